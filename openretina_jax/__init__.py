@@ -1,0 +1,1 @@
+"""Deep core + readout models of the retina: train on many recordings at once, probe in silico."""

@@ -1,0 +1,1 @@
+"""Stimuli, sessions, splits and windows."""

@@ -1,0 +1,161 @@
+"""Stimuli, sessions and the clips held out for validation: all that a model is trained on."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from openretina_jax.data.session import Session
+from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What a model must know of the data it was trained on; plain values, kept as JSON in every checkpoint.
+
+    Attributes:
+        sessions: number of neurons by session name, in the order of the readout's rows.
+        mean_activity: mean training response of every neuron by session name.
+        input_shape: ``(height, width, channel)`` of a frame.
+        frame_rate_hz: frames, and responses, per second.
+        pixel_size_um: side of a stimulus pixel on the retina (None: not known).
+        norm_mean, norm_std: normalisation of the stimulus (None: not known).
+        neurons: per-neuron metadata by session name and column name.
+        source: where the data came from (paths, revision, hashes, filters).
+    """
+
+    sessions: Mapping[str, int]
+    mean_activity: Mapping[str, list[float]]
+    input_shape: tuple[int, int, int]
+    frame_rate_hz: float
+    pixel_size_um: float | None
+    norm_mean: float | None
+    norm_std: float | None
+    neurons: Mapping[str, Mapping[str, list[Any]]]
+    source: Mapping[str, Any]
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons of all sessions."""
+        return sum(self.sessions.values())
+
+    def to_json(self) -> str:
+        """The information as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "DataInfo":
+        """The inverse of ``to_json``."""
+        values = json.loads(text)
+        values["input_shape"] = tuple(values["input_shape"])
+        return cls(**values)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Recordings, the movies they saw, and the split.
+
+    The training movie is made of clips of equal length. Every ``clip_length`` successive entries of a session's
+    ``frame_index`` show one clip from its beginning to its end.
+
+    Attributes:
+        stimuli: movies by name; test movies carry the names used in ``Session.repeats``.
+        sessions: recordings; sessions that saw the stimulus mirrored come after those that did not, so that
+            sessions with a common stimulus are neighbours.
+        clip_length: frames of a clip.
+        validation_clips: clips of the training movie (position in the stimulus) kept for validation.
+        pixel_size_um: side of a stimulus pixel on the retina (None: not known).
+        source: where the data came from, as plain values.
+
+    Raises:
+        UserError: stimuli, sessions and split do not fit each other.
+    """
+
+    stimuli: Mapping[str, Stimulus]
+    sessions: tuple[Session, ...]
+    clip_length: int
+    validation_clips: tuple[int, ...]
+    pixel_size_um: float | None = None
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.sessions:
+            raise UserError("the data set has no sessions: no recording passed the quality checks?")
+        names = [session.name for session in self.sessions]
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise UserError(f"session names must be unique, but these come twice: {', '.join(duplicates)}")
+        ordered = sorted(self.sessions, key=lambda session: (session.stimulus, session.mirrored))
+        object.__setattr__(self, "sessions", tuple(ordered))
+        for session in self.sessions:
+            self._check_session(session)
+
+    def _check_session(self, session: Session) -> None:
+        for name in (session.stimulus, *session.repeats):
+            if name not in self.stimuli:
+                raise UserError(
+                    f'{session.name}: has no stimulus "{name}"; the data set has {", ".join(sorted(self.stimuli))}'
+                )
+        frames = len(self.stimuli[session.stimulus].frames)
+        first, last = int(session.frame_index.min()), int(session.frame_index.max())
+        if first < 0 or last >= frames:
+            raise UserError(
+                f'{session.name}: was shown frames {first} to {last}, but stimulus "{session.stimulus}" '
+                f"has frames 0 to {frames - 1}"
+            )
+        starts = session.frame_index[:: self.clip_length]
+        whole = starts[:, None] + np.arange(self.clip_length)
+        if whole.size != session.frame_index.size or (whole.ravel() != session.frame_index).any():
+            raise UserError(f"{session.name}: was not shown whole clips of {self.clip_length} frames")
+        for test, repeats in session.repeats.items():
+            shown = len(self.stimuli[test].frames)
+            if repeats.shape[1] != shown:
+                raise UserError(
+                    f'{session.name}: responses to "{test}" have {repeats.shape[1]} frames, stimulus "{test}" has '
+                    f"{shown}; the responses belong to another stimulus or were cut"
+                )
+        unknown = sorted(set(self.validation_clips) - set((starts // self.clip_length).tolist()))
+        if unknown:
+            raise UserError(
+                f"{session.name}: validation clips {unknown} were never shown; choose among the clips shown"
+            )
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons of all sessions."""
+        return sum(session.n_neurons for session in self.sessions)
+
+    @property
+    def test_names(self) -> tuple[str, ...]:
+        """Names of the test stimuli, sorted."""
+        return tuple(sorted({name for session in self.sessions for name in session.repeats}))
+
+    @property
+    def info(self) -> DataInfo:
+        """The facts that a model keeps."""
+        stimulus = self.stimuli[self.sessions[0].stimulus]
+        return DataInfo(
+            sessions={session.name: session.n_neurons for session in self.sessions},
+            mean_activity={session.name: _mean_activity(session.responses) for session in self.sessions},
+            input_shape=stimulus.frames.shape[1:],
+            frame_rate_hz=stimulus.frame_rate_hz,
+            pixel_size_um=self.pixel_size_um,
+            norm_mean=stimulus.norm_mean,
+            norm_std=stimulus.norm_std,
+            neurons={
+                session.name: {column: values.tolist() for column, values in session.neurons.items()}
+                for session in self.sessions
+            },
+            source=self.source,
+        )
+
+
+def _mean_activity(responses: Float32[np.ndarray, "time neuron"]) -> list[float]:
+    """Mean over time of what was recorded; 0 for a neuron without any response."""
+    recorded = np.isfinite(responses)
+    total = np.where(recorded, responses, 0).sum(axis=0, dtype=np.float64)
+    return (total / np.maximum(recorded.sum(axis=0), 1)).tolist()

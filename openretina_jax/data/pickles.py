@@ -1,0 +1,96 @@
+"""Published pickles, read without running what they say.
+
+A pickle is a program: it names functions and calls them. Here it may name only what numpy arrays and plain
+containers are made of, under every name that numpy's versions gave these functions.
+"""
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openretina_jax.errors import UserError
+
+
+def load_plain_pickle(file: str | Path) -> Any:
+    """Reads a pickle of numpy arrays, numpy scalars and plain containers.
+
+    Pickles of every protocol and of numpy 1 and 2 are understood. Nothing else is imported or called.
+
+    Args:
+        file: the pickle.
+
+    Returns:
+        What was pickled.
+
+    Raises:
+        UserError: the file names anything else, is truncated, is not a pickle or cannot be read.
+    """
+    file = Path(file)
+    try:
+        with file.open("rb") as stream:
+            return _PlainUnpickler(stream).load()
+    except _ForbiddenGlobalError as error:
+        raise UserError(
+            f"{file}: asks for {error}, but only numpy arrays and plain containers are read from a pickle; "
+            "nothing was run; save it again as numpy arrays where it was made"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error}); check the path") from error
+    except Exception as error:  # the bytes of a foreign file can make the unpickler raise anything
+        raise UserError(
+            f"{file}: is truncated or not a pickle ({type(error).__name__}); fetch it again"
+        ) from error
+
+
+class _ForbiddenGlobalError(Exception):
+    """The pickle named something that we do not admit; the message is its full name."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Finds the globals of the table below alone."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _GLOBALS[module, name]
+        except KeyError:
+            raise _ForbiddenGlobalError(f"{module}.{name}") from None
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Protocols 0 to 2 write bytes as text."""
+    if encoding not in ("latin1", "latin-1"):
+        raise _ForbiddenGlobalError(f"the codec {encoding!r}")
+    return text.encode("latin1")
+
+
+def _dtype(name: str, align: int | bool = False, copy: int | bool = False) -> "np.dtype[Any]":
+    """Old versions wrote 0 and 1 for booleans, which numpy now warns of."""
+    return np.dtype(name, align=bool(align), copy=bool(copy))
+
+
+def _globals() -> dict[tuple[str, str], Callable[..., Any]]:
+    # Asking numpy how it pickles gives its private functions by public means.
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    from_buffer = np.zeros(1).__reduce_ex__(5)[0]
+    table: dict[tuple[str, str], Any] = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): _dtype,
+        ("_codecs", "encode"): _latin1,
+        ("collections", "OrderedDict"): OrderedDict,
+    }
+    for core in ("numpy.core", "numpy._core"):
+        table[f"{core}.multiarray", "_reconstruct"] = reconstruct
+        table[f"{core}.multiarray", "scalar"] = scalar
+        table[f"{core}.numeric", "_frombuffer"] = from_buffer
+    for plain in (bytes, bytearray, complex, frozenset, set):
+        for builtins in ("builtins", "__builtin__"):
+            table[builtins, plain.__name__] = plain
+    return table
+
+
+_GLOBALS = _globals()

@@ -1,0 +1,1 @@
+"""One file per publication: raw files to a ``Dataset``."""

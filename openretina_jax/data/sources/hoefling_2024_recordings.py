@@ -1,0 +1,215 @@
+"""The file of recordings of Höfling et al. 2024, and which of its neurons are good enough."""
+
+import dataclasses
+import functools
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from jaxtyping import Bool
+
+from openretina_jax.data.sources.hoefling_2024_cells import GANGLION_CELL_TYPES
+from openretina_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """One session of the file. Its arrays stay on the disk until they are asked for.
+
+    Attributes:
+        name: of the session.
+        file: where it is recorded, for messages.
+        group: of the open HDF5 file. Values are datasets or attributes of it.
+    """
+
+    name: str
+    file: Path
+    group: h5py.Group
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.group or key in self.group.attrs
+
+    @functools.cached_property
+    def n_neurons(self) -> int:
+        """Number of recorded neurons."""
+        return len(self.array("group_assignment", ndim=1))
+
+    def error(self, message: str) -> UserError:
+        """The mistake that the message describes, with the names of the file and the session."""
+        return UserError(f"{self.file.name}, {self.name}: {message}")
+
+    def numbers(self, key: str) -> np.ndarray:
+        """Numbers of any shape.
+
+        Raises:
+            UserError: they are missing, damaged or no numbers.
+        """
+        values = np.asarray(self._value(key))
+        if values.dtype.kind not in "biuf":
+            raise self.error(f'"{key}" holds {values.dtype}, not numbers')
+        return values
+
+    def array(self, key: str, *, ndim: int) -> np.ndarray:
+        """An array of that many axes.
+
+        Raises:
+            UserError: it is missing, damaged or has another number of axes.
+        """
+        values = self.numbers(key)
+        if values.ndim != ndim:
+            raise self.error(f'"{key}" has shape {values.shape}, but must have {ndim} axes')
+        return values
+
+    def per_neuron(self, key: str, *, ndim: int = 1) -> np.ndarray:
+        """An array whose first axis is the neuron.
+
+        Raises:
+            UserError: it is missing, damaged or has another shape.
+        """
+        values = self.array(key, ndim=ndim)
+        if len(values) != self.n_neurons:
+            raise self.error(f'"{key}" has shape {values.shape}, but "group_assignment" has {self.n_neurons} neurons')
+        return values
+
+    def integer(self, key: str) -> int:
+        """A whole number.
+
+        Raises:
+            UserError: it is missing or no whole number.
+        """
+        value = self.numbers(key)
+        if value.size != 1 or not float(value.item()).is_integer():
+            raise self.error(f'"{key}" is {value.tolist()}, not a whole number')
+        return int(value.item())
+
+    def choice(self, key: str, choices: Sequence[str]) -> str:
+        """A word among the choices.
+
+        Raises:
+            UserError: it is missing or another one.
+        """
+        value = np.asarray(self._value(key)).ravel().tolist()
+        word = value[0] if len(value) == 1 else value
+        word = word.decode(errors="replace") if isinstance(word, bytes) else word
+        if word not in choices:
+            raise self.error(f'"{key}" is {word!r}; it must be {" or ".join(choices)}')
+        return str(word)
+
+    def _value(self, key: str) -> Any:
+        if key not in self:
+            keys = ", ".join(sorted({*self.group, *self.group.attrs}))
+            raise self.error(f'has no "{key}"; the file was cut or is of another kind: the session has {keys}')
+        if key in self.group.attrs:
+            return self.group.attrs[key]
+        dataset = self.group[key]
+        if not isinstance(dataset, h5py.Dataset):
+            raise self.error(f'"{key}" is a group, not an array')
+        try:
+            return dataset[()]
+        except (OSError, RuntimeError) as error:
+            raise self.error(f'"{key}" cannot be read ({error}); the file is damaged: fetch it again') from error
+
+
+@contextmanager
+def open_recordings(file: str | Path) -> Iterator[tuple[Recording, ...]]:
+    """The sessions of an HDF5 file, which stays open for as long as the context.
+
+    Raises:
+        UserError: the file is truncated, no HDF5 file or holds no sessions.
+    """
+    file = Path(file)
+    try:
+        opened = h5py.File(file, "r")
+    except OSError as error:
+        raise UserError(f"{file}: is truncated, missing or not an HDF5 file ({error}); fetch it again") from error
+    with opened:
+        groups = {name: group for name, group in opened.items() if isinstance(group, h5py.Group)}
+        if not groups:
+            raise UserError(f"{file}: holds no sessions (HDF5 groups); it is not a file of recordings")
+        yield tuple(Recording(name, file, group) for name, group in groups.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityFilter:
+    """Which neurons are kept. The defaults are those of the published models.
+
+    Attributes:
+        cell_types: groups of Baden et al. 2016 that are kept (None: all).
+        chirp_qi: least quality index of the response to the chirp.
+        d_qi: least quality index of the response to moving bars.
+        qi_logic: whether a neuron must reach both quality indices ("and") or one ("or").
+        classifier_confidence: least confidence in the cell type (0: any).
+        min_neurons: sessions with fewer kept neurons are left out.
+
+    Raises:
+        UserError: a value outside its range.
+    """
+
+    cell_types: tuple[int, ...] | None = GANGLION_CELL_TYPES
+    chirp_qi: float = 0.35
+    d_qi: float = 0.6
+    qi_logic: Literal["and", "or"] = "or"
+    classifier_confidence: float = 0.25
+    min_neurons: int = 1
+
+    def __post_init__(self) -> None:
+        if self.qi_logic not in ("and", "or"):
+            raise UserError(f'qi_logic is {self.qi_logic!r}; it must be "and" or "or"')
+        if self.min_neurons < 1:
+            raise UserError(f"min_neurons is {self.min_neurons}; a session needs at least 1")
+
+    def passes(self, recording: Recording) -> Bool[np.ndarray, " neuron"]:
+        """Which neurons of the recording are kept."""
+        return list(self.stages(recording).values())[-1]
+
+    def stages(self, recording: Recording) -> dict[str, Bool[np.ndarray, " neuron"]]:
+        """Which neurons are left after each filter, by a description of the filter, in order."""
+        left = np.ones(recording.n_neurons, bool)
+        stages = {"recorded": left}
+        if self.cell_types is not None:
+            left = left & np.isin(recording.per_neuron("group_assignment"), self.cell_types)
+            stages[f"one of {len(self.cell_types)} cell types"] = left
+        chirp = recording.per_neuron("chirp_qi") >= self.chirp_qi
+        moving_bar = recording.per_neuron("d_qi") >= self.d_qi
+        left = left & (chirp & moving_bar if self.qi_logic == "and" else chirp | moving_bar)
+        stages[f"chirp_qi >= {self.chirp_qi} {self.qi_logic} d_qi >= {self.d_qi}"] = left
+        if self.classifier_confidence > 0:
+            confidence = recording.per_neuron("group_confidences", ndim=2).max(axis=1)
+            left = left & (confidence >= self.classifier_confidence)
+            stages[f"classifier confidence >= {self.classifier_confidence}"] = left
+        enough = np.count_nonzero(left) >= self.min_neurons
+        stages[f"session of {self.min_neurons} neurons or more"] = left & enough
+        return stages
+
+
+def select_neurons(
+    recordings: Sequence[Recording], quality: QualityFilter
+) -> list[tuple[Recording, Bool[np.ndarray, " neuron"]]]:
+    """The recordings with neurons that pass, and which neurons these are. Logs one line per filter.
+
+    Raises:
+        UserError: no neuron passes.
+    """
+    stages = [quality.stages(recording) for recording in recordings]
+    for before, after in itertools.pairwise(stages[0]):
+        (neurons, sessions), (of_neurons, of_sessions) = _left(stages, after), _left(stages, before)
+        _log.info("%s: %d of %d neurons pass, in %d of %d sessions", after, neurons, of_neurons, sessions, of_sessions)
+    kept = [list(stage.values())[-1] for stage in stages]
+    selected = [(recording, mask) for recording, mask in zip(recordings, kept, strict=True) if mask.any()]
+    if not selected:
+        raise UserError(
+            f"{recordings[0].file}: no neuron of {len(recordings)} sessions passes {quality}; relax the filter"
+        )
+    return selected
+
+
+def _left(stages: Sequence[dict[str, np.ndarray]], name: str) -> tuple[int, int]:
+    """Neurons and sessions that are left after a filter."""
+    return sum(int(stage[name].sum()) for stage in stages), sum(bool(stage[name].any()) for stage in stages)

@@ -1,0 +1,370 @@
+"""Writes a simulated data set in the published format of Höfling et al. 2024, and the truth behind it.
+
+The format: a zip with one pickle of the stimulus, and a zip with one HDF5 file of the responses, one group per
+imaging field. See Höfling et al. 2024 (https://doi.org/10.7554/eLife.86860) for the recordings, and Baden et al. 2016
+for the chirp, the moving bar, the quality indices and the numbered groups of cells.
+"""
+
+import dataclasses
+import os
+import pickle
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from jaxtyping import Float32, Int, Shaped
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import lfilter
+
+from openretina_jax.data.sources import simulated_movies as movies
+from openretina_jax.data.sources.simulated_retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
+from openretina_jax.errors import UserError
+
+STIMULUS_FILE = "rgc_natstim_18x16_joint_normalized_2024-01-11"
+RESPONSES_FILE = "rgc_natstim_2024-08-14"
+TRUTH_FILE = "truth.h5"
+
+N_TRAIN_CLIPS, N_TEST_CLIPS, N_SEQUENCES = 108, 5, 20
+N_GROUPS = 46
+IMAGING_RATE_HZ = 7.8125
+FIRST_TRIGGER_S = 1.5
+MAX_NEURONS = 256  # each must get a disc of its own on the 64 x 64 mask
+
+_MASK_SIDE = 64
+_MASK_PIXELS_PER_SCREEN_PIXEL = 25  # 50 µm / 2 µm
+_FIELD_CORNER_PX = -1.25  # first mask pixel relative to the centre of the screen, in screen pixels
+_TEST_PRESENTATIONS = np.r_[0:5, 59:64, 118:123]
+_FIELDS = ("ventral1", "ventral2", "dorsal1")
+_EXPERIMENTERS = ("simulated_a", "simulated_b")
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """What to simulate.
+
+    Attributes:
+        n_sessions: number of imaging fields; adding sessions does not change the first ones.
+        neurons_per_session: neurons recorded in each, before quality checks; about three quarters pass them.
+        seed: the files are a function of it.
+        field_names: "old" as published; "new" with the names that later exports use for spikes and times.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    n_sessions: int = 8
+    neurons_per_session: int = 40
+    seed: int = 0
+    field_names: Literal["old", "new"] = "old"
+
+    def __post_init__(self) -> None:
+        if self.n_sessions < 1:
+            raise UserError(f"n_sessions is {self.n_sessions}, but a simulation needs at least 1")
+        if not 1 <= self.neurons_per_session <= MAX_NEURONS:
+            raise UserError(f"neurons_per_session is {self.neurons_per_session}; choose from 1 to {MAX_NEURONS}")
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}, but must not be negative")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Protocol:
+    """When a stimulus was shown: clip after clip, with triggers at fixed times in every clip."""
+
+    clip_s: float
+    trigger_times_in_clip_s: tuple[float, ...] = (0.0,)
+
+    def trigger_times_s(self, n_shown: int) -> np.ndarray:
+        """Times of all triggers in a recording."""
+        starts = FIRST_TRIGGER_S + self.clip_s * np.arange(n_shown)
+        return (starts[:, None] + np.array(self.trigger_times_in_clip_s)).ravel()
+
+    def trace_times_s(self, n_shown: int) -> np.ndarray:
+        """Times of the imaging frames, to a second and a half after the stimulus."""
+        duration_s = 2 * FIRST_TRIGGER_S + self.clip_s * n_shown
+        return np.arange(int(duration_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
+
+
+_PROTOCOLS = {
+    "natural": _Protocol(4.9666667),
+    "chirp": _Protocol(32.98999999, (0.0, movies.CHIRP_SECOND_TRIGGER_S)),
+    "mb": _Protocol(4.054001),
+}
+
+
+def write_simulated_hoefling(
+    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
+) -> tuple[Path, Path]:
+    """Write stimulus, responses and the truth behind the responses into a folder; files of the same name are replaced.
+
+    The truth, ``truth.h5``, has a group per session with noise-free responses at 30 Hz, ``train (time, neuron)`` in the
+    order in which the clips were shown and ``test (time, neuron)``, and of every neuron its type, preferred direction,
+    receptive-field centre and the correlation between repeats that the noise was made for.
+
+    Args:
+        folder: where to write; made if missing.
+        config: what to simulate.
+        progress: called with (what, number done, number in all).
+
+    Returns:
+        paths of the zipped stimulus and the zipped responses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stimulus, sequences, clips = _make_stimulus(np.random.default_rng((config.seed, 0)))
+    retina = Retina({"natural": clips, "chirp": movies.chirp_clip(), "mb": movies.moving_bar_clips()})
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".simulating-") as temporary:
+        work = Path(temporary)
+        with (work / f"{STIMULUS_FILE}.pkl").open("wb") as file:
+            pickle.dump(stimulus, file, protocol=4)
+        with h5py.File(work / f"{RESPONSES_FILE}.h5", "w") as responses, h5py.File(work / TRUTH_FILE, "w") as truth:
+            for index in range(config.n_sessions):
+                name, fields, attributes, known = _simulate_session(retina, sequences, config, index)
+                _write_group(responses, name, fields, attributes)
+                _write_group(truth, name, known, {})
+                if progress is not None:
+                    progress("sessions", index + 1, config.n_sessions)
+        _zip_one(work / f"{STIMULUS_FILE}.pkl", work / f"{STIMULUS_FILE}.zip")
+        _zip_one(work / f"{RESPONSES_FILE}.h5", work / f"{RESPONSES_FILE}.zip")
+        for name in (f"{STIMULUS_FILE}.zip", f"{RESPONSES_FILE}.zip", TRUTH_FILE):
+            os.replace(work / name, folder / name)
+    return folder / f"{STIMULUS_FILE}.zip", folder / f"{RESPONSES_FILE}.zip"
+
+
+def quality_index(
+    responses: Float32[np.ndarray, "repeat time neuron"],
+) -> Float32[np.ndarray, " neuron"]:
+    """Variance over time of the mean response, relative to the mean variance of single ones (Baden et al. 2016).
+
+    Args:
+        responses: responses to repeats of one stimulus.
+
+    Returns:
+        1 for responses without noise, about 1 / repeats for noise alone.
+    """
+    return responses.mean(axis=0).var(axis=0) / responses.var(axis=1).mean(axis=0)
+
+
+def _make_stimulus(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """The content of the published pickle, the random sequences, and all clips, those of the test movie last."""
+    raw = movies.natural_clips(rng, N_TRAIN_CLIPS + N_TEST_CLIPS)
+    mean, deviation = raw[:N_TRAIN_CLIPS].mean(dtype=np.float64), raw[:N_TRAIN_CLIPS].std(dtype=np.float64)
+    clips = ((raw - mean) / deviation).astype(np.float32)
+    sequences = np.stack([rng.permutation(N_TRAIN_CLIPS) for _ in range(N_SEQUENCES)], axis=1).astype(np.uint8)
+    stimulus = {
+        "train": _as_movie(clips[:N_TRAIN_CLIPS]),
+        "test": _as_movie(clips[N_TRAIN_CLIPS:]),
+        "random_sequences": sequences,
+        "movie_stats": {"dichromatic": {"mean": np.array([mean]), "sd": np.array([deviation])}},
+    }
+    return stimulus, sequences, clips
+
+
+def _as_movie(clips: np.ndarray) -> np.ndarray:
+    """Clips joined to a movie (channel, time, height, width)."""
+    return np.ascontiguousarray(np.moveaxis(np.concatenate(clips), 1, 0))
+
+
+def _simulate_session(
+    retina: Retina, sequences: np.ndarray, config: SimulationConfig, index: int
+) -> tuple[str, dict[str, np.ndarray], dict[str, str | int], dict[str, np.ndarray]]:
+    """Name, published fields, published attributes and truth of one session."""
+    rng = np.random.default_rng((config.seed, 1, index))
+    experiment, field = divmod(index, len(_FIELDS))
+    date = np.datetime64("2020-02-26") + 14 * experiment
+    eye, sequence = ("right", "left")[int(rng.random() < 0.4)], int(rng.integers(N_SEQUENCES))
+
+    roi_mask, centre_px = _place_neurons(rng, config.neurons_per_session)
+    neurons = Neurons.drawn(rng, centre_px)
+    reliability = _draw_reliability(rng, len(neurons))
+    orders = _clip_orders(sequences[:, sequence].astype(np.int64))
+    rates = retina.rates(neurons, orders, mirrored=eye == "left")
+    rows = np.array([np.nonzero(roi_mask == -roi)[0].mean() for roi in range(1, len(neurons) + 1)])
+    line_delay_s = rows / _MASK_SIDE / IMAGING_RATE_HZ
+    noise = _noise_for(reliability, rates["natural"])
+
+    fields = _describe_neurons(rng, neurons, roi_mask)
+    for stimulus, protocol in _PROTOCOLS.items():
+        recording = _Recording(stimulus, protocol, len(orders[stimulus]), line_delay_s)
+        spikes = recording.inferred_spikes(rng, rates[stimulus], noise)
+        fields |= recording.fields(rng, spikes, config.field_names)
+        if stimulus == "chirp":
+            fields["chirp_qi"] = quality_index(recording.by_repeat(spikes, clips_per_repeat=1))
+        if stimulus == "mb":
+            fields["d_qi"] = quality_index(recording.by_repeat(spikes, clips_per_repeat=8))
+
+    attributes: dict[str, str | int] = {
+        "date": str(date),
+        "exp_num": experiment + 1,
+        "experimenter": _EXPERIMENTERS[experiment % len(_EXPERIMENTERS)],
+        "eye": eye,
+        "field_id": _FIELDS[field],
+        "scan_sequence_idx": sequence,
+    }
+    known = _truth(neurons, reliability, rates["natural"])
+    return f"session_{index + 1}_{_FIELDS[field]}_{str(date).replace('-', '')}", fields, attributes, known
+
+
+def _place_neurons(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mask of one disc per neuron, background 1 and neuron i -i, and receptive-field centres at the discs."""
+    per_side = int(np.ceil(np.sqrt(count)))
+    room = _MASK_SIDE / per_side
+    radius = min(0.35 * room, 3.0)
+    cells = rng.permutation(per_side**2)[:count]
+    corners = np.stack(np.divmod(cells, per_side), axis=1) * room
+    centres = corners + rng.uniform(radius, room - radius, (count, 2)) - 0.5
+    mask = np.ones((_MASK_SIDE, _MASK_SIDE), np.float32)
+    rows, columns = np.indices(mask.shape)
+    places = np.empty((count, 2))
+    for index, (row, column) in enumerate(centres):
+        distance = np.hypot(rows - row, columns - column)
+        disc = distance <= max(radius, distance.min())
+        mask[disc] = -(index + 1)
+        places[index] = rows[disc].mean(), columns[disc].mean()
+    offsets = places / _MASK_PIXELS_PER_SCREEN_PIXEL + _FIELD_CORNER_PX
+    return mask, SCREEN_CENTRE + offsets + rng.normal(0, 0.2, (count, 2))
+
+
+def _draw_reliability(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Correlation between repeats: about 0.57 in most neurons, next to nothing in those that fail quality checks."""
+    good = np.clip(rng.normal(0.57, 0.10, count), 0.35, 0.8)
+    return np.where(rng.random(count) < 0.15, rng.uniform(0.02, 0.08, count), good)
+
+
+def _noise_for(reliability: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Ratio of noise variance to rate that gives the correlation between repeats."""
+    noise_variance = rates.var(axis=0) * (1 - reliability) / reliability
+    # Readers interpolate linearly between imaging frames; that leaves two thirds of the variance of white noise.
+    return (1.5 * noise_variance / rates.mean(axis=0)).astype(np.float32)
+
+
+def _clip_orders(sequence: np.ndarray) -> dict[str, np.ndarray]:
+    """Clips of each stimulus in the order shown; the natural test clips come first, in the middle and last."""
+    test = N_TRAIN_CLIPS + np.arange(N_TEST_CLIPS)
+    half = N_TRAIN_CLIPS // 2
+    return {
+        "natural": np.concatenate([test, sequence[:half], test, sequence[half:], test]),
+        "chirp": np.zeros(5, np.int64),
+        "mb": np.tile(np.arange(8), 3),
+    }
+
+
+def _describe_neurons(rng: np.random.Generator, neurons: Neurons, roi_mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Fields on the neurons themselves: place in the field, and the group that a classifier would assign."""
+    count = len(neurons)
+    groups = np.array([rng.choice(CELL_TYPES[kind].groups) for kind in neurons.cell_type])
+    certain = np.where(rng.random(count) < 0.94, rng.uniform(0.28, 0.95, count), rng.uniform(0.12, 0.24, count))
+    confidences = rng.dirichlet(np.full(N_GROUPS - 1, 5.0), count) * (1 - certain)[:, None]
+    others = np.arange(N_GROUPS - 1) + (np.arange(N_GROUPS - 1) >= groups[:, None] - 1)
+    all_confidences = np.empty((count, N_GROUPS))
+    np.put_along_axis(all_confidences, others, confidences, axis=1)
+    np.put_along_axis(all_confidences, groups[:, None] - 1, certain[:, None], axis=1)
+    return {
+        "group_assignment": groups.astype(np.int32),
+        "group_confidences": all_confidences.astype(np.float32),
+        "roi_ids": np.arange(1, count + 1, dtype=np.int32),
+        "roi_mask": roi_mask,
+    }
+
+
+def _truth(neurons: Neurons, reliability: np.ndarray, rates: np.ndarray) -> dict[str, np.ndarray]:
+    """What a perfect model would know of the neurons."""
+    shown = rates.reshape(-1, movies.CLIP_FRAMES, rates.shape[1])
+    test = shown[_TEST_PRESENTATIONS].reshape(3, -1, rates.shape[1])
+    return {
+        "train": np.delete(shown, _TEST_PRESENTATIONS, axis=0).reshape(-1, rates.shape[1]),
+        "test": test.mean(axis=0),
+        "cell_type": np.array([CELL_TYPES[kind].name.encode() for kind in neurons.cell_type]),
+        "direction_deg": neurons.direction_deg,
+        "centre_px": neurons.centre_px,
+        "repeat_correlation": reliability,
+    }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Recording:
+    """How one stimulus was imaged; each neuron is scanned a little after the start of the imaging frame."""
+
+    stimulus: str
+    protocol: _Protocol
+    n_shown: int
+    line_delay_s: np.ndarray
+
+    def inferred_spikes(self, rng: np.random.Generator, rates: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Noisy samples (sample, neuron) of the rates: gamma variables with variance ``noise * rate``."""
+        frame_s = self.protocol.clip_s * self.n_shown / len(rates)
+        times_s = self.protocol.trace_times_s(self.n_shown)[:, None] + self.line_delay_s
+        expected = np.maximum(_interpolated(rates, (times_s - FIRST_TRIGGER_S) / frame_s), 1e-6)
+        return noise * rng.standard_gamma(expected / noise, dtype=np.float32)
+
+    def by_repeat(self, traces: np.ndarray, clips_per_repeat: int) -> np.ndarray:
+        """Traces (repeat, time, neuron) cut at the repeats of the stimulus."""
+        repeat_s = self.protocol.clip_s * clips_per_repeat
+        starts_s = FIRST_TRIGGER_S + repeat_s * np.arange(self.n_shown // clips_per_repeat)
+        times_s = starts_s[:, None] + np.arange(int(repeat_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
+        positions = (times_s.reshape(-1, 1) - self.line_delay_s) * IMAGING_RATE_HZ
+        return _interpolated(traces, positions).reshape(*times_s.shape, -1)
+
+    def fields(
+        self, rng: np.random.Generator, spikes: np.ndarray, names: Literal["old", "new"]
+    ) -> dict[str, np.ndarray]:
+        """The published fields of this stimulus, arrays with the neuron first."""
+        times_s = self.protocol.trace_times_s(self.n_shown)
+        raw = _fluorescence(rng, spikes)
+        smoothed = uniform_filter1d(raw, size=round(60 * IMAGING_RATE_HZ), axis=0, mode="nearest")
+        triggers_s = self.protocol.trigger_times_s(self.n_shown)
+        fields = {
+            "raw_traces": raw.T,
+            "smoothed_traces": smoothed.T,
+            "preprocessed_traces": ((raw - smoothed) / (raw - smoothed).std(axis=0)).T,
+            "trigger_times": np.tile(triggers_s, (len(self.line_delay_s), 1)),
+        }
+        if names == "old":
+            fields["inferred_spikes"] = spikes.T
+            fields["traces_times"] = self.line_delay_s[:, None] + times_s
+        else:
+            fields["spikes"] = spikes.T
+            fields["traces_t0"] = self.line_delay_s
+            fields["traces_dt"] = np.full(len(self.line_delay_s), 1 / IMAGING_RATE_HZ)
+        return {f"{self.stimulus}_{name}": values for name, values in fields.items()}
+
+
+def _fluorescence(rng: np.random.Generator, spikes: np.ndarray) -> np.ndarray:
+    """Raw traces: spikes through the indicator's decay, on a bleaching baseline, with the detector's noise."""
+    decay = np.float32(np.exp(-1 / (0.5 * IMAGING_RATE_HZ)))
+    calcium = lfilter(np.ones(1, np.float32), np.array([1, -decay], np.float32), spikes, axis=0)
+    deviation = calcium.std(axis=0)
+    baseline = rng.uniform(5, 20, spikes.shape[1]) * deviation
+    bleaching = np.exp(-np.arange(len(spikes)) / (900 * IMAGING_RATE_HZ))[:, None]
+    detector_noise = 0.1 * deviation * rng.standard_normal(spikes.shape, dtype=np.float32)
+    return (baseline * bleaching + calcium + detector_noise).astype(np.float32)
+
+
+def _interpolated(values: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Linear interpolation of values (time, neuron) at positions (sample, neuron); constant beyond the ends."""
+    position = np.clip(position, 0, len(values) - 1)
+    before = np.minimum(position.astype(np.int64), len(values) - 2)
+    part = (position - before).astype(np.float32)
+    left, right = (np.take_along_axis(values, before + step, axis=0) for step in (0, 1))
+    return left + part * (right - left)
+
+
+def _write_group(
+    file: h5py.File, name: str, fields: Mapping[str, np.ndarray], attributes: Mapping[str, str | int]
+) -> None:
+    """One group of arrays, fields in single precision except times."""
+    group = file.create_group(name)
+    for field in sorted(fields):
+        group.create_dataset(field, data=fields[field])
+    group.attrs.update(attributes)
+
+
+def _zip_one(source: Path, target: Path) -> None:
+    """A zip with one member, equal for equal content: without the date of the file."""
+    with zipfile.ZipFile(target, "w") as archive, source.open("rb") as content:
+        member = zipfile.ZipInfo(source.name)
+        with archive.open(member, "w", force_zip64=True) as stored:
+            shutil.copyfileobj(content, stored, 1 << 20)

@@ -1,0 +1,136 @@
+"""Readouts: one table for the neurons of all sessions, one row per neuron."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int
+
+from openretina_jax.modules.layers import nonlinearity
+from openretina_jax.modules.regularizers import absolute
+from openretina_jax.modules.variables import Constant, NeuronParam
+
+MAX_LOG_VARIANCE = 20.0
+MAX_SQUARED_DISTANCE = 20.0
+VARIANCE_EPSILON = 1e-8
+
+
+class GaussianMaskReadout(nnx.Module):
+    """Every neuron sees the feature maps through a round Gaussian mask and weighs the features.
+
+    Source: Höfling et al. 2024, https://doi.org/10.7554/eLife.86860.
+
+    Attributes:
+        mask_mean: ``(neuron, 2)`` centre of the mask; coordinate 0 runs along height, 1 along width. In units of
+            ``mean_scale`` times half the longer side of the feature map.
+        mask_log_var: ``(neuron,)`` logarithm of the mask's variance, in units of 1 / ``var_scale``.
+        features: ``(neuron, feature)`` weights.
+        scale, bias: ``(neuron,)`` gain and offset before the nonlinearity; constants when not trained.
+
+    Args:
+        in_shape: (height, width, feature) of the feature maps.
+        n_neurons: rows of the table.
+        mean_scale, var_scale: factors of ``mask_mean`` and ``mask_log_var``, which set their learning rates.
+        positive: clip feature weights at 0.
+        scale, bias: whether gain and offset are trained.
+        nonlinearity: name of the output nonlinearity.
+        gamma_mask: weight of the penalty on the size and eccentricity of masks.
+        gamma_features: weight of the L1 penalty on feature weights.
+        average_penalty: average a penalty over a neuron's numbers and a session's neurons instead of summing.
+        mean_activity: ``(neuron,)`` initial offsets (None: 0).
+        rngs: random streams; feature weights are drawn from N(1 / features, 0.01), gains from N(1, 0.01).
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_neurons: int,
+        *,
+        mean_scale: float = 1.0,
+        var_scale: float = 1.0,
+        positive: bool = False,
+        scale: bool = False,
+        bias: bool = True,
+        nonlinearity: str = "softplus",
+        gamma_mask: float = 1.0,
+        gamma_features: float = 1.0,
+        average_penalty: bool = False,
+        mean_activity: Float[Array, " neuron"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.in_shape, self.nonlinearity = in_shape, nonlinearity
+        self.mean_scale, self.var_scale, self.positive = mean_scale, var_scale, positive
+        self.gamma_mask, self.gamma_features, self.average_penalty = gamma_mask, gamma_features, average_penalty
+        channels = in_shape[2]
+        self.mask_mean = NeuronParam(jnp.zeros((n_neurons, 2)))
+        self.mask_log_var = NeuronParam(jnp.zeros(n_neurons))
+        self.features = NeuronParam(1 / channels + 0.01 * rngs.params.normal((n_neurons, channels)))
+        gain = 1 + 0.01 * rngs.params.normal((n_neurons,)) if scale else jnp.ones(n_neurons)
+        self.scale = (NeuronParam if scale else Constant)(gain)
+        offset = jnp.zeros(n_neurons) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32)
+        self.bias = (NeuronParam if bias else Constant)(offset)
+
+    def __call__(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        start: Int[Array, ""] | int = 0,
+        width: int | None = None,
+    ) -> Float[Array, "batch time neuron"]:
+        """Responses of ``width`` neurons from row ``start`` on (default: all neurons).
+
+        Mask and features make one matrix per neuron, so that all neurons are a single matrix product.
+        """
+        width = self.n_neurons if width is None else width
+
+        def rows(variable: nnx.Variable) -> Array:
+            return jax.lax.dynamic_slice_in_dim(variable[...], start, width)
+
+        masks = self._masks(rows(self.mask_mean), rows(self.mask_log_var))
+        weights = jnp.einsum("nhw,nc->hwcn", masks, self._clipped(rows(self.features)))
+        drive = jnp.tensordot(maps, weights.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
+        return nonlinearity(self.nonlinearity)(drive * rows(self.scale) + rows(self.bias))
+
+    @property
+    def n_neurons(self) -> int:
+        """Rows of the table."""
+        return self.mask_mean.shape[0]
+
+    def masks(self) -> Float32[Array, "neuron height width"]:
+        """Every neuron's mask; sums to 1."""
+        return self._masks(self.mask_mean[...], self.mask_log_var[...])
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Clip the feature weights of these rows, as a step does before it uses them."""
+        if self.positive:
+            self.features[...] = jnp.where(rows[:, None], jnp.maximum(self.features[...], 0), self.features[...])
+
+    def penalty(self) -> Float32[Array, " neuron"]:
+        """Weighted penalty of every neuron (a sum or a mean over its own numbers)."""
+        reduce = jnp.mean if self.average_penalty else jnp.sum
+        size = jnp.exp(self.mask_log_var[...] * self.var_scale)
+        eccentricity = reduce(jnp.square(self.mask_mean[...] * self.mean_scale), axis=1)
+        features = reduce(absolute(self.features[...]), axis=1)
+        return self.gamma_mask * (size + eccentricity) + self.gamma_features * features
+
+    def _clipped(self, features: Array) -> Array:
+        """Features as they are used; the gradient passes as if they had been clipped before."""
+        if not self.positive:
+            return features
+        return features + jax.lax.stop_gradient(jnp.maximum(features, 0) - features)
+
+    def _masks(self, mean: Float[Array, "neuron 2"], log_var: Float[Array, " neuron"]) -> Array:
+        height, width, _ = self.in_shape
+        longer = max(height, width)
+        y = jnp.linspace(-height / longer, height / longer, height)
+        x = jnp.linspace(-width / longer, width / longer, width)
+        centre = mean * self.mean_scale
+        distance = jnp.square(y - centre[:, :1])[:, :, None] + jnp.square(x - centre[:, 1:])[:, None, :]
+        variance = jnp.exp(_clip(log_var * self.var_scale, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))
+        scaled = distance / (variance[:, None, None] + VARIANCE_EPSILON)
+        mask = jnp.exp(-0.5 * _clip(scaled, None, MAX_SQUARED_DISTANCE))
+        return mask / mask.sum(axis=(1, 2), keepdims=True)
+
+
+def _clip(x: Array, low: float | None, high: float) -> Array:
+    """Clip whose gradient is 1 at the bounds, as torch's (``jnp.clip`` shares it between both arguments)."""
+    inside = x <= high if low is None else (x >= low) & (x <= high)
+    return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))

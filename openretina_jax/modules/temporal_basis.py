@@ -1,0 +1,69 @@
+"""The temporal kernels of the space-time separable convolution: masked sines and cosines.
+
+A temporal kernel of ``length`` frames is a weighted sum of ``length // subsampling`` sines and as many cosines. Leaving
+out the fast ones keeps the kernels well below the Nyquist limit (Höfling et al. 2024, https://doi.org/10.7554/eLife.86860).
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
+
+from openretina_jax.errors import UserError
+
+
+def fade_in(time: Float[Array, " time"], stretch: Float[Array, ""], length: int) -> Float[Array, " time"]:
+    """Sigmoid that lets a kernel start from zero at its far end; ``time`` is in frames, -length to -1."""
+    return 1 / (1 + jnp.exp(-time - int(0.95 * length) / stretch))
+
+
+def number_of_frequencies(length: int, subsampling: int) -> int:
+    """Sines (and cosines) that describe a temporal kernel.
+
+    Raises:
+        UserError: the kernel is shorter than the subsampling factor, so that no frequency is left.
+    """
+    if length < subsampling:
+        raise UserError(
+            f"temporal kernel size {length} is below the subsampling factor {subsampling} of its basis; "
+            f"take a kernel of at least {subsampling} frames"
+        )
+    return length // subsampling
+
+
+def temporal_basis(
+    stretch: Float[Array, ""], length: int, subsampling: int
+) -> tuple[Float[Array, "frequency time"], Float[Array, "frequency time"]]:
+    """Sines and cosines over ``length`` frames; the last frame is the most recent one.
+
+    Args:
+        stretch: speed relative to the reference session (1: none); it compresses the time axis.
+        length: frames of the temporal kernel.
+        subsampling: frames per frequency.
+
+    Returns:
+        Sines and cosines; the sine of frequency 0 is zero.
+    """
+    time = jnp.arange(-length, 0, dtype=jnp.float32)
+    frequency = jnp.arange(number_of_frequencies(length, subsampling), dtype=jnp.float32)
+    phase = frequency[:, None] * (stretch * time * 2 * jnp.pi / length)
+    mask = fade_in(time, stretch, length)
+    return mask * jnp.sin(phase), mask * jnp.cos(phase)
+
+
+def temporal_kernel(
+    sin: Float[Array, "out in frequency"],
+    cos: Float[Array, "out in frequency"],
+    log_speed: Float[Array, ""],
+    length: int,
+    subsampling: int,
+) -> Float[Array, "out in time"]:
+    """Temporal kernels from their sine and cosine coefficients, played ``exp(log_speed)`` times as fast."""
+    sines, cosines = temporal_basis(jnp.exp(log_speed), length, subsampling)
+    return sin @ sines + cos @ cosines
+
+
+def temporal_smoothness(
+    sin: Float[Array, "out in frequency"], cos: Float[Array, "out in frequency"]
+) -> Float32[Array, ""]:
+    """Penalty on fast components: squared coefficients weighted from 0.1 (slow) to 0.9 (fast), per output channel."""
+    weight = jnp.linspace(0.1, 0.9, sin.shape[2])
+    return (jnp.square(weight * sin).sum() + jnp.square(weight * cos).sum()) / sin.shape[0]

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from openretina_jax.modules import losses
+from tests.goldens_case import Case, cases
+
+CASES = cases("loss")
+L1_OF_CORRELATION = 2e-4  # fixed in the reference
+
+
+def reduced(value: jax.Array, options: dict) -> jax.Array:
+    """The reference's reductions: sum, mean, or one mean per neuron."""
+    if options.get("per_neuron"):
+        return value.reshape(-1, value.shape[-1]).mean(axis=0)
+    return value.mean() if options.get("avg") else value.sum()
+
+
+def loss_function(kind: str, case: Case, options: dict) -> Callable[[jax.Array], jax.Array]:
+    target = jnp.asarray(case.array("input/target"))
+    epsilon = options.get("bias", losses.EPSILON)
+    sign = -1.0 if options.get("negate", True) else 1.0
+
+    def weight() -> jax.Array:
+        groups, counts = (jnp.asarray(case.array(f"input/{n}")) for n in ("group_assignment", "group_counts"))
+        return losses.cell_type_weight(groups, counts)
+
+    def call(output: jax.Array) -> jax.Array:
+        response = losses.without_lag(target, output.shape[1])
+        if kind in ("PoissonLoss3d", "StandardPoissonLoss3d"):
+            return reduced(losses.poisson(output, response, epsilon), options)
+        if kind == "L1PoissonLoss3d":
+            return reduced(losses.l1_poisson(output, response, options.get("gamma_l1", 1e-3), epsilon), options)
+        if kind == "CelltypePoissonLoss3d":
+            return reduced(losses.poisson(output, response, epsilon) * weight()[:, None], options)
+        if kind in ("CorrelationLoss3d", "L1CorrelationLoss3d"):
+            return sign * reduced(losses.correlation(output, response, epsilon=epsilon), options)
+        if kind == "CelltypeCorrelationLoss3d":
+            return sign * reduced(losses.correlation(output, response, epsilon=epsilon) * weight(), options)
+        if kind == "ScaledCorrelationLoss3d":
+            return sign * reduced(losses.scaled_correlation(output, response, options["scale"], epsilon), options)
+        if kind == "MSE3d":
+            return losses.squared_error(output, response).sum()
+        raise KeyError(kind)
+
+    return call
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_loss_group(case: Case) -> None:
+    """Every case of the group; a loss that is not known is a KeyError."""
+    kind = case.entry["path"].rsplit(".", 1)[1]
+    output = jnp.asarray(case.array("input/output"))
+    if "variants" not in case.kwargs:
+        return check_single(case, kind, output)
+    for variant, options in case.kwargs["variants"].items():
+        call = loss_function(kind, case, options)
+        value, gradient = call(output), jax.grad(lambda x, call=call: call(x).sum())(output)
+        if kind == "L1CorrelationLoss3d":
+            pre_calcium = jnp.asarray(case.array("input/pre_ca"))
+            value = value + L1_OF_CORRELATION * reduced(losses.absolute(pre_calcium), options)
+        case.check(f"output/{variant}", value)
+        case.check(f"grad_input/{variant}", gradient)
+        if f"per_neuron_correlations/{variant}" in case.names:
+            check_per_neuron(case, kind, variant, options, output)
+    return None
+
+
+def check_per_neuron(case: Case, kind: str, variant: str, options: dict, output: jax.Array) -> None:
+    """What the reference keeps beside the loss; it is negated for all but the plain correlation."""
+    per_neuron = {"per_neuron": True, "negate": kind != "CorrelationLoss3d"}
+    case.check(f"per_neuron_correlations/{variant}", loss_function(kind, case, options | per_neuron)(output))
+
+
+def check_single(case: Case, kind: str, output: jax.Array) -> None:
+    if case.name == "correlation_constant_traces":
+        case.check("output/neg_per_neuron", loss_function(kind, case, {"per_neuron": True})(output))
+        case.check("output/avg", loss_function(kind, case, {"avg": True, "negate": False})(output))
+    else:
+        assert case.name == "poisson_zero_rate", case.name
+        outputs = [name for name in case.names if name.startswith("output")]
+        assert outputs
+        for name in outputs:
+            options = {"": {}, "avg": {"avg": True}, "per_neuron": {"per_neuron": True}, "sum": {}}
+            case.check(name, loss_function(kind, case, options[name.partition("/")[2]])(output))
