@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, XetDownloadError
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError, XetDownloadError
 
 from openretina_jax.errors import UserError
 
@@ -101,7 +101,9 @@ def _fetch_from_hub(file: HubFile) -> FetchedFile:
     try:
         cached = hf_hub_download(file.repo_id, file.path, revision=file.revision, repo_type=file.repo_type)
     except (OSError, EntryNotFoundError, HFValidationError, XetDownloadError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        # Without a cached file the library says only that there is none; the cause says what went wrong before.
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+        reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
         raise UserError(
             f"{file.path} of {file.repo_id} (revision {file.revision}) cannot be fetched: {reason}; {_WAYS_OUT}"
         ) from error

@@ -41,9 +41,7 @@ def load_plain_pickle(file: str | Path) -> Any:
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error}); check the path") from error
     except Exception as error:  # the bytes of a foreign file can make the unpickler raise anything
-        raise UserError(
-            f"{file}: is truncated or not a pickle ({type(error).__name__}); fetch it again"
-        ) from error
+        raise UserError(f"{file}: is truncated or not a pickle ({type(error).__name__}); fetch it again") from error
 
 
 class _ForbiddenGlobalError(Exception):

@@ -1,1 +1,1 @@
-"""TODO-doc."""
+"""Whole models, built from plain options."""

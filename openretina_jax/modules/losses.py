@@ -5,8 +5,6 @@ window and neuron, adds: summing, averaging and masking are the caller's. A mode
 receptive field; drop those from the response before (``without_lag``).
 """
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -14,14 +12,13 @@ from openretina_jax.modules.regularizers import absolute
 
 EPSILON = 1e-16
 
-Prediction = Float[Array, "batch time neuron"]
-Mask = Bool[Array, "batch time neuron"]
-Loss = Callable[[Prediction, Prediction, Mask], tuple[Float[Array, "batch neuron"], Float[Array, "batch neuron"]]]
+Prediction = Float[Array, "*batch time neuron"]
+Mask = Bool[Array, "*batch time neuron"]
 
 
-def without_lag(response: Float[Array, "batch time neuron"], frames: int) -> Float[Array, "batch frames neuron"]:
+def without_lag(response: Float[Array, "*batch time neuron"], frames: int) -> Float[Array, "*batch frames neuron"]:
     """The last ``frames`` of the response."""
-    return response[:, response.shape[1] - frames :]
+    return response[..., response.shape[-2] - frames :, :]
 
 
 def poisson(prediction: Prediction, response: Prediction, epsilon: float = EPSILON) -> Prediction:
@@ -43,7 +40,7 @@ def squared_error(prediction: Prediction, response: Prediction) -> Prediction:
 
 def correlation(
     prediction: Prediction, response: Prediction, recorded: Mask | None = None, epsilon: float = EPSILON
-) -> Float[Array, "batch neuron"]:
+) -> Float[Array, "*batch neuron"]:
     """Pearson correlation over time of every window and neuron; 0 where either is constant.
 
     Args:
@@ -52,29 +49,30 @@ def correlation(
         epsilon: added to each biased variance.
     """
     weight = jnp.ones_like(prediction) if recorded is None else recorded.astype(prediction.dtype)
-    count = jnp.maximum(weight.sum(axis=1), 1)
+    count = jnp.maximum(weight.sum(axis=-2, keepdims=True), 1)
 
     def mean(x: Array) -> Array:
-        return (weight * x).sum(axis=1) / count
+        return (weight * x).sum(axis=-2, keepdims=True) / count
 
-    x = prediction - mean(prediction)[:, None]
-    y = jnp.where(weight > 0, response, 0) - mean(jnp.where(weight > 0, response, 0))[:, None]
-    return mean(x * y) / jnp.sqrt((mean(x * x) + epsilon) * (mean(y * y) + epsilon))
+    response = jnp.where(weight > 0, response, 0)
+    x, y = prediction - mean(prediction), response - mean(response)
+    return (mean(x * y) / jnp.sqrt((mean(x * x) + epsilon) * (mean(y * y) + epsilon)))[..., 0, :]
 
 
 def scaled_correlation(
     prediction: Prediction, response: Prediction, frames: int = 30, epsilon: float = EPSILON
-) -> Float[Array, "batch neuron"]:
+) -> Float[Array, "*batch neuron"]:
     """Mean correlation over successive pieces of ``frames`` frames; an incomplete last piece is dropped.
 
     Source: Nikolić et al. 2012, https://doi.org/10.1111/j.1460-9568.2011.07987.x.
     """
-    pieces = prediction.shape[1] // frames
+    *batch, time, neurons = prediction.shape
+    pieces = time // frames
 
     def cut(x: Array) -> Array:
-        return x[:, : pieces * frames].reshape(-1, frames, x.shape[2])
+        return x[..., : pieces * frames, :].reshape(*batch, pieces, frames, neurons)
 
-    return correlation(cut(prediction), cut(response), epsilon=epsilon).reshape(-1, pieces, prediction.shape[2]).mean(1)
+    return correlation(cut(prediction), cut(response), epsilon=epsilon).mean(axis=-2)
 
 
 def cell_type_weight(groups: Int[Array, "*neuron"], counts: Int[Array, " group"]) -> Float[Array, "*neuron"]:

@@ -1,1 +1,1 @@
-"""TODO-doc."""
+"""The training loop: state, step, optimisers, patience, checkpoints, logs."""

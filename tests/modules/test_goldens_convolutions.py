@@ -7,7 +7,7 @@ from flax import nnx
 from openretina_jax.modules.convolutions import CONVOLUTIONS
 from openretina_jax.modules.temporal_basis import fade_in, temporal_basis, temporal_kernel, temporal_smoothness
 from tests.goldens_case import Case, cases
-from tests.module_goldens import check_module, channels_last
+from tests.module_goldens import channels_last, check_module
 
 CLASSES = {
     "STSeparableBatchConv3d": "custom_separable",

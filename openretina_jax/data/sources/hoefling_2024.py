@@ -8,7 +8,7 @@ clips. The published files are a pickle with the movies and an HDF5 file with on
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer
@@ -61,7 +61,7 @@ def load_hoefling_2024(
     responses_path: HubFile | str | Path = RESPONSES,
     *,
     quality: QualityFilter | None = None,
-    trace_type: Literal["spikes", "raw", "preprocessed", "detrended"] = "spikes",
+    trace_type: str = "spikes",
     norm_by_std: bool = True,
     scale_traces: float = 1.0,
     validation_clips: tuple[int, ...] = VALIDATION_CLIPS,
@@ -110,11 +110,11 @@ def load_hoefling_2024(
 
 
 def load_artificial_responses(
-    stimulus: Literal["chirp", "moving_bar"],
+    stimulus: str,
     responses_path: HubFile | str | Path = RESPONSES,
     *,
     quality: QualityFilter | None = None,
-    trace_type: Literal["spikes", "raw", "preprocessed", "detrended"] = "spikes",
+    trace_type: str = "spikes",
     norm_by_std: bool = True,
     scale_traces: float = 1.0,
 ) -> dict[str, Float32[np.ndarray, "time neuron"]]:
@@ -131,6 +131,8 @@ def load_artificial_responses(
         UserError: as in ``load_hoefling_2024``.
     """
     presentations = {"chirp": CHIRP, "moving_bar": MOVING_BAR}
+    if stimulus not in presentations:
+        raise UserError(f"stimulus is {stimulus!r}; it must be {' or '.join(presentations)}")
     conversion = TraceConversion(trace_type, norm_by_std, scale_traces)
     with open_recordings(unpacked(fetch(responses_path), _RESPONSES_SUFFIXES)) as recordings:
         return {
@@ -151,7 +153,7 @@ def read_stimuli(file: Path) -> tuple[dict[str, Stimulus], Integer[np.ndarray, "
     if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise UserError(f'{file.name}: must hold the movies "train" and "test", but holds {found}')
-    mean, std = (_movie_statistic(content, name) for name in ("mean", "sd"))
+    mean, std = (_movie_statistic(file, content, name) for name in ("mean", "sd"))
     clip_orders = _clip_orders(file, content.get("random_sequences"))
     stimuli = {}
     for name, clips in (("train", N_CLIPS), ("test", TEST_CLIPS)):
@@ -229,11 +231,15 @@ def _neurons(recording: Recording, kept: Bool[np.ndarray, " neuron"]) -> dict[st
     }
 
 
-def _movie_statistic(content: dict[str, Any], name: str) -> float | None:
-    """Mean or standard deviation, over both channels, of the movie before its normalisation."""
-    value = np.asarray(content.get("movie_stats", {}).get("dichromatic", {}).get(name, np.nan))
-    number = float(value.item())
-    return number if np.isfinite(number) else None
+def _movie_statistic(file: Path, content: dict[str, Any], name: str) -> float | None:
+    """Mean or standard deviation, over both channels, of the movie before its normalisation; None if unknown."""
+    try:
+        value = float(np.asarray(content["movie_stats"]["dichromatic"][name]).item())
+    except KeyError:
+        return None
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{file.name}: "{name}" in movie_stats must be one number ({error})') from error
+    return value if np.isfinite(value) else None
 
 
 def _frames(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
@@ -155,7 +155,7 @@ class QualityFilter:
     cell_types: tuple[int, ...] | None = GANGLION_CELL_TYPES
     chirp_qi: float = 0.35
     d_qi: float = 0.6
-    qi_logic: Literal["and", "or"] = "or"
+    qi_logic: str = "or"
     classifier_confidence: float = 0.25
     min_neurons: int = 1
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -11,6 +10,7 @@ from openretina_jax.data.sources.hoefling_2024_recordings import Recording
 from openretina_jax.errors import UserError
 
 FRAME_RATE_HZ = 30.0
+TRACE_TYPES = ("spikes", "raw", "preprocessed", "detrended")
 
 _log = logging.getLogger(__name__)
 
@@ -57,14 +57,13 @@ class TraceConversion:
         UserError: an unknown trace type, or a scale that is not a positive number.
     """
 
-    trace_type: Literal["spikes", "raw", "preprocessed", "detrended"] = "spikes"
+    trace_type: str = "spikes"
     norm_by_std: bool = True
     scale_traces: float = 1.0
 
     def __post_init__(self) -> None:
-        choices = ("spikes", "raw", "preprocessed", "detrended")
-        if self.trace_type not in choices:
-            raise UserError(f"trace_type is {self.trace_type!r}; it must be one of {', '.join(choices)}")
+        if self.trace_type not in TRACE_TYPES:
+            raise UserError(f"trace_type is {self.trace_type!r}; it must be one of {', '.join(TRACE_TYPES)}")
         if not 0 < self.scale_traces < float("inf"):
             raise UserError(f"scale_traces is {self.scale_traces}; it must be a positive number")
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
-from jaxtyping import Float32, Int, Shaped
+from jaxtyping import Float32
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
@@ -229,9 +229,9 @@ def _place_neurons(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np
 
 
 def _draw_reliability(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Correlation between repeats: about 0.57 in most neurons, next to nothing in those that fail quality checks."""
-    good = np.clip(rng.normal(0.57, 0.10, count), 0.35, 0.8)
-    return np.where(rng.random(count) < 0.15, rng.uniform(0.02, 0.08, count), good)
+    """Correlation between repeats: about 0.65 in most neurons, next to nothing in those that fail quality checks."""
+    good = np.clip(rng.normal(0.65, 0.10, count), 0.4, 0.85)
+    return np.where(rng.random(count) < 0.12, rng.uniform(0.02, 0.08, count), good)
 
 
 def _noise_for(reliability: np.ndarray, rates: np.ndarray) -> np.ndarray:
@@ -256,7 +256,7 @@ def _describe_neurons(rng: np.random.Generator, neurons: Neurons, roi_mask: np.n
     """Fields on the neurons themselves: place in the field, and the group that a classifier would assign."""
     count = len(neurons)
     groups = np.array([rng.choice(CELL_TYPES[kind].groups) for kind in neurons.cell_type])
-    certain = np.where(rng.random(count) < 0.94, rng.uniform(0.28, 0.95, count), rng.uniform(0.12, 0.24, count))
+    certain = np.where(rng.random(count) < 0.96, rng.uniform(0.28, 0.95, count), rng.uniform(0.12, 0.24, count))
     confidences = rng.dirichlet(np.full(N_GROUPS - 1, 5.0), count) * (1 - certain)[:, None]
     others = np.arange(N_GROUPS - 1) + (np.arange(N_GROUPS - 1) >= groups[:, None] - 1)
     all_confidences = np.empty((count, N_GROUPS))

@@ -37,12 +37,12 @@ def natural_clips(
     Returns:
         intensities from 0 to 255, skewed towards dark as in natural scenes.
     """
-    scene = _shown_texture(_textures(rng, n_clips), _trajectories(rng, n_clips, typical_speed=4.0))
-    objects = _shown_texture(_textures(rng, n_clips), _trajectories(rng, n_clips, typical_speed=2.0))
+    scene = _shown_texture(_textures(rng, n_clips), _trajectories(rng, n_clips, typical_speed=9.0))
+    objects = _shown_texture(_textures(rng, n_clips), _trajectories(rng, n_clips, typical_speed=5.0))
     coverage = _object_coverage(rng, n_clips)[:, :, None]
-    contrast = rng.uniform(0.6, 1.2, (n_clips, 1, 1, 1, 1)).astype(np.float32)
+    contrast = rng.uniform(0.8, 1.1, (n_clips, 1, 1, 1, 1)).astype(np.float32)
     object_luminance = rng.normal(0, 0.8, (n_clips, 1, 1, 1, 1)).astype(np.float32)
-    luminance = rng.normal(0, 0.3, (n_clips, 1, 1, 1, 1)).astype(np.float32)
+    luminance = rng.normal(0, 0.15, (n_clips, 1, 1, 1, 1)).astype(np.float32)
     log_intensity = contrast * (scene + coverage * (objects + object_luminance - scene)) + luminance
     return np.ascontiguousarray(np.clip(28 * np.exp(0.75 * log_intensity), 0, 255))
 
@@ -98,7 +98,7 @@ def _textures(rng: np.random.Generator, n_clips: int) -> np.ndarray:
 
 def _trajectories(rng: np.random.Generator, n_clips: int, typical_speed: float) -> np.ndarray:
     """Positions in pixels (clip, frame, 2): the integral of a velocity that wanders over about half a second."""
-    speed = typical_speed * np.exp(rng.normal(0, 0.8, (n_clips, 1, 1)))
+    speed = typical_speed * np.exp(rng.normal(0, 0.5, (n_clips, 1, 1)))
     memory = np.exp(-1 / (0.5 * FRAME_RATE_HZ))
     drive = rng.standard_normal((n_clips, CLIP_FRAMES, 2)) * np.sqrt(1 - memory**2)
     drive[:, 0] = rng.standard_normal((n_clips, 2))
@@ -125,7 +125,7 @@ def _object_coverage(rng: np.random.Generator, n_clips: int) -> np.ndarray:
     """How much of every pixel (clip, frame, height, width) the moving object covers; its edge is soft."""
     radius = rng.uniform(1.5, 5.0, (n_clips, 1, 1, 1))
     centre = (
-        np.mod(_trajectories(rng, n_clips, typical_speed=6.0), _OBJECT_ROOM) - (_OBJECT_ROOM - HEIGHT) / 2
+        np.mod(_trajectories(rng, n_clips, typical_speed=12.0), _OBJECT_ROOM) - (_OBJECT_ROOM - HEIGHT) / 2
     )
     rows = np.arange(HEIGHT)[:, None] - centre[:, :, 0, None, None]
     columns = np.arange(WIDTH)[None, :] - centre[:, :, 1, None, None]

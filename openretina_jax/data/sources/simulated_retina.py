@@ -124,7 +124,7 @@ CELL_TYPES = (
         threshold=-0.3,
     ),
     CellType(
-        "ON starburst AC", (33, 38, 42, 45), 7, 1, 0, pool_px=1.0, peak_s=0.1, biphasic=0.5, surround=0.4
+        "ON starburst AC", (33, 38, 42, 45), 5, 1, 0, pool_px=1.0, peak_s=0.1, biphasic=0.5, surround=0.4
     ),
 )
 

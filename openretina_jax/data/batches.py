@@ -1,0 +1,127 @@
+"""Data on the device: windows are gathered there from their starts, so that no frame travels twice."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from openretina_jax.data.timelines import Tables, Timeline
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Windows of a few timelines; the neurons of each are padded to the widest.
+
+    Attributes:
+        stimulus: windows of the movie.
+        responses: NaN where nothing was recorded.
+        first_neuron: row of the readout's table at which the neurons of each timeline begin.
+        neuron_mask: which of the neurons belong to the timeline.
+        n_sessions: sessions of each timeline.
+    """
+
+    stimulus: Float[Array, "timeline window time height width channel"]
+    responses: Float[Array, "timeline window time neuron"]
+    first_neuron: Int[Array, " timeline"]
+    neuron_mask: Bool[Array, "timeline neuron"]
+    n_sessions: Int[Array, " timeline"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TimelineTable:
+    """Timelines of one split as arrays, padded at the end to the longest.
+
+    Attributes:
+        frames, rows: what ``Timeline`` holds, by number of the timeline.
+        mirrored, first_neuron, n_neurons, n_sessions: likewise.
+        width: columns to read for any timeline: the widest one's.
+    """
+
+    frames: Int[Array, "timeline time"]
+    rows: Int[Array, "timeline time"]
+    mirrored: Bool[Array, " timeline"]
+    first_neuron: Int[Array, " timeline"]
+    n_neurons: Int[Array, " timeline"]
+    n_sessions: Int[Array, " timeline"]
+    width: int = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, timelines: Sequence[Timeline]) -> "TimelineTable":
+        """The table of these timelines."""
+        longest = max(len(timeline) for timeline in timelines)
+
+        def padded(index: np.ndarray) -> np.ndarray:
+            return np.pad(index, (0, longest - len(index)))
+
+        return cls(
+            frames=jnp.asarray(np.stack([padded(timeline.frames) for timeline in timelines])),
+            rows=jnp.asarray(np.stack([padded(timeline.rows) for timeline in timelines])),
+            mirrored=jnp.asarray([timeline.mirrored for timeline in timelines]),
+            first_neuron=jnp.asarray([timeline.first_neuron for timeline in timelines], jnp.int32),
+            n_neurons=jnp.asarray([timeline.n_neurons for timeline in timelines], jnp.int32),
+            n_sessions=jnp.asarray([timeline.n_sessions for timeline in timelines], jnp.int32),
+            width=max(timeline.n_neurons for timeline in timelines),
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Recordings:
+    """The tables of frames and responses on the device.
+
+    Attributes:
+        frames: all movies, one after another.
+        responses: NaN where nothing was recorded.
+        session_size: neurons of the session that a neuron belongs to.
+    """
+
+    frames: Float[Array, "frame height width channel"]
+    responses: Float[Array, "row neuron"]
+    session_size: Float[Array, " neuron"]
+
+    @classmethod
+    def of(cls, tables: Tables) -> "Recordings":
+        """Put the tables on the default device."""
+        return cls(
+            frames=jnp.asarray(tables.frames),
+            responses=jnp.asarray(tables.responses),
+            session_size=jnp.asarray(tables.session_size),
+        )
+
+    def gather(
+        self,
+        timelines: TimelineTable,
+        number: Int[Array, " timeline"],
+        start: Int[Array, "timeline window"],
+        frames: int,
+    ) -> Batch:
+        """The windows of ``frames`` frames that begin at ``start`` on the timelines ``number``."""
+        n_neurons = self.responses.shape[1]
+        time = start[..., None] + jnp.arange(frames)
+        index = timelines.frames[number[:, None, None], time]
+        stimulus = self.frames[index]
+        mirrored = timelines.mirrored[number][:, None, None, None, None, None]
+        stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
+        # a slice that would reach beyond the last neuron begins earlier, and the mask says so
+        first = jnp.minimum(timelines.first_neuron[number], n_neurons - timelines.width)
+        columns = first[:, None] + jnp.arange(timelines.width)
+        skipped = timelines.first_neuron[number][:, None]
+        mask = (columns >= skipped) & (columns < skipped + timelines.n_neurons[number][:, None])
+
+        def response(row: Array, column: Array) -> Array:
+            return jax.lax.dynamic_slice(self.responses, (row, column), (1, timelines.width))[0]
+
+        rows = timelines.rows[number[:, None, None], time]
+        over_time = jax.vmap(jax.vmap(response, (0, None)), (0, None))
+        return Batch(
+            stimulus=stimulus,
+            responses=jax.vmap(over_time)(rows, first),
+            first_neuron=first,
+            neuron_mask=mask,
+            n_sessions=timelines.n_sessions[number],
+        )

@@ -1,0 +1,162 @@
+"""What is shown to which neurons, split by split, as rows of two tables.
+
+All movies lie one after another in one table of frames, and all responses in one table with a column per neuron. A
+``Timeline`` says in which order a group of neurons sees frames, and where its responses lie. Nothing is ever reordered or
+copied: clip orders, random sequences, splits and shared stimuli are all timelines.
+
+Where a session sees no frame twice, the response to a frame lies in the row of that frame. Sessions that saw the same
+clips, in whatever order, then have a common timeline: one pass of the core serves them all.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.session import Session
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Timeline:
+    """Frames in the order in which neighbouring columns of neurons see them.
+
+    Attributes:
+        name: the session's name, or what its sessions have in common.
+        frames: rows in the table of frames.
+        rows: rows in the table of responses.
+        mirrored: whether the frames are mirrored left to right.
+        first_neuron: first column of the neurons.
+        n_neurons: number of columns.
+        n_sessions: sessions that the neurons belong to.
+        clip_length: a new clip begins every ``clip_length`` frames.
+    """
+
+    name: str
+    frames: Int32[np.ndarray, " time"]
+    rows: Int32[np.ndarray, " time"]
+    mirrored: bool
+    first_neuron: int
+    n_neurons: int
+    n_sessions: int
+    clip_length: int
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+class Tables:
+    """The frames and responses of a data set as two tables, and the timelines that point into them.
+
+    Attributes:
+        frames: movies one after another, in the order of ``dataset.stimuli``.
+        responses: one column per neuron in the order of ``dataset.sessions``; responses to test movies are means over
+            trials; NaN where nothing was recorded.
+        session_size: neurons of the session that a column belongs to.
+    """
+
+    def __init__(self, dataset: Dataset):
+        self._dataset = dataset
+        movies = list(dataset.stimuli.values())
+        self.frames: Float32[np.ndarray, "frame height width channel"] = (
+            movies[0].frames if len(movies) == 1 else np.concatenate([movie.frames for movie in movies])
+        )
+        ends = np.cumsum([len(movie.frames) for movie in movies])
+        self._first_frame = {movie.name: int(end) - len(movie.frames) for movie, end in zip(movies, ends, strict=True)}
+        counts = np.array([session.n_neurons for session in dataset.sessions])
+        self._first_neuron = np.cumsum(counts) - counts
+        self.session_size = np.repeat(counts, counts).astype(np.float32)
+        longest = max((len(s.frame_index) for s in dataset.sessions if not _sees_frames_once(s)), default=0)
+        self.responses = np.full((len(self.frames) + longest, counts.sum()), np.nan, np.float32)
+        for session, first in zip(dataset.sessions, self._first_neuron, strict=True):
+            columns = slice(first, first + session.n_neurons)
+            self.responses[self._rows(session), columns] = session.responses
+            for test, trials in session.repeats.items():
+                start = self._first_frame[test]
+                self.responses[start : start + trials.shape[1], columns] = _mean_over_trials(trials)
+
+    def training(self) -> list[Timeline]:
+        """One timeline per session: its training clips in the order in which they were shown."""
+        return [self._session_timeline(number) for number in range(len(self._dataset.sessions))]
+
+    def shared_training(self) -> list[Timeline]:
+        """Training clips in the order of the movie, one timeline for all neighbouring sessions that saw the same."""
+        return self._shared(lambda clips: [c for c in clips if c not in self._dataset.validation_clips])
+
+    def validation(self) -> list[Timeline]:
+        """Validation clips in their given order, one timeline for all neighbouring sessions that saw the same."""
+        return self._shared(lambda _: list(self._dataset.validation_clips))
+
+    def test(self, name: str) -> list[Timeline]:
+        """The test movie of that name, one timeline for all neighbouring sessions that saw the same."""
+        length = len(self._dataset.stimuli[name].frames)
+        index = np.arange(length, dtype=np.int32) + np.int32(self._first_frame[name])
+        return [
+            self._timeline(numbers, index, index, length)
+            for numbers in self._neighbours(lambda session: (session.mirrored, name in session.repeats))
+            if name in self._dataset.sessions[numbers[0]].repeats
+        ]
+
+    def _session_timeline(self, number: int) -> Timeline:
+        session = self._dataset.sessions[number]
+        clips = session.frame_index // self._dataset.clip_length
+        kept = ~np.isin(clips, self._dataset.validation_clips)
+        frames = session.frame_index[kept] + np.int32(self._first_frame[session.stimulus])
+        return self._timeline([number], frames, self._rows(session)[kept], self._dataset.clip_length)
+
+    def _shared(self, choose: Callable[[list[int]], list[int]]) -> list[Timeline]:
+        """Timelines of the chosen clips for groups of sessions that saw the same clips."""
+        length = self._dataset.clip_length
+        timelines = []
+        for numbers in self._neighbours(self._what_it_saw):
+            session = self._dataset.sessions[numbers[0]]
+            shown = session.frame_index[::length] // length
+            clips = choose(sorted(set(shown.tolist())))
+            position = {int(clip): at for at, clip in enumerate(shown)}
+            times = np.concatenate([position[c] * length + np.arange(length) for c in clips])
+            frames = session.frame_index[times] + np.int32(self._first_frame[session.stimulus])
+            timelines.append(self._timeline(numbers, frames, self._rows(session)[times], length))
+        return timelines
+
+    def _what_it_saw(self, session: Session) -> object:
+        if not _sees_frames_once(session):
+            return session.name
+        clips = np.unique(session.frame_index[:: self._dataset.clip_length])
+        return session.stimulus, session.mirrored, clips.tobytes()
+
+    def _neighbours(self, key: Callable[[Session], object]) -> list[list[int]]:
+        """Numbers of neighbouring sessions with equal keys."""
+        numbers = range(len(self._dataset.sessions))
+        return [list(group) for _, group in itertools.groupby(numbers, lambda n: key(self._dataset.sessions[n]))]
+
+    def _timeline(self, numbers: Sequence[int], frames: np.ndarray, rows: np.ndarray, clip_length: int) -> Timeline:
+        sessions = [self._dataset.sessions[number] for number in numbers]
+        return Timeline(
+            name=sessions[0].name if len(sessions) == 1 else f"{sessions[0].name} and {len(sessions) - 1} more",
+            frames=frames.astype(np.int32),
+            rows=rows.astype(np.int32),
+            mirrored=sessions[0].mirrored,
+            first_neuron=int(self._first_neuron[numbers[0]]),
+            n_neurons=sum(session.n_neurons for session in sessions),
+            n_sessions=len(sessions),
+            clip_length=clip_length,
+        )
+
+    def _rows(self, session: Session) -> Int32[np.ndarray, " time"]:
+        if _sees_frames_once(session):
+            return session.frame_index + np.int32(self._first_frame[session.stimulus])
+        return np.arange(len(session.frame_index), dtype=np.int32) + np.int32(len(self.frames))
+
+
+def _sees_frames_once(session: Session) -> bool:
+    return len(np.unique(session.frame_index)) == len(session.frame_index)
+
+
+def _mean_over_trials(trials: Float32[np.ndarray, "trial time neuron"]) -> Float32[np.ndarray, "time neuron"]:
+    """Mean over the trials that were recorded; NaN where none was."""
+    recorded = np.isfinite(trials)
+    total = np.where(recorded, trials, 0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return total / recorded.sum(axis=0)

@@ -1,0 +1,147 @@
+"""Optimisers that know which rows of a readout took part in a step.
+
+In torch a parameter without gradient is skipped: no decay, no moments, no step count. A session that is absent from a
+step must keep its rows as they are, which ``optax.adamw`` would move. So every update is told what is present: a scalar
+for a parameter of all sessions, one entry per row for a ``NeuronParam``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float32
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.variables import NeuronParam
+
+Tree = Any
+
+
+def presence(params: nnx.State, rows: Bool[Array, " neuron"]) -> Tree:
+    """For every parameter what of it takes part in a step: ``rows`` of a ``NeuronParam``, all of any other."""
+
+    def present(variable: nnx.Variable) -> nnx.Variable:
+        return variable.replace(rows if isinstance(variable, NeuronParam) else jnp.ones((), bool))
+
+    return jax.tree.map(present, params, is_leaf=lambda node: isinstance(node, nnx.Variable))
+
+
+def clip_by_norm(gradients: Tree, norm: Float32[Array, ""], limit: float | None) -> Tree:
+    """Gradients scaled to at most ``limit``, by the factor limit / (norm + 1e-6) as in torch (None: unchanged)."""
+    if limit is None:
+        return gradients
+    factor = jnp.minimum(1, limit / (norm + 1e-6))
+    return jax.tree.map(lambda gradient: gradient * factor, gradients)
+
+
+class AdamState(NamedTuple):
+    """Moments, and how many steps each parameter (or row) has taken."""
+
+    count: Tree
+    mu: Tree
+    nu: Tree
+
+
+def adamw(
+    *, b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.01
+) -> optax.GradientTransformationExtraArgs:
+    """AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101); absent rows stay as they are.
+
+    The update takes ``learning_rate`` and ``present`` (see ``presence``) as keywords. Every row counts its own steps for
+    the bias correction.
+    """
+
+    def init(params: nnx.State) -> AdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return AdamState(count=_counts(params), mu=zeros, nu=zeros)
+
+    def update(
+        gradients: Tree, state: AdamState, params: Tree = None, *, learning_rate: Array, present: Tree, **_: Any
+    ) -> tuple[Tree, AdamState]:
+        count = jax.tree.map(lambda c, p: c + p, state.count, present)
+        mu = _where(present, jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients), state.mu)
+        nu = _where(present, jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients), state.nu)
+
+        def step(m: Array, v: Array, c: Array, parameter: Array) -> Array:
+            steps = jnp.maximum(_rowwise(c, m), 1).astype(m.dtype)
+            direction = (m / (1 - b1**steps)) / (jnp.sqrt(v / (1 - b2**steps)) + epsilon)
+            return -learning_rate * (direction + weight_decay * parameter)
+
+        updates = jax.tree.map(step, mu, nu, count, params)
+        return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), AdamState(count, mu, nu)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class SgdState(NamedTuple):
+    """Momentum, and how many steps each parameter (or row) has taken."""
+
+    count: Tree
+    momentum: Tree
+
+
+def sgd(
+    *, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """Stochastic gradient descent with torch's momentum (the first step is not dampened), rows as in ``adamw``."""
+
+    def init(params: nnx.State) -> SgdState:
+        return SgdState(count=_counts(params), momentum=jax.tree.map(jnp.zeros_like, params))
+
+    def update(
+        gradients: Tree, state: SgdState, params: Tree = None, *, learning_rate: Array, present: Tree, **_: Any
+    ) -> tuple[Tree, SgdState]:
+        gradients = jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
+
+        def accumulate(buffer: Array, gradient: Array, count: Array) -> Array:
+            first = _rowwise(count, gradient) == 0
+            return momentum * buffer + jnp.where(first, 1, 1 - dampening) * gradient
+
+        buffer = _where(present, jax.tree.map(accumulate, state.momentum, gradients, state.count), state.momentum)
+        direction = jax.tree.map(lambda g, b: g + momentum * b if nesterov else b, gradients, buffer)
+        updates = jax.tree.map(lambda d: -learning_rate * d, direction)
+        count = jax.tree.map(lambda c, p: c + p, state.count, present)
+        return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), SgdState(count, buffer)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {"adamw": adamw, "sgd": sgd}
+
+
+def make_optimizer(options: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The optimiser ``options["kind"]`` with the other options.
+
+    Raises:
+        UserError: an unknown kind or option.
+    """
+    options = dict(options)
+    kind = options.pop("kind", None)
+    if kind not in OPTIMIZERS:
+        raise UserError(f"optimizer kind {kind!r} is unknown; choose among {', '.join(OPTIMIZERS)}")
+    try:
+        return OPTIMIZERS[kind](**options)
+    except TypeError as error:
+        raise UserError(f'optimizer "{kind}": {error}') from None
+
+
+def _counts(params: nnx.State) -> Tree:
+    """Zero steps for every parameter, or every row of a ``NeuronParam``."""
+
+    def zero(variable: nnx.Variable) -> nnx.Variable:
+        shape = variable.shape[:1] if isinstance(variable, NeuronParam) else ()
+        return variable.replace(jnp.zeros(shape, jnp.int32))
+
+    return jax.tree.map(zero, params, is_leaf=lambda node: isinstance(node, nnx.Variable))
+
+
+def _rowwise(entry: Array, like: Array) -> Array:
+    """Append axes so that an entry per row (or one for all) broadcasts against the parameter."""
+    return entry.reshape(entry.shape + (1,) * (like.ndim - entry.ndim))
+
+
+def _where(present: Tree, new: Tree, old: Tree) -> Tree:
+    return jax.tree.map(lambda p, n, o: jnp.where(_rowwise(p, n), n, o), present, new, old)

@@ -1,0 +1,91 @@
+"""What follows from the validation score of an epoch: lower learning rate, new best, end of training."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int32
+
+SMALLEST_REDUCTION = 1e-8  # torch ignores smaller ones
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """The state; a part of the training state.
+
+    Attributes:
+        learning_rate: of the next epoch.
+        plateau_best, plateau_bad: score to beat, and epochs that failed to since the last reduction.
+        stop_best, stop_bad: likewise for the end of training.
+        best: highest score so far.
+        is_best: whether the last score was the highest so far.
+        stop: whether training should end.
+    """
+
+    learning_rate: Float32[Array, ""]
+    plateau_best: Float32[Array, ""]
+    plateau_bad: Int32[Array, ""]
+    stop_best: Float32[Array, ""]
+    stop_bad: Int32[Array, ""]
+    best: Float32[Array, ""]
+    is_best: Bool[Array, ""]
+    stop: Bool[Array, ""]
+
+    @classmethod
+    def start(cls, learning_rate: float) -> "Patience":
+        """The state before the first epoch."""
+        # not one array for all: a donated buffer may appear only once
+        return cls(
+            learning_rate=jnp.asarray(learning_rate, jnp.float32),
+            plateau_best=jnp.asarray(-jnp.inf),
+            plateau_bad=jnp.zeros((), jnp.int32),
+            stop_best=jnp.asarray(-jnp.inf),
+            stop_bad=jnp.zeros((), jnp.int32),
+            best=jnp.asarray(-jnp.inf),
+            is_best=jnp.zeros((), bool),
+            stop=jnp.zeros((), bool),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PatienceRules:
+    """When to lower the learning rate and when to stop; scores are better when higher.
+
+    The plateau rule is torch's ReduceLROnPlateau (absolute threshold), the end that of Lightning's EarlyStopping.
+
+    Attributes:
+        factor: of a reduction of the learning rate.
+        plateau_epochs: bad epochs that are forgiven before a reduction.
+        plateau_threshold: a better score must be higher by this.
+        reductions: the learning rate ends at ``factor ** reductions`` times the first one.
+        stop_epochs: bad epochs until training ends.
+        stop_threshold: a better score must be higher by this.
+    """
+
+    factor: float = 0.3
+    plateau_epochs: int = 5
+    plateau_threshold: float = 5e-4
+    reductions: int = 3
+    stop_epochs: int = 10
+    stop_threshold: float = 1e-3
+
+    def update(self, state: Patience, score: Float32[Array, ""], initial_rate: float) -> Patience:
+        """The state after an epoch with that validation score."""
+        better = score > state.plateau_best + self.plateau_threshold
+        bad = jnp.where(better, 0, state.plateau_bad + 1)
+        reduced = jnp.maximum(state.learning_rate * self.factor, initial_rate * self.factor**self.reductions)
+        due = bad > self.plateau_epochs
+        lower = due & (state.learning_rate - reduced > SMALLEST_REDUCTION)
+        goes_on = score - self.stop_threshold > state.stop_best
+        stop_bad = jnp.where(goes_on, 0, state.stop_bad + 1)
+        return Patience(
+            learning_rate=jnp.where(lower, reduced, state.learning_rate),
+            plateau_best=jnp.where(better, score, state.plateau_best),
+            plateau_bad=jnp.where(due, 0, bad),
+            stop_best=jnp.where(goes_on, score, state.stop_best),
+            stop_bad=stop_bad,
+            best=jnp.maximum(state.best, score),
+            is_best=score > state.best,
+            stop=stop_bad >= self.stop_epochs,
+        )
