@@ -34,6 +34,4 @@ class Stimulus:
             raise UserError(f'stimulus "{self.name}" is empty: shape {self.frames.shape}')
         if not np.isfinite(self.frames).all():
             bad = int((~np.isfinite(self.frames)).any(axis=(1, 2, 3)).sum())
-            raise UserError(
-                f'stimulus "{self.name}" holds NaN or infinity in {bad} of {len(self.frames)} frames'
-            )
+            raise UserError(f'stimulus "{self.name}" holds NaN or infinity in {bad} of {len(self.frames)} frames')

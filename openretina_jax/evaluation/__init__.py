@@ -1,1 +1,1 @@
-"""TODO-doc."""
+"""How well a model predicts: scores of every neuron, tables and summaries."""

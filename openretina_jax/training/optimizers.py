@@ -55,8 +55,9 @@ def adamw(
     """
 
     def init(params: nnx.State) -> AdamState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return AdamState(count=_counts(params), mu=zeros, nu=zeros)
+        # two trees, not one twice: a donated buffer may appear only once
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return AdamState(count=_counts(params), mu=mu, nu=nu)
 
     def update(
         gradients: Tree, state: AdamState, params: Tree = None, *, learning_rate: Array, present: Tree, **_: Any

@@ -156,6 +156,8 @@ def _read_traces(recording: Recording, presentation: Presentation, kept: np.ndar
         traces = recording.per_neuron(older if older in recording else f"{prefix}_spikes", ndim=2)
     else:
         traces = recording.per_neuron(f"{prefix}_{trace_type}_traces", ndim=2)
+    if traces.shape[1] == 0:
+        raise recording.error(f'{trace_type} traces of "{prefix}" have no samples')
     return traces[kept].astype(np.float64, copy=False)
 
 

@@ -229,8 +229,8 @@ def _place_neurons(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np
 
 
 def _draw_reliability(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Correlation between repeats: about 0.65 in most neurons, next to nothing in those that fail quality checks."""
-    good = np.clip(rng.normal(0.65, 0.10, count), 0.4, 0.85)
+    """Correlation between repeats: about 0.6 in most neurons, next to nothing in those that fail quality checks."""
+    good = np.clip(rng.normal(0.6, 0.1, count), 0.4, 0.85)
     return np.where(rng.random(count) < 0.12, rng.uniform(0.02, 0.08, count), good)
 
 

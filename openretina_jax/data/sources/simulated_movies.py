@@ -17,14 +17,10 @@ CHIRP_SECOND_TRIGGER_S = 5.0
 
 _CANVAS = 48
 _COLOUR_CORRELATION = 0.8
-_OBJECT_ROOM = (
-    28  # side of the periodic room, in pixels, in which objects move; the screen lies in its corner
-)
+_OBJECT_ROOM = 28  # side of the periodic room, in pixels, in which objects move; the screen lies in its corner
 
 
-def natural_clips(
-    rng: np.random.Generator, n_clips: int
-) -> Float32[np.ndarray, "clip frame channel height width"]:
+def natural_clips(rng: np.random.Generator, n_clips: int) -> Float32[np.ndarray, "clip frame channel height width"]:
     """Clips of a textured scene under a moving camera, with a textured object that moves on its own.
 
     Textures have 1/f amplitude in space. Their speeds vary widely between clips and slowly within them, so that
@@ -56,8 +52,8 @@ def chirp_clip() -> Float32[np.ndarray, "clip frame channel height width"]:
     sweep_s = np.arange(8 * FRAME_RATE_HZ) / FRAME_RATE_HZ
     frequency_sweep = np.sin(np.pi * sweep_s**2)
     contrast_ramp = sweep_s / 8 * np.sin(4 * np.pi * sweep_s)
-    parts = [_hold(-1, 2), _hold(1, 3), _hold(-1, 3), _hold(0, 2), frequency_sweep]
-    parts += [_hold(0, 2), contrast_ramp, _hold(0, 2), _hold(-1, 3)]
+    parts = [_hold(-1.0, 2), _hold(1.0, 3), _hold(-1.0, 3), _hold(0.0, 2), frequency_sweep]
+    parts += [_hold(0.0, 2), contrast_ramp, _hold(0.0, 2), _hold(-1.0, 3)]
     intensity = np.concatenate(parts).astype(np.float32)
     return np.broadcast_to(intensity[None, :, None, None, None], (1, len(intensity), 2, HEIGHT, WIDTH)).copy()
 
@@ -79,9 +75,9 @@ def moving_bar_clips() -> Float32[np.ndarray, "clip frame channel height width"]
     return np.stack(clips).astype(np.float32)
 
 
-def _hold(value: float, duration_s: float) -> np.ndarray:
+def _hold(value: float, duration_s: int) -> np.ndarray:
     """A constant intensity."""
-    return np.full(round(duration_s * FRAME_RATE_HZ), float(value))
+    return np.full(duration_s * FRAME_RATE_HZ, value)
 
 
 def _textures(rng: np.random.Generator, n_clips: int) -> np.ndarray:
@@ -124,9 +120,7 @@ def _shown_texture(textures: np.ndarray, positions: np.ndarray) -> np.ndarray:
 def _object_coverage(rng: np.random.Generator, n_clips: int) -> np.ndarray:
     """How much of every pixel (clip, frame, height, width) the moving object covers; its edge is soft."""
     radius = rng.uniform(1.5, 5.0, (n_clips, 1, 1, 1))
-    centre = (
-        np.mod(_trajectories(rng, n_clips, typical_speed=12.0), _OBJECT_ROOM) - (_OBJECT_ROOM - HEIGHT) / 2
-    )
+    centre = np.mod(_trajectories(rng, n_clips, typical_speed=12.0), _OBJECT_ROOM) - (_OBJECT_ROOM - HEIGHT) / 2
     rows = np.arange(HEIGHT)[:, None] - centre[:, :, 0, None, None]
     columns = np.arange(WIDTH)[None, :] - centre[:, :, 1, None, None]
     return expit(4 * (radius - np.hypot(rows, columns))).astype(np.float32)

@@ -37,7 +37,7 @@ class CellType:
         name: name in the terms of Baden et al. 2016.
         groups: group numbers of Baden et al. 2016 that neurons of the type are assigned to (33 to 46: amacrine cells).
         abundance: relative frequency.
-        on, off: weight of the subunits that are excited by light, and by dark.
+        polarity: weight of the subunits that are excited by light, and of those excited by dark.
         colour: weight of green and UV in the centre of a subunit; the surround weighs them equally.
         centre_px: standard deviation of a subunit's centre, in pixels of 50 µm.
         surround: strength of a subunit's surround relative to its centre.
@@ -53,8 +53,7 @@ class CellType:
     name: str
     groups: tuple[int, ...]
     abundance: float
-    on: float
-    off: float
+    polarity: tuple[float, float]
     colour: tuple[float, float] = (0.5, 0.5)
     centre_px: float = 0.7
     surround: float = 0.6
@@ -67,65 +66,24 @@ class CellType:
     directional: bool = False
 
 
+_ON, _OFF = (1.0, 0.0), (0.0, 1.0)
+
 CELL_TYPES = (
-    CellType("OFF local, OS", (1, 6), 7, 0, 1, (0.4, 0.6), pool_px=0.8, surround=0.8),
-    CellType("OFF DS", (2,), 4, 0, 1, pool_px=1.0, peak_s=0.08, biphasic=0.8, directional=True),
-    CellType("OFF slow", (3, 4), 7, 0, 1, (0.3, 0.7), centre_px=0.8, peak_s=0.16, biphasic=0.4, threshold=0),
-    CellType("OFF alpha sust.", (5, 7), 9, 0, 1, centre_px=0.8, pool_px=1.8, biphasic=0.3, threshold=0),
-    CellType("OFF alpha trans", (8, 9), 9, 0, 1, (0.6, 0.4), pool_px=1.7, peak_s=0.07, biphasic=1.0),
+    CellType("OFF local, OS", (1, 6), 7.0, _OFF, (0.4, 0.6), surround=0.8, pool_px=0.8),
+    CellType("OFF DS", (2,), 4.0, _OFF, pool_px=1.0, peak_s=0.08, biphasic=0.8, directional=True),
+    CellType("OFF slow", (3, 4), 7.0, _OFF, (0.3, 0.7), centre_px=0.8, peak_s=0.16, biphasic=0.4, threshold=0.0),
+    CellType("OFF alpha sust.", (5, 7), 9.0, _OFF, centre_px=0.8, pool_px=1.8, biphasic=0.3, threshold=0.0),
+    CellType("OFF alpha trans", (8, 9), 9.0, _OFF, (0.6, 0.4), pool_px=1.7, peak_s=0.07, biphasic=1.0),
     CellType(
-        "ON-OFF local-edge W3",
-        (10, 11, 14),
-        9,
-        0.8,
-        1,
-        centre_px=0.6,
-        surround=0.9,
-        pool_px=0.8,
-        threshold=0.5,
+        "ON-OFF local-edge W3", (10, 11, 14), 9.0, (0.8, 1.0), centre_px=0.6, surround=0.9, pool_px=0.8, threshold=0.5
     ),
-    CellType("ON-OFF DS 1", (12, 13), 8, 1, 0.8, pool_px=1.1, peak_s=0.08, biphasic=0.8, directional=True),
-    CellType("ON trans", (15, 17, 18, 19, 20), 12, 1, 0, (0.6, 0.4), pool_px=1.3, peak_s=0.08, biphasic=1.0),
-    CellType(
-        "ON sust",
-        (21, 22, 23, 30),
-        11,
-        1,
-        0,
-        (0.35, 0.65),
-        pool_px=1.2,
-        peak_s=0.12,
-        biphasic=0.3,
-        threshold=0,
-    ),
-    CellType("ON alpha", (24,), 6, 1, 0, centre_px=0.8, pool_px=1.9, peak_s=0.09, biphasic=0.5),
-    CellType(
-        "ON slow",
-        (25, 26, 27, 29),
-        7,
-        1,
-        0,
-        (0.2, 0.8),
-        centre_px=0.9,
-        pool_px=1.5,
-        peak_s=0.17,
-        biphasic=0.4,
-    ),
-    CellType(
-        "ON contrast suppr.",
-        (28, 31, 32),
-        8,
-        1,
-        0,
-        (-0.35, 1),
-        pool_px=1.3,
-        peak_s=0.12,
-        suppression=0.3,
-        threshold=-0.3,
-    ),
-    CellType(
-        "ON starburst AC", (33, 38, 42, 45), 5, 1, 0, pool_px=1.0, peak_s=0.1, biphasic=0.5, surround=0.4
-    ),
+    CellType("ON-OFF DS 1", (12, 13), 8.0, (1.0, 0.8), pool_px=1.1, peak_s=0.08, biphasic=0.8, directional=True),
+    CellType("ON trans", (15, 17, 18, 19, 20), 12.0, _ON, (0.6, 0.4), pool_px=1.3, peak_s=0.08, biphasic=1.0),
+    CellType("ON sust", (21, 22, 23, 30), 11.0, _ON, (0.35, 0.65), peak_s=0.12, biphasic=0.3, threshold=0.0),
+    CellType("ON alpha", (24,), 6.0, _ON, centre_px=0.8, pool_px=1.9, peak_s=0.09, biphasic=0.5),
+    CellType("ON slow", (25, 26, 27, 29), 7.0, _ON, (0.2, 0.8), centre_px=0.9, pool_px=1.5, peak_s=0.17, biphasic=0.4),
+    CellType("ON contrast suppr.", (28, 31, 32), 8.0, _ON, (-0.35, 1.0), peak_s=0.12, suppression=0.3, threshold=-0.3),
+    CellType("ON starburst AC", (33, 38, 42, 45), 5.0, _ON, surround=0.4, pool_px=1.0, biphasic=0.5),
 )
 
 
@@ -214,7 +172,8 @@ class Retina:
             near = _pool(neurons.centre_px[cells], neurons.pool_px[cells])
             wide = _pool(neurons.centre_px[cells], 1.5 * neurons.pool_px[cells])
             bright, dark = np.maximum(light, 0), np.maximum(-light, 0)
-            drive[:, cells] = CELL_TYPES[kind].on * (bright @ near) + CELL_TYPES[kind].off * (dark @ near)
+            on, off = CELL_TYPES[kind].polarity
+            drive[:, cells] = on * (bright @ near) + off * (dark @ near)
             contrast[:, cells] = (bright + dark) @ wide
         contrast = _low_pass(contrast, _CONTRAST_TIME_S)
         suppression = np.array([CELL_TYPES[kind].suppression for kind in neurons.cell_type], np.float32)
@@ -225,8 +184,7 @@ class Retina:
         key = (kind, direction, mirrored)
         if key not in self._subunits:
             banks = {
-                name: _filtered(clips, CELL_TYPES[kind], direction, mirrored)
-                for name, clips in self._movies.items()
+                name: _filtered(clips, CELL_TYPES[kind], direction, mirrored) for name, clips in self._movies.items()
             }
             unit = next(iter(banks.values())).std()
             self._subunits[key] = {name: bank / unit for name, bank in banks.items()}

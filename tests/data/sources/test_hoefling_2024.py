@@ -247,6 +247,7 @@ BAD_SESSIONS = {
     "times of others": (_changed("natural_traces_t0", np.zeros(3)), "3 values for 4 neurons"),
     "times back": (_changed("natural_traces_dt", np.full(4, -0.2)), "do not increase"),
     "time samples": (_changed("natural_traces_times", np.zeros((4, 7))), "has 7 samples"),
+    "no samples": (_changed("natural_spikes", np.zeros((4, 0))), "have no samples"),
     "infinity": (_changed("natural_spikes", np.full((4, 2480), np.inf)), "hold infinity"),
     "all NaN": (_changed("natural_spikes", np.full((4, 2480), np.nan)), "all responses are NaN"),
     "no neuron left": (_changed("group_assignment", np.full(4, 40)), "no neuron of 1 sessions passes"),

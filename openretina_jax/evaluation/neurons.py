@@ -1,0 +1,61 @@
+"""The table of neurons: who they are and how well they are predicted."""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32
+
+from openretina_jax.data.dataset import Dataset
+
+
+def neuron_table(dataset: Dataset) -> pd.DataFrame:
+    """One row per neuron in the order of the readout: session, number within it, metadata."""
+    parts = []
+    for session in dataset.sessions:
+        columns = {"session": session.name, "neuron": np.arange(session.n_neurons)}
+        for name, values in session.neurons.items():
+            if values.ndim == 1:
+                columns[name] = values
+            else:
+                columns |= {f"{name}_{axis}": values[:, axis] for axis in range(values.shape[1])}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_scores(
+    dataset: Dataset, test: str, predicted: Float32[np.ndarray, "time neuron"]
+) -> dict[str, Float[np.ndarray, " neuron"]]:
+    """Scores of every neuron on a test movie; NaN for neurons that were not shown it.
+
+    Args:
+        dataset: holds the recorded trials.
+        test: name of the movie.
+        predicted: responses to the end of the movie.
+
+    Returns:
+        ``correlation`` of the prediction with the mean over trials; ``correlation_single_trials``, its mean over
+        trials; ``reliability``, the correlation of a trial with the mean of the others, averaged over trials; ``mse``.
+    """
+    names = ("correlation", "correlation_single_trials", "reliability", "mse")
+    scores = {name: np.full(dataset.n_neurons, np.nan) for name in names}
+    first = 0
+    for session in dataset.sessions:
+        columns = slice(first, first + session.n_neurons)
+        first += session.n_neurons
+        if test not in session.repeats:
+            continue
+        trials = session.repeats[test][:, -len(predicted) :].astype(np.float64)
+        mean, prediction = trials.mean(axis=0), predicted[:, columns].astype(np.float64)
+        scores["correlation"][columns] = _correlation(prediction, mean)
+        scores["correlation_single_trials"][columns] = np.mean([_correlation(prediction, t) for t in trials], axis=0)
+        scores["mse"][columns] = np.square(prediction - mean).mean(axis=0)
+        if len(trials) > 1:
+            others = [_correlation(t, np.delete(trials, k, axis=0).mean(axis=0)) for k, t in enumerate(trials)]
+            scores["reliability"][columns] = np.mean(others, axis=0)
+    return scores
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson correlation over axis 0 of every column; 0 where either is constant, NaN where one is not recorded."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    norm = np.sqrt(np.square(a).sum(axis=0) * np.square(b).sum(axis=0))
+    return np.divide((a * b).sum(axis=0), norm, out=np.where(np.isnan(norm), np.nan, 0.0), where=norm > 0)

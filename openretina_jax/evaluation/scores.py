@@ -1,0 +1,126 @@
+"""Predictions and scores of all neurons on one split, computed on the device."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Float32, Int
+
+from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.timelines import Timeline
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.modules import losses
+
+
+class Split:
+    """Whole clips of some timelines, as windows to predict.
+
+    Args:
+        timelines: of the split; every neuron belongs to at most one of them.
+    """
+
+    def __init__(self, timelines: Sequence[Timeline]):
+        self.frames = timelines[0].clip_length
+        self.timelines = tuple(timelines)
+        self.table = TimelineTable.of(timelines)
+        starts = [np.arange(0, len(timeline), self.frames, dtype=np.int32) for timeline in timelines]
+        self.start = jnp.asarray(np.stack([np.resize(start, max(map(len, starts))) for start in starts]))
+
+
+class Scorer:
+    """Compiled predictions and scores of models of one structure.
+
+    Args:
+        graph: structure of the model.
+    """
+
+    def __init__(self, graph: nnx.GraphDef):
+        self._graph = graph
+        self._score = jax.jit(self._score_split, static_argnames="frames")
+        self._predict = jax.jit(self._predict_split, static_argnames="frames")
+
+    def __call__(
+        self, params: nnx.State, statistics: nnx.State, recordings: Recordings, split: Split
+    ) -> dict[str, Float[Array, " neuron"]]:
+        """Mean correlation over clips and mean Poisson loss of every neuron; NaN for a neuron without responses."""
+        return self._score(params, statistics, recordings, split.table, split.start, frames=split.frames)
+
+    def predict(
+        self, params: nnx.State, statistics: nnx.State, recordings: Recordings, split: Split
+    ) -> Float32[np.ndarray, "clip time neuron"]:
+        """Predictions for the clips of the split (without the first frames, which the model cannot predict).
+
+        Neurons of no timeline of the split are NaN.
+        """
+        shown = self._predict(params, statistics, recordings, split.table, split.start, frames=split.frames)
+        clips, time = shown.shape[1:3]
+        result = np.full((clips, time, recordings.responses.shape[1]), np.nan, np.float32)
+        first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - split.table.width)
+        for number, timeline in enumerate(split.timelines):
+            skipped = timeline.first_neuron - int(first[number])
+            columns = slice(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
+            result[:, :, columns] = shown[number, :, :, skipped : skipped + timeline.n_neurons]
+        return result
+
+    def _score_split(
+        self,
+        params: nnx.State,
+        statistics: nnx.State,
+        recordings: Recordings,
+        table: TimelineTable,
+        start: Int[Array, "timeline clip"],
+        frames: int,
+    ) -> dict[str, Array]:
+        model = nnx.merge(self._graph, params, statistics, copy=True)
+        n_neurons = recordings.responses.shape[1]
+
+        def one(timeline: tuple[Array, Array]) -> dict[str, Array]:
+            prediction, response, columns, mask = _predict_timeline(model, recordings, table, timeline, frames)
+            recorded = jnp.isfinite(response) & mask
+            counts = {"correlation": recorded.any(axis=1).sum(axis=0), "loss": recorded.sum(axis=(0, 1))}
+            correlation = losses.correlation(prediction, response, recorded)
+            loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
+            sums = {
+                "correlation": jnp.where(recorded.any(axis=1), correlation, 0).sum(axis=0),
+                "loss": loss.sum(axis=(0, 1)),
+            }
+            means = {name: sums[name] / counts[name] for name in sums}
+            return {
+                name: jnp.zeros(n_neurons).at[columns].add(jnp.where(mask, mean, 0)) for name, mean in means.items()
+            }
+
+        scores = jax.lax.map(one, (jnp.arange(len(start)), start))
+        return jax.tree.map(lambda score: score.sum(axis=0), scores)
+
+    def _predict_split(
+        self,
+        params: nnx.State,
+        statistics: nnx.State,
+        recordings: Recordings,
+        table: TimelineTable,
+        start: Int[Array, "timeline clip"],
+        frames: int,
+    ) -> Array:
+        model = nnx.merge(self._graph, params, statistics, copy=True)
+        return jax.lax.map(
+            lambda timeline: _predict_timeline(model, recordings, table, timeline, frames)[0],
+            (jnp.arange(len(start)), start),
+        )
+
+
+def _predict_timeline(
+    model: CoreReadout,
+    recordings: Recordings,
+    table: TimelineTable,
+    timeline: tuple[Array, Array],
+    frames: int,
+) -> tuple[Array, Array, Array, Array]:
+    """Prediction and response ``(clip, time, neuron)`` of one timeline, its columns, and which of them are its own."""
+    number, start = timeline
+    batch = recordings.gather(table, number[None], start[None], frames)
+    prediction = model.readout(model.core(batch.stimulus[0]), batch.first_neuron[0], table.width)
+    response = losses.without_lag(batch.responses[0], prediction.shape[1])
+    columns = batch.first_neuron[0] + jnp.arange(table.width)
+    return prediction, response, columns, batch.neuron_mask[0]
