@@ -5,5 +5,5 @@ ours and keeps its traceback.
 """
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Bad input: the message says what was wrong, the value, the rule and the remedy, in one line."""

@@ -1,1 +1,1 @@
-"""TODO-doc."""
+"""Pictures of models and of what they predict. Every function returns a figure, which the caller saves."""

@@ -17,11 +17,9 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
-from jaxtyping import Float32
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import lfilter
 
 from openretina_jax.data.sources import simulated_movies as movies
+from openretina_jax.data.sources.simulated_imaging import IMAGING_RATE_HZ, PROTOCOLS, Recording, quality_index
 from openretina_jax.data.sources.simulated_retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
 
@@ -31,8 +29,6 @@ TRUTH_FILE = "truth.h5"
 
 N_TRAIN_CLIPS, N_TEST_CLIPS, N_SEQUENCES = 108, 5, 20
 N_GROUPS = 46
-IMAGING_RATE_HZ = 7.8125
-FIRST_TRIGGER_S = 1.5
 MAX_NEURONS = 256  # each must get a disc of its own on the 64 x 64 mask
 
 _MASK_SIDE = 64
@@ -71,31 +67,6 @@ class SimulationConfig:
             raise UserError(f"seed is {self.seed}, but must not be negative")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Protocol:
-    """When a stimulus was shown: clip after clip, with triggers at fixed times in every clip."""
-
-    clip_s: float
-    trigger_times_in_clip_s: tuple[float, ...] = (0.0,)
-
-    def trigger_times_s(self, n_shown: int) -> np.ndarray:
-        """Times of all triggers in a recording."""
-        starts = FIRST_TRIGGER_S + self.clip_s * np.arange(n_shown)
-        return (starts[:, None] + np.array(self.trigger_times_in_clip_s)).ravel()
-
-    def trace_times_s(self, n_shown: int) -> np.ndarray:
-        """Times of the imaging frames, to a second and a half after the stimulus."""
-        duration_s = 2 * FIRST_TRIGGER_S + self.clip_s * n_shown
-        return np.arange(int(duration_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
-
-
-_PROTOCOLS = {
-    "natural": _Protocol(4.9666667),
-    "chirp": _Protocol(32.98999999, (0.0, movies.CHIRP_SECOND_TRIGGER_S)),
-    "mb": _Protocol(4.054001),
-}
-
-
 def write_simulated_hoefling(
     folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
 ) -> tuple[Path, Path]:
@@ -132,20 +103,6 @@ def write_simulated_hoefling(
         for name in (f"{STIMULUS_FILE}.zip", f"{RESPONSES_FILE}.zip", TRUTH_FILE):
             os.replace(work / name, folder / name)
     return folder / f"{STIMULUS_FILE}.zip", folder / f"{RESPONSES_FILE}.zip"
-
-
-def quality_index(
-    responses: Float32[np.ndarray, "repeat time neuron"],
-) -> Float32[np.ndarray, " neuron"]:
-    """Variance over time of the mean response, relative to the mean variance of single ones (Baden et al. 2016).
-
-    Args:
-        responses: responses to repeats of one stimulus.
-
-    Returns:
-        1 for responses without noise, about 1 / repeats for noise alone.
-    """
-    return responses.mean(axis=0).var(axis=0) / responses.var(axis=1).mean(axis=0)
 
 
 def _make_stimulus(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -187,8 +144,8 @@ def _simulate_session(
     noise = _noise_for(reliability, rates["natural"])
 
     fields = _describe_neurons(rng, neurons, roi_mask)
-    for stimulus, protocol in _PROTOCOLS.items():
-        recording = _Recording(stimulus, protocol, len(orders[stimulus]), line_delay_s)
+    for stimulus, protocol in PROTOCOLS.items():
+        recording = Recording(stimulus, protocol, len(orders[stimulus]), line_delay_s)
         spikes = recording.inferred_spikes(rng, rates[stimulus], noise)
         fields |= recording.fields(rng, spikes, config.field_names)
         if stimulus == "chirp":
@@ -282,74 +239,6 @@ def _truth(neurons: Neurons, reliability: np.ndarray, rates: np.ndarray) -> dict
         "centre_px": neurons.centre_px,
         "repeat_correlation": reliability,
     }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Recording:
-    """How one stimulus was imaged; each neuron is scanned a little after the start of the imaging frame."""
-
-    stimulus: str
-    protocol: _Protocol
-    n_shown: int
-    line_delay_s: np.ndarray
-
-    def inferred_spikes(self, rng: np.random.Generator, rates: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Noisy samples (sample, neuron) of the rates: gamma variables with variance ``noise * rate``."""
-        frame_s = self.protocol.clip_s * self.n_shown / len(rates)
-        times_s = self.protocol.trace_times_s(self.n_shown)[:, None] + self.line_delay_s
-        expected = np.maximum(_interpolated(rates, (times_s - FIRST_TRIGGER_S) / frame_s), 1e-6)
-        return noise * rng.standard_gamma(expected / noise, dtype=np.float32)
-
-    def by_repeat(self, traces: np.ndarray, clips_per_repeat: int) -> np.ndarray:
-        """Traces (repeat, time, neuron) cut at the repeats of the stimulus."""
-        repeat_s = self.protocol.clip_s * clips_per_repeat
-        starts_s = FIRST_TRIGGER_S + repeat_s * np.arange(self.n_shown // clips_per_repeat)
-        times_s = starts_s[:, None] + np.arange(int(repeat_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
-        positions = (times_s.reshape(-1, 1) - self.line_delay_s) * IMAGING_RATE_HZ
-        return _interpolated(traces, positions).reshape(*times_s.shape, -1)
-
-    def fields(
-        self, rng: np.random.Generator, spikes: np.ndarray, names: Literal["old", "new"]
-    ) -> dict[str, np.ndarray]:
-        """The published fields of this stimulus, arrays with the neuron first."""
-        times_s = self.protocol.trace_times_s(self.n_shown)
-        raw = _fluorescence(rng, spikes)
-        smoothed = uniform_filter1d(raw, size=round(60 * IMAGING_RATE_HZ), axis=0, mode="nearest")
-        triggers_s = self.protocol.trigger_times_s(self.n_shown)
-        fields = {
-            "raw_traces": raw.T,
-            "smoothed_traces": smoothed.T,
-            "preprocessed_traces": ((raw - smoothed) / (raw - smoothed).std(axis=0)).T,
-            "trigger_times": np.tile(triggers_s, (len(self.line_delay_s), 1)),
-        }
-        if names == "old":
-            fields["inferred_spikes"] = spikes.T
-            fields["traces_times"] = self.line_delay_s[:, None] + times_s
-        else:
-            fields["spikes"] = spikes.T
-            fields["traces_t0"] = self.line_delay_s
-            fields["traces_dt"] = np.full(len(self.line_delay_s), 1 / IMAGING_RATE_HZ)
-        return {f"{self.stimulus}_{name}": values for name, values in fields.items()}
-
-
-def _fluorescence(rng: np.random.Generator, spikes: np.ndarray) -> np.ndarray:
-    """Raw traces: spikes through the indicator's decay, on a bleaching baseline, with the detector's noise."""
-    decay = np.float32(np.exp(-1 / (0.5 * IMAGING_RATE_HZ)))
-    calcium = lfilter(np.ones(1, np.float32), np.array([1, -decay], np.float32), spikes, axis=0)
-    deviation = calcium.std(axis=0)
-    baseline = rng.uniform(5, 20, spikes.shape[1]) * deviation
-    bleaching = np.exp(-np.arange(len(spikes)) / (900 * IMAGING_RATE_HZ))[:, None]
-    detector_noise = 0.1 * deviation * rng.standard_normal(spikes.shape, dtype=np.float32)
-    return (baseline * bleaching + calcium + detector_noise).astype(np.float32)
-
-
-def _interpolated(values: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Linear interpolation of values (time, neuron) at positions (sample, neuron); constant beyond the ends."""
-    position = np.clip(position, 0, len(values) - 1)
-    before = np.minimum(position.astype(np.int64), len(values) - 2)
-    part = (position - before).astype(np.float32)
-    left, right = (np.take_along_axis(values, before + step, axis=0) for step in (0, 1))
-    return left + part * (right - left)
 
 
 def _write_group(

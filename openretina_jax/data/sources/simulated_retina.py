@@ -60,7 +60,7 @@ class CellType:
     pool_px: float = 1.2
     peak_s: float = 0.10
     biphasic: float = 0.7
-    gain_control: float = 0.4
+    gain_control: float = 0.7
     suppression: float = 0.0
     threshold: float = 0.2
     directional: bool = False
@@ -82,7 +82,17 @@ CELL_TYPES = (
     CellType("ON sust", (21, 22, 23, 30), 11.0, _ON, (0.35, 0.65), peak_s=0.12, biphasic=0.3, threshold=0.0),
     CellType("ON alpha", (24,), 6.0, _ON, centre_px=0.8, pool_px=1.9, peak_s=0.09, biphasic=0.5),
     CellType("ON slow", (25, 26, 27, 29), 7.0, _ON, (0.2, 0.8), centre_px=0.9, pool_px=1.5, peak_s=0.17, biphasic=0.4),
-    CellType("ON contrast suppr.", (28, 31, 32), 8.0, _ON, (-0.35, 1.0), peak_s=0.12, suppression=0.3, threshold=-0.3),
+    CellType(
+        "ON contrast suppr.",
+        (28, 31, 32),
+        8.0,
+        _ON,
+        (-0.35, 1.0),
+        surround=0.3,
+        peak_s=0.12,
+        suppression=0.3,
+        threshold=-0.3,
+    ),
     CellType("ON starburst AC", (33, 38, 42, 45), 5.0, _ON, surround=0.4, pool_px=1.0, biphasic=0.5),
 )
 

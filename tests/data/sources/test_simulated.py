@@ -12,9 +12,9 @@ from openretina_jax.data.sources.simulated import (
     STIMULUS_FILE,
     TRUTH_FILE,
     SimulationConfig,
-    quality_index,
     write_simulated_hoefling,
 )
+from openretina_jax.data.sources.simulated_imaging import quality_index
 from openretina_jax.data.sources.simulated_movies import BAR_DIRECTIONS_DEG, chirp_clip, moving_bar_clips
 from openretina_jax.data.sources.simulated_retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
@@ -132,10 +132,11 @@ def test_same_seed_same_files_and_more_sessions_extend_them(folder, tmp_path):
     assert paths[0].read_bytes() == (folder / f"{STIMULUS_FILE}.zip").read_bytes()
     with open_responses(folder) as old, open_responses(tmp_path) as new:
         (name,) = new
-        np.testing.assert_array_equal(old[name]["natural_inferred_spikes"], new[name]["natural_spikes"])
+        spikes = old[name]["natural_inferred_spikes"][:], new[name]["natural_spikes"][:]
+        np.testing.assert_allclose(*spikes, rtol=1e-3, atol=1e-4)  # matrix products may round differently
         samples = np.arange(new[name]["mb_spikes"].shape[1])
-        t0, dt = new[name]["mb_traces_t0"][:, None], new[name]["mb_traces_dt"][:, None]
-        np.testing.assert_allclose(t0 + dt * samples, old[name]["mb_traces_times"])
+        t0, dt = new[name]["mb_traces_t0"][:], new[name]["mb_traces_dt"][:]
+        np.testing.assert_allclose(t0[:, None] + dt[:, None] * samples, old[name]["mb_traces_times"])
         assert not [field for field in new[name] if field.endswith(("traces_times", "inferred_spikes"))]
 
 
@@ -169,7 +170,7 @@ def test_direction_selective_neurons_prefer_their_direction(direction):
 def test_polarity_in_the_chirp(name, step):
     retina = Retina({"chirp": chirp_clip()})
     rate = retina.rates(neurons_of(name), {"chirp": np.zeros(1, int)}, mirrored=False)["chirp"][:, 0]
-    windows = {"on": rate[60:75].max(), "off": rate[150:165].max()}
+    windows = {"on": rate[68:78].mean(), "off": rate[158:168].mean()}  # steps are at 2 s and 5 s
     other = {"on": "off", "off": "on"}[step]
     assert windows[step] > 2 * windows[other]
 
@@ -183,8 +184,8 @@ def test_a_clip_is_remembered_for_about_a_second():
         retina.rates(neurons, {"noise": order}, mirrored=False)["noise"].reshape(4, -1) for order in orders
     )
     difference = np.abs(first[1] - second[2])
-    assert difference[:10].max() > 0.05
-    assert difference[45:].max() < 0.01
+    assert difference[:15].max() > 0.1
+    assert difference[45:].max() < 0.03
 
 
 def test_quality_index_of_signal_and_noise():

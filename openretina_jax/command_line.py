@@ -1,0 +1,75 @@
+"""What all scripts share: flags, logging, and one line instead of a traceback for a user's mistake."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import ml_collections
+from absl import app, flags
+from ml_collections import config_flags
+from rich.console import Console
+from rich.logging import RichHandler
+
+from openretina_jax.errors import UserError
+
+console = Console(highlight=False)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the flags and call ``main``; a user's mistake is one line on standard error and exit status 2."""
+
+    def guarded(_: list[str]) -> None:
+        log_to_console()
+        try:
+            main()
+        except UserError as error:
+            fail(str(error))
+
+    app.run(guarded, flags_parser=parse_flags)
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """The arguments that are not flags; wrong flags are one line."""
+    try:
+        rest = flags.FLAGS(arguments)
+    except (AttributeError, KeyError) as error:  # of a configuration, whose entries are fixed
+        fail("the configuration has no entry " + str(error.args[0]).replace("\\n", ". ").replace("\\'", "").strip("'"))
+    except (flags.Error, UserError, TypeError, ValueError) as error:
+        fail(str(error))
+    if len(rest) > 1:
+        fail(f"unexpected arguments: {' '.join(rest[1:])}; flags begin with --")
+    return rest
+
+
+def fail(message: str) -> NoReturn:
+    """Say in one line what is wrong, and leave."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def log_to_console() -> None:
+    """Show what the package logs; other libraries only from warnings on."""
+    handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False, markup=False)
+    root = logging.getLogger()
+    for other in root.handlers[:]:
+        root.removeHandler(other)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("openretina_jax").setLevel(logging.INFO)
+
+
+def configuration(flag: str) -> tuple[ml_collections.ConfigDict, str]:
+    """The configuration of a flag, and a name for it.
+
+    The name of ``--config=configs/hoefling_low_res.py:simulated,quick`` is ``hoefling_low_res_simulated_quick``.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path, _, words = config_flags.get_config_filename(flags.FLAGS[flag]).partition(":")
+    if not Path(path).is_file():
+        known = ", ".join(str(file) for file in sorted(Path(path).parent.glob("*.py")) if file.stem != "common")
+        raise UserError(f"there is no configuration {path}; {f'choose among {known}' if known else 'see configs/'}")
+    return flags.FLAGS[flag].value, "_".join([Path(path).stem, *filter(None, words.split(","))])

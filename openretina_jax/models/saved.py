@@ -1,0 +1,92 @@
+"""Trained models from disk: arrays by readable names, and the options they were built from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from flax import nnx
+
+from openretina_jax.data.dataset import DataInfo
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.core_readout import CoreReadout
+
+SCORE = "validation_correlation"
+
+
+def load_model(path: str | Path) -> CoreReadout:
+    """A trained model, ready to be called.
+
+    Args:
+        path: the folder of a run (its best checkpoint is taken) or of a checkpoint.
+
+    Raises:
+        UserError: there is no checkpoint, or it is damaged.
+    """
+    checkpoint = best_checkpoint(Path(path))
+    about = read_about(checkpoint)
+    info = DataInfo.from_json(json.dumps(about["data_info"]))
+    graph, params, statistics = nnx.split(make_core_readout(about["config"]["model"], info), nnx.Param, ...)
+    state = restore_arrays(checkpoint, {"params": params, "statistics": statistics})
+    return nnx.merge(graph, state["params"], state["statistics"])
+
+
+def best_checkpoint(path: Path) -> Path:
+    """The checkpoint itself, or the one of a run with the highest validation score.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (path / "state").is_dir():
+        return path
+    folders = [folder for folder in path.glob("checkpoints/*") if folder.name.isdigit() and (folder / "state").is_dir()]
+    if not folders:
+        raise UserError(f"{path} holds no checkpoint; give the --workdir of a run, or one folder of its checkpoints")
+    return max(folders, key=lambda folder: read_about(folder)[SCORE])
+
+
+def read_about(checkpoint: Path) -> dict[str, Any]:
+    """The JSON beside the arrays of a checkpoint: "config", "data_info", "epoch", ...
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads((checkpoint / "about" / "metadata").read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{checkpoint} is not a complete checkpoint: {error}") from None
+
+
+def restore_arrays(checkpoint: Path, like: Any) -> Any:
+    """The arrays of a checkpoint in the structure of ``like``; arrays of parts that ``like`` lacks stay on disk.
+
+    Raises:
+        UserError: the checkpoint is damaged, or belongs to another model; lists everything that does not fit.
+    """
+    wanted = by_name(like)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            saved = checkpointer.restore((checkpoint / "state").absolute())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{checkpoint} cannot be read: {str(error).splitlines()[0]}") from None
+    parts = {name.split("/")[0] for name in wanted}
+    problems = [f"{name} is missing" for name in wanted if name not in saved]
+    problems += [f"{name} is left over" for name in saved if name not in wanted and name.split("/")[0] in parts]
+    problems += [
+        f"{name} has shape {saved[name].shape}, not {value.shape}"
+        for name, value in wanted.items()
+        if name in saved and saved[name].shape != value.shape
+    ]
+    if problems:
+        raise UserError(f"{checkpoint} belongs to another model: {'; '.join(sorted(problems))}")
+    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(saved[name]) for name in wanted])
+
+
+def by_name(tree: Any) -> Mapping[str, jax.Array]:
+    """The arrays of a tree by their paths, such as ``params/core/layers/0/conv/sin``."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -1,0 +1,129 @@
+"""Where a run is recorded: a CSV file, TensorBoard events, pictures, and the terminal."""
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from openretina_jax.visualize.figures import pixels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_log = logging.getLogger(__name__)
+
+QUIET_EPOCHS = 10  # without a terminal, one line of progress every so many epochs
+
+
+class CsvWriter:
+    """``metrics.csv``: one row per epoch; the first row fixes the columns.
+
+    Args:
+        file: a file of an earlier run is continued.
+        epoch: rows after this epoch are dropped: they belong to work that was lost.
+    """
+
+    def __init__(self, file: Path, epoch: int):
+        self._file = file
+        rows: list[dict[str, str]] = []
+        if file.exists():
+            with file.open(newline="") as stream:
+                rows = [row for row in csv.DictReader(stream) if int(row["epoch"]) <= epoch]
+        self._columns = list(rows[0]) if rows else None
+        text = io.StringIO()
+        if rows:
+            writer = csv.DictWriter(text, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(text.getvalue())
+        os.replace(temporary, file)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append a row."""
+        with self._file.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, self._columns or list(row))
+            if self._columns is None:
+                writer.writeheader()
+                self._columns = list(row)
+            writer.writerow(row)
+
+
+class Writers:
+    """CSV and TensorBoard logs of a run.
+
+    Args:
+        workdir: of the run.
+        epoch: epoch that the run resumes from (0: a fresh run).
+        step: optimiser step that it resumes from.
+    """
+
+    def __init__(self, workdir: Path, epoch: int, step: int):
+        self.workdir = workdir
+        self._csv = CsvWriter(workdir / "metrics.csv", epoch)
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def scalars(self, step: int, row: Mapping[str, float]) -> None:
+        """Log the numbers of an epoch; ``row`` also holds "epoch"."""
+        self._csv.write(row)
+        for name, value in row.items():
+            self._board.add_scalar(name, value, step)
+        self._board.flush()
+
+    def picture(self, name: str, figure: "Figure", step: int) -> None:
+        """Log a picture."""
+        self._board.add_image(name, pixels(figure), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush everything."""
+        self._board.close()
+
+
+class EpochProgress:
+    """A live line on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        console: where to write.
+        epochs: number of epochs of the run.
+        done: epochs done before.
+    """
+
+    def __init__(self, console: Console, epochs: int, done: int):
+        self._live = console.is_terminal
+        columns = (
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[scores]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, disable=not self._live)
+        self._task = self._progress.add_task("", total=epochs, completed=done, scores="compiling ...")
+
+    def __enter__(self) -> "EpochProgress":
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def update(self, row: Mapping[str, float]) -> None:
+        """Show the numbers of an epoch."""
+        scores = (
+            f"loss {row['train/loss']:.4f}  validation {row['validation/correlation']:.4f} "
+            f"(best {row['validation/best']:.4f})  lr {row['learning_rate']:.2g}  {row['steps_per_second']:.1f} steps/s"
+        )
+        epoch = int(row["epoch"])
+        self._progress.update(self._task, completed=epoch, scores=scores)
+        if not self._live and (epoch == 1 or epoch % QUIET_EPOCHS == 0):
+            _log.info("epoch %d: %s", epoch, scores)

@@ -1,0 +1,25 @@
+"""Figures to files and pixels, without a display."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DPI = 120
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a PNG file, whole or not at all."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=DPI)
+    os.replace(temporary, file)
+
+
+def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
+    """The figure as an image."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,31 @@
+"""Train a model, or go on with a run that was stopped.
+
+python scripts/train.py --config=configs/hoefling_low_res.py[:word,word] [--config.a.b=c ...] [--workdir=DIR]
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
+
+from openretina_jax import command_line
+
+config_flags.DEFINE_config_file("config", None, "Configuration file; words after a colon choose variants.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/ and the name of the configuration.")
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Train what the flags describe."""
+    config, name = command_line.configuration("config")
+
+    from openretina_jax.config import train  # takes seconds: flags are checked before
+
+    train(config, Path(_WORKDIR.value or f"runs/{name}"), command_line.console)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
