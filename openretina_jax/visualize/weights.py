@@ -58,7 +58,7 @@ def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = Non
         step, unit = (1, "frames") if frame_rate_hz is None else (1000 / frame_rate_hz, "ms")
         if core.downsample_input is not None:
             step *= core.downsample_input[0]
-        time = step * (np.arange(1 - temporal.shape[2], 1))
+        time = step * (np.arange(1 - temporal.shape[2], 1) + _frames_ahead(conv))
         _plot_temporal(grid[-1], time, temporal)
         figure.supxlabel(f"time relative to the response ({unit})", fontsize=8)
     figure.suptitle(_title(layer, conv, kernels[0].shape), fontsize=10)
