@@ -73,3 +73,11 @@ def configuration(flag: str) -> tuple[ml_collections.ConfigDict, str]:
         known = ", ".join(str(file) for file in sorted(Path(path).parent.glob("*.py")) if file.stem != "common")
         raise UserError(f"there is no configuration {path}; {f'choose among {known}' if known else 'see configs/'}")
     return flags.FLAGS[flag].value, "_".join([Path(path).stem, *filter(None, words.split(","))])
+
+
+def show_progress(what: str, done: int, total: int) -> None:
+    """Keep one line of the terminal up to date with how far a piece of work is."""
+    if console.is_terminal:
+        console.print(f"{what}: {done} of {total}", end="\r" if done < total else "\n")
+    elif done == total:
+        console.print(f"{what}: {total}")

@@ -11,15 +11,11 @@ import ml_collections
 from flax import nnx
 from rich.console import Console
 
+from openretina_jax.command_line import show_progress
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fetch import cache_folder
-from openretina_jax.data.sources.hoefling_2024 import (
-    RESPONSES,
-    STIMULI_18X16,
-    STIMULI_72X64,
-    QualityFilter,
-    load_hoefling_2024,
-)
+from openretina_jax.data.sources.hoefling_2024 import RESPONSES, STIMULI_18X16, STIMULI_72X64, load_hoefling_2024
+from openretina_jax.data.sources.hoefling_2024_recordings import QualityFilter
 from openretina_jax.data.sources.simulated import SimulationConfig
 from openretina_jax.data.sources.simulated_cache import simulated_files
 from openretina_jax.errors import UserError
@@ -107,7 +103,7 @@ def make_dataset(settings: Mapping[str, Any]) -> Dataset:
     if simulated.pop("enabled"):
         if stimuli or responses:
             raise UserError("config.data.simulated.enabled and config.data.*_path are both set; take one of them")
-        stimuli, responses = simulated_files(SimulationConfig(**simulated), cache_folder() / "simulated")
+        stimuli, responses = simulated_files(SimulationConfig(**simulated), cache_folder() / "simulated", show_progress)
     quality = settings.pop("quality")
     quality["cell_types"] = tuple(quality["cell_types"])
     settings["validation_clips"] = tuple(settings["validation_clips"])
@@ -155,5 +151,3 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         result |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return result
-
-

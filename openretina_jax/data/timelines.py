@@ -1,8 +1,8 @@
 """What is shown to which neurons, split by split, as rows of two tables.
 
-All movies lie one after another in one table of frames, and all responses in one table with a column per neuron. A
-``Timeline`` says in which order a group of neurons sees frames, and where its responses lie. Nothing is ever reordered or
-copied: clip orders, random sequences, splits and shared stimuli are all timelines.
+All movies lie one after another in one table of frames, and all responses in one table with a column per neuron.
+A ``Timeline`` says in which order a group of neurons sees frames, and where its responses lie. Nothing is ever
+reordered or copied: clip orders, random sequences, splits and shared stimuli are all timelines.
 
 Where a session sees no frame twice, the response to a frame lies in the row of that frame. Sessions that saw the same
 clips, in whatever order, then have a common timeline: one pass of the core serves them all.
@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float, Float32, Int32
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
@@ -75,7 +75,7 @@ class Tables:
             self.responses[self._rows(session), columns] = session.responses
             for test, trials in session.repeats.items():
                 start = self._first_frame[test]
-                self.responses[start : start + trials.shape[1], columns] = _mean_over_trials(trials)
+                self.responses[start : start + trials.shape[1], columns] = mean_over_trials(trials)
 
     def training(self) -> list[Timeline]:
         """One timeline per session: its training clips in the order in which they were shown."""
@@ -154,9 +154,9 @@ def _sees_frames_once(session: Session) -> bool:
     return len(np.unique(session.frame_index)) == len(session.frame_index)
 
 
-def _mean_over_trials(trials: Float32[np.ndarray, "trial time neuron"]) -> Float32[np.ndarray, "time neuron"]:
+def mean_over_trials(trials: Float[np.ndarray, "trial *shape"]) -> Float[np.ndarray, "*shape"]:
     """Mean over the trials that were recorded; NaN where none was."""
     recorded = np.isfinite(trials)
     total = np.where(recorded, trials, 0).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        return total / recorded.sum(axis=0)
+    count = recorded.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(trials.dtype)

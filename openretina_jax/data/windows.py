@@ -48,8 +48,8 @@ class SessionOrder:
         for timeline in timelines:
             if len(timeline) // frames < windows_per_step:
                 raise UserError(
-                    f"{timeline.name}: {len(timeline)} training frames hold {len(timeline) // frames} windows of {frames} "
-                    f"frames, but a step takes {windows_per_step}; lower windows_per_step or the length of a window"
+                    f"{timeline.name}: {len(timeline)} training frames hold {len(timeline) // frames} windows of "
+                    f"{frames} frames, but a step takes {windows_per_step}; lower windows_per_step or window_frames"
                 )
         self._rounds = max(len(self._cuts(length)) // windows_per_step for length in self._lengths)
 
@@ -86,8 +86,8 @@ class SessionOrder:
 class SharedOrder:
     """All timelines in every step, each with its own windows that stay within clips.
 
-    Timelines are those of sessions that share a stimulus, so a step trains the neurons of all sessions at the cost of few
-    core passes. Every epoch visits each clip ``clip_length // frames`` times, at random places, in random order.
+    Timelines are those of sessions that share a stimulus, so a step trains the neurons of all sessions at the cost of
+    few core passes. Every epoch visits each clip ``clip_length // frames`` times, at random places, in random order.
 
     A random-access source for grain, like ``SessionOrder``.
 

@@ -5,6 +5,7 @@ import pandas as pd
 from jaxtyping import Float, Float32
 
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.timelines import mean_over_trials
 
 
 def neuron_table(dataset: Dataset) -> pd.DataFrame:
@@ -44,18 +45,26 @@ def test_scores(
         if test not in session.repeats:
             continue
         trials = session.repeats[test][:, -len(predicted) :].astype(np.float64)
-        mean, prediction = trials.mean(axis=0), predicted[:, columns].astype(np.float64)
+        mean, prediction = mean_over_trials(trials), predicted[:, columns].astype(np.float64)
         scores["correlation"][columns] = _correlation(prediction, mean)
         scores["correlation_single_trials"][columns] = np.mean([_correlation(prediction, t) for t in trials], axis=0)
-        scores["mse"][columns] = np.square(prediction - mean).mean(axis=0)
+        scores["mse"][columns] = mean_over_trials(np.square(prediction - mean))
         if len(trials) > 1:
-            others = [_correlation(t, np.delete(trials, k, axis=0).mean(axis=0)) for k, t in enumerate(trials)]
+            others = [_correlation(t, mean_over_trials(np.delete(trials, k, axis=0))) for k, t in enumerate(trials)]
             scores["reliability"][columns] = np.mean(others, axis=0)
     return scores
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson correlation over axis 0 of every column; 0 where either is constant, NaN where one is not recorded."""
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    norm = np.sqrt(np.square(a).sum(axis=0) * np.square(b).sum(axis=0))
-    return np.divide((a * b).sum(axis=0), norm, out=np.where(np.isnan(norm), np.nan, 0.0), where=norm > 0)
+    """Pearson correlation over the recorded part of axis 0; 0 where either is constant, NaN where none is recorded."""
+    recorded = np.isfinite(a) & np.isfinite(b)
+    count = recorded.sum(axis=0)
+
+    def centred(x: np.ndarray) -> np.ndarray:
+        x = np.where(recorded, x, 0)
+        return np.where(recorded, x - x.sum(axis=0) / np.maximum(count, 1), 0)
+
+    x, y = centred(a), centred(b)
+    norm = np.sqrt(np.square(x).sum(axis=0) * np.square(y).sum(axis=0))
+    correlation = np.divide((x * y).sum(axis=0), norm, out=np.zeros(norm.shape), where=norm > 0)
+    return np.where(count > 0, correlation, np.nan)

@@ -88,11 +88,13 @@ class Scorer:
             }
             means = {name: sums[name] / counts[name] for name in sums}
             return {
-                name: jnp.zeros(n_neurons).at[columns].add(jnp.where(mask, mean, 0)) for name, mean in means.items()
+                name: jnp.full(n_neurons, jnp.nan).at[columns].set(jnp.where(mask, mean, jnp.nan))
+                for name, mean in means.items()
             }
 
         scores = jax.lax.map(one, (jnp.arange(len(start)), start))
-        return jax.tree.map(lambda score: score.sum(axis=0), scores)
+        # a neuron's score stands in the row of its own timeline alone
+        return jax.tree.map(lambda score: jnp.nanmax(score, axis=0), scores)
 
     def _predict_split(
         self,

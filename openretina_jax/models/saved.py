@@ -30,7 +30,7 @@ def load_model(path: str | Path) -> CoreReadout:
     checkpoint = best_checkpoint(Path(path))
     about = read_about(checkpoint)
     info = DataInfo.from_json(json.dumps(about["data_info"]))
-    graph, params, statistics = nnx.split(make_core_readout(about["config"]["model"], info), nnx.Param, ...)
+    graph, params, statistics = nnx.split(make_core_readout(about["config"]["model"], info), nnx.Param, ...)  # type: ignore[misc]
     state = restore_arrays(checkpoint, {"params": params, "statistics": statistics})
     return nnx.merge(graph, state["params"], state["statistics"])
 

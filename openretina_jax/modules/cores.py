@@ -179,7 +179,7 @@ class SimpleCore(nnx.Module):
         return sum((group_sparsity(_spatial_kernels(layer)) for layer in self.layers[1:]), start=jnp.zeros(()))
 
     def _in_sparse_penalty(self) -> Array:
-        return sum(group_sparsity(_spatial_kernels(layer)) for layer in self.layers)
+        return sum((group_sparsity(_spatial_kernels(layer)) for layer in self.layers), start=jnp.zeros(()))
 
 
 def _spatial_kernels(layer: CoreLayer) -> Array:

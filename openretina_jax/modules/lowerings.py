@@ -26,7 +26,7 @@ def choose(lowering: Lowering, backend: str, strides: tuple[int, int, int]) -> C
     """The function for a lowering; ``auto`` takes ``factored`` on CPU where it applies (no strides), else ``dense``."""
     if lowering == "auto":
         lowering = "factored" if backend == "cpu" and strides == (1, 1, 1) else "dense"
-    return {"dense": functools.partial(dense, strides=strides), "factored": factored}[lowering]
+    return factored if lowering == "factored" else functools.partial(dense, strides=strides)
 
 
 @functools.partial(jax.jit, static_argnames=("padding", "strides"))
@@ -73,6 +73,8 @@ def factored(
         for size, k, pad in zip((height, width), spatial.shape[2:], padding[1:], strict=True)
     )
     frames = toeplitz_taps(time, temporal.shape[2], padding[0])
+    if not (rows and columns and frames):  # the kernel is larger than the stimulus
+        return jnp.zeros((batch, len(frames), len(rows), len(columns), spatial.shape[0]), x.dtype)
     space = banded(banded(spatial, 2, rows), 4, columns)  # o i new_h h new_w w
     space = space.transpose(1, 0, 2, 4, 3, 5).reshape(x.shape[4], spatial.shape[0], -1, height * width)
     through_time = banded(temporal, 2, frames).transpose(1, 0, 3, 2)  # i o t new_t

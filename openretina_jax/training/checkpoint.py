@@ -26,6 +26,7 @@ class Checkpoints:
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
+                best_fn=lambda metrics: metrics[SCORE],
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,  # states are small, and an exit must not wait for a thread
             ),

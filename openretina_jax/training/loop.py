@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -10,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from rich.console import Console
@@ -33,7 +32,7 @@ from openretina_jax.visualize.weights import plot_filters
 
 _log = logging.getLogger(__name__)
 
-ORDERS = {"session": SessionOrder, "shared": SharedOrder}
+ORDERS: dict[str, type[SessionOrder] | type[SharedOrder]] = {"session": SessionOrder, "shared": SharedOrder}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,8 +128,8 @@ def fit(
             state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start)
             scores = scorer(state.params, state.statistics, recordings, validation)
             row = {name: float(value) for name, value in metrics.items()}
-            check_finite(row.pop("finite_steps"), first_step, chosen, timelines, checkpoints)
             score = jnp.nanmean(scores["correlation"])
+            check_finite(row.pop("finite_steps"), float(score), first_step, chosen, timelines, checkpoints)
             rate = float(state.patience.learning_rate)
             state = dataclasses.replace(state, patience=rules.update(state.patience, score, learning_rate))
             done += 1
@@ -146,8 +145,8 @@ def fit(
                 "validation/loss": float(jnp.nanmean(scores["loss"])),
                 **{f"train/{name}": value for name, value in row.items()},
             }
+            writers.scalars(int(state.step), row)  # first: a resumed run drops rows that it has no state of
             checkpoints.save(done, state, float(score), seconds)
-            writers.scalars(int(state.step), row)
             if picture_every and done % picture_every == 0:
                 core = nnx.merge(trainer.graph, state.params, state.statistics).core
                 writers.picture("filters", plot_filters(core, frame_rate_hz=dataset.info.frame_rate_hz), done)
@@ -155,29 +154,37 @@ def fit(
         finished = not interrupted
     writers.close()
     best = checkpoints.best_epoch
+    if best is None:
+        raise UserError(f"nothing was trained: config.train.epochs is {epochs}; take at least 1")
     if finished:
         state = checkpoints.restore(best, state)
     return FitResult(state, done, best, finished, seconds, recordings, tables)
 
 
 def check_finite(
-    finite_steps: float, first_step: int, chosen: EpochWindows, timelines: list[Timeline], checkpoints: Checkpoints
+    finite_steps: float,
+    score: float,
+    first_step: int,
+    chosen: EpochWindows,
+    timelines: list[Timeline],
+    checkpoints: Checkpoints,
 ) -> None:
-    """Stop a run whose loss is no longer a number, before its state is saved.
+    """Stop a run whose numbers are no longer numbers, before its state is saved.
 
     Raises:
         UserError: names the step, its sessions, and the checkpoint to go back to.
     """
     number = int(finite_steps)
-    if number == len(chosen.timeline):
+    if number < len(chosen.timeline):
+        names = ", ".join(timelines[timeline].name for timeline in chosen.timeline[number])
+        what = f"the loss was not finite at step {first_step + number} ({names})"
+    elif not math.isfinite(score):
+        what = f"the validation score was not finite after step {first_step + number - 1}"
+    else:
         return
-    names = ", ".join(timelines[timeline].name for timeline in chosen.timeline[number])
     last = checkpoints.last_epoch
     back = f"the last good checkpoint is {checkpoints.folder / str(last)}" if last else "there is no checkpoint yet"
-    raise UserError(
-        f"the loss was not finite at step {first_step + number} ({names}); {back}; lower config.optimizer.learning_rate "
-        "or look at the responses of these sessions"
-    )
+    raise UserError(f"{what}; {back}; lower config.optimizer.learning_rate or look at the responses of these sessions")
 
 
 class Interruption:

@@ -35,14 +35,14 @@ class Patience:
     @classmethod
     def start(cls, learning_rate: float) -> "Patience":
         """The state before the first epoch."""
-        # not one array for all: a donated buffer may appear only once
+        # not one array for all: a donated buffer may appear only once; not weakly typed: that would compile twice
         return cls(
             learning_rate=jnp.asarray(learning_rate, jnp.float32),
-            plateau_best=jnp.asarray(-jnp.inf),
+            plateau_best=jnp.asarray(-jnp.inf, jnp.float32),
             plateau_bad=jnp.zeros((), jnp.int32),
-            stop_best=jnp.asarray(-jnp.inf),
+            stop_best=jnp.asarray(-jnp.inf, jnp.float32),
             stop_bad=jnp.zeros((), jnp.int32),
-            best=jnp.asarray(-jnp.inf),
+            best=jnp.asarray(-jnp.inf, jnp.float32),
             is_best=jnp.zeros((), bool),
             stop=jnp.zeros((), bool),
         )

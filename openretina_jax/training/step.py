@@ -43,7 +43,7 @@ class TrainState:
         cls, model: CoreReadout, optimizer: optax.GradientTransformationExtraArgs, learning_rate: float
     ) -> "TrainState":
         """The state before the first step."""
-        _, params, statistics = nnx.split(model, nnx.Param, ...)
+        _, params, statistics = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
         return cls(
             step=jnp.zeros((), jnp.int32),
             params=params,

@@ -7,16 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
-from openretina_jax.visualize.figures import pixels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from openretina_jax.visualize.figures import Figure, pixels
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +43,7 @@ class CsvWriter:
         temporary.write_text(text.getvalue())
         os.replace(temporary, file)
 
-    def write(self, row: Mapping[str, float]) -> None:
+    def write(self, row: Mapping[str, int | float]) -> None:
         """Append a row."""
         with self._file.open("a", newline="") as stream:
             writer = csv.DictWriter(stream, self._columns or list(row))
@@ -71,14 +67,14 @@ class Writers:
         self._csv = CsvWriter(workdir / "metrics.csv", epoch)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def scalars(self, step: int, row: Mapping[str, float]) -> None:
+    def scalars(self, step: int, row: Mapping[str, int | float]) -> None:
         """Log the numbers of an epoch; ``row`` also holds "epoch"."""
         self._csv.write(row)
         for name, value in row.items():
             self._board.add_scalar(name, value, step)
         self._board.flush()
 
-    def picture(self, name: str, figure: "Figure", step: int) -> None:
+    def picture(self, name: str, figure: Figure, step: int) -> None:
         """Log a picture."""
         self._board.add_image(name, pixels(figure), step, dataformats="HWC")
 
@@ -117,7 +113,7 @@ class EpochProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._progress.stop()
 
-    def update(self, row: Mapping[str, float]) -> None:
+    def update(self, row: Mapping[str, int | float]) -> None:
         """Show the numbers of an epoch."""
         scores = (
             f"loss {row['train/loss']:.4f}  validation {row['validation/correlation']:.4f} "

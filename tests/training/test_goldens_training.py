@@ -107,7 +107,13 @@ def optimizer_options(entry: dict[str, Any]) -> dict[str, Any]:
         names = ("momentum", "dampening", "weight_decay", "nesterov")
         return {"kind": "sgd", **{name: entry[name] for name in names}}
     b1, b2 = entry.get("betas", (0.9, 0.999))
-    return {"kind": "adamw", "b1": b1, "b2": b2, "epsilon": entry.get("eps", 1e-8), "weight_decay": entry["weight_decay"]}
+    return {
+        "kind": "adamw",
+        "b1": b1,
+        "b2": b2,
+        "epsilon": entry.get("eps", 1e-8),
+        "weight_decay": entry["weight_decay"],
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -129,7 +135,9 @@ def test_trajectory(case: Case) -> None:
         seed=0,
     )
     state = TrainState.start(model, optimizer, options["lr"])
-    size = jnp.asarray(np.repeat(list(case.kwargs["n_neurons_dict"].values()), list(case.kwargs["n_neurons_dict"].values())))
+    size = jnp.asarray(
+        np.repeat(list(case.kwargs["n_neurons_dict"].values()), list(case.kwargs["n_neurons_dict"].values()))
+    )
     step = jax.jit(lambda state, batch: trainer.step(state, batch, size.astype(jnp.float32)))
     logged: dict[str, list[float]] = {}
     for number in case.entry["batch_index_per_step"]:

@@ -97,7 +97,7 @@ def write_simulated_hoefling(
                 _write_group(responses, name, fields, attributes)
                 _write_group(truth, name, known, {})
                 if progress is not None:
-                    progress("sessions", index + 1, config.n_sessions)
+                    progress("simulated sessions", index + 1, config.n_sessions)
         _zip_one(work / f"{STIMULUS_FILE}.pkl", work / f"{STIMULUS_FILE}.zip")
         _zip_one(work / f"{RESPONSES_FILE}.h5", work / f"{RESPONSES_FILE}.zip")
         for name in (f"{STIMULUS_FILE}.zip", f"{RESPONSES_FILE}.zip", TRUTH_FILE):

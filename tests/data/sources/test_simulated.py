@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
     calls = []
     write_simulated_hoefling(folder, SimulationConfig(SESSIONS, NEURONS), lambda *call: calls.append(call))
-    assert calls == [("sessions", 1, 2), ("sessions", 2, 2)]
+    assert calls == [("simulated sessions", 1, 2), ("simulated sessions", 2, 2)]
     return folder
 
 

@@ -1,0 +1,153 @@
+"""Our side of a measurement: training steps, evaluations and epochs on random recordings."""
+
+import itertools
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+
+from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.session import Session
+from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.training.objective import Objective
+from openretina_jax.training.optimizers import make_optimizer
+from openretina_jax.training.step import Trainer, TrainState
+
+
+def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
+    """What a task measures, as a function that does it once, and what to say of it.
+
+    Args:
+        task: the fields of ``run.Task``.
+
+    Returns:
+        The work, and the ``shape`` of its steps, how many ``windows`` it goes through (one that a step shows to several
+        sessions counts for each), the ``lowering``, the ``device`` and the ``versions`` of the libraries.
+    """
+    training = Training(task)
+    work, shape, windows = {
+        "train_step": training.train_step,
+        "eval_step": training.eval_step,
+        "epoch": training.epoch,
+        "epoch_shared": training.epoch_shared,
+    }[task["measure"]]()
+    versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    about = {
+        "shape": shape,
+        "windows": windows,
+        "lowering": task["model"]["core"].get("lowering"),
+        "device": jax.devices()[0].device_kind,
+        "versions": {"python": platform.python_version()} | versions,
+    }
+    return lambda: jax.block_until_ready(work()), about
+
+
+class Training:
+    """A model, and random recordings on the device.
+
+    Args:
+        task: the fields of ``run.Task``.
+    """
+
+    def __init__(self, task: Mapping[str, Any]):
+        self._windows = {"frames": task["frames"], "windows_per_step": task["windows"], "seed": 0}
+        self._shared_windows = {
+            "frames": task["shared_windows"]["window_frames"],
+            "windows_per_step": task["shared_windows"]["windows_per_step"],
+            "seed": 0,
+        }
+        dataset = random_dataset(task)
+        self._n_sessions = len(dataset.sessions)
+        self._tables = Tables(dataset)
+        self._recordings = Recordings.of(self._tables)
+        model = make_core_readout(task["model"], dataset.info)
+        graph, optimizer = nnx.graphdef(model), make_optimizer({"kind": "adamw"})
+        self._trainer = Trainer(graph, Objective(), optimizer, task["clip_norm"], seed=0)
+        self._state = TrainState.start(model, optimizer, task["learning_rate"])
+        self._scorer, self._split = Scorer(graph), Split(self._tables.validation())
+
+    def train_step(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+        """A training step on windows that lie on the device."""
+        timelines = self._tables.training()
+        order = SessionOrder(timelines, **self._windows)
+        timeline, start = _windows(order, epoch=0)
+        batch = self._recordings.gather(TimelineTable.of(timelines), timeline[0], start[0], order.frames)
+        step = jax.jit(self._trainer.step, donate_argnums=0)
+
+        def work() -> Any:
+            self._state, metrics = step(self._state, batch, self._recordings.session_size)
+            return self._state, metrics
+
+        return work, _shape(1, order.windows_per_step, order.frames), order.windows_per_step
+
+    def eval_step(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+        """Predictions and scores of the validation clips."""
+        clips = self._split.start.shape[1]
+        return self._evaluate, _shape(1, clips, self._split.frames), clips
+
+    def epoch(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+        """An epoch with one session per step, and the evaluation of all sessions."""
+        timelines = self._tables.training()
+        order = SessionOrder(timelines, **self._windows)
+        return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=1)
+
+    def epoch_shared(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+        """An epoch with all sessions in every step, and the evaluation of all sessions."""
+        timelines = self._tables.shared_training()
+        order = SharedOrder(timelines, **self._shared_windows)
+        return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=self._n_sessions)
+
+    def _epoch(
+        self, table: TimelineTable, order: SessionOrder | SharedOrder, sessions_per_step: int
+    ) -> tuple[Callable[[], Any], dict[str, int], int]:
+        run = self._trainer.epoch(order.frames)
+        epochs = itertools.count()
+
+        def work() -> Any:
+            self._state, metrics = run(self._state, self._recordings, table, *_windows(order, next(epochs)))
+            return metrics, self._evaluate()
+
+        steps, windows = order.steps_per_epoch, order.windows_per_step
+        return work, _shape(steps, windows, order.frames), steps * windows * sessions_per_step
+
+    def _evaluate(self) -> Any:
+        return self._scorer(self._state.params, self._state.statistics, self._recordings, self._split)
+
+
+def random_dataset(task: Mapping[str, Any]) -> Dataset:
+    """Sessions that saw the clips of a movie of noise, each in its own order; the first clips are for validation."""
+    rng = np.random.default_rng(0)
+    length, clips = task["clip_frames"], task["training_clips"] + task["validation_clips"]
+    movie = rng.standard_normal((clips * length, *task["input_shape"]), dtype=np.float32)
+
+    def session(number: int) -> Session:
+        shown = rng.permutation(clips)[:, None] * length + np.arange(length)
+        responses = rng.random((clips * length, task["neurons"]), dtype=np.float32)
+        return Session(f"session_{number}", "train", responses, shown.ravel().astype(np.int32), {})
+
+    return Dataset(
+        stimuli={"train": Stimulus("train", movie, frame_rate_hz=30.0)},
+        sessions=tuple(session(number) for number in range(task["sessions"])),
+        clip_length=length,
+        validation_clips=tuple(range(task["validation_clips"])),
+    )
+
+
+def _windows(order: SessionOrder | SharedOrder, epoch: int) -> tuple[Array, Array]:
+    chosen = order[epoch]
+    return jnp.asarray(chosen.timeline), jnp.asarray(chosen.start)
+
+
+def _shape(steps: int, windows: int, frames: int) -> dict[str, int]:
+    return {"steps": steps, "windows": windows, "frames": frames}

@@ -1,0 +1,203 @@
+"""Measurements of a model configuration: what is measured, and the lines that come of it."""
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import psutil
+
+from openretina_jax.benchmarks.children import Program, child, ours, reference
+from openretina_jax.errors import UserError
+from openretina_jax.modules.lowerings import Lowering
+
+MEASURES = ("train_step", "eval_step", "epoch", "epoch_shared")
+STIMULUS_CHANNELS = 2  # ultraviolet and green
+STEPS_PER_SESSION = 2  # of an epoch, as with the recordings of Höfling et al. 2024
+CLIP_FRAMES, VALIDATION_CLIPS = 150, 15  # likewise
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One measurement, as the programs get it.
+
+    Attributes:
+        measure: one of ``MEASURES``.
+        threads: cores that the process may use.
+        model: options of the model, see ``make_core_readout``.
+        input_shape: ``(height, width, channel)`` of a frame.
+        sessions: of the random recordings; all saw the same clips.
+        neurons: of each session.
+        windows, frames: windows of a training step (of one session), and their length.
+        shared_windows: ``window_frames`` and ``windows_per_step`` of a training step of all sessions.
+        training_clips, validation_clips, clip_frames: clips of the movie, and their length.
+        learning_rate, clip_norm: of the optimiser.
+    """
+
+    measure: str
+    threads: int
+    model: Mapping[str, Any]
+    input_shape: tuple[int, int, int]
+    sessions: int
+    neurons: int
+    windows: int
+    frames: int
+    shared_windows: Mapping[str, int]
+    training_clips: int
+    validation_clips: int = VALIDATION_CLIPS
+    clip_frames: int = CLIP_FRAMES
+    learning_rate: float = 0.01
+    clip_norm: float = 1.0
+
+
+def benchmark(
+    settings: Mapping[str, Any],
+    *,
+    measures: Sequence[str],
+    threads: Sequence[int],
+    lowerings: Sequence[str],
+    repeats: int,
+    sessions: int,
+    neurons: int,
+    windows: int,
+    frames: int,
+    reference_python: str | None,
+) -> Iterator[dict[str, Any]]:
+    """Measure a model configuration: one line per measurement and implementation, and their ratio.
+
+    ``train_step`` is a training step on windows of one session, ``eval_step`` the evaluation of the validation clips of
+    one session. ``epoch`` goes through all sessions, one per step, and then evaluates all; ``epoch_shared`` has all
+    sessions in every step. Data are random and in memory. The reference has no shared epoch; there its only kind of
+    epoch is measured, which goes through the same frames and responses.
+
+    Args:
+        settings: the configuration; the model, the resolution and the shared windows are taken from it.
+        measures: some of ``MEASURES``.
+        threads: numbers of cores to measure with.
+        lowerings: how convolutions are computed (none given: as the configuration says), see ``lowerings``.
+        repeats: of each measurement; both implementations take turns.
+        sessions: of an epoch.
+        neurons: of each session.
+        windows, frames: windows of a training step, and their length.
+        reference_python: the Python in which openretina is installed (None: measure ours alone).
+
+    Raises:
+        UserError: a wrong choice, or the reference does not run.
+    """
+    _check(measures, MEASURES, "measure")
+    _check(lowerings, get_args(Lowering), "lowering")
+    _check_threads(threads)
+    programs = [ours()] if reference_python is None else [ours(), reference(reference_python)]
+    chosen: list[dict[str, str]] = [{"lowering": lowering} for lowering in lowerings] or [{}]
+    for measure, cores, lowering in itertools.product(measures, threads, chosen):
+        core = settings["model"]["core"] | lowering
+        task = Task(
+            measure=measure,
+            threads=cores,
+            model=settings["model"] | {"core": core},
+            input_shape=_input_shape(settings["data"]["resolution"]),
+            sessions=sessions if measure.startswith("epoch") else 1,
+            neurons=neurons,
+            windows=windows,
+            frames=frames,
+            shared_windows=settings["train"]["windows"]["shared"],
+            training_clips=math.ceil(STEPS_PER_SESSION * windows * frames / CLIP_FRAMES),
+        )
+        yield from take(task, programs, repeats)
+
+
+def take(task: Task, programs: Sequence[Program], repeats: int) -> list[dict[str, Any]]:
+    """Measure a task with one or two programs that take turns, so that a busy machine disturbs both alike.
+
+    Returns:
+        A line per program; after two, the time of the second in units of the first's. ``busy_with_others`` says how
+        many cores other processes used meanwhile; where it is not near 0, prefer the least of the times.
+
+    Raises:
+        UserError: a program cannot do the task.
+    """
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(child(program, dataclasses.asdict(task))) for program in programs]
+        began, busy = time.perf_counter(), _core_seconds_of_all()
+        turns = [[each.repeat() for each in children] for _ in range(repeats)]
+        elapsed, busy = time.perf_counter() - began, _core_seconds_of_all() - busy
+    own = sum(answer["core_seconds"] for answers in turns for answer in answers)
+    others = max(busy - own, 0) / elapsed
+    machine = {"cpu": _cpu_model(), "cores": os.cpu_count(), "busy_with_others": round(others, 2)}
+    lines = [
+        _line(task, program.implementation, each.about, answers, machine)
+        for program, each, answers in zip(programs, children, zip(*turns, strict=True), strict=True)
+    ]
+    if len(lines) == 2:
+        first, second = lines
+        ratio = {name: round(second["seconds"][name] / first["seconds"][name], 3) for name in ("median", "min")}
+        both = f"{second['implementation']} / {first['implementation']}"
+        same = {name: first[name] for name in ("name", "lowering", "threads")}
+        lines.append({**same, "implementation": both, "ratio": ratio})
+    return lines
+
+
+def _line(
+    task: Task,
+    implementation: str,
+    about: Mapping[str, Any],
+    answers: Sequence[Mapping[str, float]],
+    machine: Mapping[str, Any],
+) -> dict[str, Any]:
+    seconds = [answer["seconds"] for answer in answers]
+    median = statistics.median(seconds)
+    height, width, channels = task.input_shape
+    recordings = {"sessions": task.sessions, "neurons": task.neurons}
+    return {
+        "name": task.measure,
+        "implementation": implementation,
+        "lowering": about["lowering"],
+        "shape": about["shape"] | recordings | {"height": height, "width": width, "channels": channels},
+        "threads": task.threads,
+        "repeats": len(seconds),
+        "seconds": {"median": round(median, 6), "min": round(min(seconds), 6)},
+        "windows_per_second": round(about["windows"] / median, 2),
+        "peak_memory_mb": round(answers[-1]["peak_memory_mb"], 1),
+        "compile_seconds": round(about["compile_seconds"], 3),
+        "machine": {**machine, "device": about["device"], "versions": about["versions"]},
+    }
+
+
+def _input_shape(resolution: str) -> tuple[int, int, int]:
+    height, width = map(int, resolution.split("x"))
+    return height, width, STIMULUS_CHANNELS
+
+
+def _core_seconds_of_all() -> float:
+    """Time that the cores have worked since the start of the machine, for whatever process."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(": ")[2]
+    return platform.processor()
+
+
+def _check(chosen: Sequence[str], known: Sequence[str], what: str) -> None:
+    for name in chosen:
+        if name not in known:
+            raise UserError(f'{what} "{name}" is unknown; choose among {", ".join(known)}')
+
+
+def _check_threads(threads: Sequence[int]) -> None:
+    if not hasattr(os, "sched_setaffinity"):
+        raise UserError("this system cannot confine a process to some cores; measure on Linux")
+    cores = len(os.sched_getaffinity(0))
+    for number in threads:
+        if not 1 <= number <= cores:
+            raise UserError(f"{number} threads do not fit a machine with {cores} cores")

@@ -1,0 +1,76 @@
+"""The child's side of a measurement: serves one repeat of a piece of work per request.
+
+    python serving.py program.py
+
+Any Python runs this file: it needs the standard library alone. ``program.py`` has a function ``prepare(task)``. It
+returns the work, as a function that returns when all is computed, and what to say of it.
+
+Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and the
+time of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with its input.
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def serve(program: str) -> None:
+    """Prepare the task of the first line, then answer every line by one repeat."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not get between the answers
+
+    def answer(values: dict[str, Any]) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    task = json.loads(sys.stdin.readline())
+    use_cores(task["threads"])
+    work, about = load(program).prepare(task)
+    answer(about | {"compile_seconds": seconds_of(work)})
+    for _ in sys.stdin:
+        before = time.process_time()
+        seconds = seconds_of(work)
+        answer(
+            {
+                "seconds": seconds,
+                "core_seconds": time.process_time() - before,
+                "peak_memory_mb": peak_memory_mb(),
+            }
+        )
+
+
+def use_cores(number: int) -> None:
+    """Confine the process to that many cores, before any library counts them."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:number])
+    os.environ["OMP_NUM_THREADS"] = str(number)
+
+
+def load(program: str) -> ModuleType:
+    """Import a file by its path."""
+    spec = importlib.util.spec_from_file_location("program", program)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Wall-clock time of one repeat."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def peak_memory_mb() -> float:
+    """Most memory that the process has held so far (Linux counts in units of 1024 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

@@ -1,0 +1,65 @@
+"""Measure the speed and memory of a model configuration, alone or beside openretina; prints one JSON line each.
+
+python scripts/benchmark.py --config=configs/hoefling_low_res.py [--measure=train_step,epoch] [--threads=1,2]
+    [--lowering=dense,factored] [--against=openretina --reference_python=/path/to/python]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
+
+from openretina_jax import command_line
+
+config_flags.DEFINE_config_file("config", None, "Configuration file whose model is measured.")
+_MEASURE = flags.DEFINE_list(
+    "measure",
+    ["train_step", "eval_step", "epoch", "epoch_shared"],
+    "What to measure: a training step; the evaluation of 15 clips; an epoch with one session per step, or with all.",
+)
+_THREADS = flags.DEFINE_list("threads", ["1"], "Numbers of cores to measure with.")
+_LOWERING = flags.DEFINE_list(
+    "lowering", [], "Ways to compute the convolutions (auto, dense, factored). Default: the configuration's."
+)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Repeats of each measurement.", lower_bound=1)
+_SESSIONS = flags.DEFINE_integer("sessions", 8, "Sessions of an epoch.", lower_bound=1)
+_NEURONS = flags.DEFINE_integer("neurons", 60, "Neurons of each session.", lower_bound=1)
+_WINDOWS = flags.DEFINE_integer("windows", 128, "Windows of a training step.", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("frames", 50, "Frames of such a window.", lower_bound=1)
+_AGAINST = flags.DEFINE_enum("against", None, ["openretina"], "Measure this too, in turns, and print the ratio.")
+_REFERENCE_PYTHON = flags.DEFINE_string(
+    "reference_python", sys.executable, "With --against: the Python in which openretina is installed."
+)
+flags.mark_flag_as_required("config")
+flags.register_validator(
+    "threads", lambda numbers: all(number.isdigit() for number in numbers), "must be numbers of cores, such as 1,2"
+)
+
+
+def main() -> None:
+    """Print a line as soon as it is known."""
+    config, _ = command_line.configuration("config")
+
+    from openretina_jax.benchmarks.run import benchmark  # takes seconds: flags are checked before
+
+    for line in benchmark(
+        config.to_dict(),
+        measures=_MEASURE.value,
+        threads=[int(number) for number in _THREADS.value],
+        lowerings=_LOWERING.value,
+        repeats=_REPEATS.value,
+        sessions=_SESSIONS.value,
+        neurons=_NEURONS.value,
+        windows=_WINDOWS.value,
+        frames=_FRAMES.value,
+        reference_python=_REFERENCE_PYTHON.value if _AGAINST.value else None,
+    ):
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

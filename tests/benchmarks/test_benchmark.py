@@ -1,0 +1,216 @@
+"""Measurements: their lines, the turns of two programs, our work, and what is said when something is wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from openretina_jax.benchmarks import ours
+from openretina_jax.benchmarks.children import Program, child, reference
+from openretina_jax.benchmarks.run import MEASURES, Task, benchmark, take
+from openretina_jax.errors import UserError
+from openretina_jax.modules.lowerings import Lowering
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
+CORE = {"kind": "simple", "hidden_channels": [2], "temporal_kernel_sizes": [3], "spatial_kernel_sizes": [3]}
+TASK = Task(
+    measure="train_step",
+    threads=1,
+    model={"core": {**CORE, "lowering": "dense"}, "readout": {"kind": "gaussian_mask"}},
+    input_shape=(6, 5, 2),
+    sessions=3,
+    neurons=4,
+    windows=2,
+    frames=8,
+    shared_windows={"window_frames": 10, "windows_per_step": 1},
+    training_clips=4,
+    validation_clips=2,
+    clip_frames=10,
+)
+SETTINGS = {
+    "model": TASK.model,
+    "data": {"resolution": "6x5"},
+    "train": {"windows": {"shared": TASK.shared_windows}},
+}
+FAKE = """
+import os, pathlib, sys, time
+def prepare(task):
+    def work():
+        with (pathlib.Path(__file__).parent / "turns").open("a") as turns:
+            turns.write("{name}")
+        time.sleep({seconds})
+    print("something that a library prints")
+    about = dict(shape=dict(steps=1), windows=6, lowering=None, device="none", versions=dict())
+    about["shape"]["cores"] = len(os.sched_getaffinity(0))
+    about["shape"]["omp"] = int(os.environ["OMP_NUM_THREADS"])
+    return work, about
+"""
+
+
+def fake(folder: Path, name: str, seconds: float) -> Program:
+    file = folder / f"{name}.py"
+    file.write_text(FAKE.format(name=name, seconds=seconds))
+    return Program(name, sys.executable, file)
+
+
+def failing(folder: Path, text: str, remedy: str | None = "do this") -> Program:
+    file = folder / "failing.py"
+    file.write_text(text)
+    return Program("it", sys.executable, file, remedy=remedy)
+
+
+def measure_only(settings: dict[str, Any] = SETTINGS, **options: Any) -> list[dict[str, Any]]:
+    chosen: dict[str, Any] = {
+        "measures": ["train_step"],
+        "threads": [1],
+        "lowerings": [],
+        "repeats": 1,
+        "sessions": 1,
+        "neurons": 2,
+        "windows": 2,
+        "frames": 50,
+        "reference_python": None,
+    }
+    return list(benchmark(settings, **(chosen | options)))
+
+
+def run_script(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
+
+
+def test_programs_take_turns(tmp_path: Path) -> None:
+    fast, slow, ratio = take(TASK, [fake(tmp_path, "a", 0.01), fake(tmp_path, "b", 0.03)], repeats=3)
+    assert (tmp_path / "turns").read_text() == "ab" + "ababab"  # the first repeat of each is not counted
+    assert [line["implementation"] for line in (fast, slow)] == ["a", "b"]
+    assert 0.01 <= fast["seconds"]["min"] <= fast["seconds"]["median"]
+    assert slow["seconds"]["min"] >= 0.03
+    assert fast["windows_per_second"] == pytest.approx(6 / fast["seconds"]["median"], rel=1e-2)
+    assert fast["compile_seconds"] >= 0.01
+    assert ratio["implementation"] == "b / a"
+    for name in ("median", "min"):
+        assert ratio["ratio"][name] == pytest.approx(slow["seconds"][name] / fast["seconds"][name], rel=1e-2)
+
+
+def test_a_process_has_the_cores_it_was_given(tmp_path: Path) -> None:
+    (line,) = take(TASK, [fake(tmp_path, "a", 0)], repeats=1)
+    assert line["shape"]["cores"] == line["shape"]["omp"] == line["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("measure", "shape", "windows"),
+    [
+        ("train_step", {"steps": 1, "windows": 2, "frames": 8}, 2),
+        ("eval_step", {"steps": 1, "windows": 2, "frames": 10}, 2),
+        ("epoch", {"steps": 6, "windows": 2, "frames": 8}, 12),  # 3 sessions, 40 frames of each
+        ("epoch_shared", {"steps": 4, "windows": 1, "frames": 10}, 12),  # 4 clips of 3 sessions
+    ],
+)
+def test_our_work(measure: str, shape: dict[str, int], windows: int) -> None:
+    task = {**vars(TASK), "measure": measure}
+    work, about = ours.prepare(task)
+    assert (about["shape"], about["windows"], about["lowering"]) == (shape, windows, "dense")
+    assert {"jax", "flax", "python"} <= about["versions"].keys()
+    work()
+    work()  # a second time, since buffers are reused
+
+
+def test_every_measure_has_its_work() -> None:
+    assert all(hasattr(ours.Training, measure) for measure in MEASURES)
+
+
+@pytest.mark.slow
+def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
+    (tmp_path / "tiny.py").write_text(
+        f"import ml_collections\ndef get_config():\n    return ml_collections.ConfigDict({SETTINGS})\n"
+    )
+    options = ["--measure=eval_step", "--windows=1", "--neurons=2", "--repeats=2", "--lowering=auto,factored"]
+    done = run_script(f"--config={tmp_path / 'tiny.py'}", *options)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["lowering"] for line in lines] == ["auto", "factored"]
+    for line in lines:
+        assert (line["name"], line["implementation"], line["threads"]) == ("eval_step", "openretina_jax", 1)
+        windows = {"steps": 1, "windows": 15, "frames": 150, "sessions": 1, "neurons": 2}
+        assert line["shape"] == {**windows, "height": 6, "width": 5, "channels": 2}
+        assert line["repeats"] == 2
+        assert 0 < line["seconds"]["min"] <= line["seconds"]["median"] < line["compile_seconds"]
+        assert line["windows_per_second"] > 0
+        assert line["peak_memory_mb"] > 50
+        assert line["machine"].keys() == {"cpu", "cores", "busy_with_others", "device", "versions"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"measures": ["train"]},
+            'measure "train" is unknown; choose among train_step, eval_step, epoch, epoch_shared',
+        ),
+        ({"lowerings": ["fast"]}, f'lowering "fast" is unknown; choose among {", ".join(get_args(Lowering))}'),
+        ({"threads": [0]}, "0 threads do not fit a machine with "),
+        ({"threads": [4096]}, "4096 threads do not fit a machine with "),
+        ({"reference_python": "/no/python"}, "there is no Python interpreter /no/python; give the one in which "),
+    ],
+)
+def test_wrong_choices(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        measure_only(**options)
+    assert str(caught.value).startswith(message)
+
+
+def test_reference_that_is_not_installed(tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    message = (
+        f"openretina does not run in {bare}: ModuleNotFoundError: No module named 'torch'; install openretina there"
+    )
+    with pytest.raises(UserError, match=message), child(reference(str(bare)), vars(TASK)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy", "error", "message"),
+    [
+        (
+            "1 / 0",
+            "do this",
+            UserError,
+            f"it does not run in {sys.executable}: ZeroDivisionError: division by zero; do",
+        ),
+        ("1 / 0", None, RuntimeError, "it failed: ZeroDivisionError: division by zero\nTraceback"),
+        ("import os; os.abort()", "do this", UserError, "does not run in .*: it was ended by SIGABRT; do this"),
+        ("import os; os._exit(3)", "do this", UserError, "does not run in .*: it was ended by exit status 3; do this"),
+        ("class UserError(Exception): pass\nraise UserError('too: few')", None, UserError, "^too: few$"),
+    ],
+)
+def test_failing_program(tmp_path: Path, text: str, remedy: str | None, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message), child(failing(tmp_path, text, remedy), vars(TASK)):
+        pass
+
+
+def test_our_refusal_is_passed_on() -> None:
+    settings = {**SETTINGS, "model": {**TASK.model, "core": {"kind": "complex"}}}
+    with pytest.raises(UserError, match=r"^core kind 'complex' is unknown"):
+        measure_only(settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([f"--config={CONFIG}", "--threads=two"], "must be numbers of cores, such as 1,2"),
+        ([f"--config={CONFIG}", "--repeats=0"], "repeats"),
+        (["--config=none.py"], "there is no configuration none.py"),
+    ],
+)
+def test_wrong_flags(flags: Sequence[str], message: str) -> None:
+    done = run_script(*flags)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

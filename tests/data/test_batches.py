@@ -1,0 +1,90 @@
+"""Windows gathered on the device equal plain indexing on the host."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.timelines import Tables, Timeline
+from tests import tiny
+
+FRAMES = 9
+gather = jax.jit(Recordings.gather, static_argnames="frames")
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """The tiny data set, with a neuron that was not recorded for a while."""
+    first, *others = tiny.dataset().sessions
+    responses = first.responses.copy()
+    responses[:100, 1] = np.nan
+    return dataclasses.replace(tiny.dataset(), sessions=(dataclasses.replace(first, responses=responses), *others))
+
+
+@pytest.fixture(scope="module")
+def tables(data: Dataset) -> Tables:
+    return Tables(data)
+
+
+def batch(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: np.ndarray) -> Batch:
+    table = TimelineTable.of(timelines)
+    return gather(Recordings.of(tables), table, jnp.asarray(number), jnp.asarray(start), frames=FRAMES)
+
+
+def check(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: np.ndarray) -> None:
+    """Compare a batch with indexing, timeline by timeline and window by window."""
+    found = batch(tables, timelines, number, start)
+    assert found.stimulus.dtype == found.responses.dtype == jnp.float32
+    for step, (line, begins) in enumerate(zip(number, start, strict=True)):
+        timeline = timelines[line]
+        columns = np.arange(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
+        mask = np.asarray(found.neuron_mask[step])
+        np.testing.assert_array_equal(found.first_neuron[step] + np.flatnonzero(mask), columns)
+        assert found.n_sessions[step] == timeline.n_sessions
+        for window, begin in enumerate(begins):
+            time = slice(begin, begin + FRAMES)
+            frames = tables.frames[timeline.frames[time]]
+            seen = frames[:, :, ::-1] if timeline.mirrored else frames
+            np.testing.assert_array_equal(found.stimulus[step, window], seen)
+            recorded = tables.responses[timeline.rows[time]][:, columns]
+            np.testing.assert_array_equal(found.responses[step, window][:, mask], recorded)
+
+
+def test_sessions_one_by_one(tables: Tables) -> None:
+    number = np.array([2, 0, 1, 0])
+    start = np.array([[0, 100, 135], [3, 77, 77], [135, 1, 20], [9, 0, 44]])
+    check(tables, tables.training(), number, start)
+
+
+def test_sessions_together(tables: Tables) -> None:
+    check(tables, tables.shared_training(), np.array([0, 1]), np.array([[0, 26], [135, 48]]))
+
+
+def test_test_movie(tables: Tables) -> None:
+    check(tables, tables.test("test"), np.array([1, 0]), np.array([[0], [21]]))
+
+
+def test_slice_at_the_end_of_the_table(tables: Tables, data: Dataset) -> None:
+    found = batch(tables, tables.training(), np.array([0, 1, 2]), np.zeros((3, 1), int))
+    widest = max(tiny.NEURONS.values())
+    np.testing.assert_array_equal(found.first_neuron, [0, 3, data.n_neurons - widest])
+    np.testing.assert_array_equal(found.neuron_mask, [[1, 1, 1, 0, 0], [1] * 5, [0, 1, 1, 1, 1]])
+
+
+def test_unrecorded_responses_are_nan(tables: Tables, data: Dataset) -> None:
+    found = batch(tables, tables.training()[:1], np.array([0]), np.array([[0]]))
+    unrecorded = np.isnan(np.asarray(found.responses[0, 0]))
+    assert unrecorded[:, 1].all()
+    assert not unrecorded[:, [0, 2]].any()
+
+
+def test_mirrored_frames_are_flipped_along_width(tables: Tables) -> None:
+    left = tables.training()[2]
+    assert left.mirrored
+    found = batch(tables, [left, dataclasses.replace(left, mirrored=False)], np.array([0, 1]), np.array([[5], [5]]))
+    np.testing.assert_array_equal(found.stimulus[0], found.stimulus[1][:, :, :, ::-1])
+    assert (found.stimulus[0] != found.stimulus[1]).any()

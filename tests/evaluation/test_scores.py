@@ -1,0 +1,112 @@
+"""Scores and predictions of all neurons against plain numpy, session by session."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from openretina_jax.data.batches import Recordings
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.session import Session
+from openretina_jax.data.timelines import Tables
+from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.models.core_readout import CoreReadout
+from tests import tiny
+
+CLIPS = len(tiny.VALIDATION_CLIPS)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """The tiny data set with gaps in the responses, and a session that was not shown the test movie."""
+    first, second, left = tiny.dataset().sessions
+    responses = first.responses.copy()
+    responses[validation_times(first)[-CLIPS * 5 :], 0] = np.nan  # the end of one clip
+    responses[validation_times(first)[: tiny.CLIP_LENGTH], 1] = np.nan  # a whole clip
+    responses[:, 2] = np.nan
+    return dataclasses.replace(
+        tiny.dataset(),
+        sessions=(dataclasses.replace(first, responses=responses), dataclasses.replace(second, repeats={}), left),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> CoreReadout:
+    """A model whose neurons differ from each other."""
+    model = tiny.model()
+    rng = np.random.default_rng(1)
+    for variable in (model.readout.mask_mean, model.readout.features):
+        variable[...] = jnp.asarray(rng.random(variable.shape), jnp.float32)
+    return model
+
+
+def validation_times(session: Session) -> np.ndarray:
+    """When a session saw the validation clips, in the order of the data set."""
+    clips = session.frame_index // tiny.CLIP_LENGTH
+    return np.concatenate([np.flatnonzero(clips == clip) for clip in tiny.VALIDATION_CLIPS])
+
+
+def predicted(model: CoreReadout, session: Session, movie: np.ndarray) -> np.ndarray:
+    """Prediction for a session's neurons, ``(time, neuron)``."""
+    seen = movie[:, :, ::-1] if session.mirrored else movie
+    return np.asarray(model(np.ascontiguousarray(seen[None]), session=session.name)[0], np.float64)
+
+
+def expected(model: CoreReadout, data: Dataset) -> dict[str, np.ndarray]:
+    """Validation scores computed neuron by neuron."""
+    correlation, loss = [], []
+    frames = data.stimuli["train"].frames
+    for session in data.sessions:
+        times = validation_times(session).reshape(CLIPS, -1)
+        predictions = np.stack([predicted(model, session, frames[session.frame_index[t]]) for t in times])
+        responses = session.responses[times][:, model.lag :].astype(np.float64)
+        for neuron in range(session.n_neurons):
+            pairs = [
+                (p[np.isfinite(r)], r[np.isfinite(r)])
+                for p, r in zip(predictions[:, :, neuron], responses[:, :, neuron], strict=True)
+                if np.isfinite(r).any()
+            ]
+            if not pairs:
+                correlation.append(np.nan)
+                loss.append(np.nan)
+                continue
+            correlation.append(np.mean([np.corrcoef(p, r)[0, 1] for p, r in pairs]))
+            loss.append(np.concatenate([p - r * np.log(p) for p, r in pairs]).mean())
+    return {"correlation": np.array(correlation), "loss": np.array(loss)}
+
+
+def test_scores_of_the_validation_clips(model: CoreReadout, data: Dataset) -> None:
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    scores = Scorer(graph)(params, statistics, Recordings.of(tables), Split(tables.validation()))
+    reference = expected(model, data)
+    assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
+    for name, values in reference.items():
+        np.testing.assert_allclose(scores[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, data: Dataset) -> None:
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    scores = Scorer(graph)(params, statistics, Recordings.of(tables), Split(tables.test("test")))
+    missing = np.repeat([session.name == "right_2" for session in data.sessions], [3, 5, 4])
+    for values in scores.values():
+        np.testing.assert_array_equal(np.isnan(values), missing)
+
+
+def test_predictions_of_the_test_movie(model: CoreReadout, data: Dataset) -> None:
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    shown = Scorer(graph).predict(params, statistics, Recordings.of(tables), Split(tables.test("test")))
+    assert shown.shape == (1, tiny.TEST_LENGTH - model.lag, data.n_neurons)
+    first = 0
+    for session in data.sessions:
+        found = shown[0, :, first : first + session.n_neurons]
+        first += session.n_neurons
+        if session.repeats:
+            reference = predicted(model, session, data.stimuli["test"].frames)
+            np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-6)
+        else:
+            assert np.isnan(found).all()

@@ -1,0 +1,208 @@
+"""The life of a run on a data set that trains in seconds: it learns, stops, resumes and fails as it should."""
+
+import csv
+import dataclasses
+import json
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder
+from openretina_jax.errors import UserError
+from openretina_jax.models.saved import by_name, load_model
+from openretina_jax.training.loop import FitResult, fit
+from openretina_jax.training.objective import Objective
+from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.patience import PatienceRules
+from openretina_jax.training.step import TrainState
+from openretina_jax.training.writers import Writers
+from tests import tiny
+
+EPOCHS, STEPS_PER_EPOCH = 4, 6
+WINDOWS = {"window_frames": 16, "windows_per_step": 4}
+
+
+def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitResult:
+    """A short run of the tiny model."""
+    workdir.mkdir(exist_ok=True)
+    defaults = {
+        "model": tiny.model(),
+        "dataset": dataset or tiny.dataset(),
+        "workdir": workdir,
+        "about": {"config": {"model": tiny.MODEL}, "data_info": json.loads(tiny.dataset().info.to_json())},
+        "optimizer": adamw(),
+        "objective": Objective(samples=100),
+        "rules": PatienceRules(),
+        "learning_rate": 0.02,
+        "clip": 1.0,
+        "order": "session",
+        "epochs": EPOCHS,
+        "picture_every": 0,
+        "seed": 1,
+        "console": Console(quiet=True),
+    }
+    return fit(**(defaults | WINDOWS | options))
+
+
+def metrics(workdir: Path, column: str) -> list[float]:
+    """A column of the table of epochs."""
+    with (workdir / "metrics.csv").open(newline="") as stream:
+        return [float(row[column]) for row in csv.DictReader(stream)]
+
+
+def assert_equal(one: TrainState, other: TrainState) -> None:
+    """Two states are equal to the bit."""
+    one, other = by_name(one), by_name(other)
+    assert list(one) == list(other)
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+class Compilations(logging.Handler):
+    """Counts how often jax compiled the function of an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.epoch += record.getMessage().startswith("Compiling jit(run)")
+
+
+@pytest.fixture(scope="module")
+def compilations() -> Compilations:
+    """Those of the run below."""
+    return Compilations()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, compilations: Compilations) -> tuple[FitResult, Path]:
+    """A run from start to end, and its folder."""
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    logger = logging.getLogger("jax")
+    logger.addHandler(compilations)
+    with jax.log_compiles():
+        result = run(workdir, picture_every=3)
+    logger.removeHandler(compilations)
+    return result, workdir
+
+
+def test_an_epoch_is_compiled_once(uninterrupted: tuple[FitResult, Path], compilations: Compilations) -> None:
+    assert uninterrupted[0].epochs > 1
+    assert compilations.epoch == 1
+
+
+def test_it_learns(uninterrupted: tuple[FitResult, Path]) -> None:
+    result, workdir = uninterrupted
+    assert (result.finished, result.epochs, result.state.step) == (True, EPOCHS, result.best_epoch * STEPS_PER_EPOCH)
+    assert metrics(workdir, "epoch") == [1, 2, 3, 4]
+    loss, score = metrics(workdir, "train/loss"), metrics(workdir, "validation/correlation")
+    assert loss == sorted(loss, reverse=True)
+    assert max(score) > score[0]
+    assert metrics(workdir, "validation/best") == np.maximum.accumulate(score).tolist()
+
+
+def test_it_returns_and_keeps_the_best_state(uninterrupted: tuple[FitResult, Path]) -> None:
+    result, workdir = uninterrupted
+    assert result.best_epoch == 1 + np.argmax(metrics(workdir, "validation/correlation"))
+    kept = {int(folder.name) for folder in (workdir / "checkpoints").iterdir() if folder.name.isdigit()}
+    assert kept == {result.best_epoch, EPOCHS}
+    params = by_name(load_model(workdir).readout)
+    for name in ("features", "mask_mean"):
+        np.testing.assert_array_equal(params[name], result.state.params["readout"][name][...])
+
+
+def test_tensorboard_has_numbers_and_pictures(uninterrupted: tuple[FitResult, Path]) -> None:
+    events = b"".join(file.read_bytes() for file in (uninterrupted[1] / "tensorboard").iterdir())
+    for tag in (b"train/loss", b"validation/correlation", b"filters"):
+        assert tag in events
+
+
+def stop_in_epoch(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the user press Ctrl-C in that epoch."""
+    scalars = Writers.scalars
+
+    def then_stop(self: Writers, step: int, row: dict[str, int | float]) -> None:
+        scalars(self, step, row)
+        if row["epoch"] == epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Writers, "scalars", then_stop)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_resumes_as_if_it_had_not_stopped(
+    uninterrupted: tuple[FitResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        stop_in_epoch(2, patch)
+        stopped = run(tmp_path)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert (stopped.finished, stopped.epochs) == (False, 2)
+    file = tmp_path / "metrics.csv"
+    file.write_text(
+        file.read_text() + file.read_text().splitlines()[-1].replace("2,", "3,", 1) + "\n"
+    )  # work that was lost
+    resumed = run(tmp_path)
+    assert (resumed.finished, resumed.epochs, resumed.best_epoch) == (True, EPOCHS, uninterrupted[0].best_epoch)
+    assert_equal(resumed.state, uninterrupted[0].state)
+    for column in ("epoch", "train/loss", "validation/correlation", "learning_rate"):
+        assert metrics(tmp_path, column) == metrics(uninterrupted[1], column)
+    assert resumed.seconds > stopped.seconds
+
+
+@pytest.mark.slow
+def test_shared_order(tmp_path: Path) -> None:
+    result = run(tmp_path, order="shared", learning_rate=0.01)
+    loss = metrics(tmp_path, "train/loss")
+    assert result.state.step == result.best_epoch * 1
+    assert loss == sorted(loss, reverse=True)
+
+
+@pytest.mark.slow
+def test_it_ends_when_the_score_no_longer_rises(tmp_path: Path) -> None:
+    result = run(tmp_path, rules=PatienceRules(stop_epochs=2, stop_threshold=10.0), epochs=50)
+    assert (result.finished, result.epochs) == (True, 3)
+    again = run(tmp_path, rules=PatienceRules(stop_epochs=2, stop_threshold=10.0), epochs=50)
+    assert (again.finished, again.epochs) == (True, 3)
+    assert_equal(again.state, result.state)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite(uninterrupted: tuple[FitResult, Path], tmp_path: Path) -> None:
+    first = run(tmp_path, epochs=1)
+    responses = np.full_like(tiny.dataset().sessions[1].responses, 3e38)
+    sessions = list(tiny.dataset().sessions)
+    sessions[1] = dataclasses.replace(sessions[1], responses=responses)
+    broken = dataclasses.replace(tiny.dataset(), sessions=tuple(sessions))
+    windows = SessionOrder(
+        Tables(broken).training(),
+        frames=WINDOWS["window_frames"],
+        windows_per_step=WINDOWS["windows_per_step"],
+        seed=1,
+    )
+    step = STEPS_PER_EPOCH + int(np.argmax(windows[1].timeline[:, 0] == 1))
+    with pytest.raises(UserError, match=rf"at step {step} \(right_2\); the last good checkpoint is .*/checkpoints/1;"):
+        run(tmp_path, broken)
+    assert_equal(run(tmp_path, epochs=1).state, first.state)
+
+
+@pytest.mark.slow
+def test_a_score_that_is_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="validation score was not finite after step 0; there is no checkpoint yet"):
+        run(tmp_path, order="shared", learning_rate=1e30)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_no_epochs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing was trained: config.train.epochs is 0"):
+        run(tmp_path, epochs=0)

@@ -1,0 +1,186 @@
+"""The balance of data and penalties, and what unrecorded responses do."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.timelines import Tables
+from openretina_jax.errors import UserError
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.training.objective import Objective, rows_in
+from tests import tiny
+
+FRAMES, SAMPLES = 14, 50
+START = np.array([[0, 30, 61]])
+N_NEURONS = sum(tiny.NEURONS.values())
+SESSION_SIZE = jnp.asarray(Tables(tiny.dataset()).session_size)
+
+
+@functools.cache
+def batch(*sessions: str) -> Batch:
+    """The same windows for sessions that saw the movie as it is; "all" puts both of them on one timeline."""
+    tables = Tables(tiny.dataset())
+    both = tables.shared_training()[0]
+    lines = {"all": both} | {
+        line.name: dataclasses.replace(both, first_neuron=line.first_neuron, n_neurons=line.n_neurons, n_sessions=1)
+        for line in tables.training()
+    }
+    chosen = [lines[name] for name in sessions]
+    start = jnp.asarray(np.repeat(START, len(chosen), axis=0))
+    return Recordings.of(tables).gather(TimelineTable.of(chosen), jnp.arange(len(chosen)), start, FRAMES)
+
+
+@functools.cache
+def model(*, average_penalty: bool = False) -> CoreReadout:
+    """A model with parameters that make every term matter."""
+    model = tiny.model()
+    rng = np.random.default_rng(0)
+    for variable in (model.readout.mask_mean, model.readout.mask_log_var, model.readout.features):
+        variable[...] = jnp.asarray(0.3 + 0.3 * rng.random(variable.shape), jnp.float32)
+    model.readout.average_penalty = average_penalty
+    return model
+
+
+@functools.cache
+def compiled(loss: str, average_penalty: bool) -> tuple[nnx.State, Callable[..., Any], Callable[..., Any]]:
+    """The model's parameters, the function of them and a batch that gives the objective, and its gradient."""
+    graph, params, statistics = nnx.split(model(average_penalty=average_penalty), nnx.Param, ...)
+
+    def value(params: nnx.State, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        model = nnx.merge(graph, params, statistics, copy=True)
+        return Objective(loss, SAMPLES)(model, batch, SESSION_SIZE, None)
+
+    return params, jax.jit(value), jax.jit(jax.grad(value, has_aux=True))
+
+
+def evaluate(batch: Batch, loss: str = "poisson", *, average_penalty: bool = False) -> dict[str, float]:
+    params, value, _ = compiled(loss, average_penalty)
+    _, metrics = value(params, batch)
+    return {name: float(number) for name, number in metrics.items()}
+
+
+def gradients(batch: Batch, loss: str = "poisson") -> nnx.State:
+    params, _, gradient = compiled(loss, False)
+    return gradient(params, batch)[0]
+
+
+def predictions(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """What the model predicts in training, and the recorded responses, ``(window, time, neuron)``."""
+    maps = nnx.clone(model()).core(batch.stimulus[0], train=True)  # which changes its statistics
+    width = batch.neuron_mask.shape[1]
+    predicted = model().readout(maps, int(batch.first_neuron[0]), width)
+    return np.asarray(predicted, np.float64), np.asarray(batch.responses[0, :, -predicted.shape[1] :], np.float64)
+
+
+def unrecorded(batch: Batch) -> Batch:
+    """A batch without some frames of neuron 0, a whole window of neuron 1, and all of neuron 2."""
+    responses = np.array(batch.responses)
+    responses[0, 1, -4:, 0] = responses[0, 2, :, 1] = responses[0, :, :, 2] = np.nan
+    return dataclasses.replace(batch, responses=jnp.asarray(responses))
+
+
+@pytest.mark.parametrize("loss", ["poisson", "correlation"])
+def test_windows_that_come_twice_change_nothing(loss: str) -> None:
+    given = batch("right_1")
+    twice = dataclasses.replace(
+        given,
+        stimulus=jnp.concatenate([given.stimulus] * 2, axis=1),
+        responses=jnp.concatenate([given.responses] * 2, axis=1),
+    )
+    once = evaluate(given, loss)
+    for name, value in evaluate(twice, loss).items():
+        np.testing.assert_allclose(value, once[name], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(("sessions", "average_penalty"), [(("right_1", "right_2"), False), (("all",), True)])
+def test_sessions_that_share_a_step_are_averaged(sessions: tuple[str, ...], average_penalty: bool) -> None:
+    one, other = (evaluate(batch(name), average_penalty=average_penalty) for name in ("right_1", "right_2"))
+    both = evaluate(batch(*sessions), average_penalty=average_penalty)
+    assert one["penalty_core"] > 0
+    assert one["penalty_readout"] != pytest.approx(other["penalty_readout"], rel=1e-3)
+    for name in ("objective", "penalty_core", "penalty_readout"):
+        assert both[name] == pytest.approx((one[name] + other[name]) / 2, rel=1e-4), name
+    weights = [tiny.NEURONS[name] for name in ("right_1", "right_2")]
+    for name in ("loss", "correlation"):
+        assert both[name] == pytest.approx(np.average([one[name], other[name]], weights=weights), rel=1e-4), name
+
+
+@pytest.mark.slow
+def test_gradients_of_sessions_that_share_a_step_are_averaged() -> None:
+    one, other, both = (gradients(batch(name)) for name in ("right_1", "right_2", "all"))
+    for a, b, mean in zip(*map(jax.tree.leaves, (one, other, both)), strict=True):
+        scale = float(jnp.abs(mean).max())
+        np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-3, atol=1e-5 * scale)
+
+
+def test_terms_of_the_objective() -> None:
+    metrics = evaluate(batch("right_1"))
+    predicted, recorded = predictions(batch("right_1"))
+    per_frame = predicted - recorded * np.log(predicted)
+    assert metrics["loss"] == pytest.approx(per_frame.mean(), rel=1e-4)
+    data = SAMPLES * per_frame.mean(axis=(0, 1)).sum()
+    assert metrics["objective"] == pytest.approx(data + metrics["penalty_core"] + metrics["penalty_readout"], rel=1e-4)
+    assert metrics["penalty_core"] == pytest.approx(float(model().core.regularizer()), rel=1e-4)
+    assert metrics["penalty_readout"] == pytest.approx(float(model().readout.penalty()[:3].sum()), rel=1e-4)
+
+
+def test_unrecorded_frames_are_left_out() -> None:
+    gaps = unrecorded(batch("right_1"))
+    metrics = evaluate(gaps)
+    predicted, recorded = predictions(gaps)
+    there = np.isfinite(recorded)
+    per_frame = np.where(there, predicted - np.where(there, recorded, 0) * np.log(predicted), 0)
+    assert metrics["loss"] == pytest.approx(per_frame.sum() / there.sum(), rel=1e-4)
+    data = SAMPLES * (per_frame.sum(axis=(0, 1)) / np.maximum(there.sum(axis=(0, 1)), 1)).sum()
+    assert metrics["objective"] == pytest.approx(data + metrics["penalty_core"] + metrics["penalty_readout"], rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "correlation"])
+def test_gradients_do_not_see_unrecorded_frames(loss: str) -> None:
+    gaps = unrecorded(batch("right_1"))
+    found = gradients(gaps, loss)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    # only the penalty pulls at a neuron without responses
+    readout = model().readout
+    np.testing.assert_allclose(found["readout"]["features"][...][2], readout.gamma_features, rtol=1e-5)
+    np.testing.assert_array_equal(found["readout"]["bias"][...][2], 0)
+    np.testing.assert_array_equal(found["readout"]["bias"][...][3:], 0)
+
+
+def test_correlation_loss() -> None:
+    gaps = unrecorded(batch("right_1"))
+    metrics = evaluate(gaps, "correlation")
+    predicted, recorded = predictions(gaps)
+    correlation = np.full((3, 3), np.nan)
+    for window, neuron in np.ndindex(3, 3):
+        there = np.isfinite(recorded[window, :, neuron])
+        if there.any():
+            pair = predicted[window, there, neuron], recorded[window, there, neuron]
+            correlation[window, neuron] = np.corrcoef(*pair)[0, 1]
+    assert np.isnan(correlation).sum() == 4
+    assert metrics["correlation"] == pytest.approx(np.nanmean(correlation), rel=1e-3)
+    assert metrics["loss"] == pytest.approx(-np.nanmean(correlation), rel=1e-3)
+    data = -SAMPLES * np.nanmean(correlation[:, :2], axis=0).sum()
+    assert metrics["objective"] == pytest.approx(data + metrics["penalty_core"] + metrics["penalty_readout"], rel=1e-3)
+
+
+def test_unknown_loss() -> None:
+    with pytest.raises(UserError, match='loss "poison" is unknown; choose among poisson, l1_poisson'):
+        Objective("poison")
+
+
+def test_rows_in_a_step() -> None:
+    tables = Tables(tiny.dataset())
+    gather = Recordings.of(tables).gather
+    table = TimelineTable.of(tables.training())
+    for numbers, rows in (([0], range(3)), ([2], range(8, 12)), ([2, 0], [0, 1, 2, 8, 9, 10, 11])):
+        found = rows_in(gather(table, jnp.asarray(numbers), jnp.zeros((len(numbers), 1), int), FRAMES), N_NEURONS)
+        assert np.flatnonzero(found).tolist() == list(rows)
