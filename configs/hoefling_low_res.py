@@ -4,10 +4,10 @@
     python scripts/train.py --config=configs/hoefling_low_res.py:simulated
     python scripts/train.py --config=configs/hoefling_low_res.py:simulated,quick
 
-Without words after the colon the published recordings are fetched (67 sessions). Expected test correlation there: 0.495,
-openretina's score; we have not measured ours. ":simulated" needs no network: a simulated retina, recorded and stored as
-the published one; ":quick" makes it small and trains for a few epochs. docs/performance.md has scores and times of the
-simulated runs on two CPU cores.
+Without words after the colon the published recordings are fetched (67 sessions). Expected test correlation there:
+0.495, openretina's score; we have not measured ours. ":simulated" needs no network: a simulated retina, recorded and
+stored as the published one; ":quick" makes it small and trains for a few epochs. docs/performance.md has scores and
+times of the simulated runs on two CPU cores.
 """
 
 import ml_collections

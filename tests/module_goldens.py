@@ -1,4 +1,4 @@
-"""One check for every module that the reference froze: output, gradients, penalties, training mode, running statistics."""
+"""One check for every module that the reference froze: output, gradients, penalties, both modes, running statistics."""
 
 import re
 from collections.abc import Callable

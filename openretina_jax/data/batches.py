@@ -21,6 +21,8 @@ class Batch:
         responses: NaN where nothing was recorded.
         first_neuron: row of the readout's table at which the neurons of each timeline begin.
         neuron_mask: which of the neurons belong to the timeline.
+        own_order: whether a neuron saw the clips in the order of the window.
+        clip_time: frames since the clip on the screen began.
         n_sessions: sessions of each timeline.
     """
 
@@ -28,6 +30,8 @@ class Batch:
     responses: Float[Array, "timeline window time neuron"]
     first_neuron: Int[Array, " timeline"]
     neuron_mask: Bool[Array, "timeline neuron"]
+    own_order: Bool[Array, "timeline window neuron"]
+    clip_time: Int[Array, "timeline window time"]
     n_sessions: Int[Array, " timeline"]
 
 
@@ -38,7 +42,7 @@ class TimelineTable:
 
     Attributes:
         frames, rows: what ``Timeline`` holds, by number of the timeline.
-        mirrored, first_neuron, n_neurons, n_sessions: likewise.
+        mirrored, first_neuron, n_neurons, n_sessions, order, clip_length: likewise.
         width: columns to read for any timeline: the widest one's.
     """
 
@@ -48,6 +52,8 @@ class TimelineTable:
     first_neuron: Int[Array, " timeline"]
     n_neurons: Int[Array, " timeline"]
     n_sessions: Int[Array, " timeline"]
+    order: Int[Array, " timeline"]
+    clip_length: Int[Array, " timeline"]
     width: int = dataclasses.field(metadata={"static": True})
 
     @classmethod
@@ -65,6 +71,8 @@ class TimelineTable:
             first_neuron=jnp.asarray([timeline.first_neuron for timeline in timelines], jnp.int32),
             n_neurons=jnp.asarray([timeline.n_neurons for timeline in timelines], jnp.int32),
             n_sessions=jnp.asarray([timeline.n_sessions for timeline in timelines], jnp.int32),
+            order=jnp.asarray([timeline.order for timeline in timelines], jnp.int32),
+            clip_length=jnp.asarray([timeline.clip_length for timeline in timelines], jnp.int32),
             width=max(timeline.n_neurons for timeline in timelines),
         )
 
@@ -78,11 +86,13 @@ class Recordings:
         frames: all movies, one after another.
         responses: NaN where nothing was recorded.
         session_size: neurons of the session that a neuron belongs to.
+        order: number of the order in which a neuron saw its clips.
     """
 
     frames: Float[Array, "frame height width channel"]
     responses: Float[Array, "row neuron"]
     session_size: Float[Array, " neuron"]
+    order: Int[Array, " neuron"]
 
     @classmethod
     def of(cls, tables: Tables) -> "Recordings":
@@ -91,37 +101,47 @@ class Recordings:
             frames=jnp.asarray(tables.frames),
             responses=jnp.asarray(tables.responses),
             session_size=jnp.asarray(tables.session_size),
+            order=jnp.asarray(tables.order),
         )
 
     def gather(
         self,
         timelines: TimelineTable,
-        number: Int[Array, " timeline"],
+        number: Int[Array, "timeline window"],
         start: Int[Array, "timeline window"],
         frames: int,
     ) -> Batch:
-        """The windows of ``frames`` frames that begin at ``start`` on the timelines ``number``."""
+        """Windows of ``frames`` frames.
+
+        Args:
+            timelines: of the split.
+            number: timeline of each window; those of a row have the same neurons.
+            start: first time of each window on its timeline.
+            frames: length of the windows.
+        """
         n_neurons = self.responses.shape[1]
         time = start[..., None] + jnp.arange(frames)
-        index = timelines.frames[number[:, None, None], time]
-        stimulus = self.frames[index]
-        mirrored = timelines.mirrored[number][:, None, None, None, None, None]
+        stimulus = self.frames[timelines.frames[number[..., None], time]]
+        mirrored = timelines.mirrored[number][..., None, None, None, None]
         stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
+
+        group = number[:, 0]
         # a slice that would reach beyond the last neuron begins earlier, and the mask says so
-        first = jnp.minimum(timelines.first_neuron[number], n_neurons - timelines.width)
+        wanted = timelines.first_neuron[group]
+        first = jnp.minimum(wanted, n_neurons - timelines.width)
         columns = first[:, None] + jnp.arange(timelines.width)
-        skipped = timelines.first_neuron[number][:, None]
-        mask = (columns >= skipped) & (columns < skipped + timelines.n_neurons[number][:, None])
+        mask = (columns >= wanted[:, None]) & (columns < (wanted + timelines.n_neurons[group])[:, None])
 
         def response(row: Array, column: Array) -> Array:
             return jax.lax.dynamic_slice(self.responses, (row, column), (1, timelines.width))[0]
 
-        rows = timelines.rows[number[:, None, None], time]
         over_time = jax.vmap(jax.vmap(response, (0, None)), (0, None))
         return Batch(
             stimulus=stimulus,
-            responses=jax.vmap(over_time)(rows, first),
+            responses=jax.vmap(over_time)(timelines.rows[number[..., None], time], first),
             first_neuron=first,
             neuron_mask=mask,
-            n_sessions=timelines.n_sessions[number],
+            own_order=self.order[columns][:, None] == timelines.order[number][..., None],
+            clip_time=time % timelines.clip_length[number][..., None],
+            n_sessions=timelines.n_sessions[group],
         )

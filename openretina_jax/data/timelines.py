@@ -5,7 +5,9 @@ A ``Timeline`` says in which order a group of neurons sees frames, and where its
 reordered or copied: clip orders, random sequences, splits and shared stimuli are all timelines.
 
 Where a session sees no frame twice, the response to a frame lies in the row of that frame. Sessions that saw the same
-clips, in whatever order, then have a common timeline: one pass of the core serves them all.
+clips, in whatever order, can then share a timeline: one pass of the core serves them all. What a model predicts just
+after the border of two clips depends on the clip before, so there a timeline serves only the sessions with its own
+order of clips.
 """
 
 import dataclasses
@@ -24,13 +26,14 @@ class Timeline:
     """Frames in the order in which neighbouring columns of neurons see them.
 
     Attributes:
-        name: the session's name, or what its sessions have in common.
+        name: of the session whose order of clips it is.
         frames: rows in the table of frames.
         rows: rows in the table of responses.
         mirrored: whether the frames are mirrored left to right.
         first_neuron: first column of the neurons.
         n_neurons: number of columns.
         n_sessions: sessions that the neurons belong to.
+        order: number of the order of clips; see ``Tables.order``.
         clip_length: a new clip begins every ``clip_length`` frames.
     """
 
@@ -41,6 +44,7 @@ class Timeline:
     first_neuron: int
     n_neurons: int
     n_sessions: int
+    order: int
     clip_length: int
 
     def __len__(self) -> int:
@@ -55,6 +59,7 @@ class Tables:
         responses: one column per neuron in the order of ``dataset.sessions``; responses to test movies are means over
             trials; NaN where nothing was recorded.
         session_size: neurons of the session that a column belongs to.
+        order: number of the order in which the session of a column saw its clips; equal for equal orders.
     """
 
     def __init__(self, dataset: Dataset):
@@ -68,6 +73,9 @@ class Tables:
         counts = np.array([session.n_neurons for session in dataset.sessions])
         self._first_neuron = np.cumsum(counts) - counts
         self.session_size = np.repeat(counts, counts).astype(np.float32)
+        shown = [(session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions]
+        self._orders = [shown.index(order) for order in shown]
+        self.order = np.repeat(self._orders, counts).astype(np.int32)
         longest = max((len(s.frame_index) for s in dataset.sessions if not _sees_frames_once(s)), default=0)
         self.responses = np.full((len(self.frames) + longest, counts.sum()), np.nan, np.float32)
         for session, first in zip(dataset.sessions, self._first_neuron, strict=True):
@@ -79,46 +87,38 @@ class Tables:
 
     def training(self) -> list[Timeline]:
         """One timeline per session: its training clips in the order in which they were shown."""
-        return [self._session_timeline(number) for number in range(len(self._dataset.sessions))]
+        return [self._session_timeline(number, [number]) for number in range(len(self._dataset.sessions))]
 
     def shared_training(self) -> list[Timeline]:
-        """Training clips in the order of the movie, one timeline for all neighbouring sessions that saw the same."""
-        return self._shared(lambda clips: [c for c in clips if c not in self._dataset.validation_clips])
+        """The same timelines, each with the neurons of all neighbouring sessions that saw the same clips."""
+        groups = self._neighbours(self._what_it_saw)
+        return [self._session_timeline(number, group) for group in groups for number in group]
 
     def validation(self) -> list[Timeline]:
         """Validation clips in their given order, one timeline for all neighbouring sessions that saw the same."""
-        return self._shared(lambda _: list(self._dataset.validation_clips))
+        length = self._dataset.clip_length
+        timelines = []
+        for numbers in self._neighbours(self._what_it_saw):
+            session = self._dataset.sessions[numbers[0]]
+            shown = (session.frame_index[::length] // length).tolist()
+            starts = [shown.index(clip) * length for clip in self._dataset.validation_clips]
+            times = np.concatenate([start + np.arange(length) for start in starts])
+            timelines.append(self._timeline(session, numbers, self._frames(session)[times], self._rows(session)[times]))
+        return timelines
 
     def test(self, name: str) -> list[Timeline]:
         """The test movie of that name, one timeline for all neighbouring sessions that saw the same."""
         length = len(self._dataset.stimuli[name].frames)
         index = np.arange(length, dtype=np.int32) + np.int32(self._first_frame[name])
-        return [
-            self._timeline(numbers, index, index, length)
-            for numbers in self._neighbours(lambda session: (session.mirrored, name in session.repeats))
-            if name in self._dataset.sessions[numbers[0]].repeats
-        ]
+        groups = self._neighbours(lambda session: (session.mirrored, name in session.repeats))
+        shown = [group for group in groups if name in self._dataset.sessions[group[0]].repeats]
+        return [self._timeline(self._dataset.sessions[group[0]], group, index, index, length) for group in shown]
 
-    def _session_timeline(self, number: int) -> Timeline:
+    def _session_timeline(self, number: int, group: Sequence[int]) -> Timeline:
         session = self._dataset.sessions[number]
         clips = session.frame_index // self._dataset.clip_length
         kept = ~np.isin(clips, self._dataset.validation_clips)
-        frames = session.frame_index[kept] + np.int32(self._first_frame[session.stimulus])
-        return self._timeline([number], frames, self._rows(session)[kept], self._dataset.clip_length)
-
-    def _shared(self, choose: Callable[[list[int]], list[int]]) -> list[Timeline]:
-        """Timelines of the chosen clips for groups of sessions that saw the same clips."""
-        length = self._dataset.clip_length
-        timelines = []
-        for numbers in self._neighbours(self._what_it_saw):
-            session = self._dataset.sessions[numbers[0]]
-            shown = session.frame_index[::length] // length
-            clips = choose(sorted(set(shown.tolist())))
-            position = {int(clip): at for at, clip in enumerate(shown)}
-            times = np.concatenate([position[c] * length + np.arange(length) for c in clips])
-            frames = session.frame_index[times] + np.int32(self._first_frame[session.stimulus])
-            timelines.append(self._timeline(numbers, frames, self._rows(session)[times], length))
-        return timelines
+        return self._timeline(session, group, self._frames(session)[kept], self._rows(session)[kept])
 
     def _what_it_saw(self, session: Session) -> object:
         if not _sees_frames_once(session):
@@ -131,22 +131,33 @@ class Tables:
         numbers = range(len(self._dataset.sessions))
         return [list(group) for _, group in itertools.groupby(numbers, lambda n: key(self._dataset.sessions[n]))]
 
-    def _timeline(self, numbers: Sequence[int], frames: np.ndarray, rows: np.ndarray, clip_length: int) -> Timeline:
-        sessions = [self._dataset.sessions[number] for number in numbers]
+    def _timeline(
+        self,
+        session: Session,
+        group: Sequence[int],
+        frames: np.ndarray,
+        rows: np.ndarray,
+        clip_length: int | None = None,
+    ) -> Timeline:
+        """Frames and rows of a session, with the neurons of its group."""
         return Timeline(
-            name=sessions[0].name if len(sessions) == 1 else f"{sessions[0].name} and {len(sessions) - 1} more",
-            frames=frames.astype(np.int32),
-            rows=rows.astype(np.int32),
-            mirrored=sessions[0].mirrored,
-            first_neuron=int(self._first_neuron[numbers[0]]),
-            n_neurons=sum(session.n_neurons for session in sessions),
-            n_sessions=len(sessions),
-            clip_length=clip_length,
+            name=session.name,
+            frames=frames,
+            rows=rows,
+            mirrored=session.mirrored,
+            first_neuron=int(self._first_neuron[group[0]]),
+            n_neurons=sum(self._dataset.sessions[number].n_neurons for number in group),
+            n_sessions=len(group),
+            order=self._orders[self._dataset.sessions.index(session)],
+            clip_length=clip_length or self._dataset.clip_length,
         )
+
+    def _frames(self, session: Session) -> Int32[np.ndarray, " time"]:
+        return session.frame_index + np.int32(self._first_frame[session.stimulus])
 
     def _rows(self, session: Session) -> Int32[np.ndarray, " time"]:
         if _sees_frames_once(session):
-            return session.frame_index + np.int32(self._first_frame[session.stimulus])
+            return self._frames(session)
         return np.arange(len(session.frame_index), dtype=np.int32) + np.int32(len(self.frames))
 
 

@@ -15,12 +15,12 @@ class EpochWindows:
     """The windows of every step of an epoch.
 
     Attributes:
-        timeline: numbers of the timelines of a step.
+        timeline: number of each window's timeline; the windows of a row are of timelines with the same neurons.
         start: first time of each window on its timeline.
     """
 
-    timeline: Int32[np.ndarray, "step timeline"]
-    start: Int32[np.ndarray, "step timeline window"]
+    timeline: Int32[np.ndarray, "step row window"]
+    start: Int32[np.ndarray, "step row window"]
 
 
 class SessionOrder:
@@ -45,12 +45,7 @@ class SessionOrder:
     def __init__(self, timelines: Sequence[Timeline], *, frames: int, windows_per_step: int, seed: int):
         self.frames, self.windows_per_step, self._seed = frames, windows_per_step, seed
         self._lengths = [len(timeline) for timeline in timelines]
-        for timeline in timelines:
-            if len(timeline) // frames < windows_per_step:
-                raise UserError(
-                    f"{timeline.name}: {len(timeline)} training frames hold {len(timeline) // frames} windows of "
-                    f"{frames} frames, but a step takes {windows_per_step}; lower windows_per_step or window_frames"
-                )
+        check_enough_windows(timelines, frames, windows_per_step)
         self._rounds = max(len(self._cuts(length)) // windows_per_step for length in self._lengths)
 
     @property
@@ -66,7 +61,8 @@ class SessionOrder:
         turn = rng.permutation(len(self._lengths)).astype(np.int32)
         starts = [self._session_starts(rng, length) for length in self._lengths]
         start = np.stack([starts[session][step] for step in range(self._rounds) for session in turn])
-        return EpochWindows(timeline=np.tile(turn, self._rounds)[:, None], start=start[:, None])
+        timeline = np.broadcast_to(np.tile(turn, self._rounds)[:, None], start.shape)
+        return EpochWindows(timeline=timeline[:, None].copy(), start=start[:, None])
 
     def _cuts(self, length: int) -> np.ndarray:
         return np.arange(0, length, self.frames)
@@ -84,51 +80,65 @@ class SessionOrder:
 
 
 class SharedOrder:
-    """All timelines in every step, each with its own windows that stay within clips.
+    """All neurons in every step; windows of all sessions serve all that saw the same clips from the same side.
 
-    Timelines are those of sessions that share a stimulus, so a step trains the neurons of all sessions at the cost of
-    few core passes. Every epoch visits each clip ``clip_length // frames`` times, at random places, in random order.
+    A step has a row of windows for every group of such sessions. Every window follows the order of clips of a random
+    session of the group. Its neurons use all of it; those of the other sessions use the frames whose history lies
+    within the clip (see ``Batch.own_order``). Every epoch visits each training clip as often as windows fit into it, in
+    random order and with random shifts, over the borders of clips.
 
     A random-access source for grain, like ``SessionOrder``.
 
     Args:
-        timelines: of sessions that share a stimulus.
-        frames: length of a window, at most that of a clip.
-        windows_per_step: windows of each timeline in a step.
+        timelines: one per session, with the neurons of all sessions of its group.
+        frames: length of a window.
+        windows_per_step: windows of each group in a step.
         seed: of the order.
 
     Raises:
-        UserError: windows longer than a clip, or fewer windows than a step needs.
+        UserError: a timeline is too short for one window, or has fewer windows than a step needs.
     """
 
     def __init__(self, timelines: Sequence[Timeline], *, frames: int, windows_per_step: int, seed: int):
         self.frames, self.windows_per_step, self._seed = frames, windows_per_step, seed
-        self._timelines = tuple(timelines)
-        shortest = min(timeline.clip_length for timeline in timelines)
-        if frames > shortest:
-            raise UserError(f"windows of {frames} frames do not fit into clips of {shortest}; shorten the windows")
-        counts = [self._windows_of(timeline) for timeline in timelines]
-        if min(counts) < windows_per_step:
-            raise UserError(f"the training clips hold {min(counts)} windows, but a step takes {windows_per_step}")
-        self.steps_per_epoch = max(counts) // windows_per_step
+        first_neurons = np.array([timeline.first_neuron for timeline in timelines])
+        self._groups = [np.flatnonzero(first_neurons == first).astype(np.int32) for first in np.unique(first_neurons)]
+        self._starts = [np.arange(0, len(timeline), frames) for timeline in timelines]
+        self._lengths = [len(timeline) for timeline in timelines]
+        check_enough_windows(timelines, frames, windows_per_step)
+        longest = max(len(starts) for starts in self._starts)
+        self.steps_per_epoch = longest // windows_per_step
 
     def __len__(self) -> int:
         return np.iinfo(np.int32).max
 
     def __getitem__(self, epoch: int) -> EpochWindows:
         rng = np.random.default_rng((self._seed, epoch))
-        start = np.stack([self._timeline_starts(rng, timeline) for timeline in self._timelines], axis=1)
-        numbers = np.arange(len(self._timelines), dtype=np.int32)
-        return EpochWindows(timeline=np.tile(numbers, (self.steps_per_epoch, 1)), start=start)
+        rows = [self._row(rng, group) for group in self._groups]
+        return EpochWindows(*(np.stack(part, axis=1) for part in zip(*rows, strict=True)))
 
-    def _windows_of(self, timeline: Timeline) -> int:
-        return len(timeline) // timeline.clip_length * (timeline.clip_length // self.frames)
+    def _row(self, rng: np.random.Generator, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Timelines and starts of a group's windows, ``(step, window)``."""
+        shape = (self.steps_per_epoch, self.windows_per_step)
+        timeline = rng.choice(group, size=shape)
+        # the sessions of a group saw the same clips, so that all their timelines are equally long
+        cuts, length = self._starts[group[0]], self._lengths[group[0]]
+        visits = -(-timeline.size // len(cuts))
+        cuts = np.concatenate([rng.permutation(cuts) for _ in range(visits)])[: timeline.size].reshape(shape)
+        shifted = np.minimum(cuts + rng.integers(self.frames, size=shape), length - self.frames)
+        return timeline, shifted.astype(np.int32)
 
-    def _timeline_starts(self, rng: np.random.Generator, timeline: Timeline) -> np.ndarray:
-        """Starts of a timeline's windows, ``(step, window)``."""
-        wanted = self.steps_per_epoch * self.windows_per_step
-        clips = np.arange(0, len(timeline), timeline.clip_length)
-        visits = -(-wanted // len(clips))
-        order = np.concatenate([rng.permutation(clips) for _ in range(visits)])[:wanted]
-        offset = rng.integers(timeline.clip_length - self.frames + 1, size=wanted)
-        return (order + offset).reshape(-1, self.windows_per_step).astype(np.int32)
+
+def check_enough_windows(timelines: Sequence[Timeline], frames: int, windows_per_step: int) -> None:
+    """Every timeline must have the windows of at least one step.
+
+    Raises:
+        UserError: names the timeline that is too short.
+    """
+    for timeline in timelines:
+        windows = len(timeline) // frames
+        if windows < windows_per_step:
+            raise UserError(
+                f"{timeline.name}: {len(timeline)} training frames hold {windows} windows of {frames} frames, but a "
+                f"step takes {windows_per_step}; lower windows_per_step or window_frames"
+            )

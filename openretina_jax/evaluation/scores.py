@@ -121,7 +121,7 @@ def _predict_timeline(
 ) -> tuple[Array, Array, Array, Array]:
     """Prediction and response ``(clip, time, neuron)`` of one timeline, its columns, and which of them are its own."""
     number, start = timeline
-    batch = recordings.gather(table, number[None], start[None], frames)
+    batch = recordings.gather(table, jnp.full_like(start, number)[None], start[None], frames)
     prediction = model.readout(model.core(batch.stimulus[0]), batch.first_neuron[0], table.width)
     response = losses.without_lag(batch.responses[0], prediction.shape[1])
     columns = batch.first_neuron[0] + jnp.arange(table.width)

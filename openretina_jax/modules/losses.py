@@ -1,8 +1,8 @@
 """Losses and measures of one prediction against one response.
 
-All take predictions and responses ``(batch, time, neuron)`` of equal shape and say how much every frame, or every
-window and neuron, adds: summing, averaging and masking are the caller's. A model's output is shorter than its window by the frames of its
-receptive field; drop those from the response before (``without_lag``).
+All take predictions and responses ``(..., time, neuron)`` of equal shape and say how much every frame, or every window
+and neuron, adds: summing, averaging and masking are the caller's. A model's output is shorter than its window by the
+frames of its receptive field; drop those from the response before (``without_lag``).
 """
 
 import jax.numpy as jnp

@@ -176,7 +176,7 @@ def check_finite(
     """
     number = int(finite_steps)
     if number < len(chosen.timeline):
-        names = ", ".join(timelines[timeline].name for timeline in chosen.timeline[number])
+        names = ", ".join(sorted({timelines[timeline].name for timeline in chosen.timeline[number].ravel()}))
         what = f"the loss was not finite at step {first_step + number} ({names})"
     elif not math.isfinite(score):
         what = f"the validation score was not finite after step {first_step + number - 1}"

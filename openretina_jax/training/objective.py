@@ -77,7 +77,9 @@ class Objective:
         width = batch.neuron_mask.shape[1]
         prediction = jax.vmap(lambda m, first: model.readout(m, first, width))(maps, batch.first_neuron)
         response = losses.without_lag(batch.responses, prediction.shape[2])
-        recorded = jnp.isfinite(response) & batch.neuron_mask[:, None, None]
+        lag = batch.stimulus.shape[2] - prediction.shape[2]
+        known_history = batch.own_order[:, :, None] | (batch.clip_time[:, :, lag:, None] >= lag)
+        recorded = jnp.isfinite(response) & batch.neuron_mask[:, None, None] & known_history
 
         total, count = LOSSES[self.loss](prediction, response, recorded)
         sessions = batch.n_sessions.sum()

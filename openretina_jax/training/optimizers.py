@@ -50,8 +50,8 @@ def adamw(
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101); absent rows stay as they are.
 
-    The update takes ``learning_rate`` and ``present`` (see ``presence``) as keywords. Every row counts its own steps for
-    the bias correction.
+    The update takes ``learning_rate`` and ``present`` (see ``presence``) as keywords. Every row counts its own steps
+    for the bias correction.
     """
 
     def init(params: nnx.State) -> AdamState:

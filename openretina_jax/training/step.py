@@ -117,7 +117,7 @@ class Trainer:
             state: TrainState,
             recordings: Recordings,
             timelines: TimelineTable,
-            timeline: Int[Array, "step timeline"],
+            timeline: Int[Array, "step timeline window"],
             start: Int[Array, "step timeline window"],
         ) -> tuple[TrainState, Metrics]:
             def one(state: TrainState, windows: tuple[Array, Array]) -> tuple[TrainState, Metrics]:

@@ -31,8 +31,10 @@ def tables(data: Dataset) -> Tables:
 
 
 def batch(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: np.ndarray) -> Batch:
-    table = TimelineTable.of(timelines)
-    return gather(Recordings.of(tables), table, jnp.asarray(number), jnp.asarray(start), frames=FRAMES)
+    """Windows of the timelines ``number``, one per row, or one per window."""
+    table, windows = TimelineTable.of(timelines), jnp.asarray(start)
+    numbers = jnp.broadcast_to(jnp.asarray(number).reshape(len(start), -1), windows.shape)
+    return gather(Recordings.of(tables), table, numbers, windows, frames=FRAMES)
 
 
 def check(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: np.ndarray) -> None:
@@ -61,7 +63,23 @@ def test_sessions_one_by_one(tables: Tables) -> None:
 
 
 def test_sessions_together(tables: Tables) -> None:
-    check(tables, tables.shared_training(), np.array([0, 1]), np.array([[0, 26], [135, 48]]))
+    check(tables, tables.shared_training(), np.array([0, 2]), np.array([[0, 26], [115, 48]]))
+
+
+def test_windows_of_a_row_may_follow_different_sessions(tables: Tables) -> None:
+    lines = tables.shared_training()
+    mixed = batch(tables, lines, np.array([[0, 1]]), np.array([[20, 31]]))
+    for window, (number, start) in enumerate(((0, 20), (1, 31))):
+        alone = batch(tables, lines, np.array([number]), np.array([[start]]))
+        np.testing.assert_array_equal(mixed.stimulus[:, window], alone.stimulus[:, 0])
+        np.testing.assert_array_equal(mixed.responses[:, window], alone.responses[:, 0])
+
+
+def test_neurons_know_the_history_of_their_own_order(tables: Tables) -> None:
+    found = batch(tables, tables.shared_training(), np.array([[0, 1]]), np.array([[20, 31]]))
+    first = np.arange(8) < tiny.NEURONS["right_1"]
+    np.testing.assert_array_equal(found.own_order[0], [first, ~first])
+    np.testing.assert_array_equal(found.clip_time[0], (np.array([[20], [31]]) + np.arange(FRAMES)) % tiny.CLIP_LENGTH)
 
 
 def test_test_movie(tables: Tables) -> None:

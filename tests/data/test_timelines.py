@@ -115,17 +115,17 @@ def test_training_timelines_hold_all_that_is_not_validation(plan: Plan) -> None:
 
 @settings(deadline=None)
 @given(plans())
-def test_shared_timelines_hold_every_training_clip_once(plan: Plan) -> None:
+def test_shared_timelines_are_those_of_sessions_with_the_neurons_of_their_groups(plan: Plan) -> None:
     data = plan.dataset()
     tables = Tables(data)
-    clips = {}
-    for timeline in tables.shared_training():
-        shown = seen(tables, timeline)[:: data.clip_length] // data.clip_length
-        np.testing.assert_array_equal(seen(tables, timeline), tiny.whole_clips(shown, data.clip_length))
-        clips |= {name: shown.tolist() for name in times(data, tables, timeline)}
-    for session in data.sessions:
-        shown = set((session.frame_index // data.clip_length).tolist())
-        assert clips[session.name] == sorted(shown - set(data.validation_clips))
+    for shared, own in zip(tables.shared_training(), tables.training(), strict=True):
+        assert shared.name == own.name
+        np.testing.assert_array_equal(seen(tables, shared), seen(tables, own))
+        found = times(data, tables, shared)
+        assert own.name in found
+        for session in sessions_of(data, shared):
+            # every neuron of the group answers the frames shown, wherever its own session saw them
+            np.testing.assert_array_equal(session.frame_index[found[session.name]], seen(tables, shared))
 
 
 @settings(deadline=None)
@@ -159,10 +159,23 @@ def test_test_movies_have_the_mean_over_trials(plan: Plan) -> None:
 
 def test_sessions_that_saw_the_same_clips_share_a_timeline() -> None:
     tables = Tables(tiny.dataset())
-    for timelines in (tables.shared_training(), tables.validation(), tables.test("test")):
-        assert [timeline.name for timeline in timelines] == ["right_1 and 1 more", "left"]
+    for timelines in (tables.validation(), tables.test("test")):
+        assert [timeline.name for timeline in timelines] == ["right_1", "left"]
         assert [timeline.mirrored for timeline in timelines] == [False, True]
         assert [timeline.n_neurons for timeline in timelines] == [8, 4]
+        assert [timeline.n_sessions for timeline in timelines] == [2, 1]
+    shared = tables.shared_training()
+    assert [timeline.n_neurons for timeline in shared] == [8, 8, 4]
+    assert [timeline.order for timeline in shared] == [0, 1, 2]
+
+
+def test_equal_orders_of_clips_have_one_number() -> None:
+    data = tiny.dataset()
+    first, second, left = data.sessions
+    twin = dataclasses.replace(second, frame_index=first.frame_index)
+    tables = Tables(dataclasses.replace(data, sessions=(first, twin, left)))
+    assert [timeline.order for timeline in tables.training()] == [0, 0, 2]
+    np.testing.assert_array_equal(tables.order, [0] * 8 + [2] * 4)
 
 
 def test_nothing_is_copied() -> None:

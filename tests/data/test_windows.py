@@ -18,9 +18,19 @@ Order = SessionOrder | SharedOrder
 EPOCHS = 40
 
 
-def timeline(length: int, clip_length: int = 1, name: str = "a") -> Timeline:
+def timeline(length: int, group: int = 0, name: str = "a") -> Timeline:
     time = np.arange(length, dtype=np.int32)
-    return Timeline(name, time, time, False, 0, 1, 1, clip_length)
+    return Timeline(
+        name=name,
+        frames=time,
+        rows=time,
+        mirrored=False,
+        first_neuron=group,
+        n_neurons=1,
+        n_sessions=1,
+        order=0,
+        clip_length=1,
+    )
 
 
 class Plan(NamedTuple):
@@ -30,11 +40,11 @@ class Plan(NamedTuple):
     windows_per_step: int
     seed: int
     lengths: list[int]
-    clip_length: int = 1
+    sessions: int = 1
 
     def order(self, kind: type[Order]) -> Order:
-        """The order of timelines of these lengths."""
-        timelines = [timeline(length, self.clip_length) for length in self.lengths]
+        """The order of groups of sessions whose timelines have these lengths."""
+        timelines = [timeline(length, group) for group, length in enumerate(self.lengths) for _ in range(self.sessions)]
         return kind(timelines, frames=self.frames, windows_per_step=self.windows_per_step, seed=self.seed)
 
 
@@ -50,15 +60,12 @@ def session_plans(draw: st.DrawFn) -> Plan:
 
 @st.composite
 def shared_plans(draw: st.DrawFn) -> Plan:
-    clip_length = draw(st.integers(1, 6))
-    frames, windows = draw(st.integers(1, clip_length)), draw(st.integers(1, 4))
-    fewest = -(-windows // (clip_length // frames))
-    clips = draw(st.lists(st.integers(fewest, 12), min_size=1, max_size=3))
-    return Plan(frames, windows, draw(SEEDS), [count * clip_length for count in clips], clip_length)
+    plan = draw(session_plans())
+    return plan._replace(sessions=draw(st.integers(1, 3)))
 
 
 def starts(windows: EpochWindows, number: int) -> np.ndarray:
-    """Starts of a timeline's windows, ``(step, window)``."""
+    """Starts of a timeline's windows, one after the other."""
     return windows.start[windows.timeline == number]
 
 
@@ -68,7 +75,8 @@ def test_sessions_take_turns(plan: Plan, epoch: int) -> None:
     order, lengths = plan.order(SessionOrder), plan.lengths
     windows = order[epoch]
     assert windows.start.shape == (order.steps_per_epoch, 1, order.windows_per_step)
-    turns = windows.timeline.reshape(-1, len(lengths))
+    assert (windows.timeline == windows.timeline[:, :, :1]).all()
+    turns = windows.timeline[:, 0, 0].reshape(-1, len(lengths))
     assert (turns == turns[0]).all()
     assert sorted(turns[0].tolist()) == list(range(len(lengths)))
     assert len(turns) == max(-(-length // order.frames) // order.windows_per_step for length in lengths)
@@ -80,7 +88,7 @@ def test_a_pass_over_a_session_cuts_it_into_windows(plan: Plan, epoch: int) -> N
     order = plan.order(SessionOrder)
     windows = order[epoch]
     for number, length in enumerate(plan.lengths):
-        found = starts(windows, number)
+        found = starts(windows, number).reshape(-1, order.windows_per_step)
         assert found.min() >= 0
         assert found.max() <= length - order.frames
         cuts = np.arange(0, length, order.frames)
@@ -113,26 +121,22 @@ def test_every_frame_of_a_session_has_its_turn(length: int) -> None:
 
 @settings(deadline=None)
 @given(shared_plans(), st.integers(0, 1000))
-def test_shared_windows_stay_within_clips(plan: Plan, epoch: int) -> None:
-    order, length = plan.order(SharedOrder), plan.clip_length
-    clips = [total // length for total in plan.lengths]
+def test_shared_steps_have_a_row_for_every_group(plan: Plan, epoch: int) -> None:
+    order = plan.order(SharedOrder)
     windows = order[epoch]
-    assert windows.start.shape == (order.steps_per_epoch, len(clips), order.windows_per_step)
-    assert (windows.timeline == np.arange(len(clips))).all()
-    for number, count in enumerate(clips):
-        found = starts(windows, number)
-        assert (found % length + order.frames <= length).all()
-        visits = np.bincount(found.ravel() // length, minlength=count)
-        assert len(visits) == count
-        assert visits.max() - visits.min() <= 1
-    most = max(clips) * (length // order.frames)
-    assert most - order.windows_per_step < order.steps_per_epoch * order.windows_per_step <= most
+    assert windows.start.shape == (order.steps_per_epoch, len(plan.lengths), order.windows_per_step)
+    for group, length in enumerate(plan.lengths):
+        assert (windows.timeline[:, group] // plan.sessions == group).all()
+        assert windows.start[:, group].min() >= 0
+        assert windows.start[:, group].max() <= length - order.frames
+    most = max(-(-length // order.frames) for length in plan.lengths)
+    assert order.steps_per_epoch == most // order.windows_per_step
 
 
-def test_every_frame_of_a_clip_has_its_turn() -> None:
-    order = SharedOrder([timeline(30, 6), timeline(18, 6)], frames=4, windows_per_step=3, seed=0)
-    assert covered(order, 0, 30).all()
-    assert covered(order, 1, 18).all()
+def test_every_frame_of_every_session_has_its_turn() -> None:
+    order = SharedOrder([timeline(30, 0), timeline(30, 0), timeline(18, 1)], frames=4, windows_per_step=3, seed=0)
+    for number, length in enumerate((30, 30, 18)):
+        assert covered(order, number, length).all()
 
 
 def make(kind: str, seed: int) -> tuple[Order, list[Timeline]]:
@@ -178,11 +182,6 @@ def test_session_too_short_for_a_step() -> None:
         SessionOrder(timelines, frames=5, windows_per_step=4, seed=0)
 
 
-def test_window_longer_than_a_clip() -> None:
-    with pytest.raises(UserError, match="windows of 7 frames do not fit into clips of 6"):
-        SharedOrder([timeline(18, 6)], frames=7, windows_per_step=1, seed=0)
-
-
-def test_too_few_clips_for_a_step() -> None:
-    with pytest.raises(UserError, match="hold 6 windows, but a step takes 7"):
-        SharedOrder([timeline(60, 6), timeline(18, 6)], frames=3, windows_per_step=7, seed=0)
+def test_group_too_short_for_a_step() -> None:
+    with pytest.raises(UserError, match="short: 18 training frames hold 6 windows of 3 frames, but a step takes 7"):
+        SharedOrder([timeline(60, 0), timeline(18, 1, name="short")], frames=3, windows_per_step=7, seed=0)

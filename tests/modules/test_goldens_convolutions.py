@@ -54,7 +54,7 @@ def check_convolution(case: Case) -> None:
         check_module(
             case,
             module,
-            call=(lambda m, x: m(x, log_speed=speed)) if takes_speed else (lambda m, x: m(x)),
+            call=(lambda m, x, speed=speed: m(x, log_speed=speed)) if takes_speed else (lambda m, x: m(x)),
             ignore=r"log_speed_sess",
         )
         if session and convolution in ("custom_separable", "separable"):

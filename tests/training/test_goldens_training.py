@@ -97,6 +97,8 @@ def batch_of(case: Case, number: int, model: CoreReadout) -> Batch:
         responses=jnp.asarray(targets),
         first_neuron=jnp.asarray([start]),
         neuron_mask=jnp.asarray([(columns >= first) & (columns < first + count)]),
+        own_order=jnp.ones((1, targets.shape[1], width), bool),
+        clip_time=jnp.zeros(targets.shape[:3], jnp.int32),
         n_sessions=jnp.ones(1, jnp.int32),
     )
 

@@ -115,9 +115,9 @@ def test_it_returns_and_keeps_the_best_state(uninterrupted: tuple[FitResult, Pat
     assert result.best_epoch == 1 + np.argmax(metrics(workdir, "validation/correlation"))
     kept = {int(folder.name) for folder in (workdir / "checkpoints").iterdir() if folder.name.isdigit()}
     assert kept == {result.best_epoch, EPOCHS}
-    params = by_name(load_model(workdir).readout)
-    for name in ("features", "mask_mean"):
-        np.testing.assert_array_equal(params[name], result.state.params["readout"][name][...])
+    np.testing.assert_array_equal(
+        load_model(workdir).readout.features[...], result.state.params["readout"]["features"][...]
+    )
 
 
 def test_tensorboard_has_numbers_and_pictures(uninterrupted: tuple[FitResult, Path]) -> None:

@@ -19,13 +19,13 @@ from openretina_jax.training.objective import Objective, rows_in
 from tests import tiny
 
 FRAMES, SAMPLES = 14, 50
-START = np.array([[0, 30, 61]])
+WITHIN_CLIPS, OVER_BORDERS = (0, 9, 58), (20, 0, 40)  # starts of windows
 N_NEURONS = sum(tiny.NEURONS.values())
 SESSION_SIZE = jnp.asarray(Tables(tiny.dataset()).session_size)
 
 
 @functools.cache
-def batch(*sessions: str) -> Batch:
+def batch(*sessions: str, starts: tuple[int, ...] = WITHIN_CLIPS) -> Batch:
     """The same windows for sessions that saw the movie as it is; "all" puts both of them on one timeline."""
     tables = Tables(tiny.dataset())
     both = tables.shared_training()[0]
@@ -34,8 +34,9 @@ def batch(*sessions: str) -> Batch:
         for line in tables.training()
     }
     chosen = [lines[name] for name in sessions]
-    start = jnp.asarray(np.repeat(START, len(chosen), axis=0))
-    return Recordings.of(tables).gather(TimelineTable.of(chosen), jnp.arange(len(chosen)), start, FRAMES)
+    start = jnp.tile(jnp.asarray(starts), (len(chosen), 1))
+    number = jnp.broadcast_to(jnp.arange(len(chosen))[:, None], start.shape)
+    return Recordings.of(tables).gather(TimelineTable.of(chosen), number, start, FRAMES)
 
 
 @functools.cache
@@ -94,6 +95,8 @@ def test_windows_that_come_twice_change_nothing(loss: str) -> None:
         given,
         stimulus=jnp.concatenate([given.stimulus] * 2, axis=1),
         responses=jnp.concatenate([given.responses] * 2, axis=1),
+        own_order=jnp.concatenate([given.own_order] * 2, axis=1),
+        clip_time=jnp.concatenate([given.clip_time] * 2, axis=1),
     )
     once = evaluate(given, loss)
     for name, value in evaluate(twice, loss).items():
@@ -172,6 +175,20 @@ def test_correlation_loss() -> None:
     assert metrics["objective"] == pytest.approx(data + metrics["penalty_core"] + metrics["penalty_readout"], rel=1e-3)
 
 
+def test_frames_whose_history_is_another_sessions_are_left_out() -> None:
+    """After the border of two clips a window serves the neurons of its own order; later in the clip all of them."""
+    gathered = batch("all", starts=OVER_BORDERS)
+    metrics = evaluate(gathered)
+    predicted, recorded = predictions(gathered)
+    lag = FRAMES - predicted.shape[1]
+    own = np.arange(8) < tiny.NEURONS["right_1"]
+    time = (np.array(OVER_BORDERS)[:, None] + np.arange(lag, FRAMES)) % tiny.CLIP_LENGTH
+    used = own | (time >= lag)[:, :, None]
+    assert 0 < used.mean() < 1
+    per_frame = predicted - recorded * np.log(predicted)
+    assert metrics["loss"] == pytest.approx(per_frame[used].mean(), rel=1e-4)
+
+
 def test_unknown_loss() -> None:
     with pytest.raises(UserError, match='loss "poison" is unknown; choose among poisson, l1_poisson'):
         Objective("poison")
@@ -182,5 +199,6 @@ def test_rows_in_a_step() -> None:
     gather = Recordings.of(tables).gather
     table = TimelineTable.of(tables.training())
     for numbers, rows in (([0], range(3)), ([2], range(8, 12)), ([2, 0], [0, 1, 2, 8, 9, 10, 11])):
-        found = rows_in(gather(table, jnp.asarray(numbers), jnp.zeros((len(numbers), 1), int), FRAMES), N_NEURONS)
+        start = jnp.zeros((len(numbers), 1), int)
+        found = rows_in(gather(table, jnp.asarray(numbers)[:, None], start, FRAMES), N_NEURONS)
         assert np.flatnonzero(found).tolist() == list(rows)
