@@ -48,7 +48,7 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
 
 
 def training() -> ml_collections.ConfigDict:
-    """Training as in openretina, and the shared order beside it."""
+    """Training of recordings that share a stimulus; with ``train.order = "session"`` all is as in openretina."""
     return ml_collections.ConfigDict(
         {
             "seed": 42,
@@ -71,10 +71,10 @@ def training() -> ml_collections.ConfigDict:
                 "stop_threshold": 1e-3,
             },
             "train": {
-                "order": "session",
+                "order": "shared",
                 "windows": {
                     "session": {"window_frames": 50, "windows_per_step": 128},
-                    "shared": {"window_frames": 150, "windows_per_step": 8},
+                    "shared": {"window_frames": 150, "windows_per_step": 4},
                 },
                 "epochs": 100,
                 "picture_every": 10,

@@ -155,7 +155,7 @@ def check_cyclers(case: Case) -> None:
     ours = []
     for epoch in range(EPOCHS):
         windows = order[epoch]
-        number, cut = windows.timeline[:, 0], windows.start[:, 0, 0] // frames
+        number, cut = windows.timeline[:, 0, 0], windows.start[:, 0, 0] // frames
         values = [loaders[names[n]][k] for n, k in zip(number, cut, strict=True)]
         ours.append(np.stack([np.take(codes, number), values], axis=1))
     for items in (*theirs, *ours):

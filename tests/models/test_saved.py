@@ -72,11 +72,6 @@ def test_no_checkpoint(tmp_path: Path, name: str) -> None:
         load_model(tmp_path / name)
 
 
-def remove_arrays(checkpoint: Path) -> None:
-    shutil.rmtree(checkpoint / "state" / "d")
-    shutil.rmtree(checkpoint / "state" / "ocdbt.process_0")
-
-
 def empty_files(checkpoint: Path) -> None:
     for file in (checkpoint / "state").rglob("*"):
         if file.is_file():
@@ -86,13 +81,12 @@ def empty_files(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (remove_arrays, "1 cannot be read: "),
         (empty_files, "1 cannot be read: "),
         (lambda checkpoint: (checkpoint / "state" / "_METADATA").unlink(), "1 cannot be read: "),
         (lambda checkpoint: (checkpoint / "about" / "metadata").write_text('{"config": '), "1 is not a complete"),
         (lambda checkpoint: shutil.rmtree(checkpoint / "about"), "1 is not a complete checkpoint"),
     ],
-    ids=["no arrays", "empty files", "no list of arrays", "cut about", "no about"],
+    ids=["empty files", "no list of arrays", "cut about", "no about"],
 )
 def test_damaged_checkpoints(damaged: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(damaged)

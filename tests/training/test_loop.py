@@ -105,7 +105,7 @@ def test_it_learns(uninterrupted: tuple[FitResult, Path]) -> None:
     assert (result.finished, result.epochs, result.state.step) == (True, EPOCHS, result.best_epoch * STEPS_PER_EPOCH)
     assert metrics(workdir, "epoch") == [1, 2, 3, 4]
     loss, score = metrics(workdir, "train/loss"), metrics(workdir, "validation/correlation")
-    assert loss == sorted(loss, reverse=True)
+    assert loss[-1] < 0.95 * loss[0]
     assert max(score) > score[0]
     assert metrics(workdir, "validation/best") == np.maximum.accumulate(score).tolist()
 
@@ -162,10 +162,10 @@ def test_a_stopped_run_resumes_as_if_it_had_not_stopped(
 
 @pytest.mark.slow
 def test_shared_order(tmp_path: Path) -> None:
-    result = run(tmp_path, order="shared", learning_rate=0.01)
+    result = run(tmp_path, order="shared")
     loss = metrics(tmp_path, "train/loss")
-    assert result.state.step == result.best_epoch * 1
-    assert loss == sorted(loss, reverse=True)
+    assert result.state.step == result.best_epoch * 2
+    assert loss[-1] < 0.95 * loss[0]
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite(uninterrupted: tuple[FitResult, Path], tmp_pa
         windows_per_step=WINDOWS["windows_per_step"],
         seed=1,
     )
-    step = STEPS_PER_EPOCH + int(np.argmax(windows[1].timeline[:, 0] == 1))
+    step = STEPS_PER_EPOCH + int(np.argmax(windows[1].timeline[:, 0, 0] == 1))
     with pytest.raises(UserError, match=rf"at step {step} \(right_2\); the last good checkpoint is .*/checkpoints/1;"):
         run(tmp_path, broken)
     assert_equal(run(tmp_path, epochs=1).state, first.state)
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite(uninterrupted: tuple[FitResult, Path], tmp_pa
 @pytest.mark.slow
 def test_a_score_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="validation score was not finite after step 0; there is no checkpoint yet"):
-        run(tmp_path, order="shared", learning_rate=1e30)
+        run(tmp_path, order="shared", windows_per_step=9, learning_rate=1e30)
     assert not list((tmp_path / "checkpoints").iterdir())
 
 

@@ -130,3 +130,13 @@ def test_short_gradients_stay(limit: float | None) -> None:
 def test_options_that_are_wrong(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_optimizer(options)
+
+
+def test_the_first_step_is_not_dampened() -> None:
+    """As in torch: only what comes on top of an earlier gradient is."""
+    run = Run({"kind": "sgd", "momentum": 0.9, "dampening": 0.2}, list(range(ROWS)))
+    run.step(0, np.array([True, False, True, True, True]))
+    run.step(1, np.ones(ROWS, bool))
+    first, second = GRADIENTS["gain"][:2]
+    buffer = np.where(np.arange(ROWS) == 1, second, 0.9 * first + 0.8 * second)
+    np.testing.assert_allclose(run.state.momentum["gain"][...], buffer, rtol=1e-5)

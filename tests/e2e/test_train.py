@@ -1,0 +1,238 @@
+"""``scripts/train.py`` as a user runs it: from start to end, stopped, killed, and with mistakes."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+import pytest
+
+import openretina_jax
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent.parent
+EPOCHS = 20
+SIMULATED = "configs/hoefling_low_res.py:simulated,quick"
+SMALL = [
+    "--config.data.simulated.n_sessions=1",
+    "--config.data.simulated.neurons_per_session=12",
+    "--config.model.core.hidden_channels=(2,2)",
+    "--config.patience.stop_epochs=1000",
+    f"--config.train.epochs={EPOCHS}",
+]
+TIMEOUT_S = 300
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated recordings and compiled programs, common to all runs of this file."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def command(config: str, *flags: str) -> list[str]:
+    return [sys.executable, "scripts/train.py", f"--config={config}", *flags]
+
+
+def start(cache: Path, *flags: str) -> subprocess.Popen[str]:
+    """Start a small run on simulated recordings."""
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(SIMULATED, *SMALL, *flags), cwd=ROOT, env=environment, **pipes)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a run that ends well prints."""
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    return output
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run that nobody disturbed, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    return workdir, finish(start(cache, f"--workdir={workdir}"))
+
+
+def summary(output: str) -> tuple[float, int]:
+    """Test correlation and number of neurons."""
+    found = re.search(r"^test correlation (\d\.\d{4}) \((\d+) neurons, 1 sessions\)$", output, re.MULTILINE)
+    assert found, output
+    return float(found[1]), int(found[2])
+
+
+def epochs(workdir: Path) -> list[int]:
+    """Epochs in the table of a run, which may be in the middle of writing it."""
+    try:
+        return pd.read_csv(workdir / "metrics.csv")["epoch"].tolist()
+    except (OSError, pd.errors.EmptyDataError):
+        return []
+
+
+def arrays(workdir: Path) -> dict[str, np.ndarray]:
+    """The state after the last epoch."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(workdir / "checkpoints" / str(EPOCHS) / "state")
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    first, second = arrays(one), arrays(other)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name], err_msg=name)
+
+
+def test_summary_tells_the_scores_of_the_table(finished: tuple[Path, str]) -> None:
+    workdir, output = finished
+    correlation, n_neurons = summary(output)
+    neurons = pd.read_csv(workdir / "neurons.csv")
+    assert len(neurons) == n_neurons
+    assert neurons["test_correlation"].mean() == pytest.approx(correlation, abs=5e-5)
+    assert correlation > 0.1
+
+
+def test_files_of_a_run(finished: tuple[Path, str]) -> None:
+    workdir, output = finished
+    assert epochs(workdir) == list(range(1, EPOCHS + 1))
+    assert {file.name for file in workdir.glob("*.png")} == {
+        "filters.png",
+        "history.png",
+        "masks.png",
+        "predictions_test.png",
+    }
+    assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
+    metrics = pd.read_csv(workdir / "metrics.csv", index_col="epoch")
+    best = int(metrics["validation/correlation"].idxmax())
+    assert f"checkpoint  {workdir}/checkpoints/{best}\n" in output
+    assert {int(folder.name) for folder in (workdir / "checkpoints").iterdir()} == {best, EPOCHS}
+
+
+def test_the_model_is_loaded_by_its_folder(finished: tuple[Path, str]) -> None:
+    workdir, output = finished
+    model = openretina_jax.load(workdir)
+    (session,) = model.data_info.sessions
+    assert model(np.zeros(model.stimulus_shape(40), np.float32), session=session).shape == (
+        1,
+        40 - model.lag,
+        summary(output)[1],
+    )
+
+
+def test_a_second_call_only_reports(cache: Path, finished: tuple[Path, str]) -> None:
+    workdir, output = finished
+    before = (workdir / "metrics.csv").read_bytes(), (workdir / "neurons.csv").read_bytes()
+    again = finish(start(cache, f"--workdir={workdir}"))
+    assert f"resuming after epoch {EPOCHS}" in again
+    assert summary(again) == summary(output)
+    assert ((workdir / "metrics.csv").read_bytes(), (workdir / "neurons.csv").read_bytes()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
+    cache: Path, finished: tuple[Path, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(cache, f"--workdir={tmp_path}")
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(epochs(tmp_path)) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    if number == signal.SIGINT:
+        done = int(re.search(r"^stopped after epoch (\d+);", finish(process), re.MULTILINE)[1])
+        assert epochs(tmp_path)[-1] == done
+    else:
+        process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == -signal.SIGKILL
+    assert len(epochs(tmp_path)) < EPOCHS
+    output = finish(start(cache, f"--workdir={tmp_path}"))
+    assert "resuming after epoch" in output
+    assert epochs(tmp_path) == list(range(1, EPOCHS + 1))
+    assert_same_end(tmp_path, finished[0])
+    assert summary(output) == summary(finished[1])
+
+
+def mistake(cache: Path, *arguments: str) -> str:
+    """The one line that a user's mistake gives."""
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
+    options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": TIMEOUT_S}
+    result = subprocess.run([sys.executable, "scripts/train.py", *arguments], **options, check=False)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([f"--config={SIMULATED}", "--config.train.epoch=3"], ["epoch", "epochs"]),
+        ([f"--config={SIMULATED}", "--config.train.epochs=many"], ["train.epochs", "many"]),
+        (["--config=configs/hoefling_low_res.py:simulatd"], ['"simulatd"', 'did you mean "simulated"']),
+        (["--config=configs/hoefling_low.py"], ["configs/hoefling_low.py", "hoefling_low_res.py"]),
+        ([f"--config={SIMULATED}", "--work_dir=x"], ["work_dir", "workdir"]),
+        ([f"--config={SIMULATED}", "runs/a"], ["unexpected arguments: runs/a"]),
+        ([], ["--config"]),
+    ],
+    ids=["option", "value", "word", "file", "flag", "argument", "nothing"],
+)
+def test_wrong_flags(cache: Path, arguments: list[str], words: list[str]) -> None:
+    line = mistake(cache, *arguments)
+    for word in words:
+        assert word in line
+
+
+def test_folder_of_another_model(cache: Path, finished: tuple[Path, str]) -> None:
+    flags = [*SMALL, "--config.model.core.gamma_temporal=20.0", f"--workdir={finished[0]}"]
+    line = mistake(cache, f"--config={SIMULATED}", *flags)
+    assert "config.model.core.gamma_temporal is 20.0 now and 40.0 there" in line
+
+
+def test_unknown_option_of_the_model(cache: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
+    del finished  # whose recordings are used
+    line = mistake(cache, f"--config={SIMULATED}", *SMALL, "--config.model.core.kind=simpel", f"--workdir={tmp_path}")
+    assert "core kind 'simpel' is unknown; choose among simple, identity" in line
+
+
+@pytest.fixture
+def files(cache: Path, finished: tuple[Path, str], tmp_path: Path) -> dict[str, Path]:
+    """Copies of the simulated stimulus and responses."""
+    del finished  # which wrote them
+    (folder,) = (cache / "simulated").iterdir()
+    found = {"stimuli": next(folder.glob("*18x16*.zip")), "responses": next(folder.glob("rgc_natstim_2024*.zip"))}
+    return {name: Path(shutil.copy(file, tmp_path)) for name, file in found.items()}
+
+
+@pytest.mark.parametrize("wrong", ["stimuli", "responses"])
+def test_truncated_archive(cache: Path, files: dict[str, Path], tmp_path: Path, wrong: str) -> None:
+    size = files[wrong].stat().st_size
+    os.truncate(files[wrong], size // 2)
+    flags = [f"--config.data.{name}_path={file}" for name, file in files.items()]
+    line = mistake(cache, "--config=configs/hoefling_low_res.py", *flags, f"--workdir={tmp_path / 'run'}")
+    assert str(files[wrong]) in line
+    assert "not a whole zip archive" in line
+
+
+def test_missing_file(cache: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    flags = [f"--config.data.stimuli_path={files['stimuli']}", f"--config.data.responses_path={tmp_path}/no.zip"]
+    line = mistake(cache, "--config=configs/hoefling_low_res.py", *flags, f"--workdir={tmp_path / 'run'}")
+    assert f"{tmp_path}/no.zip: does not exist" in line
+
+
+def test_damaged_checkpoint(cache: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
+    workdir = Path(shutil.copytree(finished[0], tmp_path / "damaged"))
+    for file in (workdir / "checkpoints" / str(EPOCHS) / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    line = mistake(cache, f"--config={SIMULATED}", *SMALL, f"--workdir={workdir}")
+    assert f"checkpoints/{EPOCHS} cannot be read" in line
