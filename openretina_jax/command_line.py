@@ -10,7 +10,6 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 from rich.console import Console
-from rich.logging import RichHandler
 
 from openretina_jax.errors import UserError
 
@@ -49,13 +48,20 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+class ConsoleHandler(logging.Handler):
+    """Prints log records above the live display, a line each however narrow the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        console.print(self.format(record), markup=False, soft_wrap=True)
+
+
 def log_to_console() -> None:
     """Show what the package logs; other libraries only from warnings on."""
-    handler = RichHandler(console=console, show_path=False, show_time=False, show_level=False, markup=False)
     root = logging.getLogger()
     for other in root.handlers[:]:
         root.removeHandler(other)
-    root.addHandler(handler)
+    root.addHandler(ConsoleHandler())
     root.setLevel(logging.WARNING)
     logging.getLogger("openretina_jax").setLevel(logging.INFO)
 

@@ -3,8 +3,10 @@
 import functools
 from typing import Any
 
+import jax
 import numpy as np
 
+from openretina_jax.data.batches import Recordings
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
@@ -29,6 +31,9 @@ MODEL: dict[str, dict[str, Any]] = {
     },
     "readout": {"kind": "gaussian_mask", "positive": True, "scale": True, "gamma_mask": 0.1, "gamma_features": 0.1},
 }
+
+
+gather = jax.jit(Recordings.gather, static_argnames="frames")
 
 
 @functools.cache

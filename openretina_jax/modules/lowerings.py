@@ -73,7 +73,10 @@ def factored(
     batch, time, height, width, channels = x.shape
     out, _, *kernel = spatial.shape
     before, after = padding[0]
-    new_time = time + before + after - temporal.shape[2] + 1
+    sizes = zip((time, height, width), (temporal.shape[2], *kernel), padding, strict=True)
+    new_time, *new_image = (max(size + sum(pad) - k + 1, 0) for size, k, pad in sizes)
+    if 0 in (new_time, *new_image):  # the kernel is larger than the stimulus
+        return jnp.zeros((batch, new_time, *new_image, out), x.dtype)
     blocks, length = time_blocks(new_time, temporal.shape[2])
     x = jnp.pad(x, ((0, 0), (before, after + blocks * length - new_time), (0, 0), (0, 0), (0, 0)))
     channels_first = x.transpose(4, 2, 3, 0, 1).reshape(channels, height * width, batch, -1)
@@ -83,7 +86,7 @@ def factored(
     one_block = bands(length + temporal.shape[2] - 1, temporal.shape[2], (0, 0))
     through_time = _einsum("oic,cut->iotu", temporal, one_block)
     y = space_then_time(channels_first, space, through_time)
-    y = y.reshape(out, rows.shape[1], columns.shape[1], batch, -1)[..., :new_time]
+    y = y.reshape(out, *new_image, batch, -1)[..., :new_time]
     return y.transpose(3, 4, 1, 2, 0)
 
 

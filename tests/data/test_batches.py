@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from openretina_jax.data.timelines import Tables, Timeline
 from tests import tiny
 
 FRAMES = 9
-gather = jax.jit(Recordings.gather, static_argnames="frames")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def batch(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: 
     """Windows of the timelines ``number``, one per row, or one per window."""
     table, windows = TimelineTable.of(timelines), jnp.asarray(start)
     numbers = jnp.broadcast_to(jnp.asarray(number).reshape(len(start), -1), windows.shape)
-    return gather(Recordings.of(tables), table, numbers, windows, frames=FRAMES)
+    return tiny.gather(Recordings.of(tables), table, numbers, windows, frames=FRAMES)
 
 
 def check(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: np.ndarray) -> None:

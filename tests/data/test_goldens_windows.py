@@ -16,7 +16,7 @@ from openretina_jax.data.windows import SessionOrder
 from openretina_jax.evaluation.scores import Split
 from tests.data.test_goldens_data import WINDOWS, function
 from tests.goldens_case import Case, cases
-from tests.tiny import whole_clips
+from tests.tiny import gather, whole_clips
 
 EPOCHS = 300
 
@@ -224,7 +224,7 @@ def gathered(
     """Windows as the reference stores them, ``(window, c, t, h, w)``, and the responses of the timeline's neurons."""
     table = TimelineTable.of(timelines)
     windows = jnp.asarray(start[None])
-    batch = Recordings.of(tables).gather(table, jnp.full_like(windows, number), windows, frames)
+    batch = gather(Recordings.of(tables), table, jnp.full_like(windows, number), windows, frames=frames)
     movie = np.asarray(batch.stimulus[0]).transpose(0, 4, 1, 2, 3)
     return movie, np.asarray(batch.responses[0])[:, :, np.asarray(batch.neuron_mask[0])]
 

@@ -1,7 +1,9 @@
 """Scores and predictions of all neurons against plain numpy, session by session."""
 
 import dataclasses
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from openretina_jax.models.core_readout import CoreReadout
 from tests import tiny
 
 CLIPS = len(tiny.VALIDATION_CLIPS)
+
+Predict = Callable[[Session, np.ndarray], np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +46,34 @@ def model() -> CoreReadout:
     return model
 
 
+@pytest.fixture(scope="module")
+def predict(model: CoreReadout) -> Predict:
+    """Prediction for a session's neurons, ``(time, neuron)``, from the movie as it is."""
+    graph, state = nnx.split(model)
+    all_neurons = jax.jit(lambda stimulus: nnx.merge(graph, state, copy=True)(stimulus))
+
+    def of_session(session: Session, movie: np.ndarray) -> np.ndarray:
+        seen = movie[:, :, ::-1] if session.mirrored else movie
+        first, width = model.rows(session.name)
+        return np.asarray(all_neurons(np.ascontiguousarray(seen[None]))[0, :, first : first + width], np.float64)
+
+    return of_session
+
+
 def validation_times(session: Session) -> np.ndarray:
     """When a session saw the validation clips, in the order of the data set."""
     clips = session.frame_index // tiny.CLIP_LENGTH
     return np.concatenate([np.flatnonzero(clips == clip) for clip in tiny.VALIDATION_CLIPS])
 
 
-def predicted(model: CoreReadout, session: Session, movie: np.ndarray) -> np.ndarray:
-    """Prediction for a session's neurons, ``(time, neuron)``."""
-    seen = movie[:, :, ::-1] if session.mirrored else movie
-    return np.asarray(model(np.ascontiguousarray(seen[None]), session=session.name)[0], np.float64)
-
-
-def expected(model: CoreReadout, data: Dataset) -> dict[str, np.ndarray]:
+def expected(predict: Predict, data: Dataset) -> dict[str, np.ndarray]:
     """Validation scores computed neuron by neuron."""
     correlation, loss = [], []
     frames = data.stimuli["train"].frames
     for session in data.sessions:
         times = validation_times(session).reshape(CLIPS, -1)
-        predictions = np.stack([predicted(model, session, frames[session.frame_index[t]]) for t in times])
-        responses = session.responses[times][:, model.lag :].astype(np.float64)
+        predictions = np.stack([predict(session, frames[session.frame_index[t]]) for t in times])
+        responses = session.responses[times][:, -predictions.shape[1] :].astype(np.float64)
         for neuron in range(session.n_neurons):
             pairs = [
                 (p[np.isfinite(r)], r[np.isfinite(r)])
@@ -77,11 +89,11 @@ def expected(model: CoreReadout, data: Dataset) -> dict[str, np.ndarray]:
     return {"correlation": np.array(correlation), "loss": np.array(loss)}
 
 
-def test_scores_of_the_validation_clips(model: CoreReadout, data: Dataset) -> None:
+def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
     scores = Scorer(graph)(params, statistics, Recordings.of(tables), Split(tables.validation()))
-    reference = expected(model, data)
+    reference = expected(predict, data)
     assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
     for name, values in reference.items():
         np.testing.assert_allclose(scores[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -96,7 +108,7 @@ def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, d
         np.testing.assert_array_equal(np.isnan(values), missing)
 
 
-def test_predictions_of_the_test_movie(model: CoreReadout, data: Dataset) -> None:
+def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
     shown = Scorer(graph).predict(params, statistics, Recordings.of(tables), Split(tables.test("test")))
@@ -106,7 +118,7 @@ def test_predictions_of_the_test_movie(model: CoreReadout, data: Dataset) -> Non
         found = shown[0, :, first : first + session.n_neurons]
         first += session.n_neurons
         if session.repeats:
-            reference = predicted(model, session, data.stimuli["test"].frames)
+            reference = predict(session, data.stimuli["test"].frames)
             np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-6)
         else:
             assert np.isnan(found).all()

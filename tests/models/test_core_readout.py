@@ -13,10 +13,7 @@ def test_a_session_is_a_range_of_rows() -> None:
     model = tiny.model()
     assert [model.rows(name) for name in ("right_1", "right_2", "left")] == [(0, 3), (3, 5), (8, 4)]
     movie = np.random.default_rng(0).standard_normal(model.stimulus_shape(20)).astype(np.float32)
-    together = model(movie)
-    for name in model.data_info.sessions:
-        start, width = model.rows(name)
-        np.testing.assert_allclose(model(movie, session=name), together[..., start : start + width], rtol=1e-5)
+    np.testing.assert_allclose(model(movie, session="right_2"), model(movie)[..., 3:8], rtol=1e-5)
 
 
 def test_shape_of_a_stimulus() -> None:

@@ -36,7 +36,7 @@ def batch(*sessions: str, starts: tuple[int, ...] = WITHIN_CLIPS) -> Batch:
     chosen = [lines[name] for name in sessions]
     start = jnp.tile(jnp.asarray(starts), (len(chosen), 1))
     number = jnp.broadcast_to(jnp.arange(len(chosen))[:, None], start.shape)
-    return Recordings.of(tables).gather(TimelineTable.of(chosen), number, start, FRAMES)
+    return tiny.gather(Recordings.of(tables), TimelineTable.of(chosen), number, start, frames=FRAMES)
 
 
 @functools.cache
@@ -75,10 +75,15 @@ def gradients(batch: Batch, loss: str = "poisson") -> nnx.State:
 
 def predictions(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """What the model predicts in training, and the recorded responses, ``(window, time, neuron)``."""
-    maps = nnx.clone(model()).core(batch.stimulus[0], train=True)  # which changes its statistics
-    width = batch.neuron_mask.shape[1]
-    predicted = model().readout(maps, int(batch.first_neuron[0]), width)
-    return np.asarray(predicted, np.float64), np.asarray(batch.responses[0, :, -predicted.shape[1] :], np.float64)
+    graph, state = nnx.split(model())
+
+    @jax.jit
+    def predict(stimulus: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, state, copy=True)
+        return model.readout(model.core(stimulus, train=True), batch.first_neuron[0], batch.neuron_mask.shape[1])
+
+    predicted = np.asarray(predict(batch.stimulus[0]), np.float64)
+    return predicted, np.asarray(batch.responses[0], np.float64)[:, -predicted.shape[1] :]
 
 
 def unrecorded(batch: Batch) -> Batch:
@@ -196,9 +201,9 @@ def test_unknown_loss() -> None:
 
 def test_rows_in_a_step() -> None:
     tables = Tables(tiny.dataset())
-    gather = Recordings.of(tables).gather
-    table = TimelineTable.of(tables.training())
+    recordings, table = Recordings.of(tables), TimelineTable.of(tables.training())
     for numbers, rows in (([0], range(3)), ([2], range(8, 12)), ([2, 0], [0, 1, 2, 8, 9, 10, 11])):
         start = jnp.zeros((len(numbers), 1), int)
-        found = rows_in(gather(table, jnp.asarray(numbers)[:, None], start, FRAMES), N_NEURONS)
+        given = tiny.gather(recordings, table, jnp.asarray(numbers)[:, None], start, frames=FRAMES)
+        found = rows_in(given, N_NEURONS)
         assert np.flatnonzero(found).tolist() == list(rows)
