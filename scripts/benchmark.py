@@ -1,7 +1,7 @@
 """Measure the speed and memory of a model configuration, alone or beside openretina; prints one JSON line each.
 
 python scripts/benchmark.py --config=configs/hoefling_low_res.py [--measure=train_step,epoch] [--threads=1,2]
-    [--lowering=dense,factored] [--against=openretina --reference_python=/path/to/python]
+    [--lowering=dense,factored] [--against=openretina --reference-python=/path/to/python]
 """
 
 import json
@@ -32,7 +32,7 @@ _WINDOWS = flags.DEFINE_integer("windows", 128, "Windows of a training step.", l
 _FRAMES = flags.DEFINE_integer("frames", 50, "Frames of such a window.", lower_bound=1)
 _AGAINST = flags.DEFINE_enum("against", None, ["openretina"], "Measure this too, in turns, and print the ratio.")
 _REFERENCE_PYTHON = flags.DEFINE_string(
-    "reference_python", sys.executable, "With --against: the Python in which openretina is installed."
+    "reference-python", sys.executable, "With --against: the Python in which openretina is installed."
 )
 flags.mark_flag_as_required("config")
 flags.register_validator(
