@@ -11,7 +11,7 @@ The kernel is ``K[o, i, t, h, w] = T[o, i, t] S[o, i, h, w]``. A lowering takes 
 
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,24 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from openretina_jax.errors import UserError
+
 BLOCK_FRAMES = 32
 
 Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 Lowering = Literal["auto", "dense", "factored"]
 
 
-def choose(lowering: Lowering, backend: str, strides: tuple[int, int, int]) -> Callable[..., Array]:
-    """The function for a lowering; ``auto`` takes ``factored`` on CPU where it applies (no strides), else ``dense``."""
+def choose(lowering: str, backend: str, strides: tuple[int, int, int]) -> Callable[..., Array]:
+    """The function for a lowering; ``auto`` takes ``factored`` on CPU where it applies (no strides), else ``dense``.
+
+    Raises:
+        UserError: there is no such lowering, or it has no strides.
+    """
+    if lowering not in get_args(Lowering):
+        raise UserError(f'lowering "{lowering}" is unknown; choose among {", ".join(get_args(Lowering))}')
+    if lowering == "factored" and strides != (1, 1, 1):
+        raise UserError(f'lowering "factored" has no strides, but {strides} were given; choose "dense" or "auto"')
     if lowering == "auto":
         lowering = "factored" if backend == "cpu" and strides == (1, 1, 1) else "dense"
     return factored if lowering == "factored" else functools.partial(dense, strides=strides)
