@@ -43,6 +43,10 @@ class DataInfo:
         """Number of neurons of all sessions."""
         return sum(self.sessions.values())
 
+    def __hash__(self) -> int:
+        # compiled functions of a model look it up by all that is fixed in it
+        return hash((tuple(self.sessions.items()), self.input_shape))
+
     def to_json(self) -> str:
         """The information as JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=1)

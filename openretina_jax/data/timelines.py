@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32, Int32
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
+from openretina_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,7 +96,13 @@ class Tables:
         return [self._session_timeline(number, group) for group in groups for number in group]
 
     def validation(self) -> list[Timeline]:
-        """Validation clips in their given order, one timeline for all neighbouring sessions that saw the same."""
+        """Validation clips in their given order, one timeline for all neighbouring sessions that saw the same.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not self._dataset.validation_clips:
+            raise UserError("validation_clips is empty, but training needs a validation score; keep at least one clip")
         length = self._dataset.clip_length
         timelines = []
         for numbers in self._neighbours(self._what_it_saw):

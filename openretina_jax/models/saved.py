@@ -89,4 +89,5 @@ def restore_arrays(checkpoint: Path, like: Any) -> Any:
 def by_name(tree: Any) -> Mapping[str, jax.Array]:
     """The arrays of a tree by their paths, such as ``params/core/layers/0/conv/sin``."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    names = (jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves)
+    return {name.removesuffix("/value"): leaf for name, (_, leaf) in zip(names, leaves, strict=True)}

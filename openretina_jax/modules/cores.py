@@ -107,12 +107,12 @@ class SimpleCore(nnx.Module):
             )
         if color_weights is not None and in_channels not in (1, len(color_weights)):
             raise UserError(f"color_weights has {len(color_weights)} entries for a stimulus of {in_channels} channels")
-        self.gammas = {
-            "input": gamma_input,
-            "temporal": gamma_temporal,
-            "hidden": gamma_hidden,
-            "in_sparse": gamma_in_sparse,
-        }
+        self.gammas = (  # not a dictionary: what is fixed in a model must be hashable for nnx.jit
+            ("input", gamma_input),
+            ("temporal", gamma_temporal),
+            ("hidden", gamma_hidden),
+            ("in_sparse", gamma_in_sparse),
+        )
         self.cut_first_frames, self.downsample_input = cut_first_frames, downsample_input
         self.color_weights = None if color_weights is None else Constant(jnp.asarray(color_weights))
         options = {"lowering": lowering} if convolution == "custom_separable" else {}
@@ -161,7 +161,7 @@ class SimpleCore(nnx.Module):
 
     def penalties(self) -> dict[str, Float32[Array, ""]]:
         """Every penalty whose weight is not 0, weighted, by name."""
-        return {name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in self.gammas.items() if gamma}
+        return {name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in self.gammas if gamma}
 
     def regularizer(self) -> Float32[Array, ""]:
         """Sum of the weighted penalties."""

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -205,8 +206,11 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Let Ctrl-C and SIGTERM end the epoch instead of the process."""
+    """Let Ctrl-C and SIGTERM end the epoch instead of the process (in the main thread, which receives them)."""
     interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = [signal.signal(number, interruption.ask) for number in numbers]
     try:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.errors import UserError
 from tests import tiny
 
 SESSION = 1000  # the response of session s at time t is SESSION * s + t
@@ -201,3 +203,8 @@ def test_missing_trials_are_left_out_of_the_mean() -> None:
 
 def test_session_size() -> None:
     np.testing.assert_array_equal(Tables(tiny.dataset()).session_size, [3] * 3 + [5] * 5 + [4] * 4)
+
+
+def test_no_validation_clips() -> None:
+    with pytest.raises(UserError, match="validation_clips is empty, but training needs a validation score"):
+        Tables(dataclasses.replace(tiny.dataset(), validation_clips=())).validation()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from openretina_jax.errors import UserError
 from tests import tiny
@@ -28,3 +29,10 @@ def test_unknown_session() -> None:
 def test_stimulus_of_another_shape() -> None:
     with pytest.raises(UserError, match=r"\(height, width, channel\) \(10, 12, 2\), the model needs \(12, 10, 2\)"):
         tiny.model()(np.zeros((1, 20, 10, 12, 2), np.float32))
+
+
+def test_a_model_can_be_compiled() -> None:
+    model = tiny.model()
+    movie = np.random.default_rng(0).standard_normal(model.stimulus_shape(20)).astype(np.float32)
+    compiled = nnx.jit(lambda model, stimulus: model(stimulus))
+    np.testing.assert_allclose(compiled(model, movie), model(movie), rtol=1e-5)
