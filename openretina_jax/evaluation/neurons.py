@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 
-from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.data.timelines import mean_over_trials
 
 
@@ -20,6 +20,11 @@ def neuron_table(dataset: Dataset) -> pd.DataFrame:
                 columns |= {f"{name}_{axis}": values[:, axis] for axis in range(values.shape[1])}
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
+
+
+def neuron_names(info: DataInfo) -> list[str]:
+    """A name for every neuron in the order of the readout: its session and its number there."""
+    return [f"{session} neuron {number}" for session, count in info.sessions.items() for number in range(count)]
 
 
 def test_scores(

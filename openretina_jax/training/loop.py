@@ -13,6 +13,7 @@ from typing import Any
 
 import grain
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from rich.console import Console
@@ -27,9 +28,9 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.patience import PatienceRules
+from openretina_jax.training.pictures import trace_picture, weight_pictures
 from openretina_jax.training.step import Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
-from openretina_jax.visualize.weights import plot_filters
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def fit(
         window_frames: length of a window.
         windows_per_step: windows of a step (in "shared" order: of each timeline).
         epochs: most epochs to train.
-        picture_every: epochs between pictures of the filters in TensorBoard (0: none).
+        picture_every: epochs between pictures of filters, masks and validation traces in TensorBoard (0: none).
         seed: of data order and dropout.
         console: for the live display.
 
@@ -149,8 +150,13 @@ def fit(
             writers.scalars(int(state.step), row)  # first: a resumed run drops rows that it has no state of
             checkpoints.save(done, state, float(score), seconds)
             if picture_every and done % picture_every == 0:
-                core = nnx.merge(trainer.graph, state.params, state.statistics).core
-                writers.picture("filters", plot_filters(core, frame_rate_hz=dataset.info.frame_rate_hz), done)
+                current = nnx.merge(trainer.graph, state.params, state.statistics)
+                correlation = np.asarray(scores["correlation"])
+                predicted = scorer.predict(state.params, state.statistics, recordings, validation)
+                figures = weight_pictures(current, correlation)
+                figures["traces"] = trace_picture(current, correlation, predicted, tables, validation)
+                for name, figure in figures.items():
+                    writers.picture(name, figure, int(state.step))
             progress.update(row)
         finished = not interrupted
     writers.close()

@@ -10,15 +10,13 @@ from jaxtyping import Float
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import mean_over_trials
-from openretina_jax.evaluation.neurons import neuron_table, test_scores
+from openretina_jax.evaluation.neurons import neuron_names, neuron_table, test_scores
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.loop import FitResult
+from openretina_jax.training.pictures import weight_pictures
 from openretina_jax.visualize.figures import Figure, save
 from openretina_jax.visualize.predictions import plot_history, plot_predictions
-from openretina_jax.visualize.weights import plot_filters, plot_masks
-
-PICTURED_NEURONS = 6
 
 
 def report(result: FitResult, model: CoreReadout, dataset: Dataset, workdir: Path) -> list[str]:
@@ -48,10 +46,8 @@ def report(result: FitResult, model: CoreReadout, dataset: Dataset, workdir: Pat
         save(_predictions(dataset, test, predicted, neurons), workdir / f"predictions_{test}.png")
     _write_table(neurons, workdir / "neurons.csv")
     save(plot_history(pd.read_csv(workdir / "metrics.csv")), workdir / "history.png")
-    if hasattr(model.core, "layers"):
-        save(plot_filters(model.core, frame_rate_hz=model.data_info.frame_rate_hz), workdir / "filters.png")
-    best = [int(neuron) for neuron in np.argsort(-np.nan_to_num(ranking))[:PICTURED_NEURONS]]
-    save(plot_masks(model.readout, best, [_name(neurons, neuron) for neuron in best]), workdir / "masks.png")
+    for name, figure in weight_pictures(model, ranking).items():
+        save(figure, workdir / f"{name}.png")
     return lines
 
 
@@ -79,17 +75,13 @@ def _predictions(
         ],
         axis=2,
     )
+    names = neuron_names(dataset.info)
     table = neurons[neurons["session"].isin([session.name for session in shown])]
     return plot_predictions(
         mean_over_trials(trials),
         predicted[:, table.index],
         table[f"{test}_correlation"].to_numpy(),
         frame_rate_hz=dataset.stimuli[test].frame_rate_hz,
-        names=[_name(neurons, neuron) for neuron in table.index],
+        names=[names[neuron] for neuron in table.index],
         trials=trials,
     )
-
-
-def _name(neurons: pd.DataFrame, neuron: int) -> str:
-    row = neurons.loc[neuron]
-    return f"{row['session']} neuron {row['neuron']}"

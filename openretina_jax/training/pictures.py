@@ -1,0 +1,52 @@
+"""Pictures of a model while it trains: what its filters, masks and predictions look like."""
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from openretina_jax.data.timelines import Tables
+from openretina_jax.evaluation.neurons import neuron_names
+from openretina_jax.evaluation.scores import Split
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.visualize.figures import Figure
+from openretina_jax.visualize.predictions import plot_predictions
+from openretina_jax.visualize.weights import plot_filters, plot_masks
+
+PICTURED_NEURONS = 6
+
+
+def weight_pictures(model: CoreReadout, correlation: Float[np.ndarray, " neuron"]) -> dict[str, Figure]:
+    """Filters of the first layer, and masks and feature weights of the best neurons.
+
+    Args:
+        model: a model.
+        correlation: score of every neuron; the best are shown.
+    """
+    best = [int(neuron) for neuron in np.argsort(-np.nan_to_num(correlation))[:PICTURED_NEURONS]]
+    names = neuron_names(model.data_info)
+    figures = {"masks": plot_masks(model.readout, best, [names[neuron] for neuron in best])}
+    if hasattr(model.core, "layers"):
+        figures["filters"] = plot_filters(model.core, frame_rate_hz=model.data_info.frame_rate_hz)
+    return figures
+
+
+def trace_picture(
+    model: CoreReadout,
+    correlation: Float[np.ndarray, " neuron"],
+    predicted: Float32[np.ndarray, "clip time neuron"],
+    tables: Tables,
+    split: Split,
+) -> Figure:
+    """Recorded and predicted responses to the clips of a split, one clip after the other."""
+    clips, time, n_neurons = predicted.shape
+    recorded = np.full_like(predicted, np.nan)
+    for timeline in split.timelines:
+        columns = slice(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
+        rows = timeline.rows.reshape(clips, -1)[:, -time:]
+        recorded[..., columns] = tables.responses[rows][..., columns]
+    return plot_predictions(
+        recorded.reshape(-1, n_neurons),
+        predicted.reshape(-1, n_neurons),
+        correlation,
+        frame_rate_hz=model.data_info.frame_rate_hz,
+        names=neuron_names(model.data_info),
+    )
