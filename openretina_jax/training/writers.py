@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
 from openretina_jax.visualize.figures import Figure, pixels
@@ -94,15 +94,8 @@ class EpochProgress:
 
     def __init__(self, console: Console, epochs: int, done: int):
         self._live = console.is_terminal
-        columns = (
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[scores]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
+        # what fits into 80 columns
+        columns = (MofNCompleteColumn(), BarColumn(bar_width=6), TextColumn("{task.fields[scores]}"))
         self._progress = Progress(*columns, console=console, disable=not self._live)
         self._task = self._progress.add_task("", total=epochs, completed=done, scores="compiling ...")
 
@@ -116,8 +109,8 @@ class EpochProgress:
     def update(self, row: Mapping[str, int | float]) -> None:
         """Show the numbers of an epoch."""
         scores = (
-            f"loss {row['train/loss']:.4f}  validation {row['validation/correlation']:.4f} "
-            f"(best {row['validation/best']:.4f})  lr {row['learning_rate']:.2g}  {row['steps_per_second']:.1f} steps/s"
+            f"loss {row['train/loss']:.4f} validation {row['validation/correlation']:.4f} "
+            f"(best {row['validation/best']:.4f}) lr {row['learning_rate']:.2g} {row['steps_per_second']:.1f} steps/s"
         )
         epoch = int(row["epoch"])
         self._progress.update(self._task, completed=epoch, scores=scores)
