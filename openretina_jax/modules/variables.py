@@ -1,4 +1,4 @@
-"""Kinds of model variables. The kind says how a variable is trained, sharded and saved."""
+"""Kinds of model variables. The kind says how a variable is trained, sharded and saved, and what its first axis is."""
 
 from flax import nnx
 
@@ -7,5 +7,17 @@ class NeuronParam(nnx.Param):
     """A trained parameter with one row per neuron: axis 0 is the neuron."""
 
 
+class SessionParam(nnx.Param):
+    """A trained parameter with one row per session: axis 0 is the session."""
+
+
 class Constant(nnx.Variable):
     """A number that belongs to the model but is not trained."""
+
+
+class NeuronConstant(Constant):
+    """A constant with one row per neuron: axis 0 is the neuron."""
+
+
+class SessionConstant(Constant):
+    """A constant with one row per session: axis 0 is the session."""

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from openretina_jax.modules.readouts import GaussianMaskReadout
+from openretina_jax.modules.readouts.gaussian_mask import GaussianMaskReadout
 from tests.goldens_case import Case, cases
 from tests.module_goldens import check_module
 
@@ -31,13 +31,13 @@ def build(kwargs: dict, average: bool) -> GaussianMaskReadout:
 def test_gaussian_mask(case: Case) -> None:
     average = "reduction='mean'" in case.entry["call"] + case.entry.get("doc", "").split(";")[0]
     module = build(case.kwargs, average and case.name.endswith("regmean"))
-    reduce = jnp.mean if module.average_penalty else jnp.sum
+    one_session = jnp.zeros(module.n_neurons, int)
     check_module(
         case,
         module,
         call=with_projection,
         train_call=with_projection,
-        penalty=lambda readout: reduce(readout.penalty()),
+        penalty=lambda readout: readout.penalty(0, one_session, 1),
     )
     if "masks" in case.names:
         case.check("masks", module.masks().transpose(1, 2, 0))

@@ -1,20 +1,32 @@
-"""Readouts: one table for the neurons of all sessions, one row per neuron."""
+"""The readout with a round Gaussian mask for every neuron."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Float32, Int
+from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
-from openretina_jax.modules.layers import nonlinearity
+from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.table import (
+    Readout,
+    Row,
+    as_if,
+    neuron_bias,
+    rows_of,
+    session_means,
+    session_sums,
+    where_rows,
+)
 from openretina_jax.modules.regularizers import absolute
-from openretina_jax.modules.variables import Constant, NeuronParam
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam
 
 MAX_LOG_VARIANCE = 20.0
 MAX_SQUARED_DISTANCE = 20.0
 VARIANCE_EPSILON = 1e-8
 
 
-class GaussianMaskReadout(nnx.Module):
+@READOUTS("gaussian_mask")
+class GaussianMaskReadout(Readout):
     """Every neuron sees the feature maps through a round Gaussian mask and weighs the features.
 
     Source: Höfling et al. 2024, https://doi.org/10.7554/eLife.86860.
@@ -57,7 +69,7 @@ class GaussianMaskReadout(nnx.Module):
         mean_activity: Float[Array, " neuron"] | None = None,
         rngs: nnx.Rngs,
     ):
-        self.in_shape, self.nonlinearity = in_shape, nonlinearity
+        self.in_shape, self.n_neurons, self.nonlinearity = in_shape, n_neurons, nonlinearity_of(nonlinearity)
         self.mean_scale, self.var_scale, self.positive = mean_scale, var_scale, positive
         self.gamma_mask, self.gamma_features, self.average_penalty = gamma_mask, gamma_features, average_penalty
         channels = in_shape[2]
@@ -65,57 +77,52 @@ class GaussianMaskReadout(nnx.Module):
         self.mask_log_var = NeuronParam(jnp.zeros(n_neurons))
         self.features = NeuronParam(1 / channels + 0.01 * rngs.params.normal((n_neurons, channels)))
         gain = 1 + 0.01 * rngs.params.normal((n_neurons,)) if scale else jnp.ones(n_neurons)
-        self.scale = (NeuronParam if scale else Constant)(gain)
-        offset = jnp.zeros(n_neurons) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32)
-        self.bias = (NeuronParam if bias else Constant)(offset)
+        self.scale = (NeuronParam if scale else NeuronConstant)(gain)
+        self.bias = neuron_bias(NeuronParam if bias else NeuronConstant, n_neurons, mean_activity)
 
     def __call__(
         self,
         maps: Float[Array, "batch time height width feature"],
-        start: Int[Array, ""] | int = 0,
+        first: Row = 0,
         width: int | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch time neuron"]:
-        """Responses of ``width`` neurons from row ``start`` on (default: all neurons).
+        """Responses of a slice of neurons.
 
         Mask and features make one matrix per neuron, so that all neurons are a single matrix product.
         """
+        del key
         width = self.n_neurons if width is None else width
-
-        def rows(variable: nnx.Variable) -> Array:
-            return jax.lax.dynamic_slice_in_dim(variable[...], start, width)
-
-        masks = self._masks(rows(self.mask_mean), rows(self.mask_log_var))
-        weights = jnp.einsum("nhw,nc->hwcn", masks, self._clipped(rows(self.features)))
+        masks = self._masks(rows_of(self.mask_mean, first, width), rows_of(self.mask_log_var, first, width))
+        weights = jnp.einsum("nhw,nc->hwcn", masks, self._clipped(rows_of(self.features, first, width)))
         drive = jnp.tensordot(maps, weights.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
-        return nonlinearity(self.nonlinearity)(drive * rows(self.scale) + rows(self.bias))
-
-    @property
-    def n_neurons(self) -> int:
-        """Rows of the table."""
-        return self.mask_mean.shape[0]
+        return self.nonlinearity(drive * rows_of(self.scale, first, width) + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:
         """Every neuron's mask; sums to 1."""
         return self._masks(self.mask_mean[...], self.mask_log_var[...])
 
-    def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Clip the feature weights of these rows, as a step does before it uses them."""
-        if self.positive:
-            self.features[...] = jnp.where(rows[:, None], jnp.maximum(self.features[...], 0), self.features[...])
+    def feature_weights(self) -> Float32[Array, "neuron feature"]:
+        """Every neuron's feature weights, as they are used."""
+        return self._clipped(self.features[...])
 
-    def penalty(self) -> Float32[Array, " neuron"]:
-        """Weighted penalty of every neuron (a sum or a mean over its own numbers)."""
-        reduce = jnp.mean if self.average_penalty else jnp.sum
-        size = jnp.exp(self.mask_log_var[...] * self.var_scale)
-        eccentricity = reduce(jnp.square(self.mask_mean[...] * self.mean_scale), axis=1)
-        features = reduce(absolute(self.features[...]), axis=1)
-        return self.gamma_mask * (size + eccentricity) + self.gamma_features * features
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Clip the feature weights of these rows."""
+        self.features[...] = where_rows(rows, self._clipped(self.features[...]), self.features[...])
+
+    def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
+        """Size and eccentricity of masks and absolute feature weights: sums, or means over each session's numbers."""
+        width = len(session)
+        reduce, over_session = (jnp.mean, session_means) if self.average_penalty else (jnp.sum, session_sums)
+        size = jnp.exp(rows_of(self.mask_log_var, first, width) * self.var_scale)
+        eccentricity = reduce(jnp.square(rows_of(self.mask_mean, first, width) * self.mean_scale), axis=1)
+        features = reduce(absolute(rows_of(self.features, first, width)), axis=1)
+        penalty = self.gamma_mask * (size + eccentricity) + self.gamma_features * features
+        return over_session(penalty, session, n_sessions).sum()
 
     def _clipped(self, features: Array) -> Array:
-        """Features as they are used; the gradient passes as if they had been clipped before."""
-        if not self.positive:
-            return features
-        return features + jax.lax.stop_gradient(jnp.maximum(features, 0) - features)
+        return as_if(jnp.maximum(features, 0), features) if self.positive else features
 
     def _masks(self, mean: Float[Array, "neuron 2"], log_var: Float[Array, " neuron"]) -> Array:
         height, width, _ = self.in_shape
@@ -124,13 +131,13 @@ class GaussianMaskReadout(nnx.Module):
         x = jnp.linspace(-width / longer, width / longer, width)
         centre = mean * self.mean_scale
         distance = jnp.square(y - centre[:, :1])[:, :, None] + jnp.square(x - centre[:, 1:])[:, None, :]
-        variance = jnp.exp(_clip(log_var * self.var_scale, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))
+        variance = jnp.exp(clip(log_var * self.var_scale, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))
         scaled = distance / (variance[:, None, None] + VARIANCE_EPSILON)
-        mask = jnp.exp(-0.5 * _clip(scaled, None, MAX_SQUARED_DISTANCE))
+        mask = jnp.exp(-0.5 * clip(scaled, None, MAX_SQUARED_DISTANCE))
         return mask / mask.sum(axis=(1, 2), keepdims=True)
 
 
-def _clip(x: Array, low: float | None, high: float) -> Array:
+def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Array, "*shape"]:
     """Clip whose gradient is 1 at the bounds, as torch's (``jnp.clip`` shares it between both arguments)."""
     inside = x <= high if low is None else (x >= low) & (x <= high)
     return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))

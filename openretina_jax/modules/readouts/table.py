@@ -1,0 +1,91 @@
+"""What all readouts have in common: rows of a table, and sums over the rows of each session."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int, Key
+
+Row = Int[Array, ""] | int
+
+
+class Readout(nnx.Module):
+    """A table with one row per neuron of all sessions.
+
+    A call reads a slice of rows, as wide as the caller likes and from any row on, so that one compiled program serves
+    sessions of any size.
+
+    Attributes:
+        n_neurons: rows of the table.
+    """
+
+    n_neurons: int
+
+    def __call__(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        first: Row = 0,
+        width: int | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch new_time neuron"]:
+        """Responses of ``width`` neurons from row ``first`` on (None: all that follow row 0).
+
+        Args:
+            maps: output of the core.
+            first: first row.
+            width: number of rows.
+            key: random key in training, for readouts that sample; without one nothing is random.
+        """
+        raise TypeError(f"{type(self).__name__} must define __call__")
+
+    def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
+        """Weighted penalty of a slice of rows, summed over the sessions in it.
+
+        Args:
+            first: first row of the slice.
+            session: number of the session of each row of the slice; rows with the number ``n_sessions`` do not count.
+            n_sessions: number of sessions.
+        """
+        del first, session, n_sessions
+        return jnp.zeros(())
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Put the parameters of these rows where the constraints want them, as a step does before it uses them."""
+        del rows
+
+
+def rows_of(variable: nnx.Variable, first: Row, width: int) -> Array:
+    """A slice of rows of a variable whose first axis is the neuron."""
+    return jax.lax.dynamic_slice_in_dim(variable[...], first, width)
+
+
+def where_rows(chosen: Bool[Array, " neuron"], new: Array, old: Array) -> Array:
+    """``new`` in the chosen rows, ``old`` in the others."""
+    return jnp.where(chosen.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+def session_sums(
+    values: Float[Array, " row"], session: Int[Array, " row"], n_sessions: int
+) -> Float[Array, " session"]:
+    """Sum over the rows of every session; 0 for a session without rows."""
+    return jax.ops.segment_sum(values, session, n_sessions)
+
+
+def session_means(
+    values: Float[Array, " row"], session: Int[Array, " row"], n_sessions: int
+) -> Float[Array, " session"]:
+    """Mean over the rows of every session; 0 for a session without rows."""
+    count = session_sums(jnp.ones_like(values), session, n_sessions)
+    return session_sums(values, session, n_sessions) / jnp.maximum(count, 1)
+
+
+def as_if(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``value`` with the gradient of ``parameter``, as if the constraint had been applied to the parameter before."""
+    return parameter + jax.lax.stop_gradient(value - parameter)
+
+
+def neuron_bias(cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None) -> Any:
+    """Offsets of kind ``cls``, which begin at the mean activities (None: at 0)."""
+    return cls(jnp.zeros(n_neurons) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32))
