@@ -16,6 +16,9 @@ from openretina_jax.modules.variables import Constant
 
 PaddingOption = bool | int | Literal["same", "valid"] | tuple[int, int, int]
 Size = int | tuple[int, int]
+Maps = Float[Array, "batch time height width in"]
+NewMaps = Float[Array, "batch new_time new_height new_width out"]
+Speeds = Float32[Array, " part"] | None  # of equal parts of a batch, one after the other
 
 SUBSAMPLING = 3  # frames per frequency of the temporal basis (Höfling et al. 2024)
 
@@ -95,18 +98,32 @@ class SpaceTimeConv(nnx.Module):
         speed = self.log_speed[...] if log_speed is None else log_speed
         return temporal_kernel(self.sin[...], self.cos[...], speed, self.temporal_size, self.subsampling)
 
-    def __call__(
-        self, x: Float[Array, "batch time height width in"], log_speed: Float32[Array, ""] | None = None
-    ) -> Float[Array, "batch new_time new_height new_width out"]:
-        """Convolve, with the temporal kernels of ``log_speed``."""
+    def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
+        """Convolve, each part of the batch with the temporal kernels of its ``log_speed`` (None: the module's own)."""
         apply = lowerings.choose(self.lowering, jax.default_backend(), self.strides)
-        y = apply(
-            x,
-            self.spatial[...].astype(x.dtype),
-            self.temporal(log_speed).astype(x.dtype),
-            padding=self.padding,
-        )
+        spatial = self.spatial[...].astype(x.dtype)
+
+        def convolved(part: Array, speed: Array | None) -> Array:
+            return apply(part, spatial, self.temporal(speed).astype(x.dtype), padding=self.padding)
+
+        if log_speed is None or len(log_speed) == 1:
+            y = convolved(x, None if log_speed is None else log_speed[0])
+        else:
+            parts = x.reshape(len(log_speed), -1, *x.shape[1:])
+            y = jax.vmap(convolved)(parts, log_speed)
+            y = y.reshape(x.shape[0], *y.shape[2:])
         return _add(y, self.bias)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the kernel."""
+        return (self.temporal_size, *self.spatial.shape[2:])
+
+    @property
+    def multiplications(self) -> int:
+        """Of one output pixel and frame, space and time one after the other."""
+        out, channels, height, width = self.spatial.shape
+        return out * channels * (height * width + self.temporal_size)
 
     def temporal_penalty(self) -> Float32[Array, ""]:
         """Squared coefficients, weighted towards the fast ones."""
@@ -147,16 +164,26 @@ class SeparableConv(nnx.Module):
         self.spatial_bias = _zero_bias(out_channels, bias)
         self.temporal_bias = _zero_bias(out_channels, bias)
 
-    def __call__(
-        self, x: Float[Array, "batch time height width in"], log_speed: Float32[Array, ""] | None = None
-    ) -> Float[Array, "batch new_time new_height new_width out"]:
-        """Convolve space, then time."""
+    def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
+        """Convolve space, then time; each part of the batch has its ``log_speed`` (None: the module's own)."""
         spatial = self.spatial[...].transpose(2, 3, 1, 0)[None].astype(x.dtype)
         temporal = self.temporal[...].transpose(2, 1, 0)[:, None, None].astype(x.dtype)
         x = _add(convolve(x, spatial, self.spatial_padding, self.strides), self.spatial_bias)
         x = _add(convolve(x, temporal, self.temporal_padding, self.strides), self.temporal_bias)
-        speed = self.log_speed[...] if log_speed is None else log_speed
-        return jnp.exp(speed).astype(x.dtype) * x
+        speed = self.log_speed[...][None] if log_speed is None else log_speed
+        gain = jnp.repeat(jnp.exp(speed), x.shape[0] // len(speed))
+        return gain[:, None, None, None, None].astype(x.dtype) * x
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the kernel."""
+        return (self.temporal.shape[2], *self.spatial.shape[2:])
+
+    @property
+    def multiplications(self) -> int:
+        """Of one output pixel and frame."""
+        out, channels, height, width = self.spatial.shape
+        return out * (channels * height * width + out * self.temporal.shape[2])
 
     def temporal_penalty(self) -> Float32[Array, ""]:
         """Normalised Laplace penalty of the temporal kernels."""
@@ -187,12 +214,21 @@ class FullConv(nnx.Module):
         self.kernel = nnx.Param(_uniform_kernel(rngs, (out_channels, in_channels, *size)))
         self.bias = _zero_bias(out_channels, bias)
 
-    def __call__(
-        self, x: Float[Array, "batch time height width in"]
-    ) -> Float[Array, "batch new_time new_height new_width out"]:
-        """Convolve."""
+    def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
+        """Convolve; ``log_speed`` has no effect."""
+        del log_speed
         kernel = self.kernel[...].transpose(2, 3, 4, 1, 0).astype(x.dtype)
         return _add(convolve(x, kernel, self.padding, self.strides), self.bias)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the kernel."""
+        return self.kernel.shape[2:]
+
+    @property
+    def multiplications(self) -> int:
+        """Of one output pixel and frame."""
+        return self.kernel.size
 
 
 class TimeIndependentConv(nnx.Module):
@@ -222,12 +258,21 @@ class TimeIndependentConv(nnx.Module):
         self.spatial = nnx.Param(_uniform_kernel(rngs, (out_channels, in_channels, *height_width)))
         self.bias = _zero_bias(out_channels, bias)
 
-    def __call__(
-        self, x: Float[Array, "batch time height width in"]
-    ) -> Float[Array, "batch new_time new_height new_width out"]:
-        """Convolve every frame."""
+    def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
+        """Convolve every frame; ``log_speed`` has no effect."""
+        del log_speed
         kernel = self.spatial[...].transpose(2, 3, 1, 0)[None].astype(x.dtype)
         return _add(convolve(x, kernel, self.padding, self.strides), self.bias)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the kernel."""
+        return (1, *self.spatial.shape[2:])
+
+    @property
+    def multiplications(self) -> int:
+        """Of one output pixel and frame."""
+        return self.spatial.size
 
 
 CONVOLUTIONS: dict[str, Any] = {

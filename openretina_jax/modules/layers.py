@@ -38,14 +38,14 @@ class BatchNorm(nnx.Module):
     float32 whatever the input's type. Source: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167.
 
     Attributes:
-        scale, bias: ``(channel,)`` parameters.
+        scale, bias: ``(channel,)`` parameters, or None.
         mean, variance: ``(channel,)`` running statistics, used outside training.
     """
 
-    def __init__(self, channels: int, *, momentum: float = 0.1, epsilon: float = 1e-5):
+    def __init__(self, channels: int, *, momentum: float = 0.1, epsilon: float = 1e-5, affine: bool = True):
         self.momentum, self.epsilon = momentum, epsilon
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
+        self.scale = nnx.Param(jnp.ones(channels)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.variance = nnx.BatchStat(jnp.ones(channels))
 
@@ -59,8 +59,11 @@ class BatchNorm(nnx.Module):
             self._average(mean, variance * count / max(count - 1, 1))
         else:
             mean, variance = self.mean[...], self.variance[...]
-        gain = self.scale[...] * jax.lax.rsqrt(variance + self.epsilon)
-        return x * gain.astype(x.dtype) + (self.bias[...] - mean * gain).astype(x.dtype)
+        gain = jax.lax.rsqrt(variance + self.epsilon)
+        if self.scale is not None:
+            gain = self.scale[...] * gain
+        offset = -mean * gain if self.bias is None else self.bias[...] - mean * gain
+        return x * gain.astype(x.dtype) + offset.astype(x.dtype)
 
     def _average(self, mean: Array, variance: Array) -> None:
         for running, new in ((self.mean, mean), (self.variance, variance)):

@@ -1,59 +1,43 @@
-"""The shared core: a stack of convolutions that turns a movie into feature maps."""
+"""The core that is a stack of space-time convolutions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Float32, Key
+from jaxtyping import Array, Float, Float32, Int, Key
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import CONVOLUTIONS, PaddingOption
-from openretina_jax.modules.layers import BatchNorm, average_pool, dropout_channels, max_pool
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.cores.core import Core, ReceptiveField
+from openretina_jax.modules.cores.identity import grey_channel
+from openretina_jax.modules.cores.layer import CoreLayer
+from openretina_jax.modules.layers import average_pool
 from openretina_jax.modules.lowerings import Lowering
 from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace
-from openretina_jax.modules.variables import Constant
+from openretina_jax.modules.variables import SessionParam
+
+POOL = (1, 2, 2)  # frames and pixels of a maximum pooling
 
 
-class CoreLayer(nnx.Module):
-    """Convolution, batch normalisation, bias, ELU, and optional dropout and 2x2 pooling.
-
-    Attributes:
-        conv: the convolution (without bias).
-        norm: batch normalisation.
-        bias: ``(channel,)``, added after it.
-    """
-
-    def __init__(self, conv: Any, channels: int, *, dropout_rate: float, pool: bool):
-        self.conv = conv
-        self.norm = BatchNorm(channels)
-        self.bias = nnx.Param(jnp.zeros(channels))
-        self.dropout_rate, self.pool = dropout_rate, pool
-
-    def __call__(self, x: Array, *, train: bool, key: Array | None) -> Array:
-        """Apply the layer; ``key`` draws the dropped channels in training."""
-        x = self.norm(self.conv(x), train=train) + self.bias[...].astype(x.dtype)
-        x = jax.nn.elu(x)
-        if train and self.dropout_rate > 0:
-            if key is None:
-                raise ValueError("training with dropout needs a random key")
-            x = dropout_channels(x, self.dropout_rate, key)
-        return max_pool(x) if self.pool else x
-
-
-class SimpleCore(nnx.Module):
+@CORES("simple")
+class SimpleCore(Core):
     """Stack of space-time convolutions (Höfling et al. 2024, https://doi.org/10.7554/eLife.86860).
 
     Attributes:
         layers: the ``CoreLayer`` list.
-        color_weights: weights of the input channels in the grey value, or None.
+        grey: layer that makes a colour stimulus grey, or None.
+        log_speed: ``(session,)`` logarithm of the speed of temporal kernels in each session, or None.
 
     Args:
         in_channels: channels of the stimulus.
         hidden_channels: output channels of each layer.
         temporal_kernel_sizes, spatial_kernel_sizes: frames and pixels of each layer's kernel.
         convolution: "custom_separable", "separable", "full" or "time_independent".
-        input_padding, hidden_padding: padding of the first and of the other layers, see ``resolve_padding``.
+        input_padding, hidden_padding: padding of the first and of the other layers, see ``resolve_padding``; a tuple of
+            triples or names is one padding for each of the other layers.
         gamma_input: weight of the Laplace penalty on the first layer's spatial kernels.
         gamma_temporal: weight of the penalty on fast temporal kernels, all layers.
         gamma_hidden: weight of the group sparsity of all layers but the first.
@@ -64,7 +48,11 @@ class SimpleCore(nnx.Module):
         color_weights: turn a colour stimulus into one grey channel with these weights (None: not); a stimulus of one
             channel passes unchanged.
         cut_first_frames: output frames to drop.
+        adapt_speed: whether every session has its own speed of temporal kernels ("custom_separable": they are stretched;
+            "separable": the output is scaled).
+        nonlinearity: name of the nonlinearity of all layers, or one name for each.
         lowering: how "custom_separable" is computed, see ``lowerings``.
+        n_sessions: number of sessions.
         rngs: random streams for the initial parameters.
 
     Raises:
@@ -77,10 +65,10 @@ class SimpleCore(nnx.Module):
         *,
         hidden_channels: tuple[int, ...],
         temporal_kernel_sizes: tuple[int, ...],
-        spatial_kernel_sizes: tuple[int, ...],
+        spatial_kernel_sizes: tuple[int | tuple[int, int], ...],
         convolution: str = "custom_separable",
         input_padding: PaddingOption = False,
-        hidden_padding: PaddingOption = "same",
+        hidden_padding: PaddingOption | tuple[PaddingOption, ...] = "same",
         gamma_input: float = 0.0,
         gamma_temporal: float = 0.0,
         gamma_hidden: float = 0.0,
@@ -90,7 +78,10 @@ class SimpleCore(nnx.Module):
         downsample_input: tuple[int, int, int] | None = None,
         color_weights: tuple[float, ...] | None = None,
         cut_first_frames: int = 0,
+        adapt_speed: bool = False,
+        nonlinearity: str | tuple[str, ...] = "elu",
         lowering: Lowering = "auto",
+        n_sessions: int = 1,
         rngs: nnx.Rngs,
     ):
         layers = len(hidden_channels)
@@ -105,8 +96,11 @@ class SimpleCore(nnx.Module):
             raise UserError(
                 f'gamma_temporal is {gamma_temporal}, but "{convolution}" has no temporal kernels; set it to 0'
             )
-        if color_weights is not None and in_channels not in (1, len(color_weights)):
-            raise UserError(f"color_weights has {len(color_weights)} entries for a stimulus of {in_channels} channels")
+        if adapt_speed and convolution in ("full", "time_independent"):
+            raise UserError(f'adapt_speed is set, but "{convolution}" has no speed; set it to False')
+        names = (nonlinearity,) * layers if isinstance(nonlinearity, str) else nonlinearity
+        if len(names) != layers:
+            raise UserError(f"nonlinearity {names} has {len(names)} entries for {layers} layers")
         self.gammas = (  # not a dictionary: what is fixed in a model must be hashable for nnx.jit
             ("input", gamma_input),
             ("temporal", gamma_temporal),
@@ -114,26 +108,33 @@ class SimpleCore(nnx.Module):
             ("in_sparse", gamma_in_sparse),
         )
         self.cut_first_frames, self.downsample_input = cut_first_frames, downsample_input
-        self.color_weights = None if color_weights is None else Constant(jnp.asarray(color_weights))
+        self.grey = grey_channel(in_channels, color_weights)
+        self.per_session = adapt_speed
+        self.log_speed = SessionParam(jnp.zeros(n_sessions)) if adapt_speed else None
+        paddings = (input_padding, *_for_each(hidden_padding, layers - 1))
         options = {"lowering": lowering} if convolution == "custom_separable" else {}
         channels = (in_channels if color_weights is None else 1, *hidden_channels)
         self.layers = nnx.List(
-            CoreLayer(
+            self._layer(
                 CONVOLUTIONS[convolution](
                     channels[n],
                     channels[n + 1],
                     temporal_kernel_sizes[n],
                     spatial_kernel_sizes[n],
-                    padding=hidden_padding if n else input_padding,
+                    padding=paddings[n],
                     rngs=rngs,
                     **options,
                 ),
                 channels[n + 1],
+                nonlinearity=names[n],
                 dropout_rate=dropout_rate,
                 pool=pool_every is not None and n % pool_every == 0,
             )
             for n in range(layers)
         )
+
+    def _layer(self, conv: Any, channels: int, **options: Any) -> CoreLayer:
+        return CoreLayer(conv, channels, **options)
 
     def __call__(
         self,
@@ -141,34 +142,49 @@ class SimpleCore(nnx.Module):
         *,
         train: bool = False,
         key: Key[Array, ""] | None = None,
+        session: Int[Array, " part"] | None = None,
     ) -> Float[Array, "batch new_time new_height new_width feature"]:
-        """Feature maps of the stimulus.
+        """Feature maps of the stimulus, see ``Core``."""
+        x = self._stack(stimulus, lambda _, x: x, train=train, key=key, session=session)
+        return x[:, self.cut_first_frames :]
 
-        Args:
-            stimulus: normalised movie windows.
-            train: use (and average) the batch's own statistics, and drop channels.
-            key: random key, needed in training with dropout.
-        """
-        x = stimulus
-        if self.color_weights is not None and x.shape[-1] > 1:
-            x = (x * self.color_weights[...].astype(x.dtype)).sum(axis=-1, keepdims=True)
+    def _stack(
+        self,
+        x: Array,
+        after_layer: Callable[[int, Array], Array],
+        *,
+        train: bool,
+        key: Array | None,
+        session: Array | None,
+    ) -> Array:
+        """All layers; ``after_layer`` takes the number of a layer and its output."""
+        if self.grey is not None:
+            x = self.grey(x)
         if self.downsample_input is not None:
             x = average_pool(x, self.downsample_input)
+        log_speed = None if self.log_speed is None or session is None else self.log_speed[...][session]
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
-        for layer, layer_key in zip(self.layers, keys, strict=True):
-            x = layer(x, train=train, key=layer_key)
-        return x[:, self.cut_first_frames :]
+        for n, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
+            x = after_layer(n, layer(x, train=train, key=layer_key, log_speed=log_speed))
+        return x
 
     def penalties(self) -> dict[str, Float32[Array, ""]]:
         """Every penalty whose weight is not 0, weighted, by name."""
         return {name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in self.gammas if gamma}
 
-    def regularizer(self) -> Float32[Array, ""]:
-        """Sum of the weighted penalties."""
-        return sum(self.penalties().values(), start=jnp.zeros(()))
+    def receptive_field(self) -> ReceptiveField:
+        """Frames and pixels that one number of the output depends on."""
+        steps = [(self.downsample_input,) * 2] if self.downsample_input else []
+        for layer in self.layers:
+            steps += [(layer.conv.size, layer.conv.strides)] + ([(POOL, POOL)] if layer.pool else [])
+        extent, jump = [1, 1, 1], [1, 1, 1]
+        for size, strides in steps:
+            extent = [e + (s - 1) * j for e, s, j in zip(extent, size, jump, strict=True)]
+            jump = [j * s for j, s in zip(jump, strides, strict=True)]
+        return ReceptiveField(*extent)
 
     def _input_penalty(self) -> Array:
-        return spatial_laplace(_spatial_kernels(self.layers[0]))
+        return spatial_laplace(spatial_kernels(self.layers[0]))
 
     def _temporal_penalty(self) -> Array:
         # the reference smooths the first layer only where kernels are plain numbers, all layers where they have a basis
@@ -176,41 +192,28 @@ class SimpleCore(nnx.Module):
         return sum(layer.conv.temporal_penalty() for layer in (self.layers[:1] if first_only else self.layers))
 
     def _hidden_penalty(self) -> Array:
-        return sum((group_sparsity(_spatial_kernels(layer)) for layer in self.layers[1:]), start=jnp.zeros(()))
+        return sum((group_sparsity(spatial_kernels(layer)) for layer in self.layers[1:]), start=jnp.zeros(()))
 
     def _in_sparse_penalty(self) -> Array:
-        return sum((group_sparsity(_spatial_kernels(layer)) for layer in self.layers), start=jnp.zeros(()))
+        return sum((group_sparsity(spatial_kernels(layer)) for layer in self.layers), start=jnp.zeros(()))
 
 
-def _spatial_kernels(layer: CoreLayer) -> Array:
-    """Spatial kernels ``(out, in, height, width)``; a full kernel counts every frame as an input."""
+def spatial_kernels(layer: CoreLayer) -> Float[Array, "out in height width"]:
+    """Spatial kernels of a layer; a full kernel counts every frame as an input."""
     if hasattr(layer.conv, "spatial"):
         return layer.conv.spatial[...]
     kernel = layer.conv.kernel[...]
     return kernel.reshape(kernel.shape[0], -1, *kernel.shape[3:])
 
 
-class IdentityCore(nnx.Module):
-    """Passes the stimulus on, for models that are a readout alone.
+def _for_each(padding: PaddingOption | tuple[PaddingOption, ...], layers: int) -> tuple[PaddingOption, ...]:
+    """The padding of each of the layers, from one for all or one for each.
 
-    Args:
-        cut_first_frames: frames to drop.
+    Raises:
+        UserError: there are more or fewer than layers.
     """
-
-    def __init__(self, *, cut_first_frames: int = 0):
-        self.cut_first_frames = cut_first_frames
-
-    def __call__(
-        self,
-        stimulus: Float[Array, "batch time height width channel"],
-        *,
-        train: bool = False,
-        key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "batch new_time height width channel"]:
-        """The stimulus without its first frames."""
-        del train, key
-        return stimulus[:, self.cut_first_frames :]
-
-    def regularizer(self) -> Float32[Array, ""]:
-        """Nothing to penalise."""
-        return jnp.zeros(())
+    if not isinstance(padding, tuple) or all(type(entry) is int for entry in padding):
+        return (padding,) * layers  # type: ignore[return-value]
+    if len(padding) != layers:
+        raise UserError(f"hidden_padding {padding} has {len(padding)} entries for {layers} layers after the first")
+    return padding

@@ -1,0 +1,175 @@
+"""The core whose convolutions are followed by a convolutional gated recurrent unit."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.convolutions import FullConv, SpaceTimeConv
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.cores.core import ReceptiveField
+from openretina_jax.modules.cores.layer import CoreLayer
+from openretina_jax.modules.cores.simple import SimpleCore, spatial_kernels
+from openretina_jax.modules.layers import FiLM
+from openretina_jax.modules.recurrent import ConvGru
+from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace
+from openretina_jax.modules.variables import SessionConstant
+
+
+@CORES("gru")
+class GruCore(SimpleCore):
+    """Space-time convolutions, with a 1x1 projection, conditions, and a convolutional GRU at the end, as chosen.
+
+    It is the core of the sinzlab's models (Sinz et al. 2018, https://papers.nips.cc/paper/7950; FiLM: Perez et al. 2018,
+    https://arxiv.org/abs/1709.07871). Group sparsity covers all layers ("hidden"), or the whole space-time kernels of the
+    first ("in_sparse"), unlike in ``SimpleCore``.
+
+    Attributes:
+        projection: 1x1 convolution after the first layer, or None.
+        films: modulation of each layer's output by the condition, or None.
+        conditions: ``(session, condition)`` condition of every session, or None.
+        gru: the recurrent unit, or None.
+
+    Args:
+        in_channels: channels of the stimulus.
+        projection: whether a 1x1 convolution follows the first layer.
+        batch_norm: whether layers have batch normalisation.
+        batch_norm_scale: whether it is followed by a gain.
+        bias: whether it is followed by an offset.
+        batch_norm_momentum: weight of a new batch in the running statistics.
+        laplace_padding: pixels of zeros around kernels in the Laplace penalty (None: half the filter).
+        average_penalty: divide the Laplace penalty's numerator and denominator by their numbers of entries.
+        recurrent_channels: channels of the GRU (None: no GRU).
+        input_kernel, recurrent_kernel: its pixels for the input and for the state.
+        groups: its groups of channels.
+        gamma_recurrent: weight of the penalty on the biases and kernels of its state.
+        pad_input: whether the GRU keeps the size of the maps.
+        condition_size: numbers of a condition that modulates every layer with batch normalisation (None: not).
+        conditions: ``(session, condition)`` condition of every session (None: zeros).
+        rngs: random streams for the initial parameters.
+        options: the others are those of ``SimpleCore``.
+
+    Raises:
+        UserError: options that contradict each other.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        projection: bool = False,
+        batch_norm: bool = True,
+        batch_norm_scale: bool = True,
+        bias: bool = True,
+        batch_norm_momentum: float = 0.1,
+        laplace_padding: int | None = 0,
+        average_penalty: bool = False,
+        recurrent_channels: int | None = None,
+        input_kernel: int = 3,
+        recurrent_kernel: int = 3,
+        groups: int = 1,
+        gamma_recurrent: float = 0.0,
+        pad_input: bool = True,
+        condition_size: int | None = None,
+        conditions: Float[Array, "session condition"] | None = None,
+        n_sessions: int = 1,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ):
+        if condition_size is not None and not batch_norm:
+            raise UserError("condition_size is set, but conditions act on batch normalisation; set batch_norm to True")
+        self._norm = ("affine" if bias and batch_norm_scale else "plain") if batch_norm else None
+        self._scale = batch_norm and batch_norm_scale and not bias
+        self._bias = batch_norm and bias and not batch_norm_scale
+        self._momentum = batch_norm_momentum
+        super().__init__(in_channels, n_sessions=n_sessions, rngs=rngs, **options)
+        self.gammas = (*self.gammas, ("recurrent", gamma_recurrent))
+        self.laplace_padding, self.average_penalty = laplace_padding, average_penalty
+        channels = options["hidden_channels"]
+        self.projection = FullConv(channels[0], channels[0], 1, 1, rngs=rngs) if projection else None
+        self.films = self.conditions = self.gru = None
+        if condition_size is not None:
+            self.per_session = True
+            self.films = nnx.List(FiLM(count, condition_size, rngs=rngs) for count in channels)
+            given = jnp.zeros((n_sessions, condition_size)) if conditions is None else jnp.asarray(conditions)
+            if given.shape[1] != condition_size:
+                raise UserError(f"condition_size is {condition_size}, but sessions have {given.shape[1]} conditions")
+            self.conditions = SessionConstant(given)
+        if recurrent_channels is not None:
+            self.gru = ConvGru(
+                channels[-1],
+                recurrent_channels,
+                input_kernel=input_kernel,
+                recurrent_kernel=recurrent_kernel,
+                groups=groups,
+                gamma=1.0,
+                pad_input=pad_input,
+                rngs=rngs,
+            )
+
+    def _layer(self, conv: Any, channels: int, **options: Any) -> CoreLayer:
+        return CoreLayer(
+            conv,
+            channels,
+            norm=self._norm,
+            momentum=self._momentum,
+            scale=self._scale,
+            bias=self._bias,
+            **options,
+        )
+
+    def __call__(
+        self,
+        stimulus: Float[Array, "batch time height width channel"],
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        session: Int[Array, " part"] | None = None,
+        condition: Float[Array, "batch condition"] | None = None,
+    ) -> Float[Array, "batch new_time new_height new_width feature"]:
+        """Feature maps of the stimulus, see ``Core``.
+
+        Args:
+            stimulus, train, key, session: as for every core.
+            condition: of each window (None: that of its session; without a session, zeros).
+        """
+        if self.conditions is not None and condition is None:
+            parts = jnp.zeros((1, self.conditions.shape[1])) if session is None else self.conditions[...][session]
+            condition = jnp.repeat(parts, stimulus.shape[0] // len(parts), axis=0)
+
+        def after_layer(n: int, x: Array) -> Array:
+            if self.films is not None:
+                x = self.films[n](x, condition)
+            if n == 0 and self.projection is not None:
+                x = self.layers[0].nonlinearity(self.projection(x))
+            return x
+
+        x = self._stack(stimulus, after_layer, train=train, key=key, session=session)
+        if self.gru is not None:
+            x = self.gru(x)
+        return x[:, self.cut_first_frames :]
+
+    def receptive_field(self) -> ReceptiveField:
+        """Frames and pixels that one number of the output depends on; with a GRU, all frames before."""
+        field = super().receptive_field()
+        return field if self.gru is None else ReceptiveField(None, None, None)
+
+    def _input_penalty(self) -> Array:
+        kernels = spatial_kernels(self.layers[0])
+        return spatial_laplace(kernels, padding=self.laplace_padding, average=self.average_penalty)
+
+    def _hidden_penalty(self) -> Array:
+        return sum((group_sparsity(spatial_kernels(layer), epsilon=0.0) for layer in self.layers), start=jnp.zeros(()))
+
+    def _in_sparse_penalty(self) -> Array:
+        conv = self.layers[0].conv
+        kernels = spatial_kernels(self.layers[0])
+        if isinstance(conv, SpaceTimeConv):
+            kernels = jnp.einsum("oit,oihw->oithw", conv.temporal(jnp.zeros(())), kernels)
+            kernels = kernels.reshape(*kernels.shape[:3], -1)
+        return group_sparsity(kernels)
+
+    def _recurrent_penalty(self) -> Array:
+        return jnp.zeros(()) if self.gru is None else self.gru.penalty()

@@ -1,0 +1,59 @@
+"""The core of models that are a readout alone."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.cores.core import Core, ReceptiveField
+from openretina_jax.modules.layers import WeightedChannelSum
+
+
+@CORES("identity")
+class IdentityCore(Core):
+    """Passes the stimulus on.
+
+    Args:
+        in_channels: channels of the stimulus.
+        cut_first_frames: frames to drop.
+        color_weights: turn a colour stimulus into one grey channel with these weights (None: not).
+
+    Raises:
+        UserError: the weights do not fit the channels.
+    """
+
+    def __init__(
+        self, in_channels: int, *, cut_first_frames: int = 0, color_weights: tuple[float, ...] | None = None
+    ):
+        self.cut_first_frames = cut_first_frames
+        self.grey = grey_channel(in_channels, color_weights)
+
+    def __call__(
+        self,
+        stimulus: Float[Array, "batch time height width channel"],
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        session: Int[Array, " part"] | None = None,
+    ) -> Float[Array, "batch new_time height width feature"]:
+        """The stimulus without its first frames."""
+        del train, key, session
+        x = stimulus if self.grey is None else self.grey(stimulus)
+        return x[:, self.cut_first_frames :]
+
+    def receptive_field(self) -> ReceptiveField:
+        """One frame, one pixel."""
+        return ReceptiveField(1, 1, 1)
+
+
+def grey_channel(in_channels: int, color_weights: tuple[float, ...] | None) -> WeightedChannelSum | None:
+    """The layer that makes a colour stimulus grey, or None.
+
+    Raises:
+        UserError: the weights do not fit the channels.
+    """
+    if color_weights is None:
+        return None
+    if in_channels not in (1, len(color_weights)):
+        raise UserError(f"color_weights has {len(color_weights)} entries for a stimulus of {in_channels} channels")
+    return WeightedChannelSum(jnp.asarray(color_weights))
