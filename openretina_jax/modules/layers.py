@@ -1,6 +1,7 @@
-"""Small layers: batch normalisation, dropout of channels, pooling, and nonlinearities by name."""
+"""Small layers: nonlinearities by name, normalisation, gains and offsets, modulation, dropout of channels, pooling."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,13 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.variables import Constant
 
+Maps = Float[Array, "*batch channel"]
+Values = Float[Array, "*shape"]
+Number = Float[Array, ""] | float
+
+# as in torch.nn.functional, defaults included
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
     "softplus": jax.nn.softplus,
     "elu": jax.nn.elu,
@@ -16,6 +23,18 @@ NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
+    "leaky_relu": jax.nn.leaky_relu,
+    "relu6": jax.nn.relu6,
+    "celu": jax.nn.celu,
+    "selu": jax.nn.selu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "silu": jax.nn.silu,
+    "mish": jax.nn.mish,
+    "softsign": jax.nn.soft_sign,
+    "logsigmoid": jax.nn.log_sigmoid,
+    "hardtanh": jax.nn.hard_tanh,
+    "hardsigmoid": jax.nn.hard_sigmoid,
+    "hardswish": jax.nn.hard_swish,
     "identity": lambda x: x,
 }
 
@@ -27,8 +46,76 @@ def nonlinearity(name: str) -> Callable[[Array], Array]:
         UserError: there is none.
     """
     if name not in NONLINEARITIES:
-        raise UserError(f'nonlinearity "{name}" is unknown; choose among {", ".join(NONLINEARITIES)}')
+        raise _unknown_nonlinearity(name, NONLINEARITIES)
     return NONLINEARITIES[name]
+
+
+def make_nonlinearity(name: str) -> Callable[[Array], Array]:
+    """The function of that name, or a new module where the nonlinearity has parameters.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name in PARAMETRIZED:
+        return PARAMETRIZED[name]()
+    if name not in NONLINEARITIES:
+        raise _unknown_nonlinearity(name, (*NONLINEARITIES, *PARAMETRIZED))
+    return NONLINEARITIES[name]
+
+
+def _unknown_nonlinearity(name: str, choices: Iterable[str]) -> UserError:
+    return UserError(f'nonlinearity "{name}" is unknown; choose among {", ".join(choices)}')
+
+
+def parametrized_elu(x: Values, a: Number, b: Number, c: Number) -> Values:
+    """``c x`` above 0, ``a (exp(x / b) - 1)`` below.
+
+    The exponential linear unit (Clevert et al. 2016, https://arxiv.org/abs/1511.07289) of free depth, width and slope.
+    """
+    below = jnp.where(x > 0, 0, x)  # exp of a large number would make the gradient NaN, although it is not selected
+    return jnp.where(x > 0, c * x, a * jnp.expm1(below / b))
+
+
+def parametrized_softplus(x: Values, a: Number, b: Number, w: Number) -> Values:
+    """``w log(1 + exp(a x + b))``, the output nonlinearity of linear-nonlinear models."""
+    return w * jax.nn.softplus(a * x + b)
+
+
+class ParametrizedElu(nnx.Module):
+    """``parametrized_elu`` with trained numbers.
+
+    Attributes:
+        a, b, c: ``()``, see there.
+    """
+
+    def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 1.0):
+        self.a, self.b, self.c = (nnx.Param(jnp.float32(number)) for number in (a, b, c))
+
+    def __call__(self, x: Values) -> Values:
+        """Apply the nonlinearity."""
+        return parametrized_elu(x, *(number[...].astype(x.dtype) for number in (self.a, self.b, self.c)))
+
+
+class ParametrizedSoftplus(nnx.Module):
+    """``parametrized_softplus`` with trained numbers.
+
+    Attributes:
+        a, b, w: ``()``, see there; ``a`` is trained only if ``learn_a``.
+    """
+
+    def __init__(self, a: float = 1.0, b: float = 0.0, w: float = 1.0, *, learn_a: bool = False):
+        self.a = (nnx.Param if learn_a else Constant)(jnp.float32(a))
+        self.b, self.w = nnx.Param(jnp.float32(b)), nnx.Param(jnp.float32(w))
+
+    def __call__(self, x: Values) -> Values:
+        """Apply the nonlinearity."""
+        return parametrized_softplus(x, *(number[...].astype(x.dtype) for number in (self.a, self.b, self.w)))
+
+
+PARAMETRIZED: dict[str, Callable[[], Callable[[Array], Array]]] = {
+    "parametrized_elu": ParametrizedElu,
+    "parametrized_softplus": ParametrizedSoftplus,
+}
 
 
 class BatchNorm(nnx.Module):
@@ -68,6 +155,77 @@ class BatchNorm(nnx.Module):
     def _average(self, mean: Array, variance: Array) -> None:
         for running, new in ((self.mean, mean), (self.variance, variance)):
             running[...] = running[...] + self.momentum * (jax.lax.stop_gradient(new) - running[...])
+
+
+class Scale(nnx.Module):
+    """Multiplies every channel by a number.
+
+    Attributes:
+        scale: ``(channel,)``.
+    """
+
+    def __init__(self, channels: int, initial: float = 1.0):
+        self.scale = nnx.Param(jnp.full(channels, jnp.float32(initial)))
+
+    def __call__(self, x: Maps) -> Maps:
+        """Scale the last axis."""
+        return x * self.scale[...].astype(x.dtype)
+
+
+class Bias(nnx.Module):
+    """Adds a number to every channel.
+
+    Attributes:
+        bias: ``(channel,)``.
+    """
+
+    def __init__(self, channels: int, initial: float = 0.0):
+        self.bias = nnx.Param(jnp.full(channels, jnp.float32(initial)))
+
+    def __call__(self, x: Maps) -> Maps:
+        """Shift the last axis."""
+        return x + self.bias[...].astype(x.dtype)
+
+
+class FiLM(nnx.Module):
+    """Feature-wise linear modulation: a gain and an offset of every feature, linear in a condition.
+
+    It begins near the identity. Source: Perez et al. 2018, https://arxiv.org/abs/1709.07871.
+
+    Attributes:
+        gamma, beta: gain and offset; each has ``kernel (condition, feature)`` and ``bias (feature,)``.
+    """
+
+    def __init__(self, features: int, condition_size: int, *, rngs: nnx.Rngs):
+        small = nnx.initializers.normal(0.01)
+        ones = nnx.initializers.ones_init()
+        self.gamma = nnx.Linear(condition_size, features, kernel_init=small, bias_init=ones, rngs=rngs)
+        self.beta = nnx.Linear(condition_size, features, kernel_init=small, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch *size feature"], condition: Float[Array, "batch condition"]
+    ) -> Float[Array, "batch *size feature"]:
+        """Modulate each part of the batch by its condition."""
+        inner = tuple(range(1, x.ndim - 1))
+        gain, offset = (jnp.expand_dims(f(condition), inner).astype(x.dtype) for f in (self.gamma, self.beta))
+        return gain * x + offset
+
+
+class WeightedChannelSum(nnx.Module):
+    """Weighted sum over channels, such as the grey value of a colour; a single channel passes unchanged.
+
+    Attributes:
+        weights: ``(channel,)``, trained or constant.
+    """
+
+    def __init__(self, weights: Float[Array, " channel"], *, trainable: bool = False):
+        self.weights = (nnx.Param if trainable else Constant)(weights)
+
+    def __call__(self, x: Maps) -> Float[Array, "*batch 1"]:
+        """Sum over the last axis."""
+        if x.shape[-1] == 1:
+            return x
+        return (x * self.weights[...].astype(x.dtype)).sum(axis=-1, keepdims=True)
 
 
 def dropout_channels(
