@@ -16,13 +16,13 @@ Call = Callable[[Any, jax.Array], jax.Array]
 
 
 def channels_last(array: np.ndarray) -> jax.Array:
-    """``b c t h w`` to ``b t h w c``; other arrays as they are."""
-    return jnp.asarray(array.transpose(0, 2, 3, 4, 1) if array.ndim == 5 else array)
+    """``b c t h w`` to ``b t h w c``, and so without time; other arrays as they are."""
+    return jnp.asarray(np.moveaxis(array, 1, -1) if array.ndim in (4, 5) else array)
 
 
 def channels_first(array: jax.Array) -> np.ndarray:
     """The inverse of ``channels_last``."""
-    return np.asarray(array).transpose(0, 4, 1, 2, 3) if array.ndim == 5 else np.asarray(array)
+    return np.moveaxis(np.asarray(array), -1, 1) if array.ndim in (4, 5) else np.asarray(array)
 
 
 def check_module(

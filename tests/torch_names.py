@@ -26,6 +26,9 @@ RENAMED = [
     (r"scale_param", "scale"),
     (r"_log_speed_default", "log_speed"),
     (r"(^|\.conv\.)conv\.weight", r"\1kernel"),
+    (r"^channel_weights", "weights"),
+    (r"fc_(gamma|beta)\.weight", r"\1.kernel"),
+    (r"fc_(gamma|beta)\.bias", r"\1.bias"),
     (r"(^|\.conv\.)conv\.bias", r"\1bias"),
 ]
 
@@ -38,7 +41,9 @@ def ours(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
         array = array[:, :, 0] if name.endswith("spatial") else array[..., 0, 0]
     elif name.endswith("features"):
         array = array[0, :, 0].T
-    elif name.endswith("bias") and array.ndim == 5:
+    elif name.endswith(("gamma.kernel", "beta.kernel")):
+        array = array.T
+    elif name.endswith(("bias", "scale")) and array.ndim > 3:
         array = array.ravel()
     elif name.endswith("log_speed"):
         array = array[0]
