@@ -1,13 +1,15 @@
 """Losses and measures of one prediction against one response.
 
-All take predictions and responses ``(..., time, neuron)`` of equal shape and say how much every frame, or every window
-and neuron, adds: summing, averaging and masking are the caller's. A model's output is shorter than its window by the
-frames of its receptive field; drop those from the response before (``without_lag``).
+All take predictions and responses ``(..., time, neuron)`` of equal shape. Losses (to be lowered) say how much every
+frame adds: summing, averaging and masking are the caller's. Correlations (to be raised) have a value for every window
+and neuron, and take a mask of the frames that count. A model's output is shorter than its window by the frames of its
+receptive field; drop those from the response before (``without_lag``).
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from openretina_jax.errors import UserError
 from openretina_jax.modules.regularizers import absolute
 
 EPSILON = 1e-16
@@ -48,31 +50,64 @@ def correlation(
         recorded: frames that count (None: all).
         epsilon: added to each biased variance.
     """
-    weight = jnp.ones_like(prediction) if recorded is None else recorded.astype(prediction.dtype)
-    count = jnp.maximum(weight.sum(axis=-2, keepdims=True), 1)
+    if recorded is not None:
+        response = jnp.where(recorded, response, 0)
+    x, y = (v - _mean_over_time(v, recorded) for v in (prediction, response))
+    covariance, x_variance, y_variance = (_mean_over_time(v, recorded) for v in (x * y, x * x, y * y))
+    return (covariance / jnp.sqrt((x_variance + epsilon) * (y_variance + epsilon)))[..., 0, :]
 
-    def mean(x: Array) -> Array:
-        return (weight * x).sum(axis=-2, keepdims=True) / count
 
-    response = jnp.where(weight > 0, response, 0)
-    x, y = prediction - mean(prediction), response - mean(response)
-    return (mean(x * y) / jnp.sqrt((mean(x * x) + epsilon) * (mean(y * y) + epsilon)))[..., 0, :]
+def l1_correlation(
+    prediction: Prediction,
+    response: Prediction,
+    recorded: Mask | None = None,
+    rate: Prediction | None = None,
+    gamma: float = 2e-4,
+    epsilon: float = EPSILON,
+) -> Float[Array, "*batch neuron"]:
+    """Correlation minus ``gamma`` times the mean absolute rate, for sparse firing.
+
+    Args:
+        prediction, response, recorded, epsilon: as in ``correlation``.
+        rate: firing rate, where the prediction is the calcium signal that it causes (None: the prediction is the rate).
+        gamma: weight of the rate.
+    """
+    size = _mean_over_time(absolute(prediction if rate is None else rate), recorded)[..., 0, :]
+    return correlation(prediction, response, recorded, epsilon) - gamma * size
 
 
 def scaled_correlation(
-    prediction: Prediction, response: Prediction, frames: int = 30, epsilon: float = EPSILON
+    prediction: Prediction,
+    response: Prediction,
+    recorded: Mask | None = None,
+    frames: int = 30,
+    epsilon: float = EPSILON,
 ) -> Float[Array, "*batch neuron"]:
     """Mean correlation over successive pieces of ``frames`` frames; an incomplete last piece is dropped.
 
-    Source: Nikolić et al. 2012, https://doi.org/10.1111/j.1460-9568.2011.07987.x.
+    Pieces count as much as they have recorded frames. Source: Nikolić et al. 2012,
+    https://doi.org/10.1111/j.1460-9568.2011.07987.x.
+
+    Args:
+        prediction, response, recorded, epsilon: as in ``correlation``.
+        frames: length of a piece; slower signals do not matter.
+
+    Raises:
+        UserError: the prediction is shorter than a piece.
     """
     *batch, time, neurons = prediction.shape
     pieces = time // frames
+    if pieces == 0:
+        raise UserError(f"scaled_correlation has pieces of {frames} frames, but predictions have only {time}")
 
     def cut(x: Array) -> Array:
         return x[..., : pieces * frames, :].reshape(*batch, pieces, frames, neurons)
 
-    return correlation(cut(prediction), cut(response), epsilon=epsilon).mean(axis=-2)
+    if recorded is None:
+        return correlation(cut(prediction), cut(response), epsilon=epsilon).mean(axis=-2)
+    value = correlation(cut(prediction), cut(response), cut(recorded), epsilon)
+    weight = cut(recorded).sum(axis=-2)
+    return (weight * value).sum(axis=-2) / jnp.maximum(weight.sum(axis=-2), 1)
 
 
 def cell_type_weight(groups: Int[Array, "*neuron"], counts: Int[Array, " group"]) -> Float[Array, "*neuron"]:
@@ -83,3 +118,11 @@ def cell_type_weight(groups: Int[Array, "*neuron"], counts: Int[Array, " group"]
         counts: neurons of each type.
     """
     return counts.sum() / len(counts) / counts[groups - 1]
+
+
+def _mean_over_time(x: Array, recorded: Array | None) -> Array:
+    """Mean over the frames that count, ``(..., 1, neuron)``; 0 where there are none."""
+    if recorded is None:
+        return x.mean(axis=-2, keepdims=True)
+    count = jnp.maximum(recorded.sum(axis=-2, keepdims=True), 1)
+    return jnp.where(recorded, x, 0).sum(axis=-2, keepdims=True) / count

@@ -8,7 +8,7 @@ from openretina_jax.modules import losses
 from tests.goldens_case import Case, cases
 
 CASES = cases("loss")
-L1_OF_CORRELATION = 2e-4  # fixed in the reference
+GAMMA = 2e-4  # fixed in the reference
 
 
 def reduced(value: jax.Array, options: dict) -> jax.Array:
@@ -18,7 +18,8 @@ def reduced(value: jax.Array, options: dict) -> jax.Array:
     return value.mean() if options.get("avg") else value.sum()
 
 
-def loss_function(kind: str, case: Case, options: dict) -> Callable[[jax.Array], jax.Array]:
+def loss_function(kind: str, case: Case, options: dict) -> Callable[..., jax.Array]:
+    """The reference's loss made of ours, of the prediction (and the rate before the calcium kernel)."""
     target = jnp.asarray(case.array("input/target"))
     epsilon = options.get("bias", losses.EPSILON)
     sign = -1.0 if options.get("negate", True) else 1.0
@@ -27,7 +28,7 @@ def loss_function(kind: str, case: Case, options: dict) -> Callable[[jax.Array],
         groups, counts = (jnp.asarray(case.array(f"input/{n}")) for n in ("group_assignment", "group_counts"))
         return losses.cell_type_weight(groups, counts)
 
-    def call(output: jax.Array) -> jax.Array:
+    def call(output: jax.Array, rate: jax.Array | None = None) -> jax.Array:
         response = losses.without_lag(target, output.shape[1])
         if kind in ("PoissonLoss3d", "StandardPoissonLoss3d"):
             return reduced(losses.poisson(output, response, epsilon), options)
@@ -35,12 +36,17 @@ def loss_function(kind: str, case: Case, options: dict) -> Callable[[jax.Array],
             return reduced(losses.l1_poisson(output, response, options.get("gamma_l1", 1e-3), epsilon), options)
         if kind == "CelltypePoissonLoss3d":
             return reduced(losses.poisson(output, response, epsilon) * weight()[:, None], options)
-        if kind in ("CorrelationLoss3d", "L1CorrelationLoss3d"):
+        if kind == "CorrelationLoss3d":
             return sign * reduced(losses.correlation(output, response, epsilon=epsilon), options)
+        if kind == "L1CorrelationLoss3d":
+            # where the reference sums, it sums the rate over time as well; it adds the rate whatever the sign
+            gamma = -sign * GAMMA * (1 if options.get("avg") else output.shape[1])
+            return sign * reduced(losses.l1_correlation(output, response, None, rate, gamma, epsilon), options)
         if kind == "CelltypeCorrelationLoss3d":
             return sign * reduced(losses.correlation(output, response, epsilon=epsilon) * weight(), options)
         if kind == "ScaledCorrelationLoss3d":
-            return sign * reduced(losses.scaled_correlation(output, response, options["scale"], epsilon), options)
+            value = losses.scaled_correlation(output, response, frames=options["scale"], epsilon=epsilon)
+            return sign * reduced(value, options)
         if kind == "MSE3d":
             return losses.squared_error(output, response).sum()
         raise KeyError(kind)
@@ -56,13 +62,15 @@ def test_loss_group(case: Case) -> None:
     if "variants" not in case.kwargs:
         return check_single(case, kind, output)
     for variant, options in case.kwargs["variants"].items():
-        call = loss_function(kind, case, options)
-        value, gradient = call(output), jax.grad(lambda x, call=call: call(x).sum())(output)
-        if kind == "L1CorrelationLoss3d":
-            pre_calcium = jnp.asarray(case.array("input/pre_ca"))
-            value = value + L1_OF_CORRELATION * reduced(losses.absolute(pre_calcium), options)
+        arrays = [output]
+        if "input/pre_ca" in case.names:
+            arrays.append(jnp.asarray(case.array("input/pre_ca")).swapaxes(1, 2))
+        value, pullback = jax.vjp(loss_function(kind, case, options), *arrays)
+        gradients = pullback(jnp.ones_like(value))
         case.check(f"output/{variant}", value)
-        case.check(f"grad_input/{variant}", gradient)
+        case.check(f"grad_input/{variant}", gradients[0])
+        if f"grad_pre_ca/{variant}" in case.names:
+            case.check(f"grad_pre_ca/{variant}", gradients[1].swapaxes(1, 2))
         if f"per_neuron_correlations/{variant}" in case.names:
             check_per_neuron(case, kind, variant, options, output)
     return None
@@ -71,6 +79,7 @@ def test_loss_group(case: Case) -> None:
 def check_per_neuron(case: Case, kind: str, variant: str, options: dict, output: jax.Array) -> None:
     """What the reference keeps beside the loss; it is negated for all but the plain correlation."""
     per_neuron = {"per_neuron": True, "negate": kind != "CorrelationLoss3d"}
+    kind = kind.removeprefix("L1")
     case.check(f"per_neuron_correlations/{variant}", loss_function(kind, case, options | per_neuron)(output))
 
 
