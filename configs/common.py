@@ -1,6 +1,8 @@
-"""What the configurations share: the words after the colon, and settings of training."""
+"""What the configurations share: the words after the colon, parts to choose among, data, and settings of training."""
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 from ml_collections.config_dict import placeholder
@@ -20,6 +22,129 @@ def words(arg: str | None, known: tuple[str, ...]) -> set[str]:
         hint = f'did you mean "{nearest[0]}"?' if nearest else f"choose among {', '.join(known)}"
         raise UserError(f'the configuration does not know "{word}"; {hint}')
     return chosen
+
+
+def choice(kind: str, **options: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A part of which one kind is chosen: ``part.kind`` is its name, ``part.<kind>`` holds the options of each kind."""
+    return ml_collections.ConfigDict({"kind": kind, **options})
+
+
+def model() -> ml_collections.ConfigDict:
+    """Core and readout with all kinds that there are; the sizes are those of the low-resolution models.
+
+    ``model.core.kind`` and ``model.readout.kind`` choose; docs of the options are those of the classes in
+    ``openretina_jax/modules/cores`` and ``readouts``.
+    """
+    convolutions = {
+        "hidden_channels": (16, 16),
+        "temporal_kernel_sizes": (21, 11),
+        "spatial_kernel_sizes": (11, 5),
+        "convolution": "custom_separable",  # or "separable", "full", "time_independent"
+        "input_padding": 0,
+        "hidden_padding": (0, 2, 2),
+        "gamma_input": 0.0,
+        "gamma_temporal": 40.0,
+        "gamma_hidden": 0.0,
+        "gamma_in_sparse": 0.0,
+        "dropout_rate": 0.0,
+        "pool_every": placeholder(int),
+        "downsample_input": placeholder(tuple),
+        "color_weights": placeholder(tuple),
+        "cut_first_frames": 0,
+        "adapt_speed": False,
+        "nonlinearity": "elu",
+        "lowering": "auto",
+    }
+    gru = convolutions | {
+        "gamma_input": 0.3,
+        "gamma_in_sparse": 1.0,
+        "projection": True,
+        "batch_norm": True,
+        "batch_norm_scale": True,
+        "bias": True,
+        "batch_norm_momentum": 0.1,
+        "laplace_padding": 0,
+        "average_penalty": False,
+        "recurrent_channels": 32,
+        "input_kernel": 3,
+        "recurrent_kernel": 3,
+        "groups": 1,
+        "gamma_recurrent": 0.0,
+        "pad_input": True,
+        "condition_size": placeholder(int),
+    }
+    gaussian_mask = {
+        "mean_scale": 6.0,
+        "var_scale": 4.0,
+        "positive": True,
+        "scale": True,
+        "bias": True,
+        "nonlinearity": "softplus",
+        "gamma_mask": 1.0,
+        "gamma_features": 1.0,
+        "average_penalty": False,
+    }
+    return ml_collections.ConfigDict(
+        {
+            "core": choice(
+                "simple",
+                simple=convolutions,
+                gru=gru,
+                identity={"cut_first_frames": 0, "color_weights": placeholder(tuple)},
+            ),
+            "readout": choice(
+                "gaussian_mask",
+                gaussian_mask=gaussian_mask,
+                factorized={
+                    "mask_constraint": placeholder(str),  # "abs"
+                    "feature_constraint": placeholder(str),  # "abs", "norm" or "absnorm"
+                    "bias": True,
+                    "gamma_mask": 5.0,
+                    "gamma_features": 5.0,
+                    "gamma_laplace": 1.0,
+                    "average_penalty": False,
+                    "init_mask": (0.0, 0.15),
+                    "init_features": (0.0, 0.15),
+                },
+                lnp={
+                    "nonlinearity": "softplus",
+                    "bias": True,
+                    "gamma_smooth": 1.0,
+                    "smoothness": "laplace",  # or "gaussian_laplace"
+                    "laplace_padding": placeholder(int),
+                    "gamma_sparse": 1.0,
+                },
+                separable_lnp={
+                    "spatial_size": (15, 15),
+                    "temporal_frames": 30,
+                    "rank": 1,
+                    "normalize": False,
+                    "nonlinearity": "softplus",
+                    "gamma_smooth_space": 1.0,
+                    "gamma_smooth_time": 1.0,
+                    "smoothness": "laplace",
+                    "laplace_padding": placeholder(int),
+                    "gamma_sparse": 1.0,
+                },
+                spatial_contrast={
+                    "temporal_frames": 30,
+                    "patch": placeholder(tuple),
+                    "init_w": 0.0,
+                    "init_a": 4.0,
+                    "init_b": 1.0,
+                    "init_c": -5.0,
+                    "nonnegative": "a",
+                    "variance_floor": 1e-6,
+                    "neurons_per_chunk": 32,
+                    "sta_folder": placeholder(str),
+                    "sta_pattern": "cell_data_{retina_index}_WN_stas_cell_{cell_index}.npy",
+                    "flip_sta": False,
+                    "sigma_contour": 3.0,
+                },
+                cloned={"source": {"kind": "gaussian_mask", **gaussian_mask}},
+            ),
+        }
+    )
 
 
 def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.ConfigDict:
@@ -49,27 +174,56 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
 
 def training() -> ml_collections.ConfigDict:
     """Training of recordings that share a stimulus; with ``train.order = "session"`` all is as in openretina."""
+    frames, windows = 128 * 20, 128  # predicted frames, and windows, of the reference's step
     return ml_collections.ConfigDict(
         {
             "seed": 42,
-            "objective": {"loss": "poisson", "samples": 128 * 20},
+            "start_from": placeholder(str),  # folder of a run whose trained model is the start; sessions are added
+            "autoencoder": {"hidden": placeholder(int), "sparsity": 1e-3},  # of the responses of start_from's model
+            "objective": {
+                "loss": choice(
+                    "poisson",
+                    poisson={"samples": frames},
+                    l1_poisson={"samples": frames, "gamma": 1e-3},
+                    squared_error={"samples": frames},
+                    correlation={"samples": windows},
+                    l1_correlation={"samples": windows, "gamma": 2e-4},
+                    scaled_correlation={"samples": windows, "frames": 30},
+                ),
+                "cell_type_weighted": False,
+            },
             "optimizer": {
-                "kind": "adamw",
                 "learning_rate": 0.01,
-                "b1": 0.9,
-                "b2": 0.999,
-                "epsilon": 1e-8,
-                "weight_decay": 0.01,
                 "clip_norm": 1.0,
+                "accumulate": 1,  # batches whose gradients are averaged in a step
+                "reset_when_lowered": False,  # forget moments when validation lowers the learning rate
+                **choice(
+                    "adamw",
+                    adamw={"b1": 0.9, "b2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
+                    sgd={"momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False},
+                ),
             },
-            "patience": {
-                "factor": 0.3,
-                "plateau_epochs": 5,
-                "plateau_threshold": 5e-4,
-                "reductions": 3,
-                "stop_epochs": 10,
-                "stop_threshold": 1e-3,
-            },
+            "schedule": choice(
+                "plateau",
+                constant={},
+                plateau={"factor": 0.3, "epochs": 5, "threshold": 5e-4, "reductions": 3},
+                step={"every": 10, "factor": 0.1},
+                multi_step={"milestones": (30, 60, 90), "factor": 0.1},
+                exponential={"factor": 0.95},
+                cosine={"epochs": 100, "lowest": 1e-6},
+                cosine_warm_restarts={"first_epochs": 10, "growth": 2, "lowest": 1e-6},
+                one_cycle={
+                    "rise": 0.3,
+                    "anneal": "cos",
+                    "cycle_momentum": True,
+                    "base_momentum": 0.85,
+                    "max_momentum": 0.95,
+                    "start_divisor": 25.0,
+                    "end_divisor": 1e4,
+                    "three_phases": False,
+                },
+            ),
+            "stopping": {"epochs": 10, "threshold": 1e-3},
             "train": {
                 "order": "shared",
                 "windows": {
@@ -78,6 +232,9 @@ def training() -> ml_collections.ConfigDict:
                 },
                 "epochs": 100,
                 "picture_every": 10,
+                "trainable": placeholder(tuple),  # parts such as ("readout",); without, all parameters
+                "compute_dtype": "float32",  # or "bfloat16"
+                "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.999
             },
         }
     )

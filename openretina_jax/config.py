@@ -12,25 +12,33 @@ from flax import nnx
 from rich.console import Console
 
 from openretina_jax.command_line import show_progress
-from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.data.sources.hoefling_2024 import RESPONSES, STIMULI_18X16, STIMULI_72X64, load_hoefling_2024
 from openretina_jax.data.sources.hoefling_2024_recordings import QualityFilter
 from openretina_jax.data.sources.simulated import SimulationConfig
 from openretina_jax.data.sources.simulated_cache import simulated_files
 from openretina_jax.errors import UserError
-from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.saved import read_about
+from openretina_jax.models.autoencoder import AutoencoderModel
+from openretina_jax.models.build import make_autoencoder, make_model
+from openretina_jax.models.core_readout import CoreReadout, Model
+from openretina_jax.models.saved import load_model, read_about
+from openretina_jax.models.sessions import add_sessions
+from openretina_jax.models.sta_filters import read_sta_filters
 from openretina_jax.training.loop import ORDERS, fit
-from openretina_jax.training.objective import Objective
+from openretina_jax.training.objective import Objective, ReconstructionObjective, cell_type_weights
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.patience import PatienceRules
+from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.report import report
+from openretina_jax.training.schedules import make_schedule
+from openretina_jax.training.step import Recipe
 
 _log = logging.getLogger(__name__)
 
 # a resumed run may train longer or draw other pictures; everything else is part of what it is
 MAY_CHANGE = ("train.epochs", "train.picture_every")
+# part.kind names one of the dictionaries beside it
+CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
 
 def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) -> None:
@@ -44,7 +52,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
     """
-    settings = config.to_dict()
+    settings = resolved(config.to_dict())
     use_compilation_cache()
     dataset = make_dataset(settings["data"])
     _log.info(
@@ -53,36 +61,32 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
         len(dataset.sessions),
         sum(session.mirrored for session in dataset.sessions),
     )
-    about = {"config": json.loads(json.dumps(settings)), "data_info": json.loads(dataset.info.to_json())}
+    model = start_model(settings, dataset.info)
+    about = {
+        "config": json.loads(json.dumps(settings | {"model": model.options})),
+        "data_info": json.loads(model.data_info.to_json()),
+    }
     check_same_run(workdir, about)
     workdir.mkdir(parents=True, exist_ok=True)
     options, order = settings["train"], settings["train"]["order"]
     if order not in ORDERS:
         raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
-    optimizer_options = dict(settings["optimizer"])
-    learning_rate, clip = optimizer_options.pop("learning_rate"), optimizer_options.pop("clip_norm")
-    model = make_core_readout(settings["model"], dataset.info, settings["seed"])
     result = fit(
         model=model,
         dataset=dataset,
         workdir=workdir,
         about=about,
-        optimizer=make_optimizer(optimizer_options),
-        objective=Objective(**settings["objective"]),
-        rules=PatienceRules(**settings["patience"]),
-        learning_rate=learning_rate,
-        clip=clip,
+        recipe=make_recipe(settings, model),
         order=order,
         **options["windows"][order],
         epochs=options["epochs"],
         picture_every=options["picture_every"],
-        seed=settings["seed"],
         console=console,
     )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
         return
-    nnx.update(model, result.state.params, result.state.statistics)
+    nnx.update(model, *result.state.evaluated)
     for line in report(result, model, dataset, workdir):
         console.print(line, highlight=False)
     for name, file in (
@@ -93,6 +97,85 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
         ("tensorboard", "tensorboard"),
     ):
         console.print(f"{name:<12}{workdir / file}", highlight=False, soft_wrap=True)
+
+
+def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the chosen kind of every part alone: its options stand beside its name.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    result = json.loads(json.dumps(settings))
+    for name in CHOICES:
+        *outer, last = name.split(".")
+        parent = result
+        for part in outer:
+            parent = parent[part]
+        part = parent[last]
+        kinds = {key: value for key, value in part.items() if isinstance(value, Mapping)}
+        if part["kind"] not in kinds:
+            raise UserError(f'config.{name}.kind is "{part["kind"]}"; choose among {", ".join(kinds)}')
+        common = {key: value for key, value in part.items() if key not in kinds}
+        parent[last] = common | kinds[part["kind"]]
+    return result
+
+
+def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
+    """The model to be trained: fresh, or with the parameters of the run that ``start_from`` names.
+
+    Raises:
+        UserError: the model's options are wrong, or the run does not fit the data.
+    """
+    start, seed = settings["start_from"], settings["seed"]
+    hidden = settings["autoencoder"]["hidden"]
+    if start is None:
+        if hidden is not None:
+            raise UserError("config.autoencoder.hidden is set; give the run whose responses it encodes in config.start_from")
+        model = make_model(settings["model"], info, seed)
+        read_sta_filters(model)
+        return model
+    trained = load_model(start)
+    if not isinstance(trained, CoreReadout):
+        raise UserError(f"config.start_from is {start}, which is no core + readout model; give the run of one")
+    model = add_sessions(trained, info, seed)
+    if hidden is None:
+        return model
+    options = {"hidden": hidden}
+    both = {"base": model.options, "autoencoder": options}
+    return AutoencoderModel(model, make_autoencoder(options, model.data_info, seed), both)
+
+
+def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
+    """How the model is trained, from ``config.objective``, ``optimizer``, ``schedule``, ``stopping`` and ``train``."""
+    options, optimizer = settings["train"], dict(settings["optimizer"])
+    objective: Objective | ReconstructionObjective
+    if isinstance(model, AutoencoderModel):
+        objective = ReconstructionObjective(settings["autoencoder"]["sparsity"])
+    else:
+        loss = dict(settings["objective"]["loss"])
+        weighted = settings["objective"]["cell_type_weighted"]
+        objective = Objective(
+            loss.pop("kind"), loss.pop("samples"), loss, cell_type_weights(model.data_info) if weighted else None
+        )
+    schedule, stopping = dict(settings["schedule"]), settings["stopping"]
+    plateau = None
+    if schedule["kind"] == "plateau":
+        plateau = Plateau(**{name: value for name, value in schedule.items() if name != "kind"})
+    named = {name: optimizer.pop(name) for name in ("learning_rate", "clip_norm", "accumulate", "reset_when_lowered")}
+    return Recipe(
+        objective=objective,
+        optimizer=make_optimizer(optimizer),
+        learning_rate=named["learning_rate"],
+        schedule=None if schedule["kind"] in ("plateau", "constant") else make_schedule(schedule),
+        rules=PatienceRules(plateau, stopping["epochs"], stopping["threshold"]),
+        reset_optimizer=named["reset_when_lowered"],
+        clip=named["clip_norm"],
+        accumulate=named["accumulate"],
+        trainable=options["trainable"],
+        compute_dtype=options["compute_dtype"],
+        average_decay=options["average_decay"],
+        seed=settings["seed"],
+    )
 
 
 def make_dataset(settings: Mapping[str, Any]) -> Dataset:
@@ -134,10 +217,12 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
         return
     saved = read_about(max(folders, key=lambda folder: int(folder.name)))
     then, now = flat(saved["config"]), flat(about["config"])
+    # the length of a cycle is that of the run
+    may_change = () if now["schedule.kind"] == "one_cycle" else MAY_CHANGE
     different = [
         f"config.{name} is {now.get(name)!r} now and {then.get(name)!r} there"
         for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name) and name not in MAY_CHANGE
+        if then.get(name) != now.get(name) and name not in may_change
     ]
     if saved["data_info"]["sessions"] != about["data_info"]["sessions"]:
         different.append("the sessions or their numbers of neurons are others")

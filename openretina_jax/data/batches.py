@@ -24,6 +24,8 @@ class Batch:
         own_order: whether a neuron saw the clips in the order of the window.
         clip_time: frames since the clip on the screen began.
         n_sessions: sessions of each timeline.
+        session: number of the first session of each timeline.
+        neuron_session: number of the session of each neuron.
     """
 
     stimulus: Float[Array, "timeline window time height width channel"]
@@ -33,6 +35,8 @@ class Batch:
     own_order: Bool[Array, "timeline window neuron"]
     clip_time: Int[Array, "timeline window time"]
     n_sessions: Int[Array, " timeline"]
+    session: Int[Array, " timeline"]
+    neuron_session: Int[Array, "timeline neuron"]
 
 
 @jax.tree_util.register_dataclass
@@ -42,13 +46,14 @@ class TimelineTable:
 
     Attributes:
         frames, rows: what ``Timeline`` holds, by number of the timeline.
-        mirrored, first_neuron, n_neurons, n_sessions, order, clip_length: likewise.
+        mirrored, session, first_neuron, n_neurons, n_sessions, order, clip_length: likewise.
         width: columns to read for any timeline: the widest one's.
     """
 
     frames: Int[Array, "timeline time"]
     rows: Int[Array, "timeline time"]
     mirrored: Bool[Array, " timeline"]
+    session: Int[Array, " timeline"]
     first_neuron: Int[Array, " timeline"]
     n_neurons: Int[Array, " timeline"]
     n_sessions: Int[Array, " timeline"]
@@ -68,6 +73,7 @@ class TimelineTable:
             frames=jnp.asarray(np.stack([padded(timeline.frames) for timeline in timelines])),
             rows=jnp.asarray(np.stack([padded(timeline.rows) for timeline in timelines])),
             mirrored=jnp.asarray([timeline.mirrored for timeline in timelines]),
+            session=jnp.asarray([timeline.session for timeline in timelines], jnp.int32),
             first_neuron=jnp.asarray([timeline.first_neuron for timeline in timelines], jnp.int32),
             n_neurons=jnp.asarray([timeline.n_neurons for timeline in timelines], jnp.int32),
             n_sessions=jnp.asarray([timeline.n_sessions for timeline in timelines], jnp.int32),
@@ -85,13 +91,13 @@ class Recordings:
     Attributes:
         frames: all movies, one after another.
         responses: NaN where nothing was recorded.
-        session_size: neurons of the session that a neuron belongs to.
+        session: number of the session that a neuron belongs to.
         order: number of the order in which a neuron saw its clips.
     """
 
     frames: Float[Array, "frame height width channel"]
     responses: Float[Array, "row neuron"]
-    session_size: Float[Array, " neuron"]
+    session: Int[Array, " neuron"]
     order: Int[Array, " neuron"]
 
     @classmethod
@@ -100,7 +106,7 @@ class Recordings:
         return cls(
             frames=jnp.asarray(tables.frames),
             responses=jnp.asarray(tables.responses),
-            session_size=jnp.asarray(tables.session_size),
+            session=jnp.asarray(tables.session),
             order=jnp.asarray(tables.order),
         )
 
@@ -144,4 +150,6 @@ class Recordings:
             own_order=self.order[columns][:, None] == timelines.order[number][..., None],
             clip_time=time % timelines.clip_length[number][..., None],
             n_sessions=timelines.n_sessions[group],
+            session=timelines.session[group],
+            neuron_session=self.session[columns],
         )

@@ -26,6 +26,7 @@ class DataInfo:
         norm_mean, norm_std: normalisation of the stimulus (None: not known).
         neurons: per-neuron metadata by session name and column name.
         source: where the data came from (paths, revision, hashes, filters).
+        conditions: numbers that describe each session, by session name; empty if there are none.
     """
 
     sessions: Mapping[str, int]
@@ -37,11 +38,19 @@ class DataInfo:
     norm_std: float | None
     neurons: Mapping[str, Mapping[str, list[Any]]]
     source: Mapping[str, Any]
+    conditions: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
 
     @property
     def n_neurons(self) -> int:
         """Number of neurons of all sessions."""
         return sum(self.sessions.values())
+
+    def neuron_column(self, name: str) -> list[Any] | None:
+        """A column of the neurons' metadata in the order of the readout's rows; None if a session lacks it."""
+        columns = [self.neurons.get(session, {}).get(name) for session in self.sessions]
+        if any(column is None for column in columns):
+            return None
+        return [value for column in columns for value in column]  # type: ignore[union-attr]
 
     def __hash__(self) -> int:
         # compiled functions of a model look it up by all that is fixed in it
@@ -97,6 +106,9 @@ class Dataset:
         object.__setattr__(self, "sessions", tuple(ordered))
         for session in self.sessions:
             self._check_session(session)
+        sizes = {session.name: len(session.condition or ()) for session in self.sessions}
+        if len(set(sizes.values())) > 1:
+            raise UserError(f"all sessions need conditions of the same size, but they have {sizes}")
 
     def _check_session(self, session: Session) -> None:
         for name in (session.stimulus, *session.repeats):
@@ -155,6 +167,9 @@ class Dataset:
                 for session in self.sessions
             },
             source=self.source,
+            conditions={
+                session.name: list(session.condition) for session in self.sessions if session.condition is not None
+            },
         )
 
 

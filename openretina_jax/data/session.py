@@ -22,6 +22,7 @@ class Session:
         mirrored: whether the animal saw the frames mirrored left to right (recordings of left eyes).
         neurons: per-neuron metadata by column name; the first axis of every array is the neuron.
         metadata: what else is known of the recording (eye, date, ...), as plain values.
+        condition: numbers that describe the recording for a core that takes conditions (light level, age, ...), or None.
 
     Raises:
         UserError: arrays of one session that do not fit each other.
@@ -35,6 +36,7 @@ class Session:
     mirrored: bool = False
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
+    condition: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         time, count = self.responses.shape

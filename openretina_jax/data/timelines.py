@@ -31,6 +31,7 @@ class Timeline:
         frames: rows in the table of frames.
         rows: rows in the table of responses.
         mirrored: whether the frames are mirrored left to right.
+        session: number of the session of the first column.
         first_neuron: first column of the neurons.
         n_neurons: number of columns.
         n_sessions: sessions that the neurons belong to.
@@ -42,6 +43,7 @@ class Timeline:
     frames: Int32[np.ndarray, " time"]
     rows: Int32[np.ndarray, " time"]
     mirrored: bool
+    session: int
     first_neuron: int
     n_neurons: int
     n_sessions: int
@@ -59,12 +61,16 @@ class Tables:
         frames: movies one after another, in the order of ``dataset.stimuli``.
         responses: one column per neuron in the order of ``dataset.sessions``; responses to test movies are means over
             trials; NaN where nothing was recorded.
-        session_size: neurons of the session that a column belongs to.
+        session: number of the session that a column belongs to.
         order: number of the order in which the session of a column saw its clips; equal for equal orders.
+
+    Args:
+        dataset: stimuli and recordings.
+        per_session: whether the neurons of a timeline belong to one session always, even where others saw the same.
     """
 
-    def __init__(self, dataset: Dataset):
-        self._dataset = dataset
+    def __init__(self, dataset: Dataset, per_session: bool = False):
+        self._dataset, self._per_session = dataset, per_session
         movies = list(dataset.stimuli.values())
         self.frames: Float32[np.ndarray, "frame height width channel"] = (
             movies[0].frames if len(movies) == 1 else np.concatenate([movie.frames for movie in movies])
@@ -73,7 +79,7 @@ class Tables:
         self._first_frame = {movie.name: int(end) - len(movie.frames) for movie, end in zip(movies, ends, strict=True)}
         counts = np.array([session.n_neurons for session in dataset.sessions])
         self._first_neuron = np.cumsum(counts) - counts
-        self.session_size = np.repeat(counts, counts).astype(np.float32)
+        self.session = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
         shown = [(session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions]
         self._orders = [shown.index(order) for order in shown]
         self.order = np.repeat(self._orders, counts).astype(np.int32)
@@ -135,8 +141,9 @@ class Tables:
 
     def _neighbours(self, key: Callable[[Session], object]) -> list[list[int]]:
         """Numbers of neighbouring sessions with equal keys."""
-        numbers = range(len(self._dataset.sessions))
-        return [list(group) for _, group in itertools.groupby(numbers, lambda n: key(self._dataset.sessions[n]))]
+        sessions = self._dataset.sessions
+        whole = (lambda n: n) if self._per_session else (lambda n: key(sessions[n]))
+        return [list(group) for _, group in itertools.groupby(range(len(sessions)), whole)]
 
     def _timeline(
         self,
@@ -152,6 +159,7 @@ class Tables:
             frames=frames,
             rows=rows,
             mirrored=session.mirrored,
+            session=group[0],
             first_neuron=int(self._first_neuron[group[0]]),
             n_neurons=sum(self._dataset.sessions[number].n_neurons for number in group),
             n_sessions=len(group),

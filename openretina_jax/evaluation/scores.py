@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Float32, Int
 
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.timelines import Timeline
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.core_readout import Model
 from openretina_jax.modules import losses
 
 
@@ -32,6 +32,8 @@ class Split:
 class Scorer:
     """Compiled predictions and scores of models of one structure.
 
+    Calls take the variables of a model, whole or in parts as they are split for training.
+
     Args:
         graph: structure of the model.
     """
@@ -42,19 +44,19 @@ class Scorer:
         self._predict = jax.jit(self._predict_split, static_argnames="frames")
 
     def __call__(
-        self, params: nnx.State, statistics: nnx.State, recordings: Recordings, split: Split
+        self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
     ) -> dict[str, Float[Array, " neuron"]]:
         """Mean correlation over clips and mean Poisson loss of every neuron; NaN for a neuron without responses."""
-        return self._score(params, statistics, recordings, split.table, split.start, frames=split.frames)
+        return self._score(variables, recordings, split.table, split.start, frames=split.frames)
 
     def predict(
-        self, params: nnx.State, statistics: nnx.State, recordings: Recordings, split: Split
+        self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
     ) -> Float32[np.ndarray, "clip time neuron"]:
         """Predictions for the clips of the split (without the first frames, which the model cannot predict).
 
         Neurons of no timeline of the split are NaN.
         """
-        shown = self._predict(params, statistics, recordings, split.table, split.start, frames=split.frames)
+        shown = self._predict(variables, recordings, split.table, split.start, frames=split.frames)
         clips, time = shown.shape[1:3]
         result = np.full((clips, time, recordings.responses.shape[1]), np.nan, np.float32)
         first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - split.table.width)
@@ -66,14 +68,13 @@ class Scorer:
 
     def _score_split(
         self,
-        params: nnx.State,
-        statistics: nnx.State,
+        variables: tuple[nnx.State, ...],
         recordings: Recordings,
         table: TimelineTable,
         start: Int[Array, "timeline clip"],
         frames: int,
     ) -> dict[str, Array]:
-        model = nnx.merge(self._graph, params, statistics, copy=True)
+        model = nnx.merge(self._graph, *variables, copy=True)
         n_neurons = recordings.responses.shape[1]
 
         def one(timeline: tuple[Array, Array]) -> dict[str, Array]:
@@ -98,14 +99,13 @@ class Scorer:
 
     def _predict_split(
         self,
-        params: nnx.State,
-        statistics: nnx.State,
+        variables: tuple[nnx.State, ...],
         recordings: Recordings,
         table: TimelineTable,
         start: Int[Array, "timeline clip"],
         frames: int,
     ) -> Array:
-        model = nnx.merge(self._graph, params, statistics, copy=True)
+        model = nnx.merge(self._graph, *variables, copy=True)
         return jax.lax.map(
             lambda timeline: _predict_timeline(model, recordings, table, timeline, frames)[0],
             (jnp.arange(len(start)), start),
@@ -113,7 +113,7 @@ class Scorer:
 
 
 def _predict_timeline(
-    model: CoreReadout,
+    model: Model,
     recordings: Recordings,
     table: TimelineTable,
     timeline: tuple[Array, Array],
@@ -122,7 +122,7 @@ def _predict_timeline(
     """Prediction and response ``(clip, time, neuron)`` of one timeline, its columns, and which of them are its own."""
     number, start = timeline
     batch = recordings.gather(table, jnp.full_like(start, number)[None], start[None], frames)
-    prediction = model.readout(model.core(batch.stimulus[0]), batch.first_neuron[0], table.width)
+    prediction = model.respond(batch.stimulus, batch.first_neuron, table.width, batch.session)[0]
     response = losses.without_lag(batch.responses[0], prediction.shape[1])
     columns = batch.first_neuron[0] + jnp.arange(table.width)
     return prediction, response, columns, batch.neuron_mask[0]

@@ -1,28 +1,30 @@
 """Trained models from disk: arrays by readable names, and the options they were built from."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
-from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.build import make_model
+from openretina_jax.models.core_readout import Model
 
 SCORE = "validation_correlation"
 
 
-def load_model(path: str | Path) -> CoreReadout:
+def load_model(path: str | Path) -> Model:
     """A trained model, ready to be called.
 
     Args:
-        path: the folder of a run (its best checkpoint is taken) or of a checkpoint.
+        path: the folder of a run (its best checkpoint is taken), of a checkpoint, or of a saved model.
 
     Raises:
         UserError: there is no checkpoint, or it is damaged.
@@ -30,9 +32,32 @@ def load_model(path: str | Path) -> CoreReadout:
     checkpoint = best_checkpoint(Path(path))
     about = read_about(checkpoint)
     info = DataInfo.from_json(json.dumps(about["data_info"]))
-    graph, params, statistics = nnx.split(make_core_readout(about["config"]["model"], info), nnx.Param, ...)  # type: ignore[misc]
-    state = restore_arrays(checkpoint, {"params": params, "statistics": statistics})
-    return nnx.merge(graph, state["params"], state["statistics"])
+    model = make_model(about["config"]["model"], info)
+    saved = read_arrays(checkpoint)
+    # a run with a moving average is judged by it; what is trained and what not is no matter here
+    parts = ("average",) if any(name.startswith("average/") for name in saved) else ("params", "statistics")
+    variables = {name.partition("/")[2]: array for name, array in saved.items() if name.startswith(parts)}
+    nnx.update(model, fitted(checkpoint, variables, nnx.state(model)))
+    return model
+
+
+def save_model(model: Model, folder: str | Path) -> None:
+    """Save a model that ``load_model`` opens; an earlier one in the folder is replaced.
+
+    Args:
+        model: any model.
+        folder: made if missing.
+    """
+    folder = Path(folder).absolute()
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(temporary / "state", {f"params/{n}": v for n, v in by_name(nnx.state(model)).items()})
+    about = {"config": {"model": model.options}, "data_info": json.loads(model.data_info.to_json())}
+    (temporary / "about").mkdir()
+    (temporary / "about" / "metadata").write_text(json.dumps(about))
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
 
 
 def best_checkpoint(path: Path) -> Path:
@@ -62,20 +87,36 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
 
 
 def restore_arrays(checkpoint: Path, like: Any) -> Any:
-    """The arrays of a checkpoint in the structure of ``like``; arrays of parts that ``like`` lacks stay on disk.
+    """The arrays of a checkpoint in the structure of ``like``.
 
     Raises:
         UserError: the checkpoint is damaged, or belongs to another model; lists everything that does not fit.
     """
-    wanted = by_name(like)
+    return fitted(checkpoint, read_arrays(checkpoint), like)
+
+
+def read_arrays(checkpoint: Path) -> Mapping[str, np.ndarray]:
+    """The arrays of a checkpoint by their names.
+
+    Raises:
+        UserError: the checkpoint is damaged.
+    """
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            saved = checkpointer.restore((checkpoint / "state").absolute())
+            return checkpointer.restore((checkpoint / "state").absolute())
     except (OSError, ValueError) as error:
         raise UserError(f"{checkpoint} cannot be read: {str(error).splitlines()[0]}") from None
-    parts = {name.split("/")[0] for name in wanted}
+
+
+def fitted(checkpoint: Path, saved: Mapping[str, np.ndarray], like: Any) -> Any:
+    """Named arrays in the structure of ``like``.
+
+    Raises:
+        UserError: lists everything that is missing, left over, or of another shape.
+    """
+    wanted = by_name(like)
     problems = [f"{name} is missing" for name in wanted if name not in saved]
-    problems += [f"{name} is left over" for name in saved if name not in wanted and name.split("/")[0] in parts]
+    problems += [f"{name} is left over" for name in saved if name not in wanted]
     problems += [
         f"{name} has shape {saved[name].shape}, not {value.shape}"
         for name, value in wanted.items()

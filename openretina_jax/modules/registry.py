@@ -60,42 +60,15 @@ class Registry:
         """All kinds, sorted."""
         return sorted(self._all())
 
-    def options(self, kind: str, given: typing.Container[str] = ()) -> dict[str, inspect.Parameter]:
-        """Options of a kind: what its constructor takes beside ``given``."""
-        parameters = dict(inspect.signature(self[kind].__init__).parameters)
-        del parameters["self"]
-        return {name: parameter for name, parameter in parameters.items() if name not in given}
-
     def make(self, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
-        """An object of the class that ``options["kind"]`` names.
-
-        Args:
-            options: the kind, and arguments by name; lists stand for tuples, so that options may come from JSON.
-            given: further arguments; the constructor takes those that it knows.
+        """An object of the class that ``options["kind"]`` names, see ``construct``.
 
         Raises:
-            UserError: an unknown kind, an unknown option (with the nearest name), a missing one, one of a wrong type.
+            UserError: an unknown kind, or wrong options.
         """
-        options = {name: _tuples(value) for name, value in options.items()}
+        options = dict(options)
         kind = options.pop("kind", None)
-        constructor = self[kind]
-        choices = self.options(kind, given)
-        what = f'{self.part} "{kind}"'
-        for name in options:
-            if name not in choices:
-                nearest = difflib.get_close_matches(name, choices, 1, 0.5)
-                hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(choices) or 'none'}"
-                raise UserError(f'{what} has no option "{name}"; {hint}')
-        missing = [n for n, p in choices.items() if p.default is inspect.Parameter.empty and n not in options]
-        if missing:
-            raise UserError(f"{what} needs {', '.join(missing)}")
-        hints = typing.get_type_hints(constructor.__init__)
-        for name, value in options.items():
-            if name in hints and not is_bearable(value, hints[name], conf=_CONF):
-                wanted = inspect.formatannotation(hints[name]).replace("typing.", "")
-                raise UserError(f"{what}: {name} is {value!r}, but must be {wanted}")
-        taken = {name: value for name, value in given.items() if name in self.options(kind)}
-        return constructor(**taken, **options)
+        return construct(self[kind], f'{self.part} "{kind}"', options, given)
 
     def _all(self) -> dict[str, type]:
         package = importlib.import_module(self._package)
@@ -104,5 +77,52 @@ class Registry:
         return self._classes
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
+def construct(cls: type[Any], what: str, options: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Call a constructor with options that a user wrote.
+
+    Args:
+        cls: the class.
+        what: what the user calls it, for messages.
+        options: arguments by name; lists stand for tuples, so that options may come from JSON.
+        given: further arguments; the constructor takes those that it knows.
+
+    Raises:
+        UserError: an unknown option (with the nearest name), a missing one, one of a wrong type.
+    """
+    parameters, hints = signature(cls)
+    choices = [name for name in parameters if name not in given]
+    for name in options:
+        if name not in choices:
+            nearest = difflib.get_close_matches(name, choices, 1, 0.5)
+            hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(choices) or 'none'}"
+            raise UserError(f'{what} has no option "{name}"; {hint}')
+    missing = [name for name in choices if parameters[name].default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise UserError(f"{what} needs {', '.join(missing)}")
+    options = {name: tuples(value) for name, value in options.items()}
+    for name, value in options.items():
+        if not is_bearable(value, hints.get(name, Any), conf=_CONF):
+            wanted = inspect.formatannotation(hints[name]).replace("typing.", "")
+            raise UserError(f"{what}: {name} is {value!r}, but must be {wanted}")
+    return cls(**{name: value for name, value in given.items() if name in parameters}, **options)
+
+
+def signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
+    """Parameters of a constructor and their types; one with ``**options`` has those of its base class too."""
+    parameters: dict[str, inspect.Parameter] = {}
+    hints: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        own = dict(inspect.signature(base.__init__).parameters)
+        parameters = own | parameters
+        hints = typing.get_type_hints(base.__init__) | hints
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in own.values()):
+            break
+    kept = {name: p for name, p in parameters.items() if name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD}
+    return kept, hints
+
+
+def tuples(value: Any) -> Any:
+    """Lists as tuples, at every depth."""
+    return tuple(tuples(item) for item in value) if isinstance(value, (list, tuple)) else value

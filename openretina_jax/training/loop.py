@@ -2,34 +2,32 @@
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from rich.console import Console
 
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.data.windows import EpochWindows, SessionOrder, SharedOrder
+from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.scores import Scorer, Split
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.core_readout import Model
 from openretina_jax.training.checkpoint import Checkpoints
-from openretina_jax.training.objective import Objective
-from openretina_jax.training.patience import PatienceRules
 from openretina_jax.training.pictures import trace_picture, weight_pictures
-from openretina_jax.training.step import Trainer, TrainState
+from openretina_jax.training.step import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
 
 _log = logging.getLogger(__name__)
@@ -62,21 +60,16 @@ class FitResult:
 
 def fit(
     *,
-    model: CoreReadout,
+    model: Model,
     dataset: Dataset,
     workdir: Path,
     about: Mapping[str, Any],
-    optimizer: optax.GradientTransformationExtraArgs,
-    objective: Objective,
-    rules: PatienceRules,
-    learning_rate: float,
-    clip: float | None,
+    recipe: Recipe,
     order: str,
     window_frames: int,
     windows_per_step: int,
     epochs: int,
     picture_every: int,
-    seed: int,
     console: Console,
 ) -> FitResult:
     """Train until the validation score stops rising, or resume such a run.
@@ -85,32 +78,29 @@ def fit(
     with the same numbers as if it had never stopped.
 
     Args:
-        model: with fresh parameters; it is not changed.
+        model: what to start from; it is not changed. Its first sessions are those of the data set.
         dataset: recordings, movies and split.
         workdir: logs go there, checkpoints to its ``checkpoints``.
         about: saved as JSON with every checkpoint.
-        optimizer: see ``optimizers``.
-        objective: what a step lowers.
-        rules: when to lower the learning rate and when to stop.
-        learning_rate: of the first epoch.
-        clip: largest norm of a step's gradient (None: any).
+        recipe: what a step does, and how the learning rate goes on.
         order: "session" or "shared", see ``data.windows``.
         window_frames: length of a window.
         windows_per_step: windows of a step (in "shared" order: of each timeline).
         epochs: most epochs to train.
-        picture_every: epochs between pictures of filters, masks and validation traces in TensorBoard (0: none).
-        seed: of data order and dropout.
+        picture_every: epochs between pictures of weights and validation traces in TensorBoard (0: none).
         console: for the live display.
 
     Raises:
-        UserError: the data do not allow such windows, the workdir holds another model, or the loss is not finite.
+        UserError: the data do not allow such windows or belong to other sessions, the workdir holds another model, or
+            the loss is not finite.
     """
-    tables = Tables(dataset)
+    check_sessions(model, dataset)
+    tables = Tables(dataset, per_session=model.per_session)
     timelines = tables.training() if order == "session" else tables.shared_training()
-    windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=seed)
+    windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=recipe.seed)
     data = grain.MapDataset.source(windows)
-    trainer = Trainer(nnx.graphdef(model), objective, optimizer, clip, seed)
-    state = TrainState.start(model, optimizer, learning_rate)
+    trainer = Trainer(model, recipe)
+    state = trainer.start(model)
     checkpoints = Checkpoints(workdir / "checkpoints", about)
     done, seconds = 0, 0.0
     if checkpoints.last_epoch is not None:
@@ -126,14 +116,14 @@ def fit(
         while done < epochs and not state.patience.stop and not interrupted:
             began = time.perf_counter()
             chosen = data[done]
-            first_step = int(state.step)
-            state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start)
-            scores = scorer(state.params, state.statistics, recordings, validation)
+            first_step, rate = int(state.step), float(trainer.rates(state, done).learning_rate)
+            state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start, jnp.asarray(done))
+            scores = scorer(state.evaluated, recordings, validation)
             row = {name: float(value) for name, value in metrics.items()}
             score = jnp.nanmean(scores["correlation"])
-            check_finite(row.pop("finite_steps"), float(score), first_step, chosen, timelines, checkpoints)
-            rate = float(state.patience.learning_rate)
-            state = dataclasses.replace(state, patience=rules.update(state.patience, score, learning_rate))
+            parts = np.split(chosen.timeline, range(recipe.accumulate, len(chosen.timeline), recipe.accumulate))
+            check_finite(row.pop("finite_steps"), float(score), first_step, parts, timelines, checkpoints)
+            state = trainer.judge(state, score)
             done += 1
             elapsed = time.perf_counter() - began
             seconds += elapsed
@@ -141,7 +131,7 @@ def fit(
                 "epoch": done,
                 "seconds": seconds,
                 "learning_rate": rate,
-                "steps_per_second": windows.steps_per_epoch / elapsed,
+                "steps_per_second": (int(state.step) - first_step) / elapsed,
                 "validation/correlation": float(score),
                 "validation/best": float(state.patience.best),
                 "validation/loss": float(jnp.nanmean(scores["loss"])),
@@ -150,9 +140,9 @@ def fit(
             writers.scalars(int(state.step), row)  # first: a resumed run drops rows that it has no state of
             checkpoints.save(done, state, float(score), seconds)
             if picture_every and done % picture_every == 0:
-                current = nnx.merge(trainer.graph, state.params, state.statistics)
+                current = nnx.merge(trainer.graph, *state.evaluated)
                 correlation = np.asarray(scores["correlation"])
-                predicted = scorer.predict(state.params, state.statistics, recordings, validation)
+                predicted = scorer.predict(state.evaluated, recordings, validation)
                 figures = weight_pictures(current, correlation)
                 figures["traces"] = trace_picture(current, correlation, predicted, tables, validation)
                 for name, figure in figures.items():
@@ -168,22 +158,45 @@ def fit(
     return FitResult(state, done, best, finished, seconds, recordings, tables)
 
 
+def check_sessions(model: Model, dataset: Dataset) -> None:
+    """The first sessions of a model must be those of the data; it may have more, which keep their rows.
+
+    Raises:
+        UserError: says which differ.
+    """
+    needed = {session.name: session.n_neurons for session in dataset.sessions}
+    rows = dict(itertools.islice(model.data_info.sessions.items(), len(needed)))
+    if list(rows.items()) != list(needed.items()):
+        raise UserError(
+            f"the model's first sessions and their neurons are {rows}, those of the data are {needed}; "
+            "build the model with the data set's info, or add the sessions to it"
+        )
+
+
 def check_finite(
     finite_steps: float,
     score: float,
     first_step: int,
-    chosen: EpochWindows,
+    steps: Sequence[np.ndarray],
     timelines: list[Timeline],
     checkpoints: Checkpoints,
 ) -> None:
     """Stop a run whose numbers are no longer numbers, before its state is saved.
 
+    Args:
+        finite_steps: steps before the first one that was not finite.
+        score: of the validation.
+        first_step: number of the first step of the epoch.
+        steps: numbers of the timelines in each step.
+        timelines: of the training.
+        checkpoints: of the run.
+
     Raises:
         UserError: names the step, its sessions, and the checkpoint to go back to.
     """
     number = int(finite_steps)
-    if number < len(chosen.timeline):
-        names = ", ".join(sorted({timelines[timeline].name for timeline in chosen.timeline[number].ravel()}))
+    if number < len(steps):
+        names = ", ".join(sorted({timelines[timeline].name for timeline in steps[number].ravel()}))
         what = f"the loss was not finite at step {first_step + number} ({names})"
     elif not math.isfinite(score):
         what = f"the validation score was not finite after step {first_step + number - 1}"

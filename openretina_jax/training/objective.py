@@ -1,47 +1,49 @@
 """The number that a step lowers: data term plus penalties, balanced whatever the step contains."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32
 
 from openretina_jax.data.batches import Batch
+from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
+from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules import losses
+from openretina_jax.modules.regularizers import absolute
 
-PerNeuron = Float[Array, "timeline neuron"]
-
-
-def _of_frames(loss: Callable[..., Array]) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
-    """Sum over windows and recorded frames, and their number, of a loss with a value for every frame."""
-
-    def sums(prediction: Array, response: Array, recorded: Array) -> tuple[Array, Array]:
-        value = jnp.where(recorded, loss(prediction, jnp.where(recorded, response, 0)), 0)
-        return value.sum(axis=(1, 2)), recorded.sum(axis=(1, 2))
-
-    return sums
+Metrics = dict[str, Float32[Array, ""]]
+# sum over the samples of every neuron, and their number: frames, or windows
+Sums = tuple[Float[Array, "part neuron"], Float[Array, "part neuron"]]
 
 
-def _of_windows(measure: Callable[..., Array]) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
-    """Sum over windows, and their number, of the negative of a measure with a value for every window."""
-
-    def sums(prediction: Array, response: Array, recorded: Array) -> tuple[Array, Array]:
-        value = measure(prediction, response, recorded)
-        whole = recorded.any(axis=2)
-        return jnp.where(whole, -value, 0).sum(axis=1), whole.sum(axis=1)
-
-    return sums
+def _of_frames(loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float) -> Sums:
+    """Of a loss with a value for every frame."""
+    value = jnp.where(recorded, loss(prediction, jnp.where(recorded, response, 0), **options), 0)
+    return value.sum(axis=(1, 2)), recorded.sum(axis=(1, 2)).astype(value.dtype)
 
 
-LOSSES: dict[str, Callable[[Array, Array, Array], tuple[Array, Array]]] = {
-    "poisson": _of_frames(losses.poisson),
-    "l1_poisson": _of_frames(losses.l1_poisson),
-    "squared_error": _of_frames(losses.squared_error),
-    "correlation": _of_windows(losses.correlation),
+def _of_windows(loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float) -> Sums:
+    """Of the negative of a measure with a value for every window."""
+    value = -loss(prediction, response, recorded, **options)
+    whole = recorded.any(axis=2)
+    return jnp.where(whole, value, 0).sum(axis=1), whole.sum(axis=1).astype(value.dtype)
+
+
+LOSSES: dict[str, tuple[Callable[..., Sums], Callable[..., Array]]] = {
+    "poisson": (_of_frames, losses.poisson),
+    "l1_poisson": (_of_frames, losses.l1_poisson),
+    "squared_error": (_of_frames, losses.squared_error),
+    "correlation": (_of_windows, losses.correlation),
+    "l1_correlation": (_of_windows, losses.l1_correlation),
+    "scaled_correlation": (_of_windows, losses.scaled_correlation),
 }
 
 
@@ -56,59 +58,145 @@ class Objective:
 
     Attributes:
         loss: name of the loss.
-        samples: frames (for "correlation": windows) of a neuron that its data term stands for; the reference's step has
+        samples: frames (for correlations: windows) of a neuron that its data term stands for; the reference's step has
             128 windows x 20 predicted frames.
+        options: further arguments of the loss, by name.
+        weight: weight of every neuron's data term (None: all alike), see ``cell_type_weights``.
+
+    Raises:
+        UserError: there is no such loss, or it has no such option.
     """
 
     loss: str = "poisson"
     samples: int = 128 * 20
+    options: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    weight: Float[np.ndarray, " neuron"] | None = None
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise UserError(f'loss "{self.loss}" is unknown; choose among {", ".join(LOSSES)}')
+        known = [name for name, p in inspect.signature(LOSSES[self.loss][1]).parameters.items() if p.default != p.empty]
+        for name in self.options:
+            if name not in known:
+                raise UserError(f'loss "{self.loss}" has no option "{name}"; it has {", ".join(known)}')
 
     def __call__(
-        self, model: CoreReadout, batch: Batch, session_size: Float[Array, " all_neurons"], key: Array | None
-    ) -> tuple[Float32[Array, ""], dict[str, Float32[Array, ""]]]:
-        """The objective of a step in training mode, and what to log."""
-        timelines, windows = batch.stimulus.shape[:2]
-        maps = model.core(batch.stimulus.reshape(-1, *batch.stimulus.shape[2:]), train=True, key=key)
-        maps = maps.reshape(timelines, windows, *maps.shape[1:])
+        self, model: CoreReadout, batch: Batch, *, train: bool, key: Array | None
+    ) -> tuple[Float32[Array, ""], Metrics]:
+        """The objective of a step, and what to log.
+
+        Args:
+            model: with a core and a readout.
+            batch: of the step.
+            train: whether the core is in training mode.
+            key: random key of the step.
+        """
         width = batch.neuron_mask.shape[1]
-        prediction = jax.vmap(lambda m, first: model.readout(m, first, width))(maps, batch.first_neuron)
-        response = losses.without_lag(batch.responses, prediction.shape[2])
-        lag = batch.stimulus.shape[2] - prediction.shape[2]
-        known_history = batch.own_order[:, :, None] | (batch.clip_time[:, :, lag:, None] >= lag)
-        recorded = jnp.isfinite(response) & batch.neuron_mask[:, None, None] & known_history
-
-        total, count = LOSSES[self.loss](prediction, response, recorded)
+        prediction = model.respond(
+            batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key
+        )
+        response, recorded = targets(batch, prediction.shape[2])
+        reduce, loss = LOSSES[self.loss]
+        total, count = reduce(loss, prediction, response, recorded, **self.options)
         sessions = batch.n_sessions.sum()
-        data = (total * (self.samples / jnp.maximum(count, 1))).sum()
+        data = self._weighted(total * (self.samples / jnp.maximum(count, 1)), batch).sum()
         penalty_core = model.core.regularizer() * sessions
-        penalty_readout = self._readout_penalty(model, batch, session_size)
+        penalty_readout = _readout_penalty(model, batch)
         objective = (data + penalty_core + penalty_readout) / sessions
-
-        correlation = losses.correlation(prediction, response, recorded)
-        judged = recorded.any(axis=2)
         return objective, {
             "objective": objective,
             "loss": total.sum() / jnp.maximum(count.sum(), 1),
             "penalty_core": penalty_core / sessions,
             "penalty_readout": penalty_readout / sessions,
-            "correlation": jnp.where(judged, correlation, 0).sum() / jnp.maximum(judged.sum(), 1),
+            "correlation": _mean_correlation(prediction, response, recorded),
         }
 
-    def _readout_penalty(self, model: CoreReadout, batch: Batch, session_size: Array) -> Array:
-        """Penalties of the neurons in the step: a sum, or the mean over each session's neurons."""
-        penalty = model.readout.penalty()
-        if model.readout.average_penalty:
-            penalty = penalty / session_size
-        width = batch.neuron_mask.shape[1]
-        rows = jax.vmap(lambda first: jax.lax.dynamic_slice_in_dim(penalty, first, width))(batch.first_neuron)
-        return jnp.where(batch.neuron_mask, rows, 0).sum()
+    def _weighted(self, data: Float[Array, "part neuron"], batch: Batch) -> Array:
+        if self.weight is None:
+            return data
+        # rows after the last neuron with a weight belong to sessions that are not trained
+        weight = jnp.asarray(self.weight, jnp.float32)
+        return data * weight[batch.first_neuron[:, None] + jnp.arange(data.shape[1])]
 
 
-def rows_in(batch: Batch, n_neurons: int) -> Any:
-    """Which rows of the readout's table take part in a step, ``(neuron,)``."""
+@dataclasses.dataclass(frozen=True)
+class ReconstructionObjective:
+    """What a sparse autoencoder lowers: squared error summed over neurons, plus weighted L1 norm of what it encodes.
+
+    Attributes:
+        sparsity: weight of the L1 norm.
+    """
+
+    sparsity: float = 1e-3
+
+    def __call__(
+        self, model: AutoencoderModel, batch: Batch, *, train: bool, key: Array | None
+    ) -> tuple[Float32[Array, ""], Metrics]:
+        """The objective of a step, and what to log; ``train`` and ``key`` have no effect."""
+        del train, key
+        activations = jax.lax.stop_gradient(model.activations(batch.stimulus, batch.session))
+        hidden = model.autoencoder.encode(activations)
+        loss = jnp.square(model.autoencoder.decode(hidden) - activations).sum(axis=-1).mean()
+        l1 = absolute(hidden).sum(axis=-1).mean()
+        objective = loss + self.sparsity * l1
+        return objective, {
+            "objective": objective,
+            "loss": loss,
+            "sparsity": l1,
+            "active_patterns": (hidden > 0).sum(axis=-1).astype(jnp.float32).mean(),
+            "silent_patterns": (hidden <= 0).all(axis=(0, 1, 2)).mean(),
+        }
+
+
+def targets(
+    batch: Batch, frames: int
+) -> tuple[Float[Array, "part window frames neuron"], Bool[Array, "part window frames neuron"]]:
+    """Responses to the last frames of each window, and which of them count.
+
+    A response counts if it was recorded, the neuron belongs to the part, and the neuron saw all the frames that lead to
+    it: the windows follow its own order of clips, or the clip on the screen began early enough.
+    """
+    response = losses.without_lag(batch.responses, frames)
+    lag = batch.stimulus.shape[2] - frames
+    known_history = batch.own_order[:, :, None] | (batch.clip_time[:, :, lag:, None] >= lag)
+    return response, jnp.isfinite(response) & batch.neuron_mask[:, None, None] & known_history
+
+
+def cell_type_weights(info: DataInfo) -> Float[np.ndarray, " neuron"]:
+    """Weight of every neuron that makes all cell types count alike.
+
+    Raises:
+        UserError: the data do not say the cell types.
+    """
+    cell_type = info.neuron_column("cell_type")
+    if cell_type is None:
+        raise UserError(
+            'objective.cell_type_weighted is set, but not all sessions have "cell_type" of their neurons; set it to False'
+        )
+    _, group, counts = np.unique(np.asarray(cell_type), return_inverse=True, return_counts=True)
+    return np.asarray(losses.cell_type_weight(jnp.asarray(group + 1), jnp.asarray(counts)))
+
+
+def rows_in(batch: Batch, n_neurons: int) -> Bool[Array, " neuron"]:
+    """Which rows of the readout's table take part in a step."""
     index = batch.first_neuron[:, None] + jnp.arange(batch.neuron_mask.shape[1])
     return jnp.zeros(n_neurons, bool).at[index].max(batch.neuron_mask)
+
+
+def sessions_in(batch: Batch, n_sessions: int) -> Bool[Array, " session"]:
+    """Which sessions take part in a step."""
+    return jnp.zeros(n_sessions, bool).at[batch.neuron_session].max(batch.neuron_mask)
+
+
+def _readout_penalty(model: CoreReadout, batch: Batch) -> Array:
+    """Penalties of the sessions in the step."""
+    n_sessions = len(model.data_info.sessions)
+    session = jnp.where(batch.neuron_mask, batch.neuron_session, n_sessions)
+    penalty = functools.partial(model.readout.penalty, n_sessions=n_sessions)
+    return jax.vmap(lambda first, session: penalty(first, session))(batch.first_neuron, session).sum()
+
+
+def _mean_correlation(prediction: Array, response: Array, recorded: Array) -> Array:
+    correlation = losses.correlation(prediction, response, recorded)
+    judged = recorded.any(axis=2)
+    return jnp.where(judged, correlation, 0).sum() / jnp.maximum(judged.sum(), 1)

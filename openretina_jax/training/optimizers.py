@@ -2,7 +2,7 @@
 
 In torch a parameter without gradient is skipped: no decay, no moments, no step count. A session that is absent from a
 step must keep its rows as they are, which ``optax.adamw`` would move. So every update is told what is present: a scalar
-for a parameter of all sessions, one entry per row for a ``NeuronParam``.
+for a parameter of all sessions, one entry per row for a table of neurons or sessions.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,16 +15,22 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float32
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.variables import NeuronParam
+from openretina_jax.modules.variables import NeuronParam, SessionParam
 
 Tree = Any
 
 
-def presence(params: nnx.State, rows: Bool[Array, " neuron"]) -> Tree:
-    """For every parameter what of it takes part in a step: ``rows`` of a ``NeuronParam``, all of any other."""
+def presence(params: nnx.State, rows: Bool[Array, " neuron"], sessions: Bool[Array, " session"]) -> Tree:
+    """For every parameter what of it takes part in a step: rows of a table of neurons or sessions, all of any other."""
 
     def present(variable: nnx.Variable) -> nnx.Variable:
-        return variable.replace(rows if isinstance(variable, NeuronParam) else jnp.ones((), bool))
+        match variable:
+            case NeuronParam():
+                return variable.replace(rows)
+            case SessionParam():
+                return variable.replace(sessions)
+            case _:
+                return variable.replace(jnp.ones((), bool))
 
     return jax.tree.map(present, params, is_leaf=lambda node: isinstance(node, nnx.Variable))
 
@@ -50,7 +56,8 @@ def adamw(
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101); absent rows stay as they are.
 
-    The update takes ``learning_rate`` and ``present`` (see ``presence``) as keywords. Every row counts its own steps
+    The update takes ``learning_rate`` and ``present`` (see ``presence``) as keywords, and ``momentum`` where a schedule
+    sets it: it replaces ``b1`` in this step, in the bias correction too (as in torch). Every row counts its own steps
     for the bias correction.
     """
 
@@ -60,15 +67,23 @@ def adamw(
         return AdamState(count=_counts(params), mu=mu, nu=nu)
 
     def update(
-        gradients: Tree, state: AdamState, params: Tree = None, *, learning_rate: Array, present: Tree, **_: Any
+        gradients: Tree,
+        state: AdamState,
+        params: Tree = None,
+        *,
+        learning_rate: Array,
+        present: Tree,
+        momentum: Array | None = None,
+        **_: Any,
     ) -> tuple[Tree, AdamState]:
+        beta = b1 if momentum is None else momentum
         count = jax.tree.map(lambda c, p: c + p, state.count, present)
-        mu = _where(present, jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients), state.mu)
+        mu = _where(present, jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, state.mu, gradients), state.mu)
         nu = _where(present, jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients), state.nu)
 
         def step(m: Array, v: Array, c: Array, parameter: Array) -> Array:
             steps = jnp.maximum(_rowwise(c, m), 1).astype(m.dtype)
-            direction = (m / (1 - b1**steps)) / (jnp.sqrt(v / (1 - b2**steps)) + epsilon)
+            direction = (m / (1 - beta**steps)) / (jnp.sqrt(v / (1 - b2**steps)) + epsilon)
             return -learning_rate * (direction + weight_decay * parameter)
 
         updates = jax.tree.map(step, mu, nu, count, params)
@@ -87,22 +102,39 @@ class SgdState(NamedTuple):
 def sgd(
     *, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """Stochastic gradient descent with torch's momentum (the first step is not dampened), rows as in ``adamw``."""
+    """Stochastic gradient descent with torch's momentum; rows and keywords of the update as in ``adamw``.
+
+    As in torch the first step is not dampened, nor is any without momentum.
+
+    Raises:
+        UserError: ``nesterov`` with dampening, for which there is no such rule.
+    """
+    if nesterov and dampening:
+        raise UserError(f'optimizer "sgd": dampening is {dampening}, but must be 0 with nesterov; drop one of them')
+    own_momentum = momentum
 
     def init(params: nnx.State) -> SgdState:
         return SgdState(count=_counts(params), momentum=jax.tree.map(jnp.zeros_like, params))
 
     def update(
-        gradients: Tree, state: SgdState, params: Tree = None, *, learning_rate: Array, present: Tree, **_: Any
+        gradients: Tree,
+        state: SgdState,
+        params: Tree = None,
+        *,
+        learning_rate: Array,
+        present: Tree,
+        momentum: Array | None = None,
+        **_: Any,
     ) -> tuple[Tree, SgdState]:
+        kept = own_momentum if momentum is None else momentum
         gradients = jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
 
         def accumulate(buffer: Array, gradient: Array, count: Array) -> Array:
-            first = _rowwise(count, gradient) == 0
-            return momentum * buffer + jnp.where(first, 1, 1 - dampening) * gradient
+            undamped = (_rowwise(count, gradient) == 0) | (kept == 0)
+            return kept * buffer + jnp.where(undamped, 1, 1 - dampening) * gradient
 
         buffer = _where(present, jax.tree.map(accumulate, state.momentum, gradients, state.count), state.momentum)
-        direction = jax.tree.map(lambda g, b: g + momentum * b if nesterov else b, gradients, buffer)
+        direction = jax.tree.map(lambda g, b: g + kept * b if nesterov else b, gradients, buffer)
         updates = jax.tree.map(lambda d: -learning_rate * d, direction)
         count = jax.tree.map(lambda c, p: c + p, state.count, present)
         return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), SgdState(count, buffer)
@@ -130,10 +162,10 @@ def make_optimizer(options: Mapping[str, Any]) -> optax.GradientTransformationEx
 
 
 def _counts(params: nnx.State) -> Tree:
-    """Zero steps for every parameter, or every row of a ``NeuronParam``."""
+    """Zero steps for every parameter, or every row of a table of neurons or sessions."""
 
     def zero(variable: nnx.Variable) -> nnx.Variable:
-        shape = variable.shape[:1] if isinstance(variable, NeuronParam) else ()
+        shape = variable.shape[:1] if isinstance(variable, NeuronParam | SessionParam) else ()
         return variable.replace(jnp.zeros(shape, jnp.int32))
 
     return jax.tree.map(zero, params, is_leaf=lambda node: isinstance(node, nnx.Variable))

@@ -49,43 +49,62 @@ class Patience:
 
 
 @dataclasses.dataclass(frozen=True)
-class PatienceRules:
-    """When to lower the learning rate and when to stop; scores are better when higher.
-
-    The plateau rule is torch's ReduceLROnPlateau (absolute threshold), the end that of Lightning's EarlyStopping.
+class Plateau:
+    """Lower the learning rate when the score stops rising: torch's ReduceLROnPlateau (absolute threshold).
 
     Attributes:
         factor: of a reduction of the learning rate.
-        plateau_epochs: bad epochs that are forgiven before a reduction.
-        plateau_threshold: a better score must be higher by this.
+        epochs: bad epochs that are forgiven before a reduction.
+        threshold: a better score must be higher by this.
         reductions: the learning rate ends at ``factor ** reductions`` times the first one.
+    """
+
+    factor: float = 0.3
+    epochs: int = 5
+    threshold: float = 5e-4
+    reductions: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class PatienceRules:
+    """When to lower the learning rate and when to stop; scores are better when higher.
+
+    The end is that of Lightning's EarlyStopping.
+
+    Attributes:
+        plateau: when to lower the learning rate (None: never).
         stop_epochs: bad epochs until training ends.
         stop_threshold: a better score must be higher by this.
     """
 
-    factor: float = 0.3
-    plateau_epochs: int = 5
-    plateau_threshold: float = 5e-4
-    reductions: int = 3
+    plateau: Plateau | None = dataclasses.field(default_factory=Plateau)
     stop_epochs: int = 10
     stop_threshold: float = 1e-3
 
     def update(self, state: Patience, score: Float32[Array, ""], initial_rate: float) -> Patience:
         """The state after an epoch with that validation score."""
-        better = score > state.plateau_best + self.plateau_threshold
-        bad = jnp.where(better, 0, state.plateau_bad + 1)
-        reduced = jnp.maximum(state.learning_rate * self.factor, initial_rate * self.factor**self.reductions)
-        due = bad > self.plateau_epochs
-        lower = due & (state.learning_rate - reduced > SMALLEST_REDUCTION)
         goes_on = score - self.stop_threshold > state.stop_best
         stop_bad = jnp.where(goes_on, 0, state.stop_bad + 1)
-        return Patience(
-            learning_rate=jnp.where(lower, reduced, state.learning_rate),
-            plateau_best=jnp.where(better, score, state.plateau_best),
-            plateau_bad=jnp.where(due, 0, bad),
+        state = dataclasses.replace(
+            state,
             stop_best=jnp.where(goes_on, score, state.stop_best),
             stop_bad=stop_bad,
             best=jnp.maximum(state.best, score),
             is_best=score > state.best,
             stop=stop_bad >= self.stop_epochs,
         )
+        return state if self.plateau is None else _lowered(state, score, initial_rate, self.plateau)
+
+
+def _lowered(state: Patience, score: Array, initial_rate: float, plateau: Plateau) -> Patience:
+    better = score > state.plateau_best + plateau.threshold
+    bad = jnp.where(better, 0, state.plateau_bad + 1)
+    reduced = jnp.maximum(state.learning_rate * plateau.factor, initial_rate * plateau.factor**plateau.reductions)
+    due = bad > plateau.epochs
+    lower = due & (state.learning_rate - reduced > SMALLEST_REDUCTION)
+    return dataclasses.replace(
+        state,
+        learning_rate=jnp.where(lower, reduced, state.learning_rate),
+        plateau_best=jnp.where(better, score, state.plateau_best),
+        plateau_bad=jnp.where(due, 0, bad),
+    )

@@ -6,7 +6,7 @@ from jaxtyping import Float, Float32
 from openretina_jax.data.timelines import Tables
 from openretina_jax.evaluation.neurons import neuron_names
 from openretina_jax.evaluation.scores import Split
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.core_readout import Model
 from openretina_jax.visualize.figures import Figure
 from openretina_jax.visualize.predictions import plot_predictions
 from openretina_jax.visualize.weights import plot_filters, plot_masks
@@ -14,7 +14,7 @@ from openretina_jax.visualize.weights import plot_filters, plot_masks
 PICTURED_NEURONS = 6
 
 
-def weight_pictures(model: CoreReadout, correlation: Float[np.ndarray, " neuron"]) -> dict[str, Figure]:
+def weight_pictures(model: Model, correlation: Float[np.ndarray, " neuron"]) -> dict[str, Figure]:
     """Filters of the first layer, and masks and feature weights of the best neurons.
 
     Args:
@@ -30,7 +30,7 @@ def weight_pictures(model: CoreReadout, correlation: Float[np.ndarray, " neuron"
 
 
 def trace_picture(
-    model: CoreReadout,
+    model: Model,
     correlation: Float[np.ndarray, " neuron"],
     predicted: Float32[np.ndarray, "clip time neuron"],
     tables: Tables,

@@ -12,14 +12,14 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import mean_over_trials
 from openretina_jax.evaluation.neurons import neuron_names, neuron_table, test_scores
 from openretina_jax.evaluation.scores import Scorer, Split
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.core_readout import Model
 from openretina_jax.training.loop import FitResult
 from openretina_jax.training.pictures import weight_pictures
 from openretina_jax.visualize.figures import Figure, save
 from openretina_jax.visualize.predictions import plot_history, plot_predictions
 
 
-def report(result: FitResult, model: CoreReadout, dataset: Dataset, workdir: Path) -> list[str]:
+def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path) -> list[str]:
     """Test the best state on every test movie, write ``neurons.csv`` and the pictures, and say it in a few lines.
 
     Args:
@@ -31,14 +31,14 @@ def report(result: FitResult, model: CoreReadout, dataset: Dataset, workdir: Pat
     Returns:
         Lines for the terminal.
     """
-    graph, params, statistics = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
+    graph, variables = nnx.graphdef(model), (nnx.state(model),)
     scorer, neurons = Scorer(graph), neuron_table(dataset)
-    validation = scorer(params, statistics, result.recordings, Split(result.tables.validation()))
+    validation = scorer(variables, result.recordings, Split(result.tables.validation()))
     neurons["validation_correlation"] = ranking = np.asarray(validation["correlation"])
     lines = [f"best epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s of training"]
     lines.append(_line("validation", ranking, dataset))
     for test in dataset.test_names:
-        predicted = scorer.predict(params, statistics, result.recordings, Split(result.tables.test(test)))[0]
+        predicted = scorer.predict(variables, result.recordings, Split(result.tables.test(test)))[0]
         for name, values in test_scores(dataset, test, predicted).items():
             neurons[f"{test}_{name}"] = values
         ranking = neurons[f"{test}_correlation"].to_numpy()

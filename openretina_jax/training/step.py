@@ -2,21 +2,24 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Int32
+from jaxtyping import Array, Float, Float32, Int, Int32
 
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
-from openretina_jax.models.core_readout import CoreReadout
-from openretina_jax.training.objective import Objective, rows_in
+from openretina_jax.models.core_readout import Model
+from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
 from openretina_jax.training.optimizers import clip_by_norm, presence
-from openretina_jax.training.patience import Patience
+from openretina_jax.training.patience import Patience, PatienceRules
+from openretina_jax.training.schedules import Rates, Schedule
+from openretina_jax.training.trainable import Trainable, trainable_filter
 
-Metrics = dict[str, Float[Array, ""]]
+Windows = Any  # a pytree of arrays whose first axis is the part of a step
+AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial parameters
 
 
 @jax.tree_util.register_dataclass
@@ -27,9 +30,10 @@ class TrainState:
     Attributes:
         step: optimiser steps taken.
         params: trained variables of the model.
-        statistics: its other variables (running statistics, constants).
+        statistics: its other variables (frozen parameters, running statistics, constants).
         optimizer: state of the optimiser.
         patience: learning rate and what led to it.
+        average: moving average of all variables, or None.
     """
 
     step: Int32[Array, ""]
@@ -37,79 +41,152 @@ class TrainState:
     statistics: nnx.State
     optimizer: Any
     patience: Patience
+    average: nnx.State | None = None
 
-    @classmethod
-    def start(
-        cls, model: CoreReadout, optimizer: optax.GradientTransformationExtraArgs, learning_rate: float
-    ) -> "TrainState":
-        """The state before the first step."""
-        _, params, statistics = nnx.split(model, nnx.Param, ...)  # type: ignore[misc]
-        return cls(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            statistics=statistics,
-            optimizer=optimizer.init(params),
-            patience=Patience.start(learning_rate),
-        )
+    @property
+    def evaluated(self) -> tuple[nnx.State, ...]:
+        """The variables that make the model to be evaluated."""
+        return (self.params, self.statistics) if self.average is None else (self.average,)
 
 
 @dataclasses.dataclass(frozen=True)
-class Trainer:
-    """The fixed parts of a training step.
+class Recipe:
+    """How a model is trained.
 
     Attributes:
-        graph: structure of the model.
         objective: what a step lowers.
         optimizer: see ``optimizers``.
-        clip: largest norm of the gradient (None: any).
+        learning_rate: of the first epoch.
+        schedule: how the learning rate goes on (None: it is constant), see ``schedules``.
+        rules: when validation lowers the learning rate, and when it ends training.
+        reset_optimizer: whether the optimiser forgets its moments when validation lowers the learning rate.
+        clip: largest norm of a step's gradient (None: any).
+        accumulate: parts of a step, whose gradients are averaged.
+        trainable: which parameters are trained (None: all), see ``trainable``.
+        compute_dtype: type of stimulus and feature maps in training; parameters, batch statistics, readout sums and loss
+            are float32 always.
+        average_decay: of the moving average of parameters, which is evaluated and saved in their place (None: none).
         seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
     """
 
-    graph: nnx.GraphDef
-    objective: Objective
+    objective: Objective | ReconstructionObjective
     optimizer: optax.GradientTransformationExtraArgs
-    clip: float | None
-    seed: int
+    learning_rate: float
+    schedule: Schedule | None = None
+    rules: PatienceRules = dataclasses.field(default_factory=PatienceRules)
+    reset_optimizer: bool = False
+    clip: float | None = None
+    accumulate: int = 1
+    trainable: Trainable = None
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    average_decay: float | None = None
+    seed: int = 0
+
+
+class Trainer:
+    """The steps of a recipe on models of one structure.
+
+    Args:
+        model: of that structure.
+        recipe: how it is trained.
+
+    Raises:
+        UserError: the recipe's ``trainable`` does not fit the model.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe):
+        self.recipe, self.graph = recipe, nnx.graphdef(model)
+        self._trained = trainable_filter(model, model.trains if recipe.trainable is None else recipe.trainable)
+        self._trains_core = any(path[0] == "core" for path, _ in nnx.to_flat_state(nnx.state(model, self._trained)))
+
+    def start(self, model: Model) -> TrainState:
+        """The state before the first step."""
+        _, params, statistics = nnx.split(model, self._trained, ...)
+        average = self.recipe.average_decay is not None
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=statistics,
+            optimizer=self.recipe.optimizer.init(params),
+            patience=Patience.start(self.recipe.learning_rate),
+            # copies, since a donated buffer may appear only once
+            average=jax.tree.map(jnp.copy, nnx.state(model)) if average else None,
+        )
+
+    def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
+        """Learning rate and momentum of the next step.
+
+        Args:
+            state: before the step.
+            epoch: epochs done.
+        """
+        base = state.patience.learning_rate
+        schedule = self.recipe.schedule
+        return Rates(base, None) if schedule is None else schedule.rates(base, jnp.asarray(epoch), state.step)
 
     def step(
-        self, state: TrainState, batch: Batch, session_size: Float[Array, " neuron"]
+        self, state: TrainState, windows: Windows, batch_of: Callable[[Windows], Batch], epoch: Int[Array, ""] | int
     ) -> tuple[TrainState, Metrics]:
-        """One step on one batch."""
+        """One step.
+
+        Args:
+            state: before it.
+            windows: what the batches of its parts are made from.
+            batch_of: makes the batch of a part.
+            epoch: epochs done.
+        """
         model = nnx.merge(self.graph, state.params, state.statistics, copy=True)
-        rows = rows_in(batch, model.readout.n_neurons)
-        model.readout.project(rows)
-        params = nnx.state(model, nnx.Param)
-        key = jax.random.fold_in(jax.random.key(self.seed), state.step)
+        # only the bookkeeping of these batches is used: no stimulus is gathered here
+        batches = jax.vmap(batch_of)(windows)
+        rows = jax.vmap(lambda batch: rows_in(batch, model.data_info.n_neurons))(batches).any(axis=0)
+        sessions = jax.vmap(lambda batch: sessions_in(batch, len(model.data_info.sessions)))(batches).any(axis=0)
+        model.project(rows)
+        params = nnx.state(model, self._trained)
+        key = jax.random.fold_in(jax.random.key(self.recipe.seed), state.step)
 
-        def objective(params: nnx.State) -> tuple[Array, tuple[Metrics, nnx.State]]:
-            model = nnx.merge(self.graph, params, state.statistics, copy=True)
-            value, metrics = self.objective(model, batch, session_size, key)
-            return value, (metrics, nnx.state(model, nnx.Not(nnx.Param)))
+        def add_part(
+            carry: tuple[nnx.State, nnx.State], part: tuple[Array, Windows]
+        ) -> tuple[tuple[nnx.State, nnx.State], Metrics]:
+            statistics, total = carry
+            number, windows = part
+            gradient, statistics, metrics = self._gradient(
+                params, statistics, batch_of(windows), jax.random.fold_in(key, number)
+            )
+            return (statistics, jax.tree.map(jnp.add, total, gradient)), metrics
 
-        gradients, (metrics, statistics) = jax.grad(objective, has_aux=True)(params)
-        metrics |= {f"gradient_norm_{part}": optax.tree.norm(gradients[part]) for part in ("core", "readout")}
-        gradients = clip_by_norm(gradients, optax.tree.norm(gradients), self.clip)
-        updates, optimizer = self.optimizer.update(
-            gradients,
+        numbers = jnp.arange(self.recipe.accumulate)
+        start = (state.statistics, jax.tree.map(jnp.zeros_like, params))
+        (statistics, gradient), metrics = jax.lax.scan(add_part, start, (numbers, windows), unroll=len(numbers) == 1)
+        gradient = jax.tree.map(lambda g: g / len(numbers), gradient)
+        metrics = jax.tree.map(jnp.mean, metrics)
+        metrics |= {f"gradient_norm_{part}": optax.tree.norm(gradient[part]) for part in gradient}
+        gradient = model.project_gradient(gradient)
+        gradient = clip_by_norm(gradient, optax.tree.norm(gradient), self.recipe.clip)
+        rates = self.rates(state, epoch)
+        updates, optimizer = self.recipe.optimizer.update(
+            gradient,
             state.optimizer,
             params,
-            learning_rate=state.patience.learning_rate,
-            present=presence(params, rows),
+            learning_rate=rates.learning_rate,
+            momentum=rates.momentum,
+            present=presence(params, rows, sessions),
         )
+        params = optax.apply_updates(params, updates)
         state = dataclasses.replace(
             state,
             step=state.step + 1,
-            params=optax.apply_updates(params, updates),
+            params=params,
             statistics=statistics,
             optimizer=optimizer,
+            average=self._averaged(state, nnx.merge_state(params, statistics)),
         )
         return state, metrics
 
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         """The compiled function of an epoch on windows of ``frames`` frames.
 
-        It takes the state (whose buffers it reuses), recordings, timelines, and the windows' timelines and starts of
-        every step. One dispatch: the host sends a few integers and reads one set of mean metrics.
+        It takes the state (whose buffers it reuses), recordings, timelines, the windows' timelines and starts of every
+        step, and the number of epochs done. One dispatch: the host sends a few integers and reads one set of mean metrics.
         """
 
         @jax.jit(donate_argnames="state")
@@ -117,17 +194,62 @@ class Trainer:
             state: TrainState,
             recordings: Recordings,
             timelines: TimelineTable,
-            timeline: Int[Array, "step timeline window"],
-            start: Int[Array, "step timeline window"],
+            timeline: Int[Array, "part_step timeline window"],
+            start: Int[Array, "part_step timeline window"],
+            epoch: Int[Array, ""],
         ) -> tuple[TrainState, Metrics]:
-            def one(state: TrainState, windows: tuple[Array, Array]) -> tuple[TrainState, Metrics]:
-                batch = recordings.gather(timelines, *windows, frames)
-                return self.step(state, batch, recordings.session_size)
+            def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
+                return self.step(state, windows, lambda part: recordings.gather(timelines, *part, frames), epoch)
 
-            state, metrics = jax.lax.scan(one, state, (timeline, start))
+            state, metrics = jax.lax.scan(one, state, self._steps((timeline, start)))
             finite = jnp.isfinite(metrics["objective"])
             means = jax.tree.map(jnp.mean, metrics)
             # the first step whose objective is not a number, or the number of steps
             return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
 
         return run
+
+    def judge(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:
+        """The state after an epoch with that validation score."""
+        patience = self.recipe.rules.update(state.patience, score, self.recipe.learning_rate)
+        optimizer = state.optimizer
+        if self.recipe.reset_optimizer:
+            lowered = patience.learning_rate < state.patience.learning_rate
+            fresh = self.recipe.optimizer.init(state.params)
+            optimizer = jax.tree.map(lambda new, old: jnp.where(lowered, new, old), fresh, optimizer)
+        return dataclasses.replace(state, patience=patience, optimizer=optimizer)
+
+    def _gradient(
+        self, params: nnx.State, statistics: nnx.State, batch: Batch, key: Array
+    ) -> tuple[nnx.State, nnx.State, Metrics]:
+        """Gradient, other variables afterwards, and what to log, of one batch."""
+        batch = dataclasses.replace(batch, stimulus=batch.stimulus.astype(self.recipe.compute_dtype))
+
+        def objective(params: nnx.State) -> tuple[Array, tuple[nnx.State, Metrics]]:
+            model = nnx.merge(self.graph, params, statistics, copy=True)
+            value, metrics = self.recipe.objective(model, batch, train=self._trains_core, key=key)
+            return value, (nnx.split_state(nnx.state(model), self._trained, ...)[1], metrics)
+
+        gradient, (statistics, metrics) = jax.grad(objective, has_aux=True)(params)
+        return gradient, statistics, metrics
+
+    def _steps(self, windows: Windows) -> Windows:
+        """The windows of every step, from those of all parts; the last step is filled with parts of the first ones."""
+        parts = self.recipe.accumulate
+
+        def grouped(x: Array) -> Array:
+            steps = -(-len(x) // parts)
+            return x[jnp.arange(steps * parts) % len(x)].reshape(steps, parts, *x.shape[1:])
+
+        return jax.tree.map(grouped, windows)
+
+    def _averaged(self, state: TrainState, variables: nnx.State) -> nnx.State | None:
+        if state.average is None:
+            return None
+        step = state.step.astype(jnp.float32)
+        decay = jnp.minimum(self.recipe.average_decay, (1 + step) / (AVERAGE_WARMUP + step))
+
+        def move(average: Float[Array, "*shape"], new: Float[Array, "*shape"]) -> Array:
+            return average + (1 - decay) * (new - average) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+        return jax.tree.map(move, state.average, variables)

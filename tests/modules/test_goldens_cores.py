@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.modules.cores import IdentityCore, SimpleCore
+from openretina_jax.modules.cores.identity import IdentityCore
+from openretina_jax.modules.cores.simple import SimpleCore
 from tests.goldens_case import Case, cases
 from tests.module_goldens import check_module
 
@@ -54,7 +55,7 @@ def test_core_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""
     kind = case.entry["path"].rsplit(".", 1)[1]
     if kind == "DummyCore":
-        core = IdentityCore(cut_first_frames=case.kwargs["cut_first_n_frames"] or 0)
+        core = IdentityCore(1, cut_first_frames=case.kwargs["cut_first_n_frames"] or 0)
         check_module(case, core)
     elif case.name == "reg_terms":
         check_terms(case)

@@ -50,6 +50,10 @@ class Core(nnx.Module):
         """Sum of the weighted penalties."""
         return sum(self.penalties().values(), start=jnp.zeros(()))
 
-    def receptive_field(self) -> ReceptiveField:
-        """Frames and pixels that one number of the output depends on."""
+    def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
+        """Frames and pixels that one number of the output depends on.
+
+        Args:
+            map_frames: successive maps that count as one output, for readouts that look back in time.
+        """
         raise TypeError(f"{type(self).__name__} must define receptive_field")

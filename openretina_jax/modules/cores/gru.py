@@ -151,9 +151,9 @@ class GruCore(SimpleCore):
             x = self.gru(x)
         return x[:, self.cut_first_frames :]
 
-    def receptive_field(self) -> ReceptiveField:
+    def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """Frames and pixels that one number of the output depends on; with a GRU, all frames before."""
-        field = super().receptive_field()
+        field = super().receptive_field(map_frames)
         return field if self.gru is None else ReceptiveField(None, None, None)
 
     def _input_penalty(self) -> Array:

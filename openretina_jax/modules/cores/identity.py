@@ -41,9 +41,9 @@ class IdentityCore(Core):
         x = stimulus if self.grey is None else self.grey(stimulus)
         return x[:, self.cut_first_frames :]
 
-    def receptive_field(self) -> ReceptiveField:
-        """One frame, one pixel."""
-        return ReceptiveField(1, 1, 1)
+    def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
+        """One pixel, and as many frames as maps."""
+        return ReceptiveField(map_frames, 1, 1)
 
 
 def grey_channel(in_channels: int, color_weights: tuple[float, ...] | None) -> WeightedChannelSum | None:

@@ -172,7 +172,7 @@ class SimpleCore(Core):
         """Every penalty whose weight is not 0, weighted, by name."""
         return {name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in self.gammas if gamma}
 
-    def receptive_field(self) -> ReceptiveField:
+    def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """Frames and pixels that one number of the output depends on."""
         steps = [(self.downsample_input,) * 2] if self.downsample_input else []
         for layer in self.layers:
@@ -181,6 +181,7 @@ class SimpleCore(Core):
         for size, strides in steps:
             extent = [e + (s - 1) * j for e, s, j in zip(extent, size, jump, strict=True)]
             jump = [j * s for j, s in zip(jump, strides, strict=True)]
+        extent[0] += (map_frames - 1) * jump[0]
         return ReceptiveField(*extent)
 
     def _input_penalty(self) -> Array:

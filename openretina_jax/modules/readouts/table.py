@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
+
 Row = Int[Array, ""] | int
 
 
@@ -18,9 +20,11 @@ class Readout(nnx.Module):
 
     Attributes:
         n_neurons: rows of the table.
+        frames: successive maps that a response depends on.
     """
 
     n_neurons: int
+    frames: int = 1
 
     def __call__(
         self,
@@ -79,6 +83,23 @@ def session_means(
     """Mean over the rows of every session; 0 for a session without rows."""
     count = session_sums(jnp.ones_like(values), session, n_sessions)
     return session_sums(values, session, n_sessions) / jnp.maximum(count, 1)
+
+
+def session_laplace(
+    kernels: Float[Array, "row *channel height width"],
+    session: Int[Array, " row"],
+    n_sessions: int,
+    padding: int | None = 0,
+    away_from_centre: bool = False,
+) -> Float[Array, " session"]:
+    """Roughness of every session: the Laplace energy of all its kernels over their squared norm.
+
+    ``padding`` and ``away_from_centre`` are those of ``regularizers.laplace_energy``.
+    """
+    axes = tuple(range(1, kernels.ndim))
+    energy = laplace_energy(kernels, padding, away_from_centre).sum(axis=axes[:-2])
+    norm = jnp.square(kernels).sum(axis=axes)
+    return session_sums(energy, session, n_sessions) / (session_sums(norm, session, n_sessions) + LAPLACE_EPSILON)
 
 
 def as_if(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -1,0 +1,134 @@
+"""Sparse autoencoder of a model's responses: a dictionary of response patterns.
+
+Source: Bricken et al. 2023, https://transformer-circuits.pub/2023/monosemantic-features.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int, Key
+
+from openretina_jax.models.core_readout import CoreReadout, Model
+
+
+class SparseAutoencoder(nnx.Module):
+    """Writes responses as sums of few patterns of norm 1.
+
+    ``hidden = relu((x - bias) @ encoder + encoder_bias)``, ``x = hidden @ decoder + bias``.
+
+    Attributes:
+        bias: ``(neuron,)``.
+        encoder: ``(neuron, hidden)``; encoder_bias: ``(hidden,)``.
+        decoder: ``(hidden, neuron)``; every row is a pattern.
+
+    Args:
+        n_inputs: number of neurons.
+        hidden: number of patterns.
+        rngs: random streams; weights are uniform within 1/sqrt(inputs of a unit), torch's default.
+    """
+
+    def __init__(self, n_inputs: int, *, hidden: int, rngs: nnx.Rngs):
+        def uniform(shape: tuple[int, ...], fan_in: int) -> nnx.Param:
+            return nnx.Param(rngs.params.uniform(shape, minval=-(fan_in**-0.5), maxval=fan_in**-0.5))
+
+        self.bias = nnx.Param(jnp.zeros(n_inputs))
+        self.encoder, self.encoder_bias = uniform((n_inputs, hidden), n_inputs), uniform((hidden,), n_inputs)
+        self.decoder = uniform((hidden, n_inputs), hidden)
+
+    def encode(self, x: Float[Array, "*batch neuron"]) -> Float[Array, "*batch hidden"]:
+        """How much of each pattern the responses hold."""
+        product = jnp.matmul(x - self.bias[...], self.encoder[...], precision=jax.lax.Precision.HIGHEST)
+        return jax.nn.relu(product + self.encoder_bias[...])
+
+    def decode(self, hidden: Float[Array, "*batch hidden"]) -> Float[Array, "*batch neuron"]:
+        """The responses that the patterns add up to."""
+        return jnp.matmul(hidden, self.decoder[...], precision=jax.lax.Precision.HIGHEST) + self.bias[...]
+
+    def __call__(self, x: Float[Array, "*batch neuron"]) -> Float[Array, "*batch neuron"]:
+        """Encode and decode."""
+        return self.decode(self.encode(x))
+
+    def patterns(self) -> Float[Array, "hidden neuron"]:
+        """The patterns, scaled to norm 1."""
+        decoder = self.decoder[...]
+        return decoder / jnp.linalg.norm(decoder, axis=1, keepdims=True)
+
+    def distance_from_unit_norm(self) -> Float32[Array, ""]:
+        """Sum over patterns of the distance of their norms from 1."""
+        return jnp.abs(1 - jnp.linalg.norm(self.decoder[...], axis=1)).sum()
+
+
+class AutoencoderModel(Model):
+    """A trained model whose responses pass through a sparse autoencoder; only the autoencoder is trained.
+
+    Attributes:
+        base: the trained model.
+        autoencoder: of the responses of all neurons.
+    """
+
+    trains = ("autoencoder",)
+
+    def __init__(self, base: CoreReadout, autoencoder: SparseAutoencoder, options: Mapping[str, Any]):
+        super().__init__(options, base.data_info)
+        self.base, self.autoencoder = base, autoencoder
+
+    @property
+    def per_session(self) -> bool:
+        """Whether the base depends on the session beyond the rows of its neurons."""
+        return self.base.per_session
+
+    def activations(
+        self,
+        stimulus: Float[Array, "part batch time height width channel"],
+        session: Int[Array, " part"] | None = None,
+        *,
+        condition: Float[Array, "windows condition"] | None = None,
+    ) -> Float[Array, "part batch new_time neuron"]:
+        """Responses of all neurons of the base."""
+        first = jnp.zeros(len(stimulus), jnp.int32)
+        return self.base.respond(stimulus, first, self.data_info.n_neurons, session, condition=condition)
+
+    def respond(
+        self,
+        stimulus: Float[Array, "part batch time height width channel"],
+        first: Int[Array, " part"],
+        width: int,
+        session: Int[Array, " part"] | None = None,
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        condition: Float[Array, "windows condition"] | None = None,
+    ) -> Float[Array, "part batch new_time neuron"]:
+        """Responses of a slice of neurons as the autoencoder rebuilds them, see ``Model``."""
+        del train, key
+        rebuilt = self.autoencoder(self.activations(stimulus, session, condition=condition))
+        return jax.vmap(lambda part, row: jax.lax.dynamic_slice_in_dim(part, row, width, axis=-1))(rebuilt, first)
+
+    def encode(
+        self,
+        stimulus: Float[Array, "batch time height width channel"]
+        | Float[np.ndarray, "batch time height width channel"],
+    ) -> Float[Array, "batch new_time hidden"]:
+        """How much of each pattern the responses to a normalised stimulus hold.
+
+        Raises:
+            UserError: the stimulus has other pixels or channels than the model's.
+        """
+        self.check_stimulus(stimulus)
+        return self.autoencoder.encode(self.activations(jnp.asarray(stimulus)[None])[0])
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Scale the patterns to norm 1."""
+        del rows
+        self.autoencoder.decoder[...] = self.autoencoder.patterns()
+
+    def project_gradient(self, gradient: nnx.State) -> nnx.State:
+        """Take from the gradient of every pattern what would change its norm."""
+        pattern, slope = self.autoencoder.patterns(), gradient["autoencoder"]["decoder"]
+        along = (slope[...] * pattern).sum(axis=1, keepdims=True) * pattern
+        slope[...] = slope[...] - along
+        return gradient

@@ -1,0 +1,90 @@
+"""Several models of one structure as one."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from openretina_jax.errors import UserError
+from openretina_jax.models.core_readout import Model
+
+
+class Ensemble(Model):
+    """The mean of models that differ in their numbers alone; one program computes all of them.
+
+    Attributes:
+        members: a model whose variables have one more axis, the first: the member.
+        n_members: number of members.
+
+    Args:
+        members: the models.
+
+    Raises:
+        UserError: there is none, or they are built differently or for other sessions.
+    """
+
+    def __init__(self, members: Sequence[Model]):
+        if not members:
+            raise UserError("an ensemble needs at least one member")
+        first = members[0]
+        for number, other in enumerate(members[1:], start=1):
+            if other.options != first.options or other.data_info.sessions != first.data_info.sessions:
+                raise UserError(
+                    f"member {number} of the ensemble has other options or sessions than member 0; "
+                    "take models that differ in their seeds or training alone"
+                )
+        super().__init__({"members": [member.options for member in members]}, first.data_info)
+        states = [nnx.state(member) for member in members]
+        self.members = nnx.merge(nnx.graphdef(first), jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+        self.n_members = len(members)
+
+    @property
+    def per_session(self) -> bool:
+        """Whether the members depend on the session beyond the rows of its neurons."""
+        return self.members.per_session
+
+    def each(
+        self,
+        stimulus: Float[Array, "part batch time height width channel"],
+        first: Int[Array, " part"],
+        width: int,
+        session: Int[Array, " part"] | None = None,
+        *,
+        condition: Float[Array, "windows condition"] | None = None,
+    ) -> Float[Array, "member part batch new_time neuron"]:
+        """Responses of every member, see ``Model.respond``."""
+        graph, states = nnx.split(self.members)
+
+        def respond(state: nnx.State) -> Array:
+            member = nnx.merge(graph, state, copy=True)
+            return member.respond(stimulus, first, width, session, condition=condition)
+
+        return jax.vmap(respond)(states)
+
+    def respond(
+        self,
+        stimulus: Float[Array, "part batch time height width channel"],
+        first: Int[Array, " part"],
+        width: int,
+        session: Int[Array, " part"] | None = None,
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        condition: Float[Array, "windows condition"] | None = None,
+    ) -> Float[Array, "part batch new_time neuron"]:
+        """Mean response of the members, see ``Model``."""
+        del train, key
+        return self.each(stimulus, first, width, session, condition=condition).mean(axis=0)
+
+    def spread(
+        self,
+        stimulus: Float[Array, "batch time height width channel"]
+        | Float[np.ndarray, "batch time height width channel"],
+        session: str | None = None,
+    ) -> Float[Array, "batch new_time neuron"]:
+        """Standard deviation of the members' responses; arguments as for a call."""
+        self.check_stimulus(stimulus)
+        return self.each(jnp.asarray(stimulus)[None], *self.slice_of(session)).std(axis=0)[0]

@@ -1,0 +1,79 @@
+"""Adding sessions to a trained model."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from openretina_jax.data.dataset import DataInfo
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam, SessionConstant, SessionParam
+
+
+def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
+    """A model of the sessions of ``info`` and those of a trained model.
+
+    The core is the trained one, as are the rows of its sessions; rows of new sessions are fresh. The sessions of ``info``
+    come first, so that the model can be trained on their data.
+
+    Args:
+        model: trained; it is not changed.
+        info: of the new data; a session that the model knows keeps its trained rows.
+        seed: of the fresh rows.
+
+    Raises:
+        UserError: the new data have another input shape, or a known session has another number of neurons.
+    """
+    known = model.data_info
+    if info.input_shape != known.input_shape:
+        raise UserError(
+            f"the new data have (height, width, channel) {info.input_shape}, the trained model needs {known.input_shape}"
+        )
+    for name, count in info.sessions.items():
+        if known.sessions.get(name, count) != count:
+            raise UserError(
+                f"{name}: has {count} neurons, but {known.sessions[name]} in the trained model; rename the session, or "
+                "take the same neurons"
+            )
+    merged = make_core_readout(model.options, merge(info, known), seed)
+    trained = dict(nnx.to_flat_state(nnx.state(model)))
+    state = [
+        (path, variable.replace(_with_trained(variable, trained[path], merged, model)))
+        for path, variable in nnx.to_flat_state(nnx.state(merged))
+    ]
+    nnx.update(merged, nnx.from_flat_state(state))
+    return merged
+
+
+def merge(new: DataInfo, known: DataInfo) -> DataInfo:
+    """The facts of both, the new sessions first; where both know a session the new facts count."""
+
+    def both(name: str) -> dict[str, Any]:
+        mine, theirs = getattr(new, name), getattr(known, name)
+        return dict(mine) | {key: value for key, value in theirs.items() if key not in mine}
+
+    return dataclasses.replace(
+        known,
+        **{name: both(name) for name in ("sessions", "mean_activity", "neurons", "conditions")},
+        source={"added": new.source, "trained": known.source},
+    )
+
+
+def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadout, model: CoreReadout) -> Any:
+    """The trained value; in a table, the fresh value with the rows that are trained."""
+    if isinstance(fresh, SessionParam | SessionConstant):
+        order = list(merged.data_info.sessions)
+        value = fresh[...]
+        for number, name in enumerate(model.data_info.sessions):
+            value = value.at[order.index(name)].set(trained[...][number])
+        return value
+    if not isinstance(fresh, NeuronParam | NeuronConstant):
+        return trained[...]
+    value = fresh[...]
+    for name in model.data_info.sessions:
+        (new_first, count), (first, _) = merged.rows(name), model.rows(name)
+        value = value.at[new_first : new_first + count].set(trained[...][first : first + count])
+    return jnp.asarray(value)

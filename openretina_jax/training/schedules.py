@@ -1,0 +1,280 @@
+"""Learning rates that follow from the number of epochs or steps, not from a score (for that see ``patience``).
+
+The trajectories are those of torch's schedulers of the same names (https://pytorch.org/docs/stable/optim.html), as closed
+forms of the epoch or step instead of recursions: nothing has to be saved, and a resumed run goes on where it was. All is
+computed on JAX scalars, inside the compiled epoch.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int32
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.registry import construct
+
+
+Count = Int32[Array, ""]
+Rate = float | Float32[Array, ""]
+
+
+class Rates(NamedTuple):
+    """What is in force in one step.
+
+    Attributes:
+        learning_rate: of the step.
+        momentum: takes the place of the optimiser's own (``b1`` of AdamW); None: the optimiser keeps its own.
+    """
+
+    learning_rate: Float32[Array, ""]
+    momentum: Float32[Array, ""] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The rate is multiplied by ``factor`` after every ``every`` epochs (torch's StepLR).
+
+    Raises:
+        UserError: an option out of its range.
+    """
+
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.every >= 1, "step", every=self.every, must_be="at least 1 epoch")
+        _require(self.factor > 0, "step", factor=self.factor, must_be="above 0")
+
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        return _scaled(initial, _power(self.factor, epoch // self.every))
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiStep:
+    """The rate is multiplied by ``factor`` after each of these numbers of epochs (torch's MultiStepLR).
+
+    Raises:
+        UserError: an option out of its range.
+    """
+
+    milestones: tuple[int, ...]
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(min(self.milestones, default=1) >= 1, "multi_step", milestones=self.milestones, must_be="1 or later")
+        _require(self.factor > 0, "multi_step", factor=self.factor, must_be="above 0")
+
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        passed = (epoch >= jnp.asarray(self.milestones, jnp.int32)).sum()
+        return _scaled(initial, _power(self.factor, passed))
+
+
+@dataclasses.dataclass(frozen=True)
+class Exponential:
+    """The rate is multiplied by ``factor`` after every epoch (torch's ExponentialLR).
+
+    Raises:
+        UserError: an option out of its range.
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        _require(self.factor > 0, "exponential", factor=self.factor, must_be="above 0")
+
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        return _scaled(initial, _power(self.factor, epoch))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from the initial rate to ``lowest`` in ``epochs`` epochs, then up again (torch's CosineAnnealingLR).
+
+    Loshchilov and Hutter 2017 (https://arxiv.org/abs/1608.03983), without restarts.
+
+    Raises:
+        UserError: an option out of its range.
+    """
+
+    epochs: int
+    lowest: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "cosine", epochs=self.epochs, must_be="at least 1 epoch")
+
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        # whole periods are taken off as integers, since a large angle has no digits left behind the point
+        fraction = epoch % (2 * self.epochs) / self.epochs
+        return _scaled(initial, _half_cosine(fraction), self.lowest)
+
+
+@dataclasses.dataclass(frozen=True)
+class CosineWarmRestarts:
+    """Half a cosine from the initial rate to ``lowest``, again and again (torch's CosineAnnealingWarmRestarts).
+
+    Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983.
+
+    Attributes:
+        first_epochs: epochs until the first restart.
+        growth: each cycle has this times the epochs of the one before.
+        lowest: rate at the end of a cycle.
+
+    Raises:
+        UserError: an option out of its range.
+    """
+
+    first_epochs: int
+    growth: int = 1
+    lowest: float = 0.0
+
+    def __post_init__(self) -> None:
+        kind = "cosine_warm_restarts"
+        _require(self.first_epochs >= 1, kind, first_epochs=self.first_epochs, must_be="at least 1 epoch")
+        _require(self.growth >= 1, kind, growth=self.growth, must_be="at least 1")
+
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        return _scaled(initial, _half_cosine(self._fraction(epoch)), self.lowest)
+
+    def _fraction(self, epoch: Array) -> Array:
+        """Finished part of the current cycle."""
+        if self.growth == 1:
+            return epoch % self.first_epochs / self.first_epochs
+        # growing cycles are few: 31 of them fill the range of an int32
+        starts, lengths = [0], [self.first_epochs]
+        while (start := starts[-1] + lengths[-1]) <= np.iinfo(np.int32).max:
+            starts.append(start)
+            lengths.append(lengths[-1] * self.growth)
+        cycle = jnp.searchsorted(jnp.asarray(starts, jnp.int32), epoch, side="right") - 1
+        return (epoch - jnp.asarray(starts, jnp.int32)[cycle]) / jnp.asarray(lengths, jnp.float32)[cycle]
+
+
+@dataclasses.dataclass(frozen=True)
+class OneCycle:
+    """The rate rises and falls once in a run, the momentum falls and rises (torch's OneCycleLR); steps count.
+
+    Smith and Topin 2017, https://arxiv.org/abs/1708.07120. The rate begins at initial / ``start_divisor``, rises to the
+    initial rate and falls to initial / ``start_divisor`` / ``end_divisor``, which it keeps if the run goes on.
+
+    Attributes:
+        rise: part of the steps in which the rate rises.
+        anneal: along half a cosine or a line.
+        cycle_momentum: whether the momentum changes too.
+        base_momentum: momentum at the highest rate.
+        max_momentum: momentum at the begin and the end.
+        start_divisor: highest over first rate.
+        end_divisor: first over last rate.
+        three_phases: fall as fast as it rose to the first rate, then slowly to the last one; else in one go.
+        total_steps: optimiser steps of the run; None: whoever knows the run has to replace it.
+
+    Raises:
+        UserError: an option out of its range.
+    """
+
+    rise: float = 0.3
+    anneal: Literal["cos", "linear"] = "cos"
+    cycle_momentum: bool = True
+    base_momentum: float = 0.85
+    max_momentum: float = 0.95
+    start_divisor: float = 25.0
+    end_divisor: float = 1e4
+    three_phases: bool = False
+    total_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        kind, total = "one_cycle", self.total_steps
+        _require(0 <= self.rise <= 1, kind, rise=self.rise, must_be="between 0 and 1")
+        for name in ("base_momentum", "max_momentum"):
+            momentum = getattr(self, name)
+            _require(0 <= momentum < 1, kind, **{name: momentum}, must_be="at least 0 and below 1")
+        for name in ("start_divisor", "end_divisor"):
+            divisor = getattr(self, name)
+            _require(divisor > 0, kind, **{name: divisor}, must_be="above 0")
+        _require(total is None or total >= 1, kind, total_steps=total, must_be="at least 1 step, or None")
+
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """What is in force after ``step`` optimiser steps; ``initial`` is the highest rate.
+
+        Raises:
+            UserError: the number of steps of the run was not filled in.
+        """
+        if self.total_steps is None:
+            raise UserError('schedule "one_cycle" needs total_steps: the optimiser steps of the whole run')
+        first = initial / self.start_divisor
+        last = first / self.end_divisor
+        high, low = self.max_momentum, self.base_momentum
+        peak = self.rise * self.total_steps - 1
+        ends, rates, momenta = [peak, self.total_steps - 1], [first, initial, last], [high, low, high]
+        if self.three_phases:
+            ends, rates, momenta = [peak, 2 * peak, ends[-1]], [first, initial, first, last], [high, low, high, high]
+        phase, left = self._position(ends, jnp.minimum(step, self.total_steps - 1))
+
+        def between(corners: Sequence[Rate]) -> Array:
+            values = jnp.stack([jnp.asarray(corner, jnp.float32) for corner in corners])
+            return values[phase + 1] + (values[phase] - values[phase + 1]) * left
+
+        return Rates(between(rates), between(momenta) if self.cycle_momentum else None)
+
+    def _position(self, ends: Sequence[float], step: Array) -> tuple[Array, Array]:
+        """The phase of a step, and how much of the change from its first to its last value is left (1 to 0)."""
+        corners = np.array([0, *ends], np.float32)
+        # a rise of one step has no length; it shows its first value
+        lengths = np.where(np.diff(corners) == 0, np.float32(1), np.diff(corners))
+        phase = (step > corners[1:-1]).sum()
+        fraction = (step - jnp.asarray(corners)[phase]) / jnp.asarray(lengths)[phase]
+        return phase, _half_cosine(fraction) if self.anneal == "cos" else 1 - fraction
+
+
+Schedule = Step | MultiStep | Exponential | Cosine | CosineWarmRestarts | OneCycle
+
+SCHEDULES: dict[str, type[Any]] = {
+    "step": Step,
+    "multi_step": MultiStep,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "cosine_warm_restarts": CosineWarmRestarts,
+    "one_cycle": OneCycle,
+}
+
+
+def make_schedule(options: Mapping[str, Any]) -> Schedule:
+    """The schedule ``options["kind"]`` with the other options.
+
+    Raises:
+        UserError: an unknown kind, or an option that is unknown, missing, of a wrong type or out of its range.
+    """
+    options = dict(options)
+    kind = options.pop("kind", None)
+    if kind not in SCHEDULES:
+        raise UserError(f"schedule kind {kind!r} is unknown; choose among {', '.join(SCHEDULES)}")
+    schedule: Schedule = construct(SCHEDULES[kind], f'schedule "{kind}"', options, {})
+    return schedule
+
+
+def _require(holds: bool, kind: str, *, must_be: str, **option: Any) -> None:
+    if not holds:
+        [(name, value)] = option.items()
+        raise UserError(f'schedule "{kind}": {name} is {value!r}, but must be {must_be}')
+
+
+def _scaled(initial: Rate, weight: Array, lowest: float = 0.0) -> Rates:
+    """From ``lowest`` (weight 0) to the initial rate (weight 1)."""
+    return Rates(jnp.asarray(lowest + (initial - lowest) * weight, jnp.float32))
+
+
+def _power(factor: float, count: Array) -> Array:
+    """``factor ** count``, by way of the logarithm: a factor near 1 as a float32 has too few digits for many epochs."""
+    return jnp.exp(math.log(factor) * count.astype(jnp.float32))
+
+
+def _half_cosine(fraction: Array) -> Array:
+    """(1 + cos(pi fraction)) / 2, which falls from 1 to 0; as a square it has all its digits near 0."""
+    return jnp.square(jnp.cos(math.pi / 2 * fraction))
