@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from openretina_jax.data.batches import Recordings
 from openretina_jax.data.dataset import Dataset
@@ -12,6 +13,9 @@ from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.training.objective import Objective
+from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.step import Recipe, Trainer, TrainState
 
 CLIP_LENGTH, CLIPS, TEST_LENGTH = 24, 8, 30
 HEIGHT, WIDTH, CHANNELS = 12, 10, 2
@@ -52,6 +56,13 @@ def dataset() -> Dataset:
 def model(seed: int = 0) -> CoreReadout:
     """A model of the data set."""
     return make_core_readout(MODEL, dataset().info, seed)
+
+
+def start(
+    model: CoreReadout, optimizer: optax.GradientTransformationExtraArgs | None = None, learning_rate: float = 0.1
+) -> TrainState:
+    """The state before the first step."""
+    return Trainer(model, Recipe(Objective(), optimizer or adamw(), learning_rate)).start(model)
 
 
 def whole_clips(order: np.ndarray, clip_length: int) -> np.ndarray:

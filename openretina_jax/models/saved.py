@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
@@ -95,7 +94,7 @@ def restore_arrays(checkpoint: Path, like: Any) -> Any:
     return fitted(checkpoint, read_arrays(checkpoint), like)
 
 
-def read_arrays(checkpoint: Path) -> Mapping[str, np.ndarray]:
+def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array]:
     """The arrays of a checkpoint by their names.
 
     Raises:
@@ -108,7 +107,7 @@ def read_arrays(checkpoint: Path) -> Mapping[str, np.ndarray]:
         raise UserError(f"{checkpoint} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def fitted(checkpoint: Path, saved: Mapping[str, np.ndarray], like: Any) -> Any:
+def fitted(checkpoint: Path, saved: Mapping[str, jax.Array], like: Any) -> Any:
     """Named arrays in the structure of ``like``.
 
     Raises:

@@ -99,7 +99,7 @@ def fit(
     timelines = tables.training() if order == "session" else tables.shared_training()
     windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=recipe.seed)
     data = grain.MapDataset.source(windows)
-    trainer = Trainer(model, recipe)
+    trainer = Trainer(model, recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate)))
     state = trainer.start(model)
     checkpoints = Checkpoints(workdir / "checkpoints", about)
     done, seconds = 0, 0.0

@@ -15,7 +15,7 @@ from openretina_jax.models.core_readout import Model
 from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
 from openretina_jax.training.optimizers import clip_by_norm, presence
 from openretina_jax.training.patience import Patience, PatienceRules
-from openretina_jax.training.schedules import Rates, Schedule
+from openretina_jax.training.schedules import OneCycle, Rates, Schedule
 from openretina_jax.training.trainable import Trainable, trainable_filter
 
 Windows = Any  # a pytree of arrays whose first axis is the part of a step
@@ -82,6 +82,12 @@ class Recipe:
     average_decay: float | None = None
     seed: int = 0
 
+    def for_run(self, steps: int) -> "Recipe":
+        """The recipe with a schedule that ends with the run, after that many steps, if it was given no end of its own."""
+        if isinstance(self.schedule, OneCycle) and self.schedule.total_steps is None:
+            return dataclasses.replace(self, schedule=dataclasses.replace(self.schedule, total_steps=steps))
+        return self
+
 
 class Trainer:
     """The steps of a recipe on models of one structure.
@@ -136,10 +142,12 @@ class Trainer:
             epoch: epochs done.
         """
         model = nnx.merge(self.graph, state.params, state.statistics, copy=True)
-        # only the bookkeeping of these batches is used: no stimulus is gathered here
-        batches = jax.vmap(batch_of)(windows)
-        rows = jax.vmap(lambda batch: rows_in(batch, model.data_info.n_neurons))(batches).any(axis=0)
-        sessions = jax.vmap(lambda batch: sessions_in(batch, len(model.data_info.sessions)))(batches).any(axis=0)
+
+        def present(part: Windows) -> tuple[Array, Array]:
+            batch = batch_of(part)  # for its bookkeeping; the stimulus is not used, and so not gathered, here
+            return rows_in(batch, model.data_info.n_neurons), sessions_in(batch, len(model.data_info.sessions))
+
+        rows, sessions = (part.any(axis=0) for part in jax.vmap(present)(windows))
         model.project(rows)
         params = nnx.state(model, self._trained)
         key = jax.random.fold_in(jax.random.key(self.recipe.seed), state.step)
@@ -194,8 +202,8 @@ class Trainer:
             state: TrainState,
             recordings: Recordings,
             timelines: TimelineTable,
-            timeline: Int[Array, "part_step timeline window"],
-            start: Int[Array, "part_step timeline window"],
+            timeline: Int[Array, "part timeline window"],
+            start: Int[Array, "part timeline window"],
             epoch: Int[Array, ""],
         ) -> tuple[TrainState, Metrics]:
             def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:

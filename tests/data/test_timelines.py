@@ -201,8 +201,14 @@ def test_missing_trials_are_left_out_of_the_mean() -> None:
     assert np.flatnonzero(np.isnan(found)).tolist() == [4]
 
 
-def test_session_size() -> None:
-    np.testing.assert_array_equal(Tables(tiny.dataset()).session_size, [3] * 3 + [5] * 5 + [4] * 4)
+def test_session_of_a_column() -> None:
+    np.testing.assert_array_equal(Tables(tiny.dataset()).session, [0] * 3 + [1] * 5 + [2] * 4)
+
+
+def test_timelines_of_one_session_each() -> None:
+    tables = Tables(tiny.dataset(), per_session=True)
+    for timelines in (tables.training(), tables.shared_training(), tables.validation(), tables.test("test")):
+        assert [(line.session, line.n_neurons, line.n_sessions) for line in timelines] == [(0, 3, 1), (1, 5, 1), (2, 4, 1)]
 
 
 def test_no_validation_clips() -> None:

@@ -92,7 +92,7 @@ def expected(predict: Predict, data: Dataset) -> dict[str, np.ndarray]:
 def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)(params, statistics, Recordings.of(tables), Split(tables.validation()))
+    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.validation()))
     reference = expected(predict, data)
     assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
     for name, values in reference.items():
@@ -102,7 +102,7 @@ def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, da
 def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)(params, statistics, Recordings.of(tables), Split(tables.test("test")))
+    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.test("test")))
     missing = np.repeat([session.name == "right_2" for session in data.sessions], [3, 5, 4])
     for values in scores.values():
         np.testing.assert_array_equal(np.isnan(values), missing)
@@ -111,7 +111,7 @@ def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, d
 def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    shown = Scorer(graph).predict(params, statistics, Recordings.of(tables), Split(tables.test("test")))
+    shown = Scorer(graph).predict((params, statistics), Recordings.of(tables), Split(tables.test("test")))
     assert shown.shape == (1, tiny.TEST_LENGTH - model.lag, data.n_neurons)
     first = 0
     for session in data.sessions:

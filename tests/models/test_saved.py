@@ -42,8 +42,8 @@ def workdir(trained: CoreReadout, tmp_path_factory: pytest.TempPathFactory) -> P
     workdir = tmp_path_factory.mktemp("run")
     about = {"config": {"model": tiny.MODEL}, "data_info": json.loads(trained.data_info.to_json())}
     checkpoints = Checkpoints(workdir / "checkpoints", about)
-    checkpoints.save(1, TrainState.start(trained, adamw(), 0.1), 0.5, seconds=1.0)
-    checkpoints.save(2, TrainState.start(tiny.model(), adamw(), 0.1), 0.4, seconds=2.0)
+    checkpoints.save(1, tiny.start(trained, adamw(), 0.1), 0.5, seconds=1.0)
+    checkpoints.save(2, tiny.start(tiny.model(), adamw(), 0.1), 0.4, seconds=2.0)
     return workdir
 
 
@@ -101,7 +101,7 @@ def test_checkpoint_of_another_model(damaged: Path) -> None:
     with pytest.raises(UserError, match="1 belongs to another model: ") as caught:
         load_model(damaged)
     message = str(caught.value)
-    for name in ("params/core/layers/1/conv/sin", "statistics/core/layers/1/norm/mean", "params/readout/features"):
+    for name in ("core/layers/1/conv/sin", "core/layers/1/norm/mean", "readout/features"):
         assert name in message
     assert "has shape (12, 4), not (12, 3)" in message
     assert "optimizer" not in message
@@ -112,5 +112,5 @@ def test_checkpoint_with_too_much(damaged: Path) -> None:
     file = damaged / "about" / "metadata"
     small = tiny.MODEL | {"core": {"kind": "identity", "cut_first_frames": 6}}
     file.write_text(json.dumps(json.loads(file.read_text()) | {"config": {"model": small}}))
-    with pytest.raises(UserError, match=r"params/core/layers/0/conv/sin\S* is left over; .*features\S* has shape"):
+    with pytest.raises(UserError, match=r"core/layers/0/conv/sin is left over; .*readout/features has shape"):
         load_model(damaged)

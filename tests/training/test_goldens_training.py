@@ -14,7 +14,7 @@ from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.step import Trainer, TrainState
+from openretina_jax.training.step import Recipe, Trainer, TrainState
 from tests import torch_names
 from tests.goldens_case import Case, cases
 from tests.module_goldens import channels_last
@@ -87,7 +87,8 @@ def batch_of(case: Case, number: int, model: CoreReadout) -> Batch:
     session = case.entry["session_of_batch"][number]
     first, count = model.rows(session)
     total = model.data_info.n_neurons
-    width = max(model.data_info.sessions.values())
+    sizes = list(model.data_info.sessions.values())
+    width = max(sizes)
     start = min(first, total - width)
     targets = np.full((1, *case.array(f"input/batch_{number}/targets").shape[:2], width), np.nan, np.float32)
     targets[0, :, :, first - start : first - start + count] = case.array(f"input/batch_{number}/targets")
@@ -100,6 +101,8 @@ def batch_of(case: Case, number: int, model: CoreReadout) -> Batch:
         own_order=jnp.ones((1, targets.shape[1], width), bool),
         clip_time=jnp.zeros(targets.shape[:3], jnp.int32),
         n_sessions=jnp.ones(1, jnp.int32),
+        session=jnp.asarray([list(model.data_info.sessions).index(session)]),
+        neuron_session=jnp.asarray([np.repeat(np.arange(len(sizes)), sizes)[columns]]),
     )
 
 
@@ -129,18 +132,15 @@ def test_trajectory(case: Case) -> None:
     optimizer = make_optimizer(optimizer_options(options))
     first = batch_of(case, 0, model)
     samples = first.stimulus.shape[1] * (first.stimulus.shape[2] - model.lag)
-    trainer = Trainer(
-        graph=nnx.graphdef(model),
+    recipe = Recipe(
         objective=Objective(samples=samples),
         optimizer=optimizer,
+        learning_rate=options["lr"],
         clip=case.entry.get("gradient_clip_norm"),
-        seed=0,
     )
-    state = TrainState.start(model, optimizer, options["lr"])
-    size = jnp.asarray(
-        np.repeat(list(case.kwargs["n_neurons_dict"].values()), list(case.kwargs["n_neurons_dict"].values()))
-    )
-    step = jax.jit(lambda state, batch: trainer.step(state, batch, size.astype(jnp.float32)))
+    trainer = Trainer(model, recipe)
+    state = trainer.start(model)
+    step = jax.jit(lambda state, batch: trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0))
     logged: dict[str, list[float]] = {}
     for number in case.entry["batch_index_per_step"]:
         state, metrics = step(state, batch_of(case, number, model))

@@ -22,12 +22,13 @@ from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.patience import PatienceRules
-from openretina_jax.training.step import TrainState
+from openretina_jax.training.step import Recipe, TrainState
 from openretina_jax.training.writers import Writers
 from tests import tiny
 
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 WINDOWS = {"window_frames": 16, "windows_per_step": 4}
+RECIPE = Recipe(objective=Objective(samples=100), optimizer=adamw(), learning_rate=0.02, clip=1.0, seed=1)
 
 
 def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitResult:
@@ -38,15 +39,10 @@ def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitRes
         "dataset": dataset or tiny.dataset(),
         "workdir": workdir,
         "about": {"config": {"model": tiny.MODEL}, "data_info": json.loads(tiny.dataset().info.to_json())},
-        "optimizer": adamw(),
-        "objective": Objective(samples=100),
-        "rules": PatienceRules(),
-        "learning_rate": 0.02,
-        "clip": 1.0,
+        "recipe": RECIPE,
         "order": "session",
         "epochs": EPOCHS,
         "picture_every": 0,
-        "seed": 1,
         "console": Console(quiet=True),
     }
     return fit(**(defaults | WINDOWS | options))
@@ -170,9 +166,10 @@ def test_shared_order(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_ends_when_the_score_no_longer_rises(tmp_path: Path) -> None:
-    result = run(tmp_path, rules=PatienceRules(stop_epochs=2, stop_threshold=10.0), epochs=50)
+    recipe = dataclasses.replace(RECIPE, rules=PatienceRules(stop_epochs=2, stop_threshold=10.0))
+    result = run(tmp_path, recipe=recipe, epochs=50)
     assert (result.finished, result.epochs) == (True, 3)
-    again = run(tmp_path, rules=PatienceRules(stop_epochs=2, stop_threshold=10.0), epochs=50)
+    again = run(tmp_path, recipe=recipe, epochs=50)
     assert (again.finished, again.epochs) == (True, 3)
     assert_equal(again.state, result.state)
 
@@ -199,7 +196,7 @@ def test_a_loss_that_is_not_finite(uninterrupted: tuple[FitResult, Path], tmp_pa
 @pytest.mark.slow
 def test_a_score_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="validation score was not finite after step 0; there is no checkpoint yet"):
-        run(tmp_path, order="shared", windows_per_step=9, learning_rate=1e30)
+        run(tmp_path, order="shared", windows_per_step=9, recipe=dataclasses.replace(RECIPE, learning_rate=1e30))
     assert not list((tmp_path / "checkpoints").iterdir())
 
 

@@ -64,7 +64,7 @@ class Run:
             self.state,
             self.params,
             learning_rate=jnp.float32(0.1),
-            present=presence(self.params, jnp.asarray(present)),
+            present=presence(self.params, jnp.asarray(present), sessions=jnp.zeros(1, bool)),
         )
         self.params = jax.tree.map(jnp.add, self.params, updates)
 

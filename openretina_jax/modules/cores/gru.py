@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
@@ -143,12 +144,14 @@ class GruCore(SimpleCore):
             if self.films is not None:
                 x = self.films[n](x, condition)
             if n == 0 and self.projection is not None:
-                x = self.layers[0].nonlinearity(self.projection(x))
+                with jax.named_scope("projection"):
+                    x = self.layers[0].nonlinearity(self.projection(x))
             return x
 
         x = self._stack(stimulus, after_layer, train=train, key=key, session=session)
         if self.gru is not None:
-            x = self.gru(x)
+            with jax.named_scope("gru"):
+                x = self.gru(x)
         return x[:, self.cut_first_frames :]
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:

@@ -165,7 +165,9 @@ class SimpleCore(Core):
         log_speed = None if self.log_speed is None or session is None else self.log_speed[...][session]
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         for n, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
-            x = after_layer(n, layer(x, train=train, key=layer_key, log_speed=log_speed))
+            with jax.named_scope(f"layers[{n}]"):
+                x = layer(x, train=train, key=layer_key, log_speed=log_speed)
+            x = after_layer(n, x)
         return x
 
     def penalties(self) -> dict[str, Float32[Array, ""]]:
