@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-IGNORED = r"(laplace\.filter|num_batches_tracked|grid|sf_sums)$"
+IGNORED = r"(laplace\.filter|num_batches_tracked|(?<!source_)grid|sf_sums|spatial_filter_sum)$"
 
 RENAMED = [
     (r"features\.layer(\d+)\.", r"layers.\1."),
-    (r"color_squashing_layer\.channel_weights", "color_weights"),
+    (r"color_squashing_layer\.channel_weights", "grey.weights"),
     (r"sin_weights", "sin"),
     (r"cos_weights", "cos"),
     (r"weight_spatial", "spatial"),
@@ -22,7 +23,6 @@ RENAMED = [
     (r"norm\.weight", "norm.scale"),
     (r"running_mean", "mean"),
     (r"running_var", "variance"),
-    (r"bias\.bias", "bias"),
     (r"scale_param", "scale"),
     (r"_log_speed_default", "log_speed"),
     (r"(^|\.conv\.)conv\.weight", r"\1kernel"),
@@ -30,6 +30,23 @@ RENAMED = [
     (r"fc_(gamma|beta)\.weight", r"\1.kernel"),
     (r"fc_(gamma|beta)\.bias", r"\1.bias"),
     (r"(^|\.conv\.)conv\.bias", r"\1bias"),
+    (r"mask_weights", "mask"),
+    (r"feature_weights", "features"),
+    (r"inner_product_kernel\.weight", "kernel"),
+    (r"inner_product_kernel\.bias", "bias"),
+    (r"nonlinearity\.b$", "bias"),
+    (r"nonlinearity\.w$", "scale"),
+    (r"(spatial|temporal)_filters?$", r"\1"),
+    (r"nl_([abc])$", r"\1"),
+    (r"(^|\.)_source\.", r"\1source."),
+    (r"(^|\.)_features$", r"\1features"),
+    (r"(^|\.)scales$", r"\1feature_scale"),
+    (r"feature_sharing_index$", "feature_index"),
+    (r"(^|\.)_mu$", r"\1means.positions"),
+    (r"grid_sharing_index$", "means.index"),
+    (r"source_grid$", "means.source"),
+    (r"mu_transform\.(\d+)\.weight", r"means.network.layers.\1.kernel"),
+    (r"mu_transform\.(\d+)\.bias", r"means.network.layers.\1.bias"),
 ]
 
 
@@ -37,11 +54,13 @@ def ours(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
     """Our dotted path and shape for a parameter (or its gradient) of the reference."""
     for pattern, replacement in RENAMED:
         name = re.sub(pattern, replacement, name)
-    if name.endswith(("spatial", "temporal")):
+    if name.endswith(("spatial", "temporal")) and array.ndim == 5:
         array = array[:, :, 0] if name.endswith("spatial") else array[..., 0, 0]
     elif name.endswith("features"):
-        array = array[0, :, 0].T
-    elif name.endswith(("gamma.kernel", "beta.kernel")):
+        array = (array[0, :, 0] if array.ndim == 4 else array).T
+    elif name.endswith(("means.positions", "sigma")):
+        array = array[0, :, 0] if array.shape[2] == 1 else array[0]
+    elif name.endswith(("gamma.kernel", "beta.kernel", "mask")) or "network" in name:
         array = array.T
     elif name.endswith(("bias", "scale")) and array.ndim > 3:
         array = array.ravel()
@@ -75,12 +94,25 @@ def load(module: nnx.Module, arrays: Mapping[str, np.ndarray]) -> None:
     nnx.update(module, nnx.from_flat_state(flat))
 
 
-def fit_kernels(values: dict[str, np.ndarray], variables: Mapping[str, object]) -> dict[str, np.ndarray]:
-    """A time-independent layer calls its ``(out, in, 1, height, width)`` kernel ``spatial``."""
+def fit_kernels(values: dict[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Values in the shapes that our variables have, where that depends on the module.
+
+    A time-independent layer calls its ``(out, in, 1, height, width)`` kernel ``spatial``.
+    """
     fitted = {}
     for name, value in values.items():
         spatial = name.replace("kernel", "spatial")
-        fitted[spatial if name not in variables and spatial in variables else name] = (
-            value[:, :, 0] if name not in variables and spatial in variables else value
-        )
+        ours = spatial if name not in variables and spatial in variables else name
+        fitted[ours] = fit_axes(value, variables[ours].shape) if ours in variables else value
     return fitted
+
+
+def fit_axes(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A value without the time of a single frame, with the neuron of a single cell, with height and width of a mask."""
+    if value.ndim == 5 and len(shape) == 4:
+        return value[:, :, 0]
+    if (1, *value.shape) == shape:
+        return value[None]
+    if value.ndim == 2 and len(shape) == 3:
+        return value.reshape(len(value), *shape[1:])
+    return value

@@ -1,0 +1,60 @@
+"""Pieces of readouts whose neurons see a patch of the image through a window of time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+
+from openretina_jax.errors import UserError
+
+
+def patch_corners(
+    centres: Num[Array, "neuron 2"] | Num[np.ndarray, "neuron 2"], patch: tuple[int, int], image: tuple[int, int]
+) -> Int[Array, "neuron 2"]:
+    """Top left pixel of patches around centres, shifted where needed to lie inside the image.
+
+    Args:
+        centres: row and column; fractions of a pixel are dropped.
+        patch: height and width of the patches.
+        image: height and width of the image.
+
+    Raises:
+        UserError: the patches are larger than the image.
+    """
+    if patch[0] > image[0] or patch[1] > image[1]:
+        raise UserError(f"a patch of {patch[0]} x {patch[1]} pixels is larger than the image, {image[0]} x {image[1]}")
+    size = jnp.asarray(patch)
+    return jnp.clip(jnp.asarray(centres).astype(jnp.int32) - size // 2, 0, jnp.asarray(image) - size)
+
+
+def crop_patch(
+    image: Float[Array, "*rest height width"], corner: Int[Array, "2"], patch: tuple[int, int]
+) -> Float[Array, "*rest patch_height patch_width"]:
+    """The patch of an image whose top left pixel is ``corner``."""
+    rest = image.shape[:-2]
+    return jax.lax.dynamic_slice(image, (*(0,) * len(rest), *corner), (*rest, *patch))
+
+
+def place_patch(
+    patch: Float[Array, "*rest patch_height patch_width"], corner: Int[Array, "2"], image: tuple[int, int]
+) -> Float[Array, "*rest height width"]:
+    """An image of zeros that holds the patch at ``corner``."""
+    rest = patch.shape[:-2]
+    return jax.lax.dynamic_update_slice(jnp.zeros((*rest, *image), patch.dtype), patch, (*(0,) * len(rest), *corner))
+
+
+def filter_in_time(
+    x: Float[Array, "batch time *place"], kernels: Float[Array, "frame *#place"]
+) -> Float[Array, "batch new_time *place"]:
+    """Cross-correlation over time without padding: the last frame of a kernel meets the frame of the response.
+
+    A sum of shifted arrays: XLA fuses it into one loop, also where every place has a kernel of its own.
+
+    Raises:
+        UserError: the kernels have more frames than ``x``.
+    """
+    new_time = x.shape[1] - len(kernels) + 1
+    if new_time < 1:
+        raise UserError(f"{x.shape[1]} frames are too few for temporal filters of {len(kernels)}; take longer windows")
+    terms = [kernels[n] * x[:, n : n + new_time] for n in range(len(kernels))]
+    return sum(terms[1:], start=terms[0])

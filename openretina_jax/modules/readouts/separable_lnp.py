@@ -1,0 +1,154 @@
+"""Many single-cell LNP models with separable kernels, trained side by side."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
+
+from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.receptive_field import filter_in_time, patch_corners, place_patch
+from openretina_jax.modules.readouts.table import Readout, Row, as_if, rows_of, session_sums, where_rows
+from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, laplace_1d, laplace_energy
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+
+
+@READOUTS("separable_lnp")
+class SeparableLnpReadout(Readout):
+    """Every row is an LNP model of its own: a sum of products of a spatial and a temporal kernel, and a nonlinearity.
+
+    Neurons share nothing, so the penalty of a session is the sum of the penalties of its neurons. Used with the core
+    "identity". Source of the cascade: Chichilnisky 2001, https://doi.org/10.1080/713663221.
+
+    Attributes:
+        spatial: ``(neuron, rank, feature, patch_height, patch_width)`` kernels.
+        temporal: ``(neuron, rank, frame)`` kernels; the last frame is that of the response.
+        bias, scale: ``(neuron,)`` of the response ``scale * softplus(drive + bias)``; None for other nonlinearities.
+        corner: ``(neuron, 2)`` row and column of the patch's top left pixel.
+
+    Args:
+        in_shape: (height, width, feature) of the maps.
+        n_neurons: rows of the table.
+        spatial_size: height and width of the patch.
+        temporal_frames: frames of the temporal kernels; a response is that many minus one shorter than the maps.
+        rank: pairs of kernels.
+        normalize: scale all spatial and all temporal kernels of a neuron to norm 1.
+        nonlinearity: "parametrized_softplus", or the name of one without parameters.
+        gamma_smooth_space, gamma_smooth_time: weights of the penalties on the roughness of a neuron's kernels.
+        smoothness: how roughness in space is measured: "laplace", or "gaussian_laplace", which is milder in the centre.
+        laplace_padding: zeros around kernels when roughness is measured (None: 1).
+        gamma_sparse: weight of the mean absolute weights of a neuron, in space and in time.
+        rf_location: ``(neuron, 2)`` row and column of the pixel around which the patch lies, shifted where needed to
+            stay inside the image (None: the middle of the image).
+        rngs: random streams; kernels are drawn from a normal distribution as for convolutions of one neuron
+            (Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html).
+
+    Raises:
+        UserError: the patch is larger than the image, or the nonlinearity is unknown.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_neurons: int,
+        *,
+        spatial_size: tuple[int, int] = (15, 15),
+        temporal_frames: int,
+        rank: int = 1,
+        normalize: bool = True,
+        nonlinearity: str = "parametrized_softplus",
+        gamma_smooth_space: float = 0.0,
+        gamma_smooth_time: float = 0.0,
+        smoothness: Literal["laplace", "gaussian_laplace"] = "laplace",
+        laplace_padding: int | None = None,
+        gamma_sparse: float = 0.0,
+        rf_location: Num[Array, "neuron 2"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.in_shape, self.n_neurons, self.frames, self.normalize = in_shape, n_neurons, temporal_frames, normalize
+        self.gamma_smooth_space, self.gamma_smooth_time = gamma_smooth_space, gamma_smooth_time
+        self.laplace_padding, self.away_from_centre = laplace_padding, smoothness == "gaussian_laplace"
+        self.gamma_sparse = gamma_sparse
+        height, width, channels = in_shape
+        if rf_location is None:
+            rf_location = jnp.tile(jnp.asarray([height // 2, width // 2]), (n_neurons, 1))
+        self.corner = NeuronConstant(patch_corners(rf_location, spatial_size, (height, width)))
+        glorot = nnx.initializers.glorot_normal(in_axis=2, out_axis=1, batch_axis=0)
+        self.spatial = NeuronParam(glorot(rngs.params(), (n_neurons, rank, channels, *spatial_size), jnp.float32))
+        temporal = glorot(rngs.params(), (n_neurons, 1, rank, temporal_frames), jnp.float32)
+        self.temporal = NeuronParam(temporal[:, 0])
+        parametrized = nonlinearity == "parametrized_softplus"
+        self.bias = NeuronParam(jnp.zeros(n_neurons)) if parametrized else None
+        self.scale = NeuronParam(jnp.ones(n_neurons)) if parametrized else None
+        self.nonlinearity = jax.nn.softplus if parametrized else nonlinearity_of(nonlinearity)
+
+    def __call__(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        first: Row = 0,
+        width: int | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch new_time neuron"]:
+        """Responses of a slice of neurons.
+
+        The patches are placed in the image, so that all kernels of all neurons are a single matrix product.
+        """
+        del key
+        width = self.n_neurons if width is None else width
+        spatial, temporal = (self._used(rows_of(kernels, first, width)) for kernels in (self.spatial, self.temporal))
+        kernels = self._in_image(spatial, rows_of(self.corner, first, width)).transpose(3, 4, 2, 0, 1)
+        drive = jnp.tensordot(maps, kernels.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
+        drive = filter_in_time(drive, temporal.transpose(2, 0, 1)).sum(axis=-1)
+        if self.bias is None or self.scale is None:
+            return self.nonlinearity(drive)
+        return rows_of(self.scale, first, width) * self.nonlinearity(drive + rows_of(self.bias, first, width))
+
+    def masks(self) -> Float32[Array, "neuron height width"]:
+        """Norm over features and frames of every neuron's space-time kernel."""
+        spatial = self._in_image(self._used(self.spatial[...]), self.corner[...])
+        return jnp.sqrt(self._energy(spatial).sum(axis=1))
+
+    def feature_weights(self) -> Float32[Array, "neuron feature"]:
+        """Norm over pixels and frames of every neuron's space-time kernel."""
+        return jnp.sqrt(self._energy(self._used(self.spatial[...])).sum(axis=(2, 3)))
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Scale the kernels of these rows to norm 1, if they are to be."""
+        for kernels in (self.spatial, self.temporal):
+            kernels[...] = where_rows(rows, self._used(kernels[...]), kernels[...])
+
+    def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
+        """Roughness and mean absolute weights of every neuron, summed over neurons."""
+        spatial, temporal = (rows_of(kernels, first, len(session)) for kernels in (self.spatial, self.temporal))
+        penalty = self.gamma_sparse * (absolute(spatial).mean(axis=(1, 2, 3, 4)) + absolute(temporal).mean(axis=(1, 2)))
+        if self.gamma_smooth_space:
+            energy = laplace_energy(spatial, self.laplace_padding, self.away_from_centre).sum(axis=(1, 2))
+            penalty += self.gamma_smooth_space * energy / (_square_norm(spatial) + LAPLACE_EPSILON)
+        if self.gamma_smooth_time:
+            energy = _square_norm(laplace_1d(temporal, self.laplace_padding))
+            penalty += self.gamma_smooth_time * energy / (_square_norm(temporal) + LAPLACE_EPSILON)
+        return session_sums(penalty, session, n_sessions).sum()
+
+    def _used(self, kernels: Float[Array, "neuron *number"]) -> Array:
+        """Kernels as they are used: of norm 1, if they are to be."""
+        if not self.normalize:
+            return kernels
+        norm = jnp.sqrt(_square_norm(kernels)).reshape(-1, *(1,) * (kernels.ndim - 1))
+        return as_if(kernels / jnp.where(norm == 0, 1, norm), kernels)
+
+    def _in_image(self, spatial: Float[Array, "neuron rank feature h w"], corner: Int[Array, "neuron 2"]) -> Array:
+        height, width, _ = self.in_shape
+        return jax.vmap(lambda patch, at: place_patch(patch, at, (height, width)))(spatial, corner)
+
+    def _energy(self, spatial: Float[Array, "neuron rank feature h w"]) -> Array:
+        """Square of the space-time kernels, summed over frames: ``(neuron, feature, h, w)``."""
+        temporal = self._used(self.temporal[...])
+        overlap = jnp.einsum("nrt,nst->nrs", temporal, temporal)
+        return jnp.maximum(jnp.einsum("nrchw,nrs,nschw->nchw", spatial, overlap, spatial), 0)
+
+
+def _square_norm(kernels: Float[Array, "neuron *number"]) -> Float[Array, " neuron"]:
+    return jnp.square(kernels).sum(axis=tuple(range(1, kernels.ndim)))
