@@ -1,50 +1,259 @@
+"""Readouts that look through a Gaussian or at a point, and clones of them, against the frozen numbers."""
+
+import functools
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
+from openretina_jax.modules.readouts.cloned import ClonedReadout
 from openretina_jax.modules.readouts.gaussian_mask import GaussianMaskReadout
+from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
+from openretina_jax.modules.variables import NeuronParam
+from tests import torch_names
 from tests.goldens_case import Case, cases
-from tests.module_goldens import check_module
+from tests.module_goldens import channels_first, channels_last, check_arrays, check_mode, check_module, check_penalty
 
-CASES = [case for case in cases("readout") if case.entry["path"].endswith("GaussianMaskReadout")]
+MASK_CASES = [case for case in cases("readout") if case.entry["path"].endswith("GaussianMaskReadout")]
+POINT_CASES = [case for case in cases("readout") if case.entry["path"].endswith("PointGaussianReadout")]
+ALONE = [
+    case for case in POINT_CASES if case.entry["call"].startswith("module(x") and "shift" not in case.entry["call"]
+]
+SHIFTED = [case for case in POINT_CASES if "shift" in case.entry["call"]]
+SECOND = [case for case in POINT_CASES if case.entry["call"] == "second(x)"]
+CLONED = [case for case in cases("readout") if case.entry["path"].endswith("ClonedReadout")]
+
+MASK_OPTIONS = {
+    "gaussian_mean_scale": "mean_scale",
+    "gaussian_var_scale": "var_scale",
+    "positive": "positive",
+    "scale": "scale",
+    "bias": "bias",
+    "mask_l1_reg": "gamma_mask",
+    "feature_weights_l1_reg": "gamma_features",
+}
+POINT_OPTIONS = {
+    "gauss_type": "gaussian",
+    "batch_sample": "sample_per_frame",
+    "align_corners": "align_corners",
+    "bias": "bias",
+    "gamma_readout": "gamma",
+}
+
+name_of = operator.attrgetter("name")
 
 
-def build(kwargs: dict, average: bool) -> GaussianMaskReadout:
+def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What every constructor takes."""
     channels, _, height, width = kwargs["in_shape"]
-    return GaussianMaskReadout(
-        (height, width, channels),
-        kwargs["outdims"],
-        mean_scale=kwargs.get("gaussian_mean_scale", 1.0),
-        var_scale=kwargs.get("gaussian_var_scale", 1.0),
-        positive=kwargs.get("positive", False),
-        scale=kwargs.get("scale", False),
-        bias=kwargs.get("bias", True),
-        nonlinearity=kwargs.get("nonlinearity_function", "softplus").rsplit(".", 1)[-1],
-        gamma_mask=kwargs.get("mask_l1_reg", 1.0),
-        gamma_features=kwargs.get("feature_weights_l1_reg", 1.0),
-        average_penalty=average,
-        rngs=nnx.Rngs(0),
-    )
+    return {"in_shape": (height, width, channels), "n_neurons": kwargs["outdims"], "rngs": nnx.Rngs(0)}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def mask_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    options = {ours: kwargs[name] for name, ours in MASK_OPTIONS.items() if name in kwargs}
+    return options | {"nonlinearity": kwargs.get("nonlinearity_function", "softplus").rsplit(".", 1)[-1]}
+
+
+def point_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The reference applies the nonlinearity in the readout of many sessions."""
+    options: dict[str, Any] = {ours: kwargs[name] for name, ours in POINT_OPTIONS.items() if name in kwargs}
+    for name, ours in (("shared_features", "feature_ids"), ("shared_grid", "position_ids")):
+        if name in kwargs:
+            options[ours] = tuple(kwargs[name]["match_ids"].tolist())
+    if "grid_mean_predictor" in kwargs:
+        source = tuple(map(tuple, kwargs["source_grid"].tolist()))
+        options["position_predictor"] = {**kwargs["grid_mean_predictor"], "source_positions": source}
+    return options | {"nonlinearity": "identity"}
+
+
+def frames(x: jax.Array) -> jax.Array:
+    """Maps of single frames, as windows of one frame."""
+    return x[:, None] if x.ndim == 4 else x
+
+
+def with_projection(readout: Any, x: jax.Array) -> jax.Array:
+    """The reference constrains the stored parameters whenever it is called."""
+    output = readout(frames(x))
+    readout.project(jnp.ones(readout.n_neurons, bool))
+    return output if x.ndim == 5 else output[:, 0]
+
+
+def one_session(readout: Any) -> jax.Array:
+    return readout.penalty(0, jnp.zeros(readout.n_neurons, int), 1)
+
+
+@pytest.mark.parametrize("case", MASK_CASES, ids=name_of)
 def test_gaussian_mask(case: Case) -> None:
     average = "reduction='mean'" in case.entry["call"] + case.entry.get("doc", "").split(";")[0]
-    module = build(case.kwargs, average and case.name.endswith("regmean"))
-    one_session = jnp.zeros(module.n_neurons, int)
-    check_module(
-        case,
-        module,
-        call=with_projection,
-        train_call=with_projection,
-        penalty=lambda readout: readout.penalty(0, one_session, 1),
-    )
+    average = average and case.name.endswith("regmean")
+    readout = GaussianMaskReadout(**given(case.kwargs), **mask_options(case.kwargs), average_penalty=average)
+    check_module(case, readout, call=with_projection, train_call=with_projection, penalty=one_session)
     if "masks" in case.names:
-        case.check("masks", module.masks().transpose(1, 2, 0))
+        case.check("masks", readout.masks().transpose(1, 2, 0))
 
 
-def with_projection(readout: GaussianMaskReadout, x: jnp.ndarray) -> jnp.ndarray:
-    """The reference clips the stored weights whenever it is called."""
-    output = readout(x)
-    readout.project(jnp.ones(readout.n_neurons, bool))
-    return output
+@pytest.mark.parametrize("case", ALONE, ids=name_of)
+def test_point_gaussian(case: Case) -> None:
+    readout = PointGaussianReadout(**given(case.kwargs), **point_options(case.kwargs))
+    load(readout, case.under("param"))
+    if "input/noise" in case.names:
+        noise = jnp.asarray(case.array("input/noise"))[:, None, :, 0]
+        noise = noise if readout.sample_per_frame else noise[0, 0]
+        check_mode(case, readout, functools.partial(sampled, noise=noise), "", r"$^")
+        return
+    check_mode(case, readout, with_projection, "", r"$^")
+    check_penalty(case, readout, one_session)
+    case.check("grid", readout.positions(0, readout.n_neurons)[None, :, None])
+    if "mu_dispersion" in case.names:
+        case.check("mu_dispersion", readout.position_dispersion())
+
+
+def load(readout: PointGaussianReadout, params: Mapping[str, np.ndarray]) -> None:
+    if readout.owns_features is not None:
+        params = {**params, "owns_features": np.ones(readout.n_neurons, bool)}
+    torch_names.load(readout, params)
+
+
+def sampled(readout: PointGaussianReadout, x: jax.Array, noise: jax.Array) -> jax.Array:
+    return readout.responses_at(frames(x), readout.positions(0, readout.n_neurons, noise))[:, 0]
+
+
+@pytest.mark.parametrize("case", SHIFTED, ids=name_of)
+def test_shifted_positions(case: Case) -> None:
+    readout = PointGaussianReadout(**given(case.kwargs), **point_options(case.kwargs))
+    load(readout, case.under("param"))
+    graph, params = nnx.split(readout)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1, 2), has_aux=True)
+    def scalar(params: nnx.State, x: jax.Array, shift: jax.Array) -> Any:
+        output = nnx.merge(graph, params)(frames(x), shift=shift[:, None])[:, 0, case.array("input/out_idx")]
+        return (output * case.array("cotangent")).sum(), output
+
+    (_, output), gradients = scalar(
+        params, channels_last(case.array("input/x")), jnp.asarray(case.array("input/shift"))
+    )
+    case.check("output", output)
+    check_arrays(case, "grad", gradients[0], r"$^")
+    case.check("grad_input/x", channels_first(gradients[1]))
+    case.check("grad_input/shift", gradients[2])
+
+
+@pytest.mark.parametrize("case", SECOND, ids=name_of)
+def test_what_two_sessions_share(case: Case) -> None:
+    """Two readouts of the reference, the second with parameters of the first, are one table."""
+    kwargs, n = case.kwargs, case.kwargs["outdims"]
+    shared, ids = ("_features", "feature_ids") if "shared_features" in kwargs else ("_mu", "position_ids")
+    first_ids = case.array(f"param/first.{'feature' if ids == 'feature_ids' else 'grid'}_sharing_index")
+    options = point_options(kwargs)
+    options[ids] = (*first_ids.tolist(), *options[ids])
+    readout = PointGaussianReadout(**given(kwargs | {"outdims": 2 * n}), **options, session_sizes=(n, n))
+    values = {tuple(path.split(".")): jnp.asarray(value) for path, value in table(case, "param", shared).items()}
+    state = nnx.state(readout)
+    nnx.update(
+        readout, nnx.from_flat_state([(p, v.replace(values.get(p, v[...]))) for p, v in nnx.to_flat_state(state)])
+    )
+    assert {path for path, _ in nnx.to_flat_state(nnx.state(readout, nnx.Param))} == set(values)
+
+    graph, params, rest = nnx.split(readout, nnx.Param, ...)
+
+    def scalar(params: nnx.State, x: jax.Array) -> Any:
+        output = nnx.merge(graph, params, rest)(frames(x), n, n)[:, 0]
+        return (output * case.array("cotangent")).sum(), output
+
+    def penalty(params: nnx.State) -> jax.Array:
+        return nnx.merge(graph, params, rest).penalty(n, jnp.ones(n, int), 2)
+
+    x = channels_last(case.array("input/x"))
+    (gradients, gradient_x), output = jax.jit(jax.grad(scalar, argnums=(0, 1), has_aux=True))(params, x)
+    case.check("output", output)
+    case.check("grad_input", channels_first(gradient_x))
+    check_table(case, "grad", shared, gradients)
+    value, gradients = jax.jit(jax.value_and_grad(penalty))(params)
+    case.check("regularizer", value)
+    check_table(case, "grad_reg", shared, gradients)
+
+
+def table(case: Case, prefix: str, shared: str) -> dict[str, np.ndarray]:
+    """The arrays of both readouts under our paths, those of the first before those of the second; 0 where missing."""
+    arrays, tables = case.under(prefix), {}
+    for name, second in arrays.items():
+        which, _, name = name.partition(".")
+        if which == "first" or name.endswith("sharing_index"):
+            continue
+        if name.startswith("mu_transform"):
+            path = "means.matrix" if name.endswith("weight") else "means.offset"
+            first = np.eye(2) if name.endswith("weight") and prefix == "param" else np.zeros_like(second)
+            tables[path] = np.stack([first, second]).astype(np.float32)
+            continue
+        path, second = torch_names.ours(name, second)
+        if name == shared:
+            tables[path.replace("means.", "means.shared.")] = second
+        else:
+            first = arrays.get(f"first.{name}")
+            first = np.zeros_like(second) if first is None else torch_names.ours(name, first)[1]
+            tables[path] = np.concatenate([first, second])
+    return tables
+
+
+def check_table(case: Case, prefix: str, shared: str, gradients: nnx.State) -> None:
+    found = {".".join(map(str, path)): value for path, value in nnx.to_flat_state(gradients)}
+    atol = max((entry["atol"] for name, entry in case.entry["arrays"].items() if name.startswith(prefix)), default=0)
+    for path, expected in table(case, prefix, shared).items():
+        np.testing.assert_allclose(found[path][...], expected, rtol=1e-5, atol=atol, err_msg=path)
+
+
+@pytest.mark.parametrize("case", CLONED, ids=name_of)
+def test_cloned(case: Case) -> None:
+    n = case.kwargs["original_readout"]["outdims"]
+
+    def second_session(readout: ClonedReadout, x: jax.Array) -> jax.Array:
+        output = readout(frames(x), n, n)
+        readout.project(jnp.arange(2 * n) >= n)
+        return output if x.ndim == 5 else output[:, 0]
+
+    readout = cloned(case)
+    check_mode(case, readout, second_session, "", r"alpha|beta")
+    x, cotangent = channels_last(case.array("input/x")), case.array("cotangent")
+
+    @nnx.jit
+    @functools.partial(nnx.grad, argnums=nnx.DiffState(0, NeuronParam))
+    def gradient(readout: ClonedReadout) -> jax.Array:
+        return (second_session(readout, x) * cotangent).sum()
+
+    gradients = gradient(readout)
+    for name in ("alpha", "beta"):
+        np.testing.assert_array_equal(gradients[name][:n], 0)
+        case.check(f"grad/{name}", gradients[name][n:])
+
+
+@pytest.mark.parametrize("case", CLONED, ids=name_of)
+@pytest.mark.parametrize(("reduction", "average"), [("mean", True), ("sum", False)])
+def test_penalty_of_cloned(case: Case, reduction: str, average: bool) -> None:
+    n = case.kwargs["original_readout"]["outdims"]
+    readout = cloned(
+        case, positive=False, average_penalty=average
+    )  # taken before the reference had clipped its features
+    case.check(f"feature_l1_{reduction}", readout.penalty(n, jnp.ones(n, int), 2))
+
+
+def cloned(case: Case, positive: bool | None = None, **options: Any) -> ClonedReadout:
+    """A table of two sessions, the second of which is the reference's clone."""
+    kwargs = dict(case.kwargs["original_readout"])
+    n = kwargs["outdims"]
+    if kwargs.pop("class").endswith("PointGaussianReadout"):
+        source = {"kind": "point_gaussian", **point_options(kwargs)}
+    else:
+        source = {"kind": "gaussian_mask", **mask_options(kwargs)}
+        source["positive"] = source["positive"] if positive is None else positive
+    shape = given(kwargs | {"outdims": 2 * n})
+    readout = ClonedReadout(**shape, source=source, session_sizes=(n, n), **options)
+    first = {"alpha": np.ones(n, np.float32), "beta": np.zeros(n, np.float32)}
+    both = {name: np.concatenate([value, case.array(f"param/{name}")]) for name, value in first.items()}
+    torch_names.load(readout, case.under("param") | both)
+    return readout

@@ -1,6 +1,5 @@
 """The readout with a round Gaussian mask for every neuron."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
@@ -11,6 +10,7 @@ from openretina_jax.modules.readouts.table import (
     Readout,
     Row,
     as_if,
+    clip,
     neuron_bias,
     rows_of,
     session_means,
@@ -135,9 +135,3 @@ class GaussianMaskReadout(Readout):
         scaled = distance / (variance[:, None, None] + VARIANCE_EPSILON)
         mask = jnp.exp(-0.5 * clip(scaled, None, MAX_SQUARED_DISTANCE))
         return mask / mask.sum(axis=(1, 2), keepdims=True)
-
-
-def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Array, "*shape"]:
-    """Clip whose gradient is 1 at the bounds, as torch's (``jnp.clip`` shares it between both arguments)."""
-    inside = x <= high if low is None else (x >= low) & (x <= high)
-    return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))

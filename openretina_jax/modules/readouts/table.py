@@ -104,7 +104,13 @@ def session_laplace(
 
 def as_if(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """``value`` with the gradient of ``parameter``, as if the constraint had been applied to the parameter before."""
-    return parameter + jax.lax.stop_gradient(value - parameter)
+    return jax.lax.stop_gradient(value) + (parameter - jax.lax.stop_gradient(parameter))
+
+
+def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Array, "*shape"]:
+    """Clip whose gradient is 1 at the bounds, as torch's (``jnp.clip`` shares it between both arguments)."""
+    inside = x <= high if low is None else (x >= low) & (x <= high)
+    return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))
 
 
 def neuron_bias(cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None) -> Any:

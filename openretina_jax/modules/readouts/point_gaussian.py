@@ -1,0 +1,294 @@
+"""The readout in which every neuron reads the feature maps at one point, drawn from a Gaussian in training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int, Key
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.positions import Ids, Positions, make_means, numbered, uniform
+from openretina_jax.modules.readouts.table import (
+    Readout,
+    Row,
+    clip,
+    neuron_bias,
+    rows_of,
+    session_means,
+    session_sums,
+)
+from openretina_jax.modules.regularizers import absolute
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+
+SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
+COVARIANCE_EPSILON = 1e-6  # keeps the density of a Gaussian without width finite
+
+
+@READOUTS("point_gaussian")
+class PointGaussianReadout(Readout):
+    """Every neuron interpolates the feature maps at one point and weighs the features.
+
+    In training the point is drawn from the neuron's Gaussian, else it is the mean. Coordinate 0 of a position runs
+    along width, 1 along height, both from -1 to 1; outside the maps are 0.
+    Source: Lurz et al. 2021, https://openreview.net/forum?id=Tp7kI90Htd.
+
+    Attributes:
+        means: gives the mean positions: ``OwnMeans``, ``SharedMeans``, ``MappedMeans`` or ``PredictedMeans``.
+        sigma: ``(neuron, 2, 2)`` matrices A of the covariances A Aᵀ ("full"), or standard deviations along the two
+            coordinates ``(neuron, 2)`` ("uncorrelated") or along both ``(neuron, 1)`` ("isotropic").
+        features: ``(neuron, feature)`` weights; if shared, ``(id, feature)`` in the order of the sorted ids.
+        feature_index, feature_scale: ``(neuron,)`` row of ``features``, and factor of it, if features are shared.
+        owns_features: ``(neuron,)`` whether the neuron is of the first session that has its features.
+        bias: ``(neuron,)`` offset before the nonlinearity, or None.
+
+    Args:
+        in_shape: (height, width, feature) of the feature maps.
+        n_neurons: rows of the table.
+        gaussian: which covariances are possible: "full", "uncorrelated" or "isotropic".
+        init_mean: initial means are uniform between minus and plus this.
+        init_sigma: initial standard deviation; for "full" the matrices are uniform between minus and plus this.
+        sample_per_frame: draw a position for every frame of every window instead of one for all.
+        align_corners: whether -1 and 1 are the centres of the first and last pixel instead of their outer edges.
+        bias: whether there is an offset.
+        nonlinearity: name of the output nonlinearity.
+        gamma: weight of the L1 penalty on feature weights; shared ones count in the first session that has them.
+        average_penalty: average the penalty over a session's weights instead of summing.
+        feature_ids: one id per neuron; neurons of the same id share features up to a factor (None: none are shared).
+        position_ids: one id per neuron; neurons of the same id share their mean position, see ``SharedMeans``.
+        position_map: whether every session but the first maps shared positions, see ``MappedMeans``.
+        position_predictor: options of ``PredictedMeans``, which predicts the means of all neurons.
+        initial_positions: mean position of every neuron to begin with (None: random).
+        session_sizes: neurons of each session, in the order of the table (None: there is one session).
+        mean_activity: ``(neuron,)`` initial offsets (None: 0).
+        rngs: random streams; feature weights begin at 1 / features.
+
+    Raises:
+        UserError: an option has no such value, a list has another length than the table, or options exclude each other.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, int, int],
+        n_neurons: int,
+        *,
+        gaussian: str = "full",
+        init_mean: float = 0.1,
+        init_sigma: float = 0.15,
+        sample_per_frame: bool = True,
+        align_corners: bool = True,
+        bias: bool = True,
+        nonlinearity: str = "softplus",
+        gamma: float = 1.0,
+        average_penalty: bool = False,
+        feature_ids: Ids | None = None,
+        position_ids: Ids | None = None,
+        position_map: bool = True,
+        position_predictor: Mapping[str, Any] | None = None,
+        initial_positions: Positions | None = None,
+        session_sizes: tuple[int, ...] | None = None,
+        mean_activity: Float[Array, " neuron"] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        if gaussian not in SIGMA_SHAPES:
+            raise UserError(f'gaussian "{gaussian}" is unknown; choose among {", ".join(SIGMA_SHAPES)}')
+        if not 0 < init_mean <= 1 or init_sigma <= 0:
+            raise UserError(f"init_mean is {init_mean} (above 0, at most 1), init_sigma is {init_sigma} (above 0)")
+        self.in_shape, self.n_neurons, self.nonlinearity = in_shape, n_neurons, nonlinearity_of(nonlinearity)
+        self.gaussian, self.sample_per_frame, self.align_corners = gaussian, sample_per_frame, align_corners
+        self.gamma, self.average_penalty = gamma, average_penalty
+        sizes = (n_neurons,) if session_sizes is None else session_sizes
+        session = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        self.means = make_means(
+            session,
+            init_mean=init_mean,
+            initial_positions=initial_positions,
+            position_ids=position_ids,
+            position_map=position_map,
+            position_predictor=position_predictor,
+            rngs=rngs,
+        )
+        shape = (n_neurons, *SIGMA_SHAPES[gaussian])
+        self.sigma = NeuronParam(
+            uniform(rngs, shape, init_sigma) if gaussian == "full" else jnp.full(shape, jnp.float32(init_sigma))
+        )
+        shared = feature_ids is not None
+        distinct, index = (
+            numbered("feature_ids", feature_ids, n_neurons) if feature_ids is not None else (n_neurons, session)
+        )
+        weights = jnp.full((distinct, in_shape[2]), jnp.float32(1 / in_shape[2]))
+        self.features = nnx.Param(weights) if shared else NeuronParam(weights)
+        self.feature_index = NeuronConstant(jnp.asarray(index)) if shared else None
+        self.feature_scale = NeuronParam(jnp.ones(n_neurons)) if shared else None
+        self.owns_features = NeuronConstant(_in_first_session(index, session)) if shared else None
+        self.bias = neuron_bias(NeuronParam, n_neurons, mean_activity) if bias else None
+
+    def __call__(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        first: Row = 0,
+        width: int | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+        shift: Float[Array, "batch #time 2"] | None = None,
+    ) -> Float[Array, "batch time neuron"]:
+        """Responses of a slice of neurons.
+
+        Args:
+            maps: output of the core.
+            first: first row.
+            width: number of rows (None: all that follow row 0).
+            key: random key in training (None: the points are the means).
+            shift: added to all positions, for eye movements.
+        """
+        width = self.n_neurons if width is None else width
+        frames = maps.shape[:2] if self.sample_per_frame else ()
+        noise = None if key is None else jax.random.normal(key, (*frames, width, 2))
+        positions = self.positions(first, width, noise)
+        if shift is not None:
+            positions = positions + shift[:, :, None]
+        return self.responses_at(maps, positions, first)
+
+    def positions(
+        self, first: Row, width: int, noise: Float[Array, "*frames neuron 2"] | None = None
+    ) -> Float32[Array, "*frames neuron 2"]:
+        """Positions of a slice of neurons, inside the maps.
+
+        Args:
+            first: first row.
+            width: number of rows.
+            noise: standard normal numbers that the positions are made of (None: they are the means).
+        """
+        mean = self.means(first, width)
+        if noise is None:
+            return clip(mean, -1.0, 1.0)
+        sigma = rows_of(self.sigma, first, width)
+        deviation = jnp.einsum("nij,...nj->...ni", sigma, noise) if self.gaussian == "full" else sigma * noise
+        return clip(mean + deviation, -1.0, 1.0)
+
+    def responses_at(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        positions: Float[Array, "neuron 2"] | Float[Array, "batch #time neuron 2"],
+        first: Row = 0,
+    ) -> Float[Array, "batch time neuron"]:
+        """Responses of the neurons from row ``first`` on, as they were at the given positions.
+
+        Where the positions are those of all frames, interpolation and features make one matrix per neuron, so that all
+        neurons are a single matrix product.
+        """
+        width = positions.shape[-2]
+        features = self._features(first, width)
+        if positions.ndim == 2:
+            masks = interpolation_masks(positions, self.in_shape[:2], self.align_corners)
+            weights = jnp.einsum("nhw,nc->hwcn", masks, features)
+            drive = jnp.tensordot(maps, weights.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
+        else:
+            positions = jnp.broadcast_to(positions, (*maps.shape[:2], width, 2))
+            drive = jnp.einsum("btnc,nc->btn", interpolate(maps, positions, self.align_corners), features)
+        return self.nonlinearity(drive if self.bias is None else drive + rows_of(self.bias, first, width))
+
+    def masks(self) -> Float32[Array, "neuron height width"]:
+        """Density of every neuron's position at the pixels of the feature maps; sums to 1."""
+        y, x = (_pixel_centres(size, self.align_corners) for size in self.in_shape[:2])
+        pixels = jnp.stack(jnp.meshgrid(x, y), axis=-1)
+        distance = pixels - self.positions(0, self.n_neurons)[:, None, None]
+        precision = jnp.linalg.inv(self._covariances())
+        return jax.nn.softmax(-0.5 * jnp.einsum("nhwi,nij,nhwj->nhw", distance, precision, distance), axis=(1, 2))
+
+    def feature_weights(self) -> Float32[Array, "neuron feature"]:
+        """Every neuron's feature weights, as they are used."""
+        return self._features(0, self.n_neurons)
+
+    def position_dispersion(self) -> Float32[Array, ""]:
+        """Standard deviation of the mean positions along each coordinate, summed; shared positions count once."""
+        return jnp.std(self.means.distinct(), axis=0, ddof=1).sum()
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Move the mean positions of these rows into the maps, where every neuron has its own."""
+        self.means.project(rows)
+
+    def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
+        """Absolute feature weights: a sum, or a mean over each session's numbers."""
+        reduce, over_session = (jnp.mean, session_means) if self.average_penalty else (jnp.sum, session_sums)
+        size = reduce(absolute(self._features(first, len(session))), axis=1)
+        if self.owns_features is not None:
+            session = jnp.where(rows_of(self.owns_features, first, len(session)), session, n_sessions)
+        return self.gamma * over_session(size, session, n_sessions).sum()
+
+    def _features(self, first: Row, width: int) -> Array:
+        if self.feature_index is None or self.feature_scale is None:
+            return rows_of(self.features, first, width)
+        features = self.features[...][rows_of(self.feature_index, first, width)]
+        return rows_of(self.feature_scale, first, width)[:, None] * features
+
+    def _covariances(self) -> Float32[Array, "neuron 2 2"]:
+        sigma = self.sigma[...]
+        if self.gaussian == "full":
+            covariance = sigma @ sigma.swapaxes(1, 2)
+        else:
+            covariance = jnp.square(sigma)[:, :, None] * jnp.eye(2)
+        return covariance + COVARIANCE_EPSILON * jnp.eye(2)
+
+
+def interpolation_masks(
+    positions: Float[Array, "neuron 2"], size: tuple[int, int], align_corners: bool
+) -> Float[Array, "neuron height width"]:
+    """Weight of every pixel in the bilinear interpolation at a position; at most four are not 0."""
+    (y, y_weight), (x, x_weight) = _corners(positions, size, align_corners)
+
+    def spread(index: Array, weight: Array, n: int) -> Array:
+        return jnp.where(index[..., None] == jnp.arange(n), weight[..., None], 0).sum(axis=1)
+
+    return spread(y, y_weight, size[0])[:, :, None] * spread(x, x_weight, size[1])[:, None, :]
+
+
+def interpolate(
+    maps: Float[Array, "batch time height width feature"],
+    positions: Float[Array, "batch time neuron 2"],
+    align_corners: bool,
+) -> Float32[Array, "batch time neuron feature"]:
+    """Bilinear interpolation of every map at its own positions, from the four pixels around each."""
+    *frames, height, width, channels = maps.shape
+    neurons = positions.shape[-2]
+    (y, y_weight), (x, x_weight) = _corners(positions, (height, width), align_corners)
+    y, x = (jnp.clip(index, 0, n - 1) for index, n in ((y, height), (x, width)))
+    pixel = (y[..., :, None] * width + x[..., None, :]).reshape(-1, neurons, 4)
+    weight = (y_weight[..., :, None] * x_weight[..., None, :]).reshape(-1, neurons, 4)
+    values = jax.vmap(lambda image, at: image[at])(maps.reshape(-1, height * width, channels), pixel)
+    read = jnp.einsum("fnkc,fnk->fnc", values.astype(jnp.float32), weight)
+    return read.reshape(*frames, neurons, channels)
+
+
+def _corners(
+    positions: Float[Array, "*shape 2"], size: tuple[int, int], align_corners: bool
+) -> list[tuple[Int[Array, "*shape 2"], Float[Array, "*shape 2"]]]:
+    """Along height and along width: the two pixels around a position, and their weights.
+
+    A pixel outside the image has weight 0 without gradient, and a position at the centre of a pixel has the gradient
+    towards larger coordinates, both as in torch's ``grid_sample``.
+    """
+    found = []
+    for coordinate, n in zip((positions[..., 1], positions[..., 0]), size, strict=True):
+        pixel = (coordinate + 1) / 2 * (n - 1) if align_corners else ((coordinate + 1) * n - 1) / 2
+        low = jnp.floor(pixel)
+        index = low.astype(jnp.int32)[..., None] + jnp.arange(2)
+        weight = jnp.stack([1 - (pixel - low), pixel - low], axis=-1)
+        found.append((index, jnp.where((index >= 0) & (index < n), weight, 0)))
+    return found
+
+
+def _in_first_session(index: np.ndarray, session: np.ndarray) -> Bool[Array, " neuron"]:
+    """Whether each neuron is of the first session that has its index."""
+    first_session = np.full(index.max() + 1, session.max())
+    np.minimum.at(first_session, index, session)
+    return jnp.asarray(session == first_session[index])
+
+
+def _pixel_centres(n: int, align_corners: bool) -> Float32[Array, " n"]:
+    edge = 1.0 if align_corners else 1 - 1 / n
+    return jnp.linspace(-edge, edge, n)
