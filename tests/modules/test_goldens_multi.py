@@ -1,0 +1,151 @@
+"""Tables of two sessions against the reference's readouts of many sessions: rows stand for modules."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from tests import torch_names
+from tests.goldens_case import Case, cases
+from tests.module_goldens import channels_first, channels_last
+from tests.reference_readouts import make_readout
+
+MULTI_CASES = cases("multi")
+CONTRAST_CASES = [case for case in cases("sta") if case.entry["path"].endswith("SpatialContrastCoreReadout")]
+
+
+class Table:
+    """A readout and where the rows of its sessions lie: in sorted order, as the reference joins their responses.
+
+    Args:
+        case: parameters and arguments of the reference.
+        prefix: of the names of parameters before the name of the session.
+    """
+
+    def __init__(self, case: Case, prefix: str = ""):
+        self.case, self.prefix = case, prefix
+        sizes = dict(sorted(case.kwargs["n_neurons_dict"].items()))
+        ends = np.cumsum(list(sizes.values()))
+        self.rows = {name: slice(int(end) - sizes[name], int(end)) for name, end in zip(sizes, ends, strict=True)}
+        options: dict[str, Any] = {}
+        temporal = [array for name, array in case.under("param").items() if name.endswith("temporal_filters")]
+        if temporal:
+            options["temporal_frames"] = temporal[0].shape[1]
+        if "Sampled" in case.entry["path"] or "LNP" in case.entry["path"]:
+            options["session_sizes"] = tuple(sizes.values())
+        channels, _, height, width = case.kwargs["in_shape"]
+        n_neurons = int(ends[-1])
+        self.readout = make_readout(case.entry["path"], case.kwargs, (channels, height, width), n_neurons, **options)
+        self.ignored = r"bias$" if temporal else r"$^"  # the reference's spatial contrast never uses its bias
+        self.load()
+
+    def load(self) -> None:
+        """Take over the parameters of all sessions; fails unless every variable is given for all rows."""
+        variables = torch_names.paths(self.readout)
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in variables if name != "corner"}
+        by_session = {name: self.ours(self.case.under("param"), name, variables) for name in self.rows}
+        for values in by_session.values():
+            assert set(values) == set(parts), set(values) ^ set(parts)
+            for name, value in values.items():
+                parts[name].append(value)
+        flat = []
+        for path, variable in nnx.to_flat_state(nnx.state(self.readout)):
+            name = ".".join(map(str, path))
+            value = np.concatenate(parts[name]) if name in parts else variable[...]
+            assert value.shape == variable.shape, (name, value.shape, variable.shape)
+            flat.append((path, variable.replace(jnp.asarray(value))))
+        nnx.update(self.readout, nnx.from_flat_state(flat))
+
+    def ours(
+        self, arrays: Mapping[str, np.ndarray], session: str, variables: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Arrays of one session under our names and in our shapes."""
+        start = f"{self.prefix}{session}."
+        own = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+        own = {name: array for name, array in own.items() if not re.search(self.ignored, name)}
+        return torch_names.fit_kernels(torch_names.translated(own), variables)
+
+    def check(self, prefix: str, state: nnx.State) -> None:
+        """Compare the arrays under a prefix with the rows of their session."""
+        found = {".".join(map(str, path)): np.asarray(value[...]) for path, value in nnx.to_flat_state(state)}
+        for name, array in self.case.under(prefix).items():
+            session = name.removeprefix(self.prefix).split(".")[0]
+            for ours, expected in self.ours({name: array}, session, found).items():
+                label = f"{prefix}/{name}"
+                atol = self.case.entry["arrays"][label]["atol"]
+                rows = found[ours][self.rows[session]]
+                assert rows.shape == expected.shape, (label, rows.shape, expected.shape)
+                np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=atol, err_msg=f"{self.case.name}: {label}")
+
+
+def check_responses(table: Table, skip_frames: int = 0) -> None:
+    """Responses of single sessions, as slices of rows, and of all; their gradients; constrained parameters."""
+    case = table.case
+    graph, params, rest = nnx.split(table.readout, nnx.Param, ...)
+    cotangents = {name: jnp.asarray(array) for name, array in case.under("cotangent").items()}
+
+    @jax.jit
+    def run(params: nnx.State, x: jax.Array) -> Any:
+        def scalar(params: nnx.State, x: jax.Array) -> Any:
+            readout, maps = nnx.merge(graph, params, rest, copy=True), x[:, skip_frames:]
+            outputs = {}
+            for name in cotangents:
+                rows = table.rows.get(name, slice(0, readout.n_neurons))
+                outputs[name] = readout(maps, rows.start, rows.stop - rows.start)
+            readout.project(jnp.ones(readout.n_neurons, bool))
+            total = sum((output * cotangents[name]).sum() for name, output in outputs.items())
+            return total, (outputs, nnx.state(readout))
+
+        return jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, x)
+
+    (gradients, gradient_x), (outputs, state) = run(params, channels_last(case.array("input/x")))
+    assert set(case.under("output")) == set(outputs) <= {*table.rows, "all"}
+    for name, output in outputs.items():
+        case.check(f"output/{name}", output)
+    case.check("grad_input", channels_first(gradient_x))
+    table.check("grad", gradients)
+    table.check("after_eval", state)
+
+
+def check_penalty(table: Table) -> None:
+    """The penalty of one session, in a slice that other sessions' rows fill up, and its gradients."""
+    case = table.case
+    named = re.search(r"regularizer\('(\w+)'\)", case.entry.get("doc", ""))
+    session = named[1] if named else next(iter(table.rows))
+    number = np.ones(table.readout.n_neurons, np.int32)
+    number[table.rows[session]] = 0
+    graph, params, rest = nnx.split(table.readout, nnx.Param, ...)
+
+    def penalty(params: nnx.State) -> jax.Array:
+        return nnx.merge(graph, params, rest, copy=True).penalty(0, jnp.asarray(number), 1)
+
+    value, gradients = jax.value_and_grad(penalty)(params)
+    case.check("regularizer", value)
+    table.check("grad_reg", gradients)
+    for path, gradient in nnx.to_flat_state(gradients):
+        assert not np.asarray(gradient[...])[number == 1].any(), path
+
+
+@pytest.mark.parametrize("case", MULTI_CASES, ids=lambda case: case.name)
+def test_multi_group(case: Case) -> None:
+    table = Table(case)
+    if "input/x" in case.names:
+        check_responses(table)
+    check_penalty(table)
+
+
+@pytest.mark.parametrize("case", CONTRAST_CASES, ids=lambda case: case.name)
+def test_spatial_contrast_of_many_cells(case: Case) -> None:
+    table = Table(case, prefix="readout.")
+    check_responses(table, case.kwargs["cut_first_n_frames"])
+    check_penalty(table)
+
+
+def test_no_case_is_missed() -> None:
+    names = {case.name for case in cases("sta") if case.name.startswith("sc_core")}
+    assert names == {case.name for case in CONTRAST_CASES} != set()
