@@ -1,8 +1,8 @@
 """Learning rates that follow from the number of epochs or steps, not from a score (for that see ``patience``).
 
-The trajectories are those of torch's schedulers of the same names (https://pytorch.org/docs/stable/optim.html), as closed
-forms of the epoch or step instead of recursions: nothing has to be saved, and a resumed run goes on where it was. All is
-computed on JAX scalars, inside the compiled epoch.
+The trajectories are those of torch's schedulers (https://pytorch.org/docs/stable/optim.html), as closed forms of the
+epoch or step instead of recursions: nothing has to be saved, and a resumed run goes on where it was. All is computed on
+JAX scalars, inside the compiled epoch.
 """
 
 import dataclasses
@@ -16,7 +16,6 @@ from jaxtyping import Array, Float32, Int32
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.registry import construct
-
 
 Count = Int32[Array, ""]
 Rate = float | Float32[Array, ""]
@@ -95,9 +94,13 @@ class Exponential:
 
 @dataclasses.dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from the initial rate to ``lowest`` in ``epochs`` epochs, then up again (torch's CosineAnnealingLR).
+    """Half a cosine from the initial rate down to ``lowest``, then up again (torch's CosineAnnealingLR).
 
     Loshchilov and Hutter 2017 (https://arxiv.org/abs/1608.03983), without restarts.
+
+    Attributes:
+        epochs: on the way down, and as many on the way up.
+        lowest: rate at the turn.
 
     Raises:
         UserError: an option out of its range.
@@ -112,8 +115,8 @@ class Cosine:
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
         """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
         # whole periods are taken off as integers, since a large angle has no digits left behind the point
-        fraction = epoch % (2 * self.epochs) / self.epochs
-        return _scaled(initial, _half_cosine(fraction), self.lowest)
+        left = (self.epochs - epoch % (2 * self.epochs)) / self.epochs
+        return _scaled(initial, _half_cosine(left), self.lowest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,19 +145,20 @@ class CosineWarmRestarts:
 
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
         """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
-        return _scaled(initial, _half_cosine(self._fraction(epoch)), self.lowest)
+        return _scaled(initial, _half_cosine(self._left(epoch)), self.lowest)
 
-    def _fraction(self, epoch: Array) -> Array:
-        """Finished part of the current cycle."""
+    def _left(self, epoch: Array) -> Array:
+        """The part of the current cycle that is still to come."""
         if self.growth == 1:
-            return epoch % self.first_epochs / self.first_epochs
+            return (self.first_epochs - epoch % self.first_epochs) / self.first_epochs
         # growing cycles are few: 31 of them fill the range of an int32
         starts, lengths = [0], [self.first_epochs]
         while (start := starts[-1] + lengths[-1]) <= np.iinfo(np.int32).max:
             starts.append(start)
             lengths.append(lengths[-1] * self.growth)
         cycle = jnp.searchsorted(jnp.asarray(starts, jnp.int32), epoch, side="right") - 1
-        return (epoch - jnp.asarray(starts, jnp.int32)[cycle]) / jnp.asarray(lengths, jnp.float32)[cycle]
+        length = jnp.asarray(lengths, jnp.float32)[cycle]
+        return (length - (epoch - jnp.asarray(starts, jnp.int32)[cycle])) / length
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +216,7 @@ class OneCycle:
         last = first / self.end_divisor
         high, low = self.max_momentum, self.base_momentum
         peak = self.rise * self.total_steps - 1
-        ends, rates, momenta = [peak, self.total_steps - 1], [first, initial, last], [high, low, high]
+        ends, rates, momenta = [peak, self.total_steps - 1.0], [first, initial, last], [high, low, high]
         if self.three_phases:
             ends, rates, momenta = [peak, 2 * peak, ends[-1]], [first, initial, first, last], [high, low, high, high]
         phase, left = self._position(ends, jnp.minimum(step, self.total_steps - 1))
@@ -223,14 +227,14 @@ class OneCycle:
 
         return Rates(between(rates), between(momenta) if self.cycle_momentum else None)
 
-    def _position(self, ends: Sequence[float], step: Array) -> tuple[Array, Array]:
+    def _position(self, ends: Sequence[float], step: Array) -> tuple[Int32[Array, ""], Float32[Array, ""]]:
         """The phase of a step, and how much of the change from its first to its last value is left (1 to 0)."""
         corners = np.array([0, *ends], np.float32)
-        # a rise of one step has no length; it shows its first value
+        # a rise of one step has no length; it shows its last value
         lengths = np.where(np.diff(corners) == 0, np.float32(1), np.diff(corners))
         phase = (step > corners[1:-1]).sum()
-        fraction = (step - jnp.asarray(corners)[phase]) / jnp.asarray(lengths)[phase]
-        return phase, _half_cosine(fraction) if self.anneal == "cos" else 1 - fraction
+        left = (jnp.asarray(corners)[phase + 1] - step) / jnp.asarray(lengths)[phase]
+        return phase, _half_cosine(left) if self.anneal == "cos" else left
 
 
 Schedule = Step | MultiStep | Exponential | Cosine | CosineWarmRestarts | OneCycle
@@ -275,6 +279,6 @@ def _power(factor: float, count: Array) -> Array:
     return jnp.exp(math.log(factor) * count.astype(jnp.float32))
 
 
-def _half_cosine(fraction: Array) -> Array:
-    """(1 + cos(pi fraction)) / 2, which falls from 1 to 0; as a square it has all its digits near 0."""
-    return jnp.square(jnp.cos(math.pi / 2 * fraction))
+def _half_cosine(left: Array) -> Array:
+    """(1 - cos(pi left)) / 2: falls from 1 to 0 with what is left; as a square it has all its digits near 0."""
+    return jnp.square(jnp.sin(math.pi / 2 * left))

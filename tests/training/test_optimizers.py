@@ -125,6 +125,7 @@ def test_short_gradients_stay(limit: float | None) -> None:
         ({"kind": "adam"}, "optimizer kind 'adam' is unknown; choose among adamw, sgd"),
         ({}, "optimizer kind None is unknown"),
         ({"kind": "sgd", "b1": 0.9}, 'optimizer "sgd": .*b1'),
+        ({"kind": "sgd", "momentum": 0.9, "dampening": 0.1, "nesterov": True}, "dampening is 0.1, but must be 0"),
     ],
 )
 def test_options_that_are_wrong(options: dict[str, Any], message: str) -> None:
@@ -140,3 +141,13 @@ def test_the_first_step_is_not_dampened() -> None:
     first, second = GRADIENTS["gain"][:2]
     buffer = np.where(np.arange(ROWS) == 1, second, 0.9 * first + 0.8 * second)
     np.testing.assert_allclose(run.state.momentum["gain"][...], buffer, rtol=1e-5)
+
+
+def test_without_momentum_nothing_is_dampened() -> None:
+    """As in torch, which then keeps no buffer at all."""
+    plain, dampened = (Run({"kind": "sgd", **options}, list(range(ROWS))) for options in ({}, {"dampening": 0.2}))
+    for number in range(3):
+        for run in (plain, dampened):
+            run.step(number, np.ones(ROWS, bool))
+    for expected, value in zip(leaves(plain.params), leaves(dampened.params), strict=True):
+        np.testing.assert_array_equal(value, expected)
