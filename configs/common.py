@@ -106,6 +106,22 @@ def model() -> ml_collections.ConfigDict:
                     "init_mask": (0.0, 0.15),
                     "init_features": (0.0, 0.15),
                 },
+                point_gaussian={
+                    "gaussian": "full",  # or "uncorrelated", "isotropic"
+                    "init_mean": 0.1,
+                    "init_sigma": 0.15,
+                    "sample_per_frame": True,
+                    "align_corners": True,
+                    "bias": True,
+                    "nonlinearity": "softplus",
+                    "gamma": 0.4,
+                    "average_penalty": False,
+                    "feature_ids": placeholder(tuple),
+                    "position_ids": placeholder(tuple),
+                    "position_map": True,
+                    "position_predictor": placeholder(dict),
+                    "initial_positions": placeholder(tuple),
+                },
                 lnp={
                     "nonlinearity": "softplus",
                     "bias": True,
@@ -141,7 +157,11 @@ def model() -> ml_collections.ConfigDict:
                     "flip_sta": False,
                     "sigma_contour": 3.0,
                 },
-                cloned={"source": {"kind": "gaussian_mask", **gaussian_mask}},
+                cloned={
+                    "source": {"kind": "gaussian_mask", **gaussian_mask},
+                    "gamma": 1.0,
+                    "average_penalty": False,
+                },
             ),
         }
     )

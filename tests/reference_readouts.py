@@ -74,6 +74,8 @@ _POINT_GAUSSIAN = {
     "init_mu_range": "init_mean",
     "init_sigma_range": "init_sigma",
     "gauss_type": "gaussian",
+    "batch_sample": "sample_per_frame",
+    "align_corners": "align_corners",
     "gamma": "gamma",
     "reg_avg": "average_penalty",
     "nonlinearity_function": "nonlinearity",

@@ -69,13 +69,14 @@ class Objective:
 
     loss: str = "poisson"
     samples: int = 128 * 20
-    options: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, float | int] = dataclasses.field(default_factory=dict)
     weight: Float[np.ndarray, " neuron"] | None = None
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise UserError(f'loss "{self.loss}" is unknown; choose among {", ".join(LOSSES)}')
-        known = [name for name, p in inspect.signature(LOSSES[self.loss][1]).parameters.items() if p.default != p.empty]
+        parameters = inspect.signature(LOSSES[self.loss][1]).parameters.values()
+        known = [parameter.name for parameter in parameters if isinstance(parameter.default, int | float)]
         for name in self.options:
             if name not in known:
                 raise UserError(f'loss "{self.loss}" has no option "{name}"; it has {", ".join(known)}')

@@ -108,15 +108,16 @@ class Trainer:
     def start(self, model: Model) -> TrainState:
         """The state before the first step."""
         _, params, statistics = nnx.split(model, self._trained, ...)
-        average = self.recipe.average_decay is not None
+        average = None if self.recipe.average_decay is None else nnx.state(model)
+        # copies: an epoch reuses the buffers of its state, and those of the model must live on
+        params, statistics, average = jax.tree.map(jnp.copy, (params, statistics, average))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             statistics=statistics,
             optimizer=self.recipe.optimizer.init(params),
             patience=Patience.start(self.recipe.learning_rate),
-            # copies, since a donated buffer may appear only once
-            average=jax.tree.map(jnp.copy, nnx.state(model)) if average else None,
+            average=average,
         )
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:

@@ -1,0 +1,361 @@
+"""Whole models of the reference: core + readout by kind, autoencoder, ensemble."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from openretina_jax.data.batches import Batch
+from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.ensemble import Ensemble
+from openretina_jax.modules.cores.identity import IdentityCore
+from openretina_jax.modules.readouts.table import Readout, Row
+from openretina_jax.training.objective import Objective, ReconstructionObjective
+from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.step import Recipe, Trainer
+from tests import reference_models, torch_names
+from tests.goldens_case import Case, cases
+from tests.module_goldens import channels_first, channels_last
+
+ELSEWHERE = ("lnp_cell_",)  # tests/modules/test_goldens_free_readouts.py
+CASES = [case for case in cases("model") if not case.name.startswith(ELSEWHERE)]
+
+
+def session_of(case: Case) -> str:
+    """The session that a case calls."""
+    return next(name for name in case.kwargs["n_neurons_dict"] if f"data_key='{name}'" in case.entry["call"])
+
+
+def close(case: Case, name: str, value: Any, expected: np.ndarray) -> None:
+    """Compare with an array that stands under another name or in another shape in the case."""
+    atol = case.entry["arrays"][name].get("atol", 1e-6)
+    np.testing.assert_allclose(np.asarray(value), expected, rtol=1e-5, atol=atol, err_msg=f"{case.name}: {name}")
+
+
+def check_gradients(case: Case, prefix: str, gradient: nnx.State, model: CoreReadout) -> None:
+    """Gradients of all parameters; rows of sessions that the reference has no gradient for are 0."""
+    arrays = case.under(prefix)
+    found = {".".join(map(str, path)): np.asarray(value[...]) for path, value in nnx.to_flat_state(gradient)}
+    assert arrays
+    seen: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        part, session, *_ = name.split(".")
+        if part == "core":
+            ((path, expected),) = reference_models.core_variables({name: array}, found).items()
+            close(case, f"{prefix}/{name}", found[path], expected)
+            continue
+        first, count = model.rows(session)
+        ((path, expected),) = torch_names.translated({name.removeprefix(f"readout.{session}."): array}).items()
+        rows = found[f"readout.{path}"]
+        close(
+            case,
+            f"{prefix}/{name}",
+            rows[first : first + count],
+            torch_names.fit_axes(expected, (count, *rows.shape[1:])),
+        )
+        seen.setdefault(f"readout.{path}", np.zeros(len(rows), bool))[first : first + count] = True
+    for path, rows_seen in seen.items():
+        np.testing.assert_array_equal(found[path][~rows_seen], 0)
+
+
+def check_core_readout(case: Case, kwargs: dict[str, Any]) -> None:
+    model = reference_models.make_core_readout(kwargs)
+    reference_models.load(model, reference_models.model_arrays(case.under("param"), kwargs["n_neurons_dict"]))
+    if case.name == "hoefling_lowres_eval":
+        return check_all_sessions(case, model)
+    session = session_of(case)
+    x, cotangent = channels_last(case.array("input/x")), jnp.asarray(case.array("cotangent"))
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    @functools.partial(jax.jit, static_argnames="train")
+    def run(params: nnx.State, x: jax.Array, train: bool) -> Any:
+        def scalar(params: nnx.State, x: jax.Array) -> Any:
+            model = nnx.merge(graph, params, rest, copy=True)
+            first, width, number = model.slice_of(session)
+            output = model.respond(x[None], first, width, number, train=train)[0]
+            return (output * cotangent).sum(), (output, nnx.state(model))
+
+        return jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, x)
+
+    for mode, train in (("", False), ("train/", True)):
+        if f"{mode}output" in case.names:
+            (gradient, gradient_x), (output, _) = run(params, x, train)
+            case.check(f"{mode}output", output)
+            check_gradients(case, f"{mode}grad", gradient, model)
+            if f"{mode}grad_input" in case.names:
+                case.check(f"{mode}grad_input", channels_first(gradient_x))
+    if "regularizer" in case.names:
+        check_regularizer(case, model, session)
+    return None
+
+
+def check_regularizer(case: Case, model: CoreReadout, session: str) -> None:
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    def penalty(params: nnx.State) -> jax.Array:
+        model = nnx.merge(graph, params, rest, copy=True)
+        first, count = model.rows(session)
+        return model.core.regularizer() + model.readout.penalty(first, jnp.zeros(count, int), 1)
+
+    value, gradient = jax.value_and_grad(penalty)(params)
+    case.check("regularizer", value)
+    check_gradients(case, "grad_reg", gradient, model)
+
+
+def check_all_sessions(case: Case, model: CoreReadout) -> None:
+    x = channels_last(case.array("input/x"))
+    sessions = list(case.kwargs["n_neurons_dict"])
+    for session in sessions:
+        case.check(f"output/{session}", model(x, session=session))
+    everything = {session: model(x, session=session) for session in sessions}
+    case.check("output/all", jnp.concatenate([everything[session] for session in sorted(sessions)], axis=-1))
+    np.testing.assert_array_equal(
+        model(x), np.concatenate([model(x)[..., slice(*_rows(model, session))] for session in sessions], axis=-1)
+    )
+    case.check("core_output", channels_first(model.core(x)))
+    check_regularizer(case, model, "0_a")
+
+
+def _rows(model: CoreReadout, session: str) -> tuple[int, int]:
+    first, count = model.rows(session)
+    return first, first + count
+
+
+def example_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """ExampleCoreReadout's arguments as those of UnifiedCoreReadout; its two readout gammas are crossed."""
+    return {
+        "in_shape": kwargs["in_shape"],
+        "hidden_channels": kwargs["hidden_channels"],
+        "n_neurons_dict": kwargs["n_neurons_dict"],
+        "core": {
+            "_target_": "openretina.SimpleCoreWrapper",
+            "temporal_kernel_sizes": kwargs["temporal_kernel_sizes"],
+            "spatial_kernel_sizes": kwargs["spatial_kernel_sizes"],
+            "gamma_temporal": kwargs["core_gamma_temporal"],
+            "input_padding": kwargs["core_input_padding"],
+            "cut_first_n_frames": kwargs["cut_first_n_frames_in_core"],
+        },
+        "readout": {
+            "_target_": "openretina.MultiGaussianMaskReadout",
+            "scale": True,
+            "bias": True,
+            "gaussian_mean_scale": 6.0,
+            "gaussian_var_scale": 4.0,
+            "positive": True,
+            "mask_l1_reg": kwargs["readout_gamma"],
+            "feature_weights_l1_reg": kwargs["readout_gamma_masks"],
+        },
+    }
+
+
+def check_logged_values(case: Case) -> None:
+    """What a training step sees, and what the reference would validate (our own loss is a mean; theirs is not)."""
+    kwargs = case.kwargs
+    model = reference_models.make_core_readout(kwargs)
+    reference_models.load(model, reference_models.model_arrays(case.under("param"), kwargs["n_neurons_dict"]))
+    x, targets = channels_last(case.array("input/x")), case.array("input/targets")
+    first, count = model.rows("s1")
+    case.check("test/model_cut_frames", model.lag)
+    batch = Batch(
+        stimulus=x[None],
+        responses=jnp.asarray(targets)[None],
+        first_neuron=jnp.asarray([first]),
+        neuron_mask=jnp.ones((1, count), bool),
+        own_order=jnp.ones((1, len(x), count), bool),
+        clip_time=jnp.zeros((1, *x.shape[:2]), jnp.int32),
+        n_sessions=jnp.ones(1, jnp.int32),
+        session=jnp.zeros(1, jnp.int32),
+        neuron_session=jnp.zeros((1, count), jnp.int32),
+    )
+    frames = x.shape[1] - model.lag
+    for mode, prefix in (("training", ""), ("validation", "val_")):
+        reference_models.load(model, reference_models.model_arrays(case.under("param"), kwargs["n_neurons_dict"]))
+        # the reference clips the features of a step's session before it looks at the penalty
+        model.project(jnp.arange(model.readout.n_neurons) < count)
+        value, logged = Objective(samples=len(x) * frames)(model, batch, train=mode == "training", key=None)
+        case.check(f"{mode}/log/{prefix}regularization_loss_core", logged["penalty_core"])
+        case.check(f"{mode}/log/{prefix}regularization_loss_readout", logged["penalty_readout"])
+        case.check(f"{mode}/log/{prefix or 'train_'}evaluation_loss", logged["correlation"])
+        total = logged["loss"] * len(x) * frames * count
+        if mode == "training":
+            case.check("training/log/train_loss", total)
+            case.check("training/log/train_total_loss", value)
+            case.check("training/returned", value)
+        else:  # the reference divides by the sum of the output's shape
+            case.check("validation/log/val_loss", total / (len(x) + frames + count))
+
+
+def autoencoder(arrays: dict[str, np.ndarray]) -> SparseAutoencoder:
+    """Our autoencoder with the reference's weights."""
+    inputs, hidden = arrays["decoder.weight"].shape
+    module = SparseAutoencoder(inputs, hidden=hidden, rngs=nnx.Rngs(0))
+    for name, value in autoencoder_arrays(arrays).items():
+        getattr(module, name)[...] = jnp.asarray(value)
+    return module
+
+
+def autoencoder_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {
+        "bias": arrays["bias"],
+        "encoder": arrays["encoder.weight"].T,
+        "encoder_bias": arrays["encoder.bias"],
+        "decoder": arrays["decoder.weight"].T,
+    }
+
+
+def check_autoencoder(case: Case) -> None:
+    module = autoencoder(case.under("param"))
+    x, cotangent = jnp.asarray(case.array("input/x")), jnp.asarray(case.array("cotangent"))
+    graph, params = nnx.split(module)
+
+    def scalar(params: nnx.State, x: jax.Array) -> Any:
+        output = nnx.merge(graph, params, copy=True)(x)
+        return (output * cotangent).sum(), output
+
+    (gradient, gradient_x), output = jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, x)
+    case.check("output", output)
+    case.check("grad_input", gradient_x)
+    for name, expected in autoencoder_arrays(case.under("grad")).items():
+        reference = {"encoder": "encoder.weight", "decoder": "decoder.weight", "encoder_bias": "encoder.bias"}
+        close(case, f"grad/{reference.get(name, name)}", gradient[name][...], expected)
+    case.check("encoded", module.encode(x))
+    case.check("decoder_norm_diff", module.distance_from_unit_norm())
+    hidden = module.encode(x)
+    mse, l1 = jnp.square(module.decode(hidden) - x).sum(-1).mean(), hidden.sum(-1).mean()
+    case.check("loss/mse", mse)
+    case.check("loss/sparsity", l1)
+    case.check("loss/total", mse + 0.3 * l1)
+
+
+class PassOn(Readout):
+    """Responses that are the stimulus: a pixel for each neuron."""
+
+    def __init__(self, n_neurons: int):
+        self.n_neurons = n_neurons
+
+    def __call__(self, maps: jax.Array, first: Row = 0, width: int | None = None, *, key: Any = None) -> jax.Array:
+        del first, width, key
+        return maps[:, :, 0, :, 0]
+
+
+def check_autoencoder_training(case: Case) -> None:
+    """Steps of our own trainer on a model whose responses are the frozen batches."""
+    n_neurons = case.kwargs["input_dim"]
+    info = reference_models.make_info({"all": n_neurons}, (1, n_neurons, 1))
+    base = CoreReadout(IdentityCore(1), PassOn(n_neurons), {}, info)
+    model = AutoencoderModel(base, autoencoder(case.under("param")), {})
+    trainer = Trainer(
+        model,
+        Recipe(
+            objective=ReconstructionObjective(case.kwargs["sparsity_factor"]),
+            optimizer=adamw(weight_decay=0.0),
+            learning_rate=case.kwargs["learning_rate"],
+        ),
+    )
+    state = trainer.start(model)
+    step = jax.jit(lambda state, batch: trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0))
+    losses = []
+    for number in range(case.kwargs["steps"]):
+        x = jnp.asarray(case.array(f"input/batch_{number}"))[None, :, :, None, :, None]
+        batch = Batch(
+            stimulus=x,
+            responses=jnp.zeros((*x.shape[:3], n_neurons)),
+            first_neuron=jnp.zeros(1, jnp.int32),
+            neuron_mask=jnp.ones((1, n_neurons), bool),
+            own_order=jnp.ones((1, x.shape[1], n_neurons), bool),
+            clip_time=jnp.zeros(x.shape[:3], jnp.int32),
+            n_sessions=jnp.ones(1, jnp.int32),
+            session=jnp.zeros(1, jnp.int32),
+            neuron_session=jnp.zeros((1, n_neurons), jnp.int32),
+        )
+        if number == 0:
+            check_first_step(case, model, batch)
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["objective"]))
+        if number == 0:
+            case.check("step0/log/mse_loss", metrics["loss"])
+            case.check("step0/log/sparsity_loss", metrics["sparsity"])
+            case.check("step0/log/active_neurons", metrics["active_patterns"])
+            case.check("step0/log/train_loss", metrics["objective"])
+    case.check("losses", losses)
+    reference = {"encoder": "encoder.weight", "decoder": "decoder.weight", "encoder_bias": "encoder.bias"}
+    for name, expected in autoencoder_arrays(case.under("after")).items():
+        close(case, f"after/{reference.get(name, name)}", state.params["autoencoder"][name][...], expected)
+
+
+def check_first_step(case: Case, model: AutoencoderModel, batch: Batch) -> None:
+    """The normalised patterns, and the gradient before and after what changes their norm is taken away."""
+    model = nnx.clone(model)
+    model.project(jnp.ones(1, bool))
+    case.check("step0/decoder_normalized", model.autoencoder.decoder[...].T)
+    case.check("step0/log/decoder_norm_diff", model.autoencoder.distance_from_unit_norm())
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    objective = ReconstructionObjective(case.kwargs["sparsity_factor"])
+    gradient = jax.grad(
+        lambda params: objective(nnx.merge(graph, params, rest, copy=True), batch, train=False, key=None)[0]
+    )(params)
+    prefix = "step0/grad_before_projection"
+    reference = {"encoder": "encoder.weight", "decoder": "decoder.weight", "encoder_bias": "encoder.bias"}
+    for name, expected in autoencoder_arrays(case.under(prefix)).items():
+        close(case, f"{prefix}/{reference.get(name, name)}", gradient["autoencoder"][name][...], expected)
+    decoder = model.project_gradient(gradient)["autoencoder"]["decoder"][...]
+    case.check("step0/grad_after_projection/decoder.weight", decoder.T)
+
+
+def check_autoencoder_with_model(case: Case) -> None:
+    kwargs = case.kwargs["model"]
+    # the reference encodes the sessions in the order of their names
+    kwargs["n_neurons_dict"] = dict(sorted(kwargs["n_neurons_dict"].items()))
+    base = reference_models.make_core_readout(kwargs)
+    arrays = {n.removeprefix("model."): v for n, v in case.under("param").items() if n.startswith("model.")}
+    reference_models.load(base, reference_models.model_arrays(arrays, kwargs["n_neurons_dict"]))
+    own = {n.removeprefix("autoencoder."): v for n, v in case.under("param").items() if n.startswith("autoencoder.")}
+    model = AutoencoderModel(base, autoencoder(own), {})
+    x, cotangent = channels_last(case.array("input/x")), jnp.asarray(case.array("cotangent"))
+    case.check("output", model.encode(x))
+    case.check("grad_input", channels_first(jax.grad(lambda x: (model.encode(x) * cotangent).sum())(x)))
+
+
+def check_ensemble(case: Case) -> None:
+    members = []
+    for number, kwargs in enumerate(case.kwargs["members"]):
+        member = reference_models.make_core_readout(kwargs)
+        prefix = f"members.{number}."
+        arrays = {n.removeprefix(prefix): v for n, v in case.under("param").items() if n.startswith(prefix)}
+        reference_models.load(member, reference_models.model_arrays(arrays, kwargs["n_neurons_dict"]))
+        members.append(member)
+    model, x = Ensemble(members), channels_last(case.array("input/x"))
+    session = next(name for name in kwargs["n_neurons_dict"] if f"'{name}'" in case.entry["call"])
+    cotangent = jnp.asarray(case.array("cotangent"))
+    case.check("output", model(x, session=session))
+    gradient = jax.grad(lambda x: (model(x, session=session) * cotangent).sum())(x)
+    case.check("grad_input", channels_first(gradient))
+    each = np.stack([np.asarray(member(x, session=session)) for member in members])
+    np.testing.assert_allclose(model.spread(x, session=session), each.std(axis=0), rtol=1e-4, atol=1e-6)
+
+
+CHECKS: dict[str, Callable[[Case], None]] = {
+    "example_core_readout": lambda case: check_core_readout(case, example_kwargs(case.kwargs)),
+    "logged_step_values": check_logged_values,
+    "autoencoder_training": check_autoencoder_training,
+    "autoencoder_with_model": check_autoencoder_with_model,
+    "autoencoder_2d": check_autoencoder,
+    "autoencoder_3d": check_autoencoder,
+    "ensemble_of_models": check_ensemble,
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_model_group(case: Case) -> None:
+    """Every case of the group; one that is not known fails."""
+    if case.name in CHECKS:
+        CHECKS[case.name](case)
+    else:
+        assert case.entry["path"].endswith("UnifiedCoreReadout"), case.name
+        check_core_readout(case, case.kwargs)

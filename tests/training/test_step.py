@@ -1,0 +1,182 @@
+"""What a recipe adds to a step: frozen parts, accumulated gradients, averages, short numbers, fresh moments."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.training.objective import Objective
+from openretina_jax.training.optimizers import adamw, sgd
+from openretina_jax.training.patience import PatienceRules, Plateau
+from openretina_jax.training.schedules import OneCycle, Step
+from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.trainable import trainable_filter
+from tests import tiny
+
+FRAMES = 16
+RECIPE = Recipe(Objective(samples=100), sgd(), learning_rate=0.01)
+
+
+@functools.cache
+def recordings() -> tuple[Recordings, TimelineTable, Any]:
+    """The tiny data set on the device, and the windows of its first epoch."""
+    tables = Tables(tiny.dataset())
+    timelines = tables.training()
+    windows = SessionOrder(timelines, frames=FRAMES, windows_per_step=4, seed=0)[0]
+    return Recordings.of(tables), TimelineTable.of(timelines), windows
+
+
+def epoch(recipe: Recipe, model: CoreReadout | None = None, *, done: int = 0, parts: int | None = None) -> TrainState:
+    """The state after an epoch, or after its first parts."""
+    model = model or tiny.model()
+    trainer = Trainer(model, recipe)
+    data, table, windows = recordings()
+    run = trainer.epoch(FRAMES)
+    start = trainer.start(model)
+    state, metrics = run(start, data, table, windows.timeline[:parts], windows.start[:parts], jnp.asarray(done))
+    assert np.isfinite(float(metrics["objective"]))
+    return state
+
+
+def leaves(state: nnx.State) -> dict[str, np.ndarray]:
+    return {".".join(map(str, path)): np.asarray(value[...]) for path, value in nnx.to_flat_state(state)}
+
+
+def test_a_frozen_core_stays_to_the_bit() -> None:
+    model = tiny.model()
+    before = leaves(nnx.state(model.core))
+    state = epoch(dataclasses.replace(RECIPE, trainable=("readout",)), model)
+    assert all(name.startswith("readout") for name in leaves(state.params))
+    after = leaves(state.statistics["core"])
+    assert before.keys() == after.keys()
+    for name, value in before.items():  # running statistics too: a frozen core is in evaluation mode
+        np.testing.assert_array_equal(after[name], value, err_msg=name)
+    assert (leaves(state.params)["readout.features"] != np.asarray(model.readout.features[...])).any()
+
+
+def test_parts_can_be_named_by_prefix_pattern_or_function() -> None:
+    model = tiny.model()
+
+    def chosen(trainable: Any) -> set[str]:
+        return set(leaves(nnx.state(model, trainable_filter(model, trainable))))
+
+    everything = set(leaves(nnx.state(model, nnx.Param)))
+    assert chosen(None) == everything
+    assert chosen(("core.layers[0].conv", "readout.bias")) == {
+        "core.layers.0.conv.sin",
+        "core.layers.0.conv.cos",
+        "core.layers.0.conv.spatial",
+        "readout.bias",
+    }
+    assert chosen(("core.layers[*].norm*",)) == {"core.layers.0.norm.scale", "core.layers.0.norm.bias"}
+    assert chosen(lambda path: path.endswith("spatial")) == {"core.layers.0.conv.spatial"}
+
+
+@pytest.mark.parametrize(
+    ("trainable", "message"),
+    [
+        (("readuot",), 'no parameter is called "readuot"; there are core.layers'),
+        ((), "leaves no parameter to train"),
+        (lambda path: False, "leaves no parameter to train"),
+    ],
+)
+def test_parts_that_are_not_there(trainable: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Trainer(tiny.model(), dataclasses.replace(RECIPE, trainable=trainable))
+
+
+def test_accumulated_gradients_are_the_mean_of_the_parts() -> None:
+    # one step of gradient descent moves by the rate times the gradient
+    model = tiny.model()
+    recipe = dataclasses.replace(RECIPE, trainable=("core.layers[0].conv",))
+
+    def moved(parts: slice, accumulate: int) -> dict[str, np.ndarray]:
+        trainer = Trainer(model, dataclasses.replace(recipe, accumulate=accumulate))
+        data, table, windows = recordings()
+        start = trainer.start(model)
+        before = leaves(start.params)
+        chosen = windows.timeline[parts], windows.start[parts]
+        state, _ = trainer.epoch(FRAMES)(start, data, table, *chosen, jnp.asarray(0))
+        assert int(state.step) == 1
+        return {name: value - before[name] for name, value in leaves(state.params).items()}
+
+    one, other = moved(slice(0, 1), 1), moved(slice(1, 2), 1)
+    for name, both in moved(slice(0, 2), 2).items():
+        scale = np.abs(both).max()
+        np.testing.assert_allclose(both, (one[name] + other[name]) / 2, rtol=1e-3, atol=1e-4 * scale, err_msg=name)
+
+
+def test_an_incomplete_last_step_is_filled() -> None:
+    assert int(epoch(dataclasses.replace(RECIPE, accumulate=2), parts=3).step) == 2
+
+
+def test_the_average_follows_the_parameters() -> None:
+    state = epoch(dataclasses.replace(RECIPE, average_decay=0.5), parts=1)
+    start = leaves(nnx.state(tiny.model()))
+    now = leaves(nnx.merge_state(state.params, state.statistics))
+    decay = 0.1  # of the first step
+    for name, average in leaves(state.average).items():
+        expected = start[name] + (1 - decay) * (now[name] - start[name])
+        np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-7, err_msg=name)
+    assert state.evaluated == (state.average,)
+
+
+def test_bfloat16_computes_alike_and_keeps_float32() -> None:
+    short, long = (epoch(dataclasses.replace(RECIPE, compute_dtype=kind), parts=1) for kind in ("bfloat16", "float32"))
+    for name, value in leaves(short.params).items():
+        assert value.dtype == np.float32, name
+    for name, value in leaves(short.statistics).items():
+        assert value.dtype == np.float32, name
+        np.testing.assert_allclose(value, leaves(long.statistics)[name], rtol=0.05, atol=0.05, err_msg=name)
+    features = leaves(short.params)["readout.features"]
+    assert (features != leaves(long.params)["readout.features"]).any()
+
+
+def test_moments_are_forgotten_when_validation_lowers_the_rate() -> None:
+    rules = PatienceRules(Plateau(epochs=0))
+    recipe = Recipe(Objective(samples=100), adamw(), learning_rate=0.01, rules=rules, reset_optimizer=True)
+    trainer = Trainer(tiny.model(), recipe)
+    state = epoch(recipe, parts=1)
+    first = trainer.judge(state, jnp.float32(0.5))
+    assert float(first.patience.learning_rate) == pytest.approx(0.01)
+    assert any(leaf.any() for leaf in jax.tree.leaves(first.optimizer.mu))
+    second = trainer.judge(first, jnp.float32(0.4))
+    assert float(second.patience.learning_rate) == pytest.approx(0.003)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(second.optimizer))
+
+
+def test_the_schedule_counts_epochs() -> None:
+    recipe = dataclasses.replace(RECIPE, schedule=Step(every=2, factor=0.5))
+    trainer = Trainer(tiny.model(), recipe)
+    state = trainer.start(tiny.model())
+    rates = [float(trainer.rates(state, done).learning_rate) for done in range(4)]
+    np.testing.assert_allclose(rates, [0.01, 0.01, 0.005, 0.005], rtol=1e-6)
+
+
+def test_a_cycle_is_as_long_as_the_run() -> None:
+    recipe = dataclasses.replace(RECIPE, schedule=OneCycle())
+    assert recipe.for_run(40).schedule.total_steps == 40
+    given = dataclasses.replace(RECIPE, schedule=OneCycle(total_steps=7))
+    assert given.for_run(40).schedule.total_steps == 7
+
+
+def test_speeds_of_absent_sessions_stay() -> None:
+    options = tiny.MODEL | {"core": tiny.MODEL["core"] | {"adapt_speed": True}}
+    model = make_core_readout(options, tiny.dataset().info)
+    recipe = Recipe(Objective(samples=100), adamw(weight_decay=0.1), learning_rate=0.01)
+    _, _, windows = recordings()
+    present = int(windows.timeline[0, 0, 0])
+    model.core.log_speed[...] = jnp.full(3, 0.1)
+    speeds = leaves(epoch(recipe, model, parts=1).params)["core.log_speed"]
+    assert (speeds != np.float32(0.1)).tolist() == [number == present for number in range(3)]
