@@ -10,6 +10,7 @@ from flax import nnx
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.receptive_field import filter_each_in_time, filter_in_time
 from openretina_jax.modules.readouts.table import Readout
 
 N, HEIGHT, WIDTH, FRAMES = 5, 6, 7, 3
@@ -72,6 +73,9 @@ def test_slices_equal_the_whole(kind: str) -> None:
     assert whole.shape == (2, x.shape[1] - readout.frames + 1, N)
     part = nnx.jit(lambda readout, x, first: readout(x, first, 3))(readout, x, jnp.asarray(2))
     np.testing.assert_allclose(part, whole[..., 2:], rtol=1e-5)
+    parts = jax.vmap(lambda x, first: readout(x, first, 3))(jnp.stack([x, 2 * x]), jnp.array([1, 0]))
+    np.testing.assert_allclose(parts[0], whole[..., 1:4], rtol=1e-5)
+    np.testing.assert_allclose(parts[1], readout(2 * x)[..., :3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -140,6 +144,15 @@ def test_patches_at_the_border(kind: str) -> None:
         cropped = x[:, :, row : row + 4, column : column + 3]
         small.corner[...] = jnp.zeros((N, 2), jnp.int32)
         np.testing.assert_allclose(small(cropped, neuron, 1)[..., 0], responses[..., neuron], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("time", "frames"), [(9, 1), (9, 4), (9, 8), (9, 9), (23, 4)])
+def test_filter_in_time(time: int, frames: int) -> None:
+    x, kernel = jax.random.normal(jax.random.key(0), (2, time, 3)), jax.random.normal(jax.random.key(1), (frames,))
+    expected = np.apply_along_axis(np.correlate, 1, x, kernel, "valid")
+    np.testing.assert_allclose(filter_in_time(x, kernel), expected, rtol=1e-4, atol=1e-5)
+    kernels = jnp.stack([kernel, 0 * kernel, -kernel], axis=1)
+    np.testing.assert_allclose(filter_each_in_time(x, kernels), expected * np.array([1, 0, -1]), rtol=1e-4, atol=1e-5)
 
 
 def test_weights_of_factorized_and_lnp() -> None:

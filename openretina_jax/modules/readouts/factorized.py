@@ -16,6 +16,7 @@ from openretina_jax.modules.readouts.table import (
     rows_of,
     session_laplace,
     session_means,
+    weigh_maps,
     where_rows,
 )
 from openretina_jax.modules.regularizers import absolute
@@ -96,7 +97,7 @@ class FactorizedReadout(Readout):
         mask = _constrained(rows_of(self.mask, first, width), self.mask_constraint)
         features = _constrained(rows_of(self.features, first, width), self.feature_constraint)
         weights = jnp.einsum("nhw,nc->hwcn", mask, features)
-        drive = jnp.tensordot(maps, weights.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
+        drive = weigh_maps(maps, weights)
         return jax.nn.softplus(drive if self.bias is None else drive + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:

@@ -15,6 +15,7 @@ from openretina_jax.modules.readouts.table import (
     rows_of,
     session_laplace,
     session_means,
+    weigh_maps,
 )
 from openretina_jax.modules.regularizers import absolute
 from openretina_jax.modules.variables import NeuronParam
@@ -81,8 +82,7 @@ class LnpReadout(Readout):
         """Responses of a slice of neurons."""
         del key
         width = self.n_neurons if width is None else width
-        weights = rows_of(self.kernel, first, width).transpose(2, 3, 1, 0)
-        drive = jnp.tensordot(maps, weights.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
+        drive = weigh_maps(maps, rows_of(self.kernel, first, width).transpose(2, 3, 1, 0))
         return self.nonlinearity(drive if self.bias is None else drive + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:

@@ -44,17 +44,43 @@ def place_patch(
 
 
 def filter_in_time(
-    x: Float[Array, "batch time *place"], kernels: Float[Array, "frame *#place"]
+    x: Float[Array, "batch time *place"], kernel: Float[Array, " frame"]
 ) -> Float[Array, "batch new_time *place"]:
-    """Cross-correlation over time without padding: the last frame of a kernel meets the frame of the response.
+    """Cross-correlation over time without padding: the last frame of the kernel meets the frame of the response.
 
-    A sum of shifted arrays: XLA fuses it into one loop, also where every place has a kernel of its own.
+    Blocks of time times the kernel's Toeplitz matrix: unlike a sum of shifted arrays, which XLA would compute anew for
+    every term of the gradient, a matrix product is fast in both directions.
+
+    Raises:
+        UserError: the kernel has more frames than ``x``.
+    """
+    frames = len(kernel)
+    new_time = _new_time(x, frames)
+    block = min(frames, new_time)
+    starts = range(0, new_time, block)
+    padding = starts[-1] + block - new_time
+    padded = jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
+    blocks = jnp.stack([padded[:, start : start + block + frames - 1] for start in starts], axis=1)
+    lag = np.arange(block + frames - 1) - np.arange(block)[:, None]
+    toeplitz = jnp.where((lag >= 0) & (lag < frames), kernel[np.clip(lag, 0, frames - 1)], 0)
+    filtered = jnp.einsum("st,bnt...->bns...", toeplitz, blocks, precision=jax.lax.Precision.HIGHEST)
+    return filtered.reshape(len(x), -1, *x.shape[2:])[:, :new_time]
+
+
+def filter_each_in_time(
+    x: Float[Array, "batch time *place"], kernels: Float[Array, "frame *place"]
+) -> Float[Array, "batch new_time *place"]:
+    """``filter_in_time`` with a kernel for every place.
 
     Raises:
         UserError: the kernels have more frames than ``x``.
     """
-    new_time = x.shape[1] - len(kernels) + 1
-    if new_time < 1:
-        raise UserError(f"{x.shape[1]} frames are too few for temporal filters of {len(kernels)}; take longer windows")
+    new_time = _new_time(x, len(kernels))
     terms = [kernels[n] * x[:, n : n + new_time] for n in range(len(kernels))]
     return sum(terms[1:], start=terms[0])
+
+
+def _new_time(x: Array, frames: int) -> int:
+    if x.shape[1] < frames:
+        raise UserError(f"{x.shape[1]} frames are too few for temporal filters of {frames}; take longer windows")
+    return x.shape[1] - frames + 1

@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
 from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.receptive_field import filter_in_time, patch_corners, place_patch
-from openretina_jax.modules.readouts.table import Readout, Row, as_if, rows_of, session_sums, where_rows
+from openretina_jax.modules.readouts.receptive_field import filter_each_in_time, patch_corners, place_patch
+from openretina_jax.modules.readouts.table import Readout, Row, as_if, rows_of, session_sums, weigh_maps, where_rows
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, laplace_1d, laplace_energy
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam
 
@@ -100,8 +100,7 @@ class SeparableLnpReadout(Readout):
         width = self.n_neurons if width is None else width
         spatial, temporal = (self._used(rows_of(kernels, first, width)) for kernels in (self.spatial, self.temporal))
         kernels = self._in_image(spatial, rows_of(self.corner, first, width)).transpose(3, 4, 2, 0, 1)
-        drive = jnp.tensordot(maps, kernels.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
-        drive = filter_in_time(drive, temporal.transpose(2, 0, 1)).sum(axis=-1)
+        drive = filter_each_in_time(weigh_maps(maps, kernels), temporal.transpose(2, 0, 1)).sum(axis=-1)
         if self.bias is None or self.scale is None:
             return self.nonlinearity(drive)
         return rows_of(self.scale, first, width) * self.nonlinearity(drive + rows_of(self.bias, first, width))

@@ -129,13 +129,13 @@ class SpatialContrastReadout(Readout):
         """Responses of a slice of neurons, in float32 whatever the type of the maps."""
         del key
         width = self.n_neurons if width is None else width
-        frames = maps[..., 0].astype(jnp.float32)
+        movie = maps[..., 0].astype(jnp.float32)
         filters = tuple(rows_of(variable, first, width) for variable in (self.spatial, self.temporal, self.corner))
 
         # the filtered images of a chunk are made again for the gradient: otherwise those of all chunks would be kept
         @jax.checkpoint
         def signals(filters: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-            return self._mean_and_contrast(frames, *filters)
+            return self._mean_and_contrast(movie, *filters)
 
         mean, contrast = jax.lax.map(signals, filters, batch_size=self.neurons_per_chunk)
         mean, contrast = (jnp.moveaxis(signal, 0, -1) for signal in (mean, contrast))
@@ -155,10 +155,10 @@ class SpatialContrastReadout(Readout):
     def _clipped(self, name: str, values: Float[Array, " neuron"]) -> Array:
         return as_if(jnp.maximum(values, 0), values) if name == self.nonnegative else values
 
-    def _mean_and_contrast(self, frames: Array, spatial: Array, temporal: Array, corner: Array) -> tuple[Array, Array]:
+    def _mean_and_contrast(self, movie: Array, spatial: Array, temporal: Array, corner: Array) -> tuple[Array, Array]:
         """Mean and contrast ``(batch, new_time)`` of one neuron."""
-        seen = frames if self.patch is None else crop_patch(frames, corner, self.patch)
-        filtered = filter_in_time(seen, temporal[:, None, None])
+        seen = movie if self.patch is None else crop_patch(movie, corner, self.patch)
+        filtered = filter_in_time(seen, temporal)
         weights = spatial / (spatial.sum() + SUM_EPSILON)
         mean = (weights * filtered).sum(axis=(2, 3))
         variance = (weights * jnp.square(filtered - mean[:, :, None, None])).sum(axis=(2, 3))

@@ -60,6 +60,22 @@ class Readout(nnx.Module):
         del rows
 
 
+def weigh_maps(
+    maps: Float[Array, "batch time height width feature"], weights: Float[Array, "height width feature *neuron"]
+) -> Float32[Array, "batch time *neuron"]:
+    """Weighted sums over pixels and features for all neurons, as one matrix product.
+
+    Weights take the type of the maps; the sum is float32, and on no device less precise than the maps.
+    """
+    return jnp.tensordot(
+        maps,
+        weights.astype(maps.dtype),
+        axes=3,
+        precision=jax.lax.Precision.HIGHEST,
+        preferred_element_type=jnp.float32,
+    )
+
+
 def rows_of(variable: nnx.Variable, first: Row, width: int) -> Array:
     """A slice of rows of a variable whose first axis is the neuron."""
     return jax.lax.dynamic_slice_in_dim(variable[...], first, width)
