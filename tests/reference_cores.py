@@ -1,5 +1,6 @@
 """Our cores from the arguments of the reference's, for tests against frozen numbers."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.modules.cores import CORES
+from tests.goldens_case import Case
 
 _COMMON = {
     "channels": None,
@@ -109,20 +111,57 @@ def _gru_options(kwargs: Mapping[str, Any], layers: int) -> dict[str, Any]:
 def core_arrays(arrays: Mapping[str, np.ndarray], sessions: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Parameters of a core of the reference (or their gradients) under names that ``torch_names`` knows.
 
-    The speeds of all sessions become one table; the reference lists each of them once more for every layer.
+    The speeds of all sessions become one table, 0 where there is none; the reference lists each of them once more for
+    every layer.
     """
     result = {}
     for name, value in arrays.items():
-        if re.search(r"conv\.log_speed_", name):
+        if re.search(r"conv\.log_speed_|projection.*log_speed", name):
             continue
         name = re.sub(r"features\.projection\.0\.conv\.weight", "projection.kernel", name)
-        name = re.sub(r"features\.gru\.gru\.", "gru.cell.", name)
-        name = re.sub(r"features\.layer(\d+)\.nonlin", r"features.layer\1.nonlinearity", name)
+        name = re.sub(r"^features\.gru\.gru\.|^gru\.", "gru.cell." if name.startswith("features") else "cell.", name)
+        name = re.sub(r"_gate_(input|hidden)\.bias", r"_\1_bias", name)
+        name = re.sub(r"_gate_(input|hidden)\.weight", r"_\1", name)
         name = re.sub(r"film_(\d+)", lambda match: f"films.{_film(int(match[1]), arrays)}", name)
-        if not re.search(r"projection.*_log_speed_default", name):
-            result[name] = value
-    speeds = [result.pop(f"log_speed_{session}") for session in sessions if f"log_speed_{session}" in result]
-    return result | ({"log_speed": np.concatenate(speeds)[None]} if speeds else {})
+        result[name] = value
+    speeds = [result.pop(f"log_speed_{session}", None) for session in sessions]
+    if any(speed is not None for speed in speeds):
+        zero = np.zeros(1, np.float32)
+        result["log_speed"] = np.concatenate([zero if speed is None else speed for speed in speeds])[None]
+    return result
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CoreCase(Case):
+    """A case of a core with the names of ``core_arrays``."""
+
+    arrays: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, case: Case) -> "CoreCase":
+        """The same case."""
+        sessions = list(case.kwargs.get("n_neurons_dict") or ())
+        arrays, tolerances = {}, {}
+        for prefix in {name.rpartition("/")[0] for name in case.names}:
+            own = {name.rpartition("/")[2]: case.array(name) for name in case.names if name.rpartition("/")[0] == prefix}
+            atol = {name: _tolerance(case, f"{prefix}/{name}".strip("/"), value) for name, value in own.items()}
+            start = f"{prefix}/" if prefix else ""
+            arrays |= {start + name: value for name, value in core_arrays(own, sessions).items()}
+            tolerances |= {start + name: {"atol": value.max()} for name, value in core_arrays(atol, sessions).items()}
+        return cls(case.directory, {**case.entry, "arrays": tolerances}, arrays)
+
+    def array(self, name: str) -> np.ndarray:
+        """The array of that name."""
+        return self.arrays[name]
+
+    def with_array(self, name: str, value: np.ndarray) -> "CoreCase":
+        """The case with an array that the reference has no counterpart of."""
+        entry = {**self.entry, "arrays": {**self.entry["arrays"], name: {}}}
+        return CoreCase(self.directory, entry, {**self.arrays, name: value})
+
+
+def _tolerance(case: Case, name: str, value: np.ndarray) -> np.ndarray:
+    return np.full(value.shape or (1,), case.entry["arrays"][name].get("atol", 1e-6), np.float64)
 
 
 def _film(feature: int, arrays: Mapping[str, np.ndarray]) -> int:

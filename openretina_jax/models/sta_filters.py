@@ -41,7 +41,7 @@ def read_sta_filters(model: Model) -> None:
             session,
             cells,
             flip=readout.flip_sta,
-            shape=readout.in_shape[:2],
+            shape=readout.image,
             temporal_frames=readout.temporal_frames,
             sigma_contour=readout.sigma_contour,
         )

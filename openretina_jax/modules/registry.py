@@ -104,6 +104,8 @@ def construct(cls: type[Any], what: str, options: Mapping[str, Any], given: Mapp
         if not is_bearable(value, hints.get(name, Any), conf=_CONF):
             wanted = inspect.formatannotation(hints[name]).replace("typing.", "")
             raise UserError(f"{what}: {name} is {value!r}, but must be {wanted}")
+        if hints.get(name) is float:
+            options[name] = float(value)
     return cls(**{name: value for name, value in given.items() if name in parameters}, **options)
 
 

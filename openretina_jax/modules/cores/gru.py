@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
@@ -74,7 +75,7 @@ class GruCore(SimpleCore):
         gamma_recurrent: float = 0.0,
         pad_input: bool = True,
         condition_size: int | None = None,
-        conditions: Float[Array, "session condition"] | None = None,
+        conditions: Float[np.ndarray, "session condition"] | None = None,
         n_sessions: int = 1,
         rngs: nnx.Rngs,
         **options: Any,
@@ -90,16 +91,13 @@ class GruCore(SimpleCore):
         self.laplace_padding, self.average_penalty = laplace_padding, average_penalty
         channels = options["hidden_channels"]
         self.projection = FullConv(channels[0], channels[0], 1, 1, rngs=rngs) if projection else None
-        self.films = self.conditions = self.gru = None
-        if condition_size is not None:
-            self.per_session = True
-            self.films = nnx.List(FiLM(count, condition_size, rngs=rngs) for count in channels)
-            given = jnp.zeros((n_sessions, condition_size)) if conditions is None else jnp.asarray(conditions)
-            if given.shape[1] != condition_size:
-                raise UserError(f"condition_size is {condition_size}, but sessions have {given.shape[1]} conditions")
-            self.conditions = SessionConstant(given)
-        if recurrent_channels is not None:
-            self.gru = ConvGru(
+        self.per_session = self.per_session or condition_size is not None
+        self.films = _films(channels, condition_size, rngs)
+        self.conditions = _conditions(n_sessions, condition_size, conditions)
+        self.gru = (
+            None
+            if recurrent_channels is None
+            else ConvGru(
                 channels[-1],
                 recurrent_channels,
                 input_kernel=input_kernel,
@@ -109,6 +107,7 @@ class GruCore(SimpleCore):
                 pad_input=pad_input,
                 rngs=rngs,
             )
+        )
 
     def _layer(self, conv: Any, channels: int, **options: Any) -> CoreLayer:
         return CoreLayer(
@@ -176,3 +175,26 @@ class GruCore(SimpleCore):
 
     def _recurrent_penalty(self) -> Array:
         return jnp.zeros(()) if self.gru is None else self.gru.penalty()
+
+
+def _films(channels: tuple[int, ...], condition_size: int | None, rngs: nnx.Rngs) -> nnx.List | None:
+    """Modulation of the output of every layer."""
+    if condition_size is None:
+        return None
+    return nnx.List(FiLM(count, condition_size, rngs=rngs) for count in channels)
+
+
+def _conditions(
+    n_sessions: int, condition_size: int | None, conditions: Float[np.ndarray, "session condition"] | None
+) -> SessionConstant | None:
+    """The table of conditions.
+
+    Raises:
+        UserError: the sessions' conditions have another size.
+    """
+    if condition_size is None:
+        return None
+    given = np.zeros((n_sessions, condition_size), np.float32) if conditions is None else conditions
+    if given.shape[1] != condition_size:
+        raise UserError(f"condition_size is {condition_size}, but sessions have {given.shape[1]} conditions")
+    return SessionConstant(jnp.asarray(given))

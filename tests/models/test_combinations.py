@@ -1,0 +1,174 @@
+"""Every core with every readout, chosen by flags alone: trains, is saved, and comes back to the bit."""
+
+import dataclasses
+import functools
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from flax import nnx
+from ml_collections import config_flags
+
+from openretina_jax.config import make_recipe, resolved, start_model
+from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder
+from openretina_jax.errors import UserError
+from openretina_jax.models.core_readout import Model
+from openretina_jax.models.saved import load_model
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.registry import signature
+from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.step import Trainer
+from tests import tiny
+
+CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
+NEURONS_PER_SESSION, STA_FRAMES, STEPS = 3, 6, 3
+SMALL = {
+    "core.simple.hidden_channels": (4, 3),
+    "core.simple.temporal_kernel_sizes": (6, 3),
+    "core.simple.spatial_kernel_sizes": (5, 3),
+    "core.simple.hidden_padding": (0, 1, 1),
+    "core.gru.hidden_channels": (4, 3),
+    "core.gru.temporal_kernel_sizes": (6, 3),
+    "core.gru.spatial_kernel_sizes": (5, 3),
+    "core.gru.hidden_padding": (0, 1, 1),
+    "core.gru.recurrent_channels": 3,
+    "core.identity.cut_first_frames": 5,
+    "readout.separable_lnp.spatial_size": (5, 4),
+    "readout.separable_lnp.temporal_frames": 4,
+    "readout.spatial_contrast.temporal_frames": STA_FRAMES,
+}
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
+
+ONE_CHANNEL = {  # what a spatial contrast readout needs of a core
+    "simple": {"core.simple.hidden_channels": (4, 1)},
+    "gru": {"core.gru.recurrent_channels": 1},
+    "identity": {"core.identity.color_weights": (0.5, 0.5)},
+}
+COMBINATIONS = list(itertools.product(CORES.kinds(), READOUTS.kinds()))
+
+
+@functools.cache
+def dataset() -> Dataset:
+    """The tiny data set with as many neurons in each session, whose cells have numbers."""
+
+    def cut(session: Any) -> Any:
+        kept = slice(NEURONS_PER_SESSION)
+        return dataclasses.replace(
+            session,
+            responses=session.responses[:, kept],
+            repeats={name: trials[:, :, kept] for name, trials in session.repeats.items()},
+            neurons={"cell_index": np.arange(1, NEURONS_PER_SESSION + 1)},
+        )
+
+    return dataclasses.replace(tiny.dataset(), sessions=tuple(cut(session) for session in tiny.dataset().sessions))
+
+
+@pytest.fixture(scope="module")
+def sta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Spike-triggered averages of all cells, one file each."""
+    folder = tmp_path_factory.mktemp("sta")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: tiny.HEIGHT, : tiny.WIDTH]
+    for session, cell in itertools.product(dataset().sessions, range(1, NEURONS_PER_SESSION + 1)):
+        blob = np.exp(-((y - 6 + rng.uniform(-1, 1)) ** 2 + (x - 5 + rng.uniform(-1, 1)) ** 2) / 6)
+        sta = np.sin(np.arange(STA_FRAMES + 2))[:, None, None] * blob + 0.01 * rng.standard_normal(blob.shape)
+        np.save(folder / f"cell_data_{session.name}_WN_stas_cell_{cell}.npy", sta)
+    return folder
+
+
+def settings_of(core: str, readout: str, more: dict[str, Any]) -> dict[str, Any]:
+    """The configuration as the command line makes it."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    chosen = {"core.kind": core, "readout.kind": readout, **SMALL, **more}
+    line = ["train.py", f"--config={CONFIG}", *(f"--config.model.{name}={value}" for name, value in chosen.items())]
+    with mock.patch("sys.argv", line):  # where ml_collections looks for overrides
+        values(line)
+    return resolved(values.config.to_dict())
+
+
+def build(core: str, readout: str, sta_folder: Path) -> tuple[Model, dict[str, Any]]:
+    more = {}
+    if readout == "spatial_contrast":
+        more = ONE_CHANNEL[core] | {"readout.spatial_contrast.sta_folder": sta_folder}
+    settings = settings_of(core, readout, more)
+    return start_model(settings, dataset().info), settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("core", "readout"), COMBINATIONS)
+def test_combination(core: str, readout: str, sta_folder: Path, tmp_path: Path) -> None:
+    model, settings = build(core, readout, sta_folder)
+    trainer = Trainer(model, make_recipe(settings, model))
+    tables = Tables(dataset())
+    timelines = tables.training()
+    windows = SessionOrder(timelines, frames=20, windows_per_step=3, seed=0)[0]
+    state, metrics = trainer.epoch(20)(
+        trainer.start(model),
+        Recordings.of(tables),
+        TimelineTable.of(timelines),
+        windows.timeline[:STEPS],
+        windows.start[:STEPS],
+        jnp.asarray(0),
+    )
+    assert int(state.step) == STEPS
+    assert np.isfinite(float(metrics["objective"]))
+    about = {"config": settings | {"model": model.options}, "data_info": json.loads(model.data_info.to_json())}
+    Checkpoints(tmp_path / "checkpoints", json.loads(json.dumps(about))).save(1, state, 0.5, seconds=1.0)
+    before = {name: np.asarray(leaf) for name, leaf in leaves(model).items()}
+    nnx.update(model, *state.evaluated)
+    assert any((leaf != before[name]).any() for name, leaf in leaves(model).items())
+    movie = np.random.default_rng(0).standard_normal(model.stimulus_shape(24)).astype(np.float32)
+    loaded = load_model(tmp_path)
+    for session in (None, "left"):
+        np.testing.assert_array_equal(loaded(movie, session=session), model(movie, session=session))
+
+
+def leaves(model: Model) -> dict[str, Any]:
+    return {".".join(map(str, path)): value[...] for path, value in nnx.to_flat_state(nnx.state(model, nnx.Param))}
+
+
+@pytest.mark.parametrize("kind", [("core", kind) for kind in CORES.kinds()] + [("readout", k) for k in READOUTS.kinds()])
+def test_the_configuration_names_every_option(kind: tuple[str, str]) -> None:
+    """What the constructors take and what ``configs/common.py`` lists are the same."""
+    part, name = kind
+    registry, given = {
+        "core": (CORES, {"in_channels", "n_sessions", "conditions", "rngs"}),
+        "readout": (READOUTS, {"in_shape", "n_neurons", "session_sizes", "mean_activity", "rf_location", "rngs"}),
+    }[part]
+    settings = settings_of(*(("simple", name) if part == "readout" else (name, "gaussian_mask")), {})
+    assert set(settings["model"][part]) - {"kind"} == signature(registry[name])[0].keys() - given
+
+
+def test_a_kind_that_is_not_there() -> None:
+    with pytest.raises(UserError, match='config.model.core.kind is "grru"; choose among gru, identity, simple'):
+        settings_of("grru", "gaussian_mask", {})
+
+
+def test_a_spatial_contrast_readout_of_many_features(sta_folder: Path) -> None:
+    settings = settings_of("simple", "spatial_contrast", {"readout.spatial_contrast.sta_folder": sta_folder})
+    with pytest.raises(UserError, match="color_weights"):
+        start_model(settings, dataset().info)
+
+
+def test_filters_come_from_the_files(sta_folder: Path) -> None:
+    model, _ = build("identity", "spatial_contrast", sta_folder)
+    np.testing.assert_allclose(np.linalg.norm(model.readout.temporal[...], axis=1), 1, rtol=1e-5)
+    assert np.asarray(model.readout.spatial[...]).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize(("folder", "message"), [(None, "needs sta_folder"), ("nowhere", "nowhere")])
+def test_filters_that_are_missing(folder: str | None, message: str) -> None:
+    more = ONE_CHANNEL["identity"] | ({"readout.spatial_contrast.sta_folder": folder} if folder else {})
+    with pytest.raises(UserError, match=message):
+        start_model(settings_of("identity", "spatial_contrast", more), dataset().info)
