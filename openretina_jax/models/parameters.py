@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.extend
+import jax.extend.core
 import jax.numpy as jnp
 import pandas as pd
 from flax import nnx
@@ -85,6 +85,6 @@ def multiplications(program: jax.extend.core.Jaxpr, scope: str, times: int = 1) 
             kernel = jnp.prod(jnp.asarray(operands[1])).item() // out_channels
             total[inside] += times * kernel * equation.outvars[0].aval.size
         runs = times * equation.params.get("length", 1) if equation.primitive.name == "scan" else times
-        for inner in jax.core.jaxprs_in_params(equation.params):
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
             total += multiplications(inner, inside, runs)
     return total

@@ -1,0 +1,64 @@
+"""Sessions that are added to a trained model."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from openretina_jax.data.dataset import DataInfo
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.sessions import add_sessions
+from tests import tiny
+
+OPTIONS = tiny.MODEL | {"core": tiny.MODEL["core"] | {"adapt_speed": True}}
+
+
+def info_of(sessions: dict[str, int]) -> DataInfo:
+    """Facts of data with these sessions."""
+    return dataclasses.replace(
+        tiny.dataset().info,
+        sessions=sessions,
+        mean_activity={name: [0.5] * count for name, count in sessions.items()},
+        neurons={},
+    )
+
+
+@pytest.fixture(scope="module")
+def trained() -> CoreReadout:
+    """A model none of whose numbers are those that it began with."""
+    model = make_core_readout(OPTIONS, tiny.dataset().info)
+    rng = np.random.default_rng(0)
+    for _, variable in nnx.to_flat_state(nnx.state(model)):
+        variable[...] = variable[...] + jnp.asarray(0.1 * rng.random(variable.shape), variable.dtype)
+    return model
+
+
+def test_known_sessions_answer_as_before(trained: CoreReadout) -> None:
+    model = add_sessions(trained, info_of({"new": 2, "newer": 6}))
+    assert list(model.data_info.sessions) == ["new", "newer", *trained.data_info.sessions]
+    movie = np.random.default_rng(1).standard_normal(trained.stimulus_shape(20)).astype(np.float32)
+    for session in trained.data_info.sessions:
+        np.testing.assert_allclose(model(movie, session=session), trained(movie, session=session), rtol=1e-6)
+    np.testing.assert_array_equal(model.readout.bias[...][:8], np.full(8, 0.5, np.float32))
+    np.testing.assert_array_equal(model.core.log_speed[...], [0, 0, *np.asarray(trained.core.log_speed[...])])
+    assert model.data_info.n_neurons == 8 + trained.data_info.n_neurons
+
+
+def test_a_session_that_comes_again_keeps_its_rows(trained: CoreReadout) -> None:
+    model = add_sessions(trained, info_of({"left": 4, "new": 2}))
+    assert list(model.data_info.sessions) == ["left", "new", "right_1", "right_2"]
+    movie = np.random.default_rng(1).standard_normal(trained.stimulus_shape(20)).astype(np.float32)
+    np.testing.assert_allclose(model(movie, session="left"), trained(movie, session="left"), rtol=1e-6)
+    assert model.data_info.mean_activity["left"] == [0.5] * 4
+
+
+def test_sessions_that_do_not_fit(trained: CoreReadout) -> None:
+    with pytest.raises(UserError, match="left: has 5 neurons, but 4 in the trained model; rename the session"):
+        add_sessions(trained, info_of({"left": 5}))
+    other = dataclasses.replace(info_of({"new": 2}), input_shape=(12, 10, 1))
+    with pytest.raises(UserError, match=r"\(12, 10, 1\), the trained model needs \(12, 10, 2\)"):
+        add_sessions(trained, other)
