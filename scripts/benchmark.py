@@ -1,7 +1,7 @@
 """Measure the speed and memory of a model configuration, alone or beside openretina; prints one JSON line each.
 
 python scripts/benchmark.py --config=configs/hoefling_low_res.py [--measure=train_step,epoch] [--threads=1,2]
-    [--lowering=dense,factored] [--against=openretina --reference-python=/path/to/python]
+    [--variant=all] [--lowering=dense,factored] [--table] [--against=openretina --reference-python=/path/to/python]
 """
 
 import json
@@ -18,10 +18,14 @@ from openretina_jax import command_line
 config_flags.DEFINE_config_file("config", None, "Configuration file whose model is measured.")
 _MEASURE = flags.DEFINE_list(
     "measure",
-    ["train_step", "eval_step", "epoch", "epoch_shared"],
-    "What to measure: a training step; the evaluation of 15 clips; an epoch with one session per step, or with all.",
+    ["forward", "train_step"],
+    "What to measure: predictions (forward) and a training step (train_step) of the same windows; the evaluation of 15 "
+    "clips (eval_step); an epoch with one session per step (epoch), or with all (epoch_shared).",
 )
 _THREADS = flags.DEFINE_list("threads", ["1"], "Numbers of cores to measure with.")
+_VARIANT = flags.DEFINE_list(
+    "variant", ["configured"], "Variants of the configuration, such as full, gru, factorized; or all."
+)
 _LOWERING = flags.DEFINE_list(
     "lowering", [], "Ways to compute the convolutions (auto, dense, factored). Default: the configuration's."
 )
@@ -34,6 +38,7 @@ _AGAINST = flags.DEFINE_enum("against", None, ["openretina"], "Measure this too,
 _REFERENCE_PYTHON = flags.DEFINE_string(
     "reference-python", sys.executable, "With --against: the Python in which openretina is installed."
 )
+_TABLE = flags.DEFINE_bool("table", False, "Print a table of all lines at the end, on standard error.")
 flags.mark_flag_as_required("config")
 flags.register_validator(
     "threads", lambda numbers: all(number.isdigit() for number in numbers), "must be numbers of cores, such as 1,2"
@@ -44,10 +49,16 @@ def main() -> None:
     """Print a line as soon as it is known."""
     config, _ = command_line.configuration("config")
 
-    from openretina_jax.benchmarks.run import benchmark  # takes seconds: flags are checked before
+    # these take seconds: flags are checked before
+    from openretina_jax.benchmarks.run import benchmark
+    from openretina_jax.benchmarks.table import table
+    from openretina_jax.benchmarks.variants import chosen
+    from openretina_jax.config import resolved
 
+    settings = {name: resolved(variant) for name, variant in chosen(config.to_dict(), _VARIANT.value).items()}
+    lines = []
     for line in benchmark(
-        config.to_dict(),
+        settings,
         measures=_MEASURE.value,
         threads=[int(number) for number in _THREADS.value],
         lowerings=_LOWERING.value,
@@ -59,6 +70,9 @@ def main() -> None:
         reference_python=_REFERENCE_PYTHON.value if _AGAINST.value else None,
     ):
         print(json.dumps(line), flush=True)
+        lines.append(line)
+    if _TABLE.value:
+        print(table(lines), file=sys.stderr)
 
 
 if __name__ == "__main__":

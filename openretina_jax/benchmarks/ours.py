@@ -1,5 +1,6 @@
-"""Our side of a measurement: training steps, evaluations and epochs on random recordings."""
+"""Our side of a measurement: predictions, training steps, evaluations and epochs on random recordings."""
 
+import functools
 import itertools
 import platform
 from collections.abc import Callable, Mapping
@@ -12,17 +13,19 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.evaluation.scores import Scorer, Split
-from openretina_jax.models.build import make_core_readout
-from openretina_jax.training.objective import Objective
+from openretina_jax.models.build import make_model
+from openretina_jax.training.objective import Metrics, Objective
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.step import Trainer, TrainState
+from openretina_jax.training.step import Recipe, Trainer, TrainState
+
+Work = tuple[Callable[[], Any], dict[str, int], int]  # what to do, the shape of its steps, and its number of windows
 
 
 def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -37,6 +40,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     """
     training = Training(task)
     work, shape, windows = {
+        "forward": training.forward,
         "train_step": training.train_step,
         "eval_step": training.eval_step,
         "epoch": training.epoch,
@@ -46,7 +50,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     about = {
         "shape": shape,
         "windows": windows,
-        "lowering": task["model"]["core"].get("lowering"),
+        "lowering": task["lowering"],
         "device": jax.devices()[0].device_kind,
         "versions": {"python": platform.python_version()} | versions,
     }
@@ -71,58 +75,92 @@ class Training:
         self._n_sessions = len(dataset.sessions)
         self._tables = Tables(dataset)
         self._recordings = Recordings.of(self._tables)
-        model = make_core_readout(task["model"], dataset.info)
-        graph, optimizer = nnx.graphdef(model), make_optimizer({"kind": "adamw"})
-        self._trainer = Trainer(graph, Objective(), optimizer, task["clip_norm"], seed=0)
-        self._state = TrainState.start(model, optimizer, task["learning_rate"])
-        self._scorer, self._split = Scorer(graph), Split(self._tables.validation())
+        model = make_model(task["model"], dataset.info)
+        self._trainer = Trainer(model, make_recipe(task))
+        self._state = self._trainer.start(model)
+        self._scorer, self._split = Scorer(self._trainer.graph), Split(self._tables.validation())
 
-    def train_step(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+    def forward(self) -> Work:
+        """Predictions for the windows of a training step."""
+        batch, shape, windows = self._batch()
+
+        @jax.jit
+        def predict(state: TrainState, batch: Batch) -> Array:
+            model = nnx.merge(self._trainer.graph, *state.evaluated, copy=True)
+            return model.respond(batch.stimulus, batch.first_neuron, batch.neuron_mask.shape[1], batch.session)
+
+        return lambda: predict(self._state, batch), shape, windows
+
+    def train_step(self) -> Work:
         """A training step on windows that lie on the device."""
+        batch, shape, windows = self._batch()
+
+        @functools.partial(jax.jit, donate_argnames="state")
+        def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+            return self._trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0)
+
+        def work() -> Any:
+            self._state, metrics = step(self._state, batch)
+            return self._state, metrics
+
+        return work, shape, windows
+
+    def _batch(self) -> tuple[Batch, dict[str, int], int]:
+        """The windows of the first step, and what to say of them."""
         timelines = self._tables.training()
         order = SessionOrder(timelines, **self._windows)
         timeline, start = _windows(order, epoch=0)
         batch = self._recordings.gather(TimelineTable.of(timelines), timeline[0], start[0], order.frames)
-        step = jax.jit(self._trainer.step, donate_argnums=0)
+        return batch, _shape(1, order.windows_per_step, order.frames), order.windows_per_step
 
-        def work() -> Any:
-            self._state, metrics = step(self._state, batch, self._recordings.session_size)
-            return self._state, metrics
-
-        return work, _shape(1, order.windows_per_step, order.frames), order.windows_per_step
-
-    def eval_step(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+    def eval_step(self) -> Work:
         """Predictions and scores of the validation clips."""
         clips = self._split.start.shape[1]
         return self._evaluate, _shape(1, clips, self._split.frames), clips
 
-    def epoch(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+    def epoch(self) -> Work:
         """An epoch with one session per step, and the evaluation of all sessions."""
         timelines = self._tables.training()
         order = SessionOrder(timelines, **self._windows)
         return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=1)
 
-    def epoch_shared(self) -> tuple[Callable[[], Any], dict[str, int], int]:
+    def epoch_shared(self) -> Work:
         """An epoch with all sessions in every step, and the evaluation of all sessions."""
         timelines = self._tables.shared_training()
         order = SharedOrder(timelines, **self._shared_windows)
         return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=self._n_sessions)
 
-    def _epoch(
-        self, table: TimelineTable, order: SessionOrder | SharedOrder, sessions_per_step: int
-    ) -> tuple[Callable[[], Any], dict[str, int], int]:
+    def _epoch(self, table: TimelineTable, order: SessionOrder | SharedOrder, sessions_per_step: int) -> Work:
         run = self._trainer.epoch(order.frames)
         epochs = itertools.count()
 
         def work() -> Any:
-            self._state, metrics = run(self._state, self._recordings, table, *_windows(order, next(epochs)))
+            number = next(epochs)
+            self._state, metrics = run(
+                self._state, self._recordings, table, *_windows(order, number), jnp.asarray(number)
+            )
             return metrics, self._evaluate()
 
         steps, windows = order.steps_per_epoch, order.windows_per_step
         return work, _shape(steps, windows, order.frames), steps * windows * sessions_per_step
 
     def _evaluate(self) -> Any:
-        return self._scorer(self._state.params, self._state.statistics, self._recordings, self._split)
+        return self._scorer(self._state.evaluated, self._recordings, self._split)
+
+
+def make_recipe(task: Mapping[str, Any]) -> Recipe:
+    """How the model is trained; all that has no part in the time of a step is left out."""
+    loss, optimizer = dict(task["loss"]), dict(task["optimizer"])
+    named = {
+        name: optimizer.pop(name, None) for name in ("learning_rate", "clip_norm", "accumulate", "reset_when_lowered")
+    }
+    return Recipe(
+        objective=Objective(loss.pop("kind"), loss.pop("samples"), loss),
+        optimizer=make_optimizer(optimizer),
+        learning_rate=named["learning_rate"],
+        clip=named["clip_norm"],
+        compute_dtype=task["compute_dtype"],
+    )
 
 
 def random_dataset(task: Mapping[str, Any]) -> Dataset:

@@ -3,6 +3,7 @@
 The same work as in ``ours`` by openretina's own modules, losses, data loaders and cyclers, without Lightning around it.
 """
 
+import importlib
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -11,41 +12,9 @@ from typing import Any
 import torch
 from openretina.data_io.base_dataloader import get_movie_dataloader
 from openretina.data_io.cyclers import LongCycler, ShortCycler
-from openretina.modules.core.base_core import SimpleCoreWrapper
 from openretina.modules.losses import CorrelationLoss3d, PoissonLoss3d
-from openretina.modules.readout.multi_readout import MultiGaussianMaskReadout
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-# options of ours that have another name there, and defaults that it does not have or that differ
-CORE_NAMES = {
-    "convolution": "convolution_type",
-    "pool_every": "maxpool_every_n_layers",
-    "downsample_input": "downsample_input_kernel_size",
-    "color_weights": "color_squashing_weights",
-    "cut_first_frames": "cut_first_n_frames",
-}
-CORE_DEFAULTS = {
-    "gamma_input": 0.0,
-    "gamma_temporal": 0.0,
-    "gamma_in_sparse": 0.0,
-    "gamma_hidden": 0.0,
-    "cut_first_n_frames": 0,
-}
-READOUT_NAMES = {
-    "mean_scale": "gaussian_mean_scale",
-    "var_scale": "gaussian_var_scale",
-    "gamma_mask": "mask_l1_reg",
-    "gamma_features": "feature_weights_l1_reg",
-    "average_penalty": "readout_reg_avg",
-}
-READOUT_DEFAULTS = {
-    "gaussian_mean_scale": 1.0,
-    "gaussian_var_scale": 1.0,
-    "positive": False,
-    "scale": False,
-    "bias": True,
-}
 
 
 def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -54,6 +23,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     torch.manual_seed(0)
     training = Training(task)
     work, shape = {
+        "forward": training.forward,
         "train_step": training.train_step,
         "eval_step": training.eval_step,
         "epoch": training.epoch,
@@ -75,19 +45,13 @@ class Model(torch.nn.Module):
     def __init__(self, task: Mapping[str, Any], sessions: list[str]):
         super().__init__()
         height, width, channels = task["input_shape"]
-        core, readout = dict(task["model"]["core"]), dict(task["model"]["readout"])
-        kinds = core.pop("kind"), readout.pop("kind")
-        if kinds != ("simple", "gaussian_mask"):
-            raise ValueError(f'the reference is measured with "simple" and "gaussian_mask", not with {kinds}')
-        core.pop("lowering", None)
-        layers = (channels, *core.pop("hidden_channels"))
-        self.core = SimpleCoreWrapper(layers, **(CORE_DEFAULTS | renamed(core, CORE_NAMES)))
+        self.core = make(*task["counterpart"]["core"])
         with torch.no_grad():
             probe = self.core.eval()(torch.zeros(1, channels, task["clip_frames"], height, width))
-        self.readout = MultiGaussianMaskReadout(
+        self.readout = make(
+            *task["counterpart"]["readout"],
             in_shape=tuple(probe.shape[1:]),
             n_neurons_dict=dict.fromkeys(sessions, task["neurons"]),
-            **(READOUT_DEFAULTS | renamed(readout, READOUT_NAMES)),
         )
 
     def forward(self, stimulus: Any, session: str) -> Any:
@@ -108,8 +72,19 @@ class Training:
         self._train = {session: self._loader("train", task["training_clips"]) for session in sessions}
         self._validation = {session: self._loader("validation", task["validation_clips"]) for session in sessions}
         self._model = Model(task, sessions).to(DEVICE)
-        self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=task["learning_rate"])
+        self._optimizer = torch.optim.AdamW(self._model.parameters(), **task["counterpart"]["optimizer"])
         self._poisson, self._correlation = PoissonLoss3d(), CorrelationLoss3d(avg=True, negate=False).to(DEVICE)
+
+    def forward(self) -> tuple[Callable[[], Any], dict[str, int]]:
+        """Predictions for the windows of a training step."""
+        session, data = next(iter(LongCycler(self._train)))
+        self._model.eval()
+
+        @torch.no_grad()
+        def work() -> Any:
+            return self._model(data.inputs.to(DEVICE), session).cpu()
+
+        return work, self._shape(1)
 
     def train_step(self) -> tuple[Callable[[], Any], dict[str, int]]:
         """A training step on windows in memory."""
@@ -141,7 +116,8 @@ class Training:
         prediction = self._model(data.inputs.to(DEVICE), session)
         loss = self._poisson(prediction, data.targets.to(DEVICE)) + self._model.penalty(session)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._task["clip_norm"])
+        if self._task["optimizer"]["clip_norm"] is not None:
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._task["optimizer"]["clip_norm"])
         self._optimizer.step()
         return float(loss)
 
@@ -166,8 +142,13 @@ class Training:
         return {"steps": steps, "windows": self._task["windows"], "frames": self._task["frames"]}
 
 
-def renamed(options: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Options under the reference's names; lists, which come from JSON, as tuples."""
-    return {
-        names.get(name, name): tuple(value) if isinstance(value, list) else value for name, value in options.items()
-    }
+def make(path: str, arguments: Mapping[str, Any], **more: Any) -> Any:
+    """An object of the class with that dotted name; lists, which come from JSON, are tuples."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)(**_tuples(arguments), **more)
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

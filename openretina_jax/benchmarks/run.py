@@ -15,10 +15,11 @@ from typing import Any, get_args
 import psutil
 
 from openretina_jax.benchmarks.children import Program, child, ours, reference
+from openretina_jax.benchmarks.translation import translate
 from openretina_jax.errors import UserError
 from openretina_jax.modules.lowerings import Lowering
 
-MEASURES = ("train_step", "eval_step", "epoch", "epoch_shared")
+MEASURES = ("forward", "train_step", "eval_step", "epoch", "epoch_shared")
 STIMULUS_CHANNELS = 2  # ultraviolet and green
 STEPS_PER_SESSION = 2  # of an epoch, as with the recordings of Höfling et al. 2024
 CLIP_FRAMES, VALIDATION_CLIPS = 150, 15  # likewise
@@ -30,20 +31,28 @@ class Task:
 
     Attributes:
         measure: one of ``MEASURES``.
+        variant: name of the variant of the configuration.
         threads: cores that the process may use.
-        model: options of the model, see ``make_core_readout``.
+        model: options of the model, see ``make_model``.
+        lowering: how its convolutions are computed (None: there is no choice).
+        loss, optimizer, compute_dtype: how it is trained, as in configurations.
         input_shape: ``(height, width, channel)`` of a frame.
         sessions: of the random recordings; all saw the same clips.
         neurons: of each session.
         windows, frames: windows of a training step (of one session), and their length.
         shared_windows: ``window_frames`` and ``windows_per_step`` of a training step of all sessions.
         training_clips, validation_clips, clip_frames: clips of the movie, and their length.
-        learning_rate, clip_norm: of the optimiser.
+        counterpart: the reference's words for model and optimiser, see ``translation`` (None: it is not measured).
     """
 
     measure: str
+    variant: str
     threads: int
     model: Mapping[str, Any]
+    lowering: str | None
+    loss: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    compute_dtype: str
     input_shape: tuple[int, int, int]
     sessions: int
     neurons: int
@@ -53,12 +62,11 @@ class Task:
     training_clips: int
     validation_clips: int = VALIDATION_CLIPS
     clip_frames: int = CLIP_FRAMES
-    learning_rate: float = 0.01
-    clip_norm: float = 1.0
+    counterpart: Mapping[str, Any] | None = None
 
 
 def benchmark(
-    settings: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Any]],
     *,
     measures: Sequence[str],
     threads: Sequence[int],
@@ -70,15 +78,16 @@ def benchmark(
     frames: int,
     reference_python: str | None,
 ) -> Iterator[dict[str, Any]]:
-    """Measure a model configuration: one line per measurement and implementation, and their ratio.
+    """Measure model configurations: one line per measurement and implementation, and their ratio.
 
-    ``train_step`` is a training step on windows of one session, ``eval_step`` the evaluation of the validation clips of
+    ``forward`` is the prediction, in evaluation mode, of the windows of one session, ``train_step`` a training step on
+    them, ``eval_step`` the evaluation of the validation clips of
     one session. ``epoch`` goes through all sessions, one per step, and then evaluates all; ``epoch_shared`` has all
     sessions in every step. Data are random and in memory. The reference has no shared epoch; there its only kind of
     epoch is measured, which goes through the same frames and responses.
 
     Args:
-        settings: the configuration; the model, the resolution and the shared windows are taken from it.
+        variants: the settings of each by its name, with the chosen kinds alone.
         measures: some of ``MEASURES``.
         threads: numbers of cores to measure with.
         lowerings: how convolutions are computed (none given: as the configuration says), see ``lowerings``.
@@ -95,22 +104,59 @@ def benchmark(
     _check(lowerings, get_args(Lowering), "lowering")
     _check_threads(threads)
     programs = [ours()] if reference_python is None else [ours(), reference(reference_python)]
-    chosen: list[dict[str, str]] = [{"lowering": lowering} for lowering in lowerings] or [{}]
-    for measure, cores, lowering in itertools.product(measures, threads, chosen):
-        core = settings["model"]["core"] | lowering
-        task = Task(
-            measure=measure,
-            threads=cores,
-            model=settings["model"] | {"core": core},
-            input_shape=_input_shape(settings["data"]["resolution"]),
-            sessions=sessions if measure.startswith("epoch") else 1,
-            neurons=neurons,
-            windows=windows,
-            frames=frames,
-            shared_windows=settings["train"]["windows"]["shared"],
-            training_clips=math.ceil(STEPS_PER_SESSION * windows * frames / CLIP_FRAMES),
-        )
+    sizes = {"neurons": neurons, "windows": windows, "frames": frames}
+    ways: Sequence[str | None] = lowerings or [None]
+    plans = [
+        (name, settings, _core(name, settings["model"]["core"], lowering))
+        for name, settings in variants.items()
+        for lowering in ways
+    ]
+    for (name, settings, core), measure, cores in itertools.product(plans, measures, threads):
+        task = _task(settings, core, variant=name, measure=measure, threads=cores, **sizes)
+        if measure.startswith("epoch"):
+            task = dataclasses.replace(task, sessions=sessions)
+        if reference_python is not None:
+            task = dataclasses.replace(
+                task, counterpart=translate(settings | {"model": task.model}, task.input_shape[2])
+            )
         yield from take(task, programs, repeats)
+
+
+def _task(settings: Mapping[str, Any], core: Mapping[str, Any], *, windows: int, frames: int, **more: Any) -> Task:
+    """The measurement of a configuration with that core, on one session."""
+    return Task(
+        model={**settings["model"], "core": core},
+        lowering=core.get("lowering") if _has_lowering(core) else None,
+        loss=settings["objective"]["loss"],
+        optimizer=settings["optimizer"],
+        compute_dtype=settings["train"]["compute_dtype"],
+        input_shape=_input_shape(settings["data"]["resolution"]),
+        sessions=1,
+        windows=windows,
+        frames=frames,
+        shared_windows=settings["train"]["windows"]["shared"],
+        training_clips=math.ceil(STEPS_PER_SESSION * windows * frames / CLIP_FRAMES),
+        **more,
+    )
+
+
+def _core(variant: str, core: Mapping[str, Any], lowering: str | None) -> Mapping[str, Any]:
+    """Options of the core with that lowering (None: its own).
+
+    Raises:
+        UserError: it has none.
+    """
+    if lowering is None:
+        return core
+    if not _has_lowering(core):
+        raise UserError(
+            f'variant "{variant}" has no lowering to choose; "custom_separable" convolutions alone have one'
+        )
+    return {**core, "lowering": lowering}
+
+
+def _has_lowering(core: Mapping[str, Any]) -> bool:
+    return core["kind"] != "identity" and core.get("convolution", "custom_separable") == "custom_separable"
 
 
 def take(task: Task, programs: Sequence[Program], repeats: int) -> list[dict[str, Any]]:
@@ -139,7 +185,7 @@ def take(task: Task, programs: Sequence[Program], repeats: int) -> list[dict[str
         first, second = lines
         ratio = {name: round(second["seconds"][name] / first["seconds"][name], 3) for name in ("median", "min")}
         both = f"{second['implementation']} / {first['implementation']}"
-        same = {name: first[name] for name in ("name", "lowering", "threads")}
+        same = {name: first[name] for name in ("name", "variant", "lowering", "threads")}
         lines.append({**same, "implementation": both, "ratio": ratio})
     return lines
 
@@ -157,6 +203,7 @@ def _line(
     recordings = {"sessions": task.sessions, "neurons": task.neurons}
     return {
         "name": task.measure,
+        "variant": task.variant,
         "implementation": implementation,
         "lowering": about["lowering"],
         "shape": about["shape"] | recordings | {"height": height, "width": width, "channels": channels},

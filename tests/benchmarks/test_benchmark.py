@@ -20,8 +20,13 @@ CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
 CORE = {"kind": "simple", "hidden_channels": [2], "temporal_kernel_sizes": [3], "spatial_kernel_sizes": [3]}
 TASK = Task(
     measure="train_step",
+    variant="configured",
     threads=1,
     model={"core": {**CORE, "lowering": "dense"}, "readout": {"kind": "gaussian_mask"}},
+    lowering="dense",
+    loss={"kind": "poisson", "samples": 40},
+    optimizer={"kind": "adamw", "learning_rate": 0.01, "clip_norm": 1.0},
+    compute_dtype="float32",
     input_shape=(6, 5, 2),
     sessions=3,
     neurons=4,
@@ -35,8 +40,11 @@ TASK = Task(
 SETTINGS = {
     "model": TASK.model,
     "data": {"resolution": "6x5"},
-    "train": {"windows": {"shared": TASK.shared_windows}},
+    "objective": {"loss": TASK.loss},
+    "optimizer": TASK.optimizer,
+    "train": {"windows": {"shared": TASK.shared_windows}, "compute_dtype": "float32"},
 }
+FULL = {**SETTINGS, "model": {**TASK.model, "core": {**CORE, "convolution": "full"}}}
 FAKE = """
 import os, pathlib, sys, time
 def prepare(task):
@@ -76,7 +84,7 @@ def measure_only(settings: dict[str, Any] = SETTINGS, **options: Any) -> list[di
         "frames": 50,
         "reference_python": None,
     }
-    return list(benchmark(settings, **(chosen | options)))
+    return list(benchmark({"configured": settings}, **(chosen | options)))
 
 
 def run_script(*flags: str) -> subprocess.CompletedProcess[str]:
@@ -92,6 +100,7 @@ def test_programs_take_turns(tmp_path: Path) -> None:
     assert fast["windows_per_second"] == pytest.approx(6 / fast["seconds"]["median"], rel=1e-2)
     assert fast["compile_seconds"] >= 0.01
     assert ratio["implementation"] == "b / a"
+    assert {line["variant"] for line in (fast, slow, ratio)} == {"configured"}
     for name in ("median", "min"):
         assert ratio["ratio"][name] == pytest.approx(slow["seconds"][name] / fast["seconds"][name], rel=1e-2)
 
@@ -104,6 +113,7 @@ def test_a_process_has_the_cores_it_was_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("measure", "shape", "windows"),
     [
+        ("forward", {"steps": 1, "windows": 2, "frames": 8}, 2),
         ("train_step", {"steps": 1, "windows": 2, "frames": 8}, 2),
         ("eval_step", {"steps": 1, "windows": 2, "frames": 10}, 2),
         ("epoch", {"steps": 6, "windows": 2, "frames": 8}, 12),  # 3 sessions, 40 frames of each
@@ -124,24 +134,29 @@ def test_every_measure_has_its_work() -> None:
 
 
 @pytest.mark.slow
-def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
-    (tmp_path / "tiny.py").write_text(
-        f"import ml_collections\ndef get_config():\n    return ml_collections.ConfigDict({SETTINGS})\n"
-    )
-    options = ["--measure=eval_step", "--windows=1", "--neurons=2", "--repeats=2", "--lowering=auto,factored"]
-    done = run_script(f"--config={tmp_path / 'tiny.py'}", *options)
+def test_script_prints_a_line_per_lowering() -> None:
+    options = [
+        "--measure=eval_step",
+        "--windows=1",
+        "--neurons=2",
+        "--repeats=2",
+        "--lowering=auto,factored",
+        "--table",
+    ]
+    done = run_script(f"--config={CONFIG}", *options)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["lowering"] for line in lines] == ["auto", "factored"]
     for line in lines:
         assert (line["name"], line["implementation"], line["threads"]) == ("eval_step", "openretina_jax", 1)
         windows = {"steps": 1, "windows": 15, "frames": 150, "sessions": 1, "neurons": 2}
-        assert line["shape"] == {**windows, "height": 6, "width": 5, "channels": 2}
+        assert line["shape"] == {**windows, "height": 18, "width": 16, "channels": 2}
         assert line["repeats"] == 2
         assert 0 < line["seconds"]["min"] <= line["seconds"]["median"] < line["compile_seconds"]
         assert line["windows_per_second"] > 0
         assert line["peak_memory_mb"] > 50
         assert line["machine"].keys() == {"cpu", "cores", "busy_with_others", "device", "versions"}
+    assert [row.split(" | ")[0] for row in done.stderr.splitlines()[-2:]] == ["| configured", "| configured, factored"]
 
 
 @pytest.mark.parametrize(
@@ -149,9 +164,10 @@ def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
     [
         (
             {"measures": ["train"]},
-            'measure "train" is unknown; choose among train_step, eval_step, epoch, epoch_shared',
+            'measure "train" is unknown; choose among forward, train_step, eval_step, epoch, epoch_shared',
         ),
         ({"lowerings": ["fast"]}, f'lowering "fast" is unknown; choose among {", ".join(get_args(Lowering))}'),
+        ({"lowerings": ["dense"], "settings": FULL}, 'variant "configured" has no lowering to choose; '),
         ({"threads": [0]}, "0 threads do not fit a machine with "),
         ({"threads": [4096]}, "4096 threads do not fit a machine with "),
         ({"reference_python": "/no/python"}, "there is no Python interpreter /no/python; give the one in which "),
