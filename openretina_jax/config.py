@@ -155,7 +155,7 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
         loss = dict(settings["objective"]["loss"])
         weighted = settings["objective"]["cell_type_weighted"]
         objective = Objective(
-            loss.pop("kind"), loss.pop("samples"), loss, cell_type_weights(model.data_info) if weighted else None
+            loss.pop("kind"), float(loss.pop("samples")), loss, cell_type_weights(model.data_info) if weighted else None
         )
     schedule, stopping = dict(settings["schedule"]), settings["stopping"]
     plateau = None

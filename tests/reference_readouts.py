@@ -82,6 +82,8 @@ _POINT_GAUSSIAN = {
 }
 _UNCLIPPED = {"nonnegative": None}  # the reference clips after an optimiser step, not when it is called
 _KINDS: dict[str, tuple[str, Mapping[str, str | None], Mapping[str, Any]]] = {
+    "GaussianMaskReadout": ("gaussian_mask", _GAUSSIAN_MASK, {}),
+    "PointGaussianReadout": ("point_gaussian", _POINT_GAUSSIAN, {}),
     "MultiGaussianMaskReadout": ("gaussian_mask", _GAUSSIAN_MASK, {}),
     "FactorizedReadout": ("factorized", _FACTORIZED, {"bias": False}),
     "MultiFactorizedReadout": ("factorized", _FACTORIZED, {"bias": False}),

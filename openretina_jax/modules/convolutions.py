@@ -100,10 +100,10 @@ class SpaceTimeConv(nnx.Module):
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
         """Convolve, each part of the batch with the temporal kernels of its ``log_speed`` (None: the module's own)."""
-        apply = lowerings.choose(self.lowering, jax.default_backend(), self.strides)
         spatial = self.spatial[...].astype(x.dtype)
 
         def convolved(part: Array, speed: Array | None) -> Array:
+            apply = lowerings.choose(self.lowering, jax.default_backend(), self.strides, part.shape)
             return apply(part, spatial, self.temporal(speed).astype(x.dtype), padding=self.padding)
 
         if log_speed is None or len(log_speed) == 1:
@@ -281,6 +281,17 @@ CONVOLUTIONS: dict[str, Any] = {
     "full": FullConv,
     "time_independent": TimeIndependentConv,
 }
+
+
+def draw_xavier(conv: nnx.Module, rngs: nnx.Rngs) -> None:
+    """Draw the plain kernels of a convolution anew, as the normals of Glorot and Bengio 2010; those in a basis stay."""
+    if isinstance(conv, SpaceTimeConv):
+        return
+    xavier = nnx.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
+    for name in ("kernel", "spatial", "temporal"):
+        if hasattr(conv, name):
+            kernel = getattr(conv, name)
+            kernel[...] = xavier(rngs.params(), kernel.shape)
 
 
 def _height_width(size: Size) -> tuple[int, int]:

@@ -68,7 +68,7 @@ class Objective:
     """
 
     loss: str = "poisson"
-    samples: int = 128 * 20
+    samples: float = 128.0 * 20
     options: Mapping[str, float | int] = dataclasses.field(default_factory=dict)
     weight: Float[np.ndarray, " neuron"] | None = None
 

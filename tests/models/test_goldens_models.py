@@ -178,7 +178,7 @@ def check_logged_values(case: Case) -> None:
         reference_models.load(model, reference_models.model_arrays(case.under("param"), kwargs["n_neurons_dict"]))
         # the reference clips the features of a step's session before it looks at the penalty
         model.project(jnp.arange(model.readout.n_neurons) < count)
-        value, logged = Objective(samples=len(x) * frames)(model, batch, train=mode == "training", key=None)
+        value, logged = Objective(samples=float(len(x) * frames))(model, batch, train=mode == "training", key=None)
         case.check(f"{mode}/log/{prefix}regularization_loss_core", logged["penalty_core"])
         case.check(f"{mode}/log/{prefix}regularization_loss_readout", logged["penalty_readout"])
         case.check(f"{mode}/log/{prefix or 'train_'}evaluation_loss", logged["correlation"])

@@ -133,7 +133,7 @@ def test_trajectory(case: Case) -> None:
     first = batch_of(case, 0, model)
     samples = first.stimulus.shape[1] * (first.stimulus.shape[2] - model.lag)
     recipe = Recipe(
-        objective=Objective(samples=samples),
+        objective=Objective(samples=float(samples)),
         optimizer=optimizer,
         learning_rate=options["lr"],
         clip=case.entry.get("gradient_clip_norm"),

@@ -28,7 +28,7 @@ from tests import tiny
 
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 WINDOWS = {"window_frames": 16, "windows_per_step": 4}
-RECIPE = Recipe(objective=Objective(samples=100), optimizer=adamw(), learning_rate=0.02, clip=1.0, seed=1)
+RECIPE = Recipe(objective=Objective(samples=100.0), optimizer=adamw(), learning_rate=0.02, clip=1.0, seed=1)
 
 
 def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitResult:

@@ -18,7 +18,7 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Objective, rows_in
 from tests import tiny
 
-FRAMES, SAMPLES = 14, 50
+FRAMES, SAMPLES = 14, 50.0
 WITHIN_CLIPS, OVER_BORDERS = (0, 9, 58), (20, 0, 40)  # starts of windows
 N_NEURONS = sum(tiny.NEURONS.values())
 

@@ -25,7 +25,7 @@ from openretina_jax.training.trainable import trainable_filter
 from tests import tiny
 
 FRAMES = 16
-RECIPE = Recipe(Objective(samples=100), sgd(), learning_rate=0.01)
+RECIPE = Recipe(Objective(samples=100.0), sgd(), learning_rate=0.01)
 
 
 @functools.cache
@@ -145,7 +145,7 @@ def test_bfloat16_computes_alike_and_keeps_float32() -> None:
 
 def test_moments_are_forgotten_when_validation_lowers_the_rate() -> None:
     rules = PatienceRules(Plateau(epochs=0))
-    recipe = Recipe(Objective(samples=100), adamw(), learning_rate=0.01, rules=rules, reset_optimizer=True)
+    recipe = Recipe(Objective(samples=100.0), adamw(), learning_rate=0.01, rules=rules, reset_optimizer=True)
     trainer = Trainer(tiny.model(), recipe)
     state = epoch(recipe, parts=1)
     first = trainer.judge(state, jnp.float32(0.5))
@@ -174,7 +174,7 @@ def test_a_cycle_is_as_long_as_the_run() -> None:
 def test_speeds_of_absent_sessions_stay() -> None:
     options = tiny.MODEL | {"core": tiny.MODEL["core"] | {"adapt_speed": True}}
     model = make_core_readout(options, tiny.dataset().info)
-    recipe = Recipe(Objective(samples=100), adamw(weight_decay=0.1), learning_rate=0.01)
+    recipe = Recipe(Objective(samples=100.0), adamw(weight_decay=0.1), learning_rate=0.01)
     _, _, windows = recordings()
     present = int(windows.timeline[0, 0, 0])
     model.core.log_speed[...] = jnp.full(3, 0.1)

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.convolutions import FullConv, SpaceTimeConv
+from openretina_jax.modules.convolutions import FullConv, SpaceTimeConv, draw_xavier
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.cores.layer import CoreLayer
@@ -50,7 +50,7 @@ class GruCore(SimpleCore):
         pad_input: whether the GRU keeps the size of the maps.
         condition_size: numbers of a condition that modulates every layer with batch normalisation (None: not).
         conditions: ``(session, condition)`` condition of every session (None: zeros).
-        rngs: random streams for the initial parameters.
+        rngs: random streams for the initial parameters; kernels that are no products are Xavier's normals.
         options: the others are those of ``SimpleCore``.
 
     Raises:
@@ -87,10 +87,14 @@ class GruCore(SimpleCore):
         self._bias = batch_norm and bias and not batch_norm_scale
         self._momentum = batch_norm_momentum
         super().__init__(in_channels, n_sessions=n_sessions, rngs=rngs, **options)
+        for layer in self.layers:
+            draw_xavier(layer.conv, rngs)
         self.gammas = (*self.gammas, ("recurrent", gamma_recurrent))
         self.laplace_padding, self.average_penalty = laplace_padding, average_penalty
         channels = options["hidden_channels"]
         self.projection = FullConv(channels[0], channels[0], 1, 1, rngs=rngs) if projection else None
+        if self.projection is not None:
+            draw_xavier(self.projection, rngs)
         self.per_session = self.per_session or condition_size is not None
         self.films = _films(channels, condition_size, rngs)
         self.conditions = _conditions(n_sessions, condition_size, conditions)

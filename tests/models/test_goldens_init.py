@@ -1,0 +1,103 @@
+"""What the reference's models begin with: the fixed numbers, and the spread of the drawn ones."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from openretina_jax.models.autoencoder import SparseAutoencoder
+from tests import reference_models, torch_names
+from tests.goldens_case import case, cases
+from tests.models.test_goldens_models import autoencoder_arrays
+from tests.reference_cores import core_arrays, make_core
+from tests.reference_readouts import make_readout
+
+STATISTICS = case("init", "parameter_statistics")
+ALIKE = 5  # standard errors
+KNOWN_OTHERWISE = r"running_var"  # ours begin at 1, the reference's have seen a pass of zeros
+
+
+def build(entry: Mapping[str, Any]) -> nnx.Module:
+    """Our counterpart of a module of the reference."""
+    kind, kwargs = entry["path"].rsplit(".", 1)[1], dict(entry["kwargs"])
+    if kind == "Autoencoder":
+        return SparseAutoencoder(kwargs["input_dim"], hidden=kwargs["hidden_dim"], rngs=nnx.Rngs(0))
+    if "channels" in kwargs:
+        return make_core(entry["path"], kwargs, kwargs["channels"])
+    count = kwargs.pop("outdims", 1)
+    more: dict[str, Any] = {}
+    if kind == "SingleCellSeparatedLNP":
+        more = {"temporal_frames": kwargs["in_shape"][1]}
+    channels, _, height, width = kwargs["in_shape"]
+    if kind == "FactorizedReadout":
+        mask, features = kwargs.pop("init_scales")
+        more = {"init_mask": tuple(mask), "init_features": tuple(features)}
+    if kwargs.pop("mean_activity", None) is not None:
+        more["mean_activity"] = jnp.linspace(0.1, 0.9, count)
+    return make_readout(entry["path"], kwargs, (channels, height, width), count, **more)
+
+
+def ours_of(entry: Mapping[str, Any], module: nnx.Module) -> dict[str, tuple[dict[str, float], np.ndarray]]:
+    """The reference's statistics beside our values, by our names."""
+    # arrays that carry a number instead of their values, so that they are renamed and reshaped like the others
+    numbered = {name: np.full(facts["shape"] or (), n, np.float32) for n, (name, facts) in enumerate(entry["state"].items())}
+    facts = list(entry["state"].values())
+    if entry["path"].endswith("Autoencoder"):
+        renamed = autoencoder_arrays(numbered)
+    else:
+        renamed = torch_names.translated(core_arrays(numbered))
+    variables = torch_names.paths(module)
+    renamed = torch_names.fit_kernels(renamed, variables)
+    found = {}
+    for name, values in renamed.items():
+        if name in variables or not name.endswith("log_speed"):
+            found[name] = (facts[int(values.ravel()[0])], np.asarray(variables[name][...]))
+    return found
+
+
+@pytest.mark.parametrize("name", STATISTICS.entry["modules"])
+def test_spread_of_drawn_parameters(name: str) -> None:
+    entry = STATISTICS.entry["modules"][name]
+    module = build(entry)
+    found = ours_of(entry, module)
+    assert found
+    for path, (facts, values) in found.items():
+        std, count = facts["std"], values.size
+        assert values.size == math.prod(facts["shape"]), path
+        error = ALIKE * max(std, 1e-3 * abs(facts["mean"])) * math.sqrt(2 / count) + 1e-6
+        assert abs(values.mean() - facts["mean"]) < error, path
+        assert abs(values.std() - std) < error, path
+
+
+def test_fixed_numbers_after_construction() -> None:
+    begun = case("init", "after_construction")
+    kwargs = begun.kwargs
+    sessions = kwargs["n_neurons_dict"]
+    model = reference_models.make_core_readout({k: v for k, v in kwargs.items() if k != "data_info"})
+    activity = kwargs["data_info"]["mean_activity_dict"]
+    fixed = {n: v for n, v in begun.under("state").items() if not re.search(f"{KNOWN_OTHERWISE}|bias$", n)}
+    variables = torch_names.paths(model)
+    names = set()
+    for path, expected in reference_models.model_arrays(fixed, sessions).items():
+        if path in variables:
+            names.add(path)
+            np.testing.assert_allclose(variables[path][...], expected, atol=1e-6, err_msg=path)
+    assert {"core.layers.0.norm.scale", "core.layers.1.norm.mean", "readout.mask_mean", "readout.mask_log_var"} <= names
+    _, time, height, width = begun.entry["core_output_shape"]
+    frames = kwargs["in_shape"][1]
+    maps = model.core(jnp.zeros((1, frames, *model.data_info.input_shape)))
+    assert maps.shape[1:4] == (time, height, width)
+    biases = np.concatenate([begun.array(f"state/readout.{session}.bias") for session in sessions])
+    np.testing.assert_allclose(biases, np.concatenate([np.asarray(activity[session]) for session in sessions]), rtol=1e-6)
+
+
+def test_every_case_is_known() -> None:
+    known: set[str] = {"parameter_statistics", "after_construction"}
+    assert {found.name for found in cases("init")} == known
+
+
