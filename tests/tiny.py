@@ -7,10 +7,12 @@ import jax
 import numpy as np
 import optax
 
-from openretina_jax.data.batches import Recordings
+from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import EpochWindows, SessionOrder
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Objective
@@ -63,6 +65,14 @@ def start(
 ) -> TrainState:
     """The state before the first step."""
     return Trainer(model, Recipe(Objective(), optimizer or adamw(), learning_rate)).start(model)
+
+
+def session_windows(frames: int, windows_per_step: int) -> tuple[Recordings, TimelineTable, EpochWindows]:
+    """The data set on the device, and the windows of its first epoch, one session a step."""
+    tables = Tables(dataset())
+    timelines = tables.training()
+    windows = SessionOrder(timelines, frames=frames, windows_per_step=windows_per_step, seed=0)[0]
+    return Recordings.of(tables), TimelineTable.of(timelines), windows
 
 
 def whole_clips(order: np.ndarray, clip_length: int) -> np.ndarray:

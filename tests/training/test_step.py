@@ -11,8 +11,7 @@ import pytest
 from flax import nnx
 
 from openretina_jax.data.batches import Recordings, TimelineTable
-from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder
+from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
@@ -29,12 +28,8 @@ RECIPE = Recipe(Objective(samples=100.0), sgd(), learning_rate=0.01)
 
 
 @functools.cache
-def recordings() -> tuple[Recordings, TimelineTable, Any]:
-    """The tiny data set on the device, and the windows of its first epoch."""
-    tables = Tables(tiny.dataset())
-    timelines = tables.training()
-    windows = SessionOrder(timelines, frames=FRAMES, windows_per_step=4, seed=0)[0]
-    return Recordings.of(tables), TimelineTable.of(timelines), windows
+def recordings() -> tuple[Recordings, TimelineTable, EpochWindows]:
+    return tiny.session_windows(FRAMES, windows_per_step=4)
 
 
 def epoch(recipe: Recipe, model: CoreReadout | None = None, *, done: int = 0, parts: int | None = None) -> TrainState:
