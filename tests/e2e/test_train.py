@@ -24,8 +24,8 @@ SIMULATED = "configs/hoefling_low_res.py:simulated,quick"
 SMALL = [
     "--config.data.simulated.n_sessions=1",
     "--config.data.simulated.neurons_per_session=12",
-    "--config.model.core.hidden_channels=(2,2)",
-    "--config.patience.stop_epochs=1000",
+    "--config.model.core.simple.hidden_channels=(2,2)",
+    "--config.stopping.epochs=1000",
     f"--config.train.epochs={EPOCHS}",
 ]
 TIMEOUT_S = 300
@@ -193,7 +193,7 @@ def test_wrong_flags(cache: Path, arguments: list[str], words: list[str]) -> Non
 
 
 def test_folder_of_another_model(cache: Path, finished: tuple[Path, str]) -> None:
-    flags = [*SMALL, "--config.model.core.gamma_temporal=20.0", f"--workdir={finished[0]}"]
+    flags = [*SMALL, "--config.model.core.simple.gamma_temporal=20.0", f"--workdir={finished[0]}"]
     line = mistake(cache, f"--config={SIMULATED}", *flags)
     assert "config.model.core.gamma_temporal is 20.0 now and 40.0 there" in line
 
@@ -201,7 +201,44 @@ def test_folder_of_another_model(cache: Path, finished: tuple[Path, str]) -> Non
 def test_unknown_option_of_the_model(cache: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
     del finished  # whose recordings are used
     line = mistake(cache, f"--config={SIMULATED}", *SMALL, "--config.model.core.kind=simpel", f"--workdir={tmp_path}")
-    assert "core kind 'simpel' is unknown; choose among simple, identity" in line
+    assert 'config.model.core.kind is "simpel"; choose among gru, identity, simple' in line
+
+
+def test_a_trained_model_is_the_start_of_others(cache: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
+    """A new readout on a frozen core, and an autoencoder of the responses; both are runs like any other."""
+    trained = openretina_jax.load(finished[0])
+    start_from = f"--config.start_from={finished[0]}"
+    more = ("--config.train.epochs=2", start_from)
+    output = finish(start(cache, *more, '--config.train.trainable=("readout",)', f"--workdir={tmp_path / 'frozen'}"))
+    frozen = openretina_jax.load(tmp_path / "frozen")
+    np.testing.assert_array_equal(frozen.core.layers[0].conv.spatial[...], trained.core.layers[0].conv.spatial[...])
+    assert (frozen.readout.features[...] != trained.readout.features[...]).any()
+    assert summary(output)[1] == trained.data_info.n_neurons
+
+    output = finish(start(cache, *more, "--config.autoencoder.hidden=16", f"--workdir={tmp_path / 'autoencoder'}"))
+    model = openretina_jax.load(tmp_path / "autoencoder")
+    assert summary(output)[1] == trained.data_info.n_neurons
+    np.testing.assert_array_equal(model.base.readout.features[...], trained.readout.features[...])
+    assert model.encode(np.zeros(model.stimulus_shape(40), np.float32)).shape == (1, 40 - model.lag, 16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config.start_from=nowhere"], ["nowhere holds no checkpoint"]),
+        (["--config.autoencoder.hidden=16"], ["config.start_from"]),
+        (['--config.train.trainable=("readuot",)'], ['no parameter is called "readuot"']),
+        (["--config.objective.loss.kind=posson"], ['config.objective.loss.kind is "posson"; choose among']),
+        (["--config.model.core.kind=gru", "--config.model.core.gru.groups=5"], ["5 groups"]),
+    ],
+)
+def test_choices_that_are_wrong(
+    cache: Path, finished: tuple[Path, str], tmp_path: Path, flags: list[str], words: list[str]
+) -> None:
+    del finished  # whose recordings are used
+    line = mistake(cache, f"--config={SIMULATED}", *SMALL, *flags, f"--workdir={tmp_path}")
+    for word in words:
+        assert word in line
 
 
 @pytest.fixture
