@@ -9,24 +9,20 @@ from openretina_jax.evaluation.scores import Split
 from openretina_jax.models.core_readout import Model
 from openretina_jax.visualize.figures import Figure
 from openretina_jax.visualize.predictions import plot_predictions
-from openretina_jax.visualize.weights import plot_filters, plot_masks
+from openretina_jax.visualize.weights import weight_figures
 
 PICTURED_NEURONS = 6
 
 
 def weight_pictures(model: Model, correlation: Float[np.ndarray, " neuron"]) -> dict[str, Figure]:
-    """Filters of the first layer, and masks and feature weights of the best neurons.
+    """All pictures of a model's weights, with the best neurons.
 
     Args:
         model: a model.
         correlation: score of every neuron; the best are shown.
     """
-    best = [int(neuron) for neuron in np.argsort(-np.nan_to_num(correlation))[:PICTURED_NEURONS]]
-    names = neuron_names(model.data_info)
-    figures = {"masks": plot_masks(model.readout, best, [names[neuron] for neuron in best])}
-    if hasattr(model.core, "layers"):
-        figures["filters"] = plot_filters(model.core, frame_rate_hz=model.data_info.frame_rate_hz)
-    return figures
+    best = np.argsort(-np.nan_to_num(correlation), kind="stable")[:PICTURED_NEURONS]
+    return weight_figures(model, best.tolist())
 
 
 def trace_picture(

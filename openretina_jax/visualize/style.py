@@ -1,9 +1,16 @@
-"""The common look: colours that colour-blind readers tell apart (Okabe and Ito 2008), and open axes."""
+"""The common look: colours that colour-blind readers tell apart (Okabe and Ito 2008), open axes, scales, time axes."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
 LIGHT = "0.8"
+COLOURS = (BLACK, VERMILION, BLUE, GREEN)
 
 ROUND_STEPS = [1, 2, 5, 10]  # between ticks at whole numbers
 
@@ -11,3 +18,69 @@ ROUND_STEPS = [1, 2, 5, 10]  # between ticks at whole numbers
 def open_axes(axes: Axes) -> None:
     """Leave out the frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_weights(
+    axes: Axes, weights: Float[np.ndarray, "row column"], limit: float, *, signed: bool = True, **options: Any
+) -> AxesImage:
+    """An image of weights.
+
+    Args:
+        axes: where to draw.
+        weights: what to draw; NaN is left out.
+        limit: end of the colour scale.
+        signed: whether the scale goes from ``-limit`` (blue) over 0 (white) to ``limit`` (red), or from 0 up.
+        options: of matplotlib's ``imshow``.
+    """
+    limit = limit or 1.0  # weights that are all 0 have no scale of their own
+    low, colours = (-limit, "RdBu_r") if signed else (0.0, "viridis")
+    return axes.imshow(weights, cmap=colours, vmin=low, vmax=limit, **options)
+
+
+def draw_tiles(
+    axes: Axes, kernels: Float[np.ndarray, "row column height width"], limit: float, *, signed: bool = True
+) -> AxesImage:
+    """Many small images as one, lines between them; the one in row r and column c covers r to r + 1 and c to c + 1.
+
+    One image is drawn and laid out in a fraction of the time that a grid of axes takes.
+    """
+    rows, columns, height, width = kernels.shape
+    image = kernels.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+    axes.hlines(np.arange(1, rows), 0, columns, color=BLACK, linewidth=1)
+    axes.vlines(np.arange(1, columns), 0, rows, color=BLACK, linewidth=1)
+    return draw_weights(axes, image, limit, signed=signed, extent=(0, columns, rows, 0), aspect="auto")
+
+
+def label_tiles(axes: Axes, names: Sequence[str]) -> None:
+    """Names above the columns of tiles."""
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(np.arange(len(names)) + 0.5, names, fontsize=7)
+    above.tick_params(length=0)
+
+
+def colour_bar(image: AxesImage, panels: Any, label: str, *, fraction: float = 0.02) -> None:
+    """The scale of an image beside the panels that share it.
+
+    Args:
+        image: any image of that scale.
+        panels: one or several axes.
+        label: what the colours stand for.
+        fraction: of the panels' width that the bar takes.
+    """
+    figure = image.axes.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(image, ax=panels, fraction=fraction, pad=0.01, aspect=30)
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=6)
+
+
+def time_axis(frames: int, rate_hz: float | None, frames_ahead: int = 0) -> tuple[Float[np.ndarray, " frame"], str]:
+    """Times of a kernel's frames relative to the response, and their unit.
+
+    Args:
+        frames: of the kernel.
+        rate_hz: frames per second (None: times are in frames).
+        frames_ahead: frames after that of the response which the kernel sees.
+    """
+    step, unit = (1.0, "frames") if rate_hz is None else (1000 / rate_hz, "ms")
+    return step * (np.arange(1 - frames, 1) + frames_ahead), unit

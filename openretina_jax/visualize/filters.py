@@ -1,0 +1,192 @@
+"""The kernels of a core's layers in space and time, and the sines and cosines that temporal kernels are made of."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
+from openretina_jax.visualize.style import COLOURS, colour_bar, draw_tiles, label_tiles, open_axes, time_axis
+
+MAX_OUTPUTS = 16
+MAX_INPUTS = len(COLOURS)  # whose kernels are drawn; each has its colour
+MAX_COEFFICIENT_OUTPUTS, MAX_COEFFICIENT_INPUTS = 64, 16
+TILE, TEMPORAL_HEIGHT = 0.8, 0.9  # inches
+
+Convolution = SpaceTimeConv | SeparableConv | FullConv | TimeIndependentConv
+
+
+def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = None) -> Figure:
+    """Kernels of one layer: a column per output channel, a row per input channel, temporal kernels below.
+
+    Spatial kernels share one colour scale. The sign of every pair of a spatial and a temporal kernel is chosen such
+    that the middle third of the spatial kernel is positive on average: an OFF cell has a negative temporal kernel.
+    Time 0 is the frame of the response; a layer that pads time also sees later frames. At most ``MAX_OUTPUTS`` and
+    ``MAX_INPUTS`` channels are shown, the first ones.
+
+    Args:
+        core: a core with convolutional layers, such as ``SimpleCore``.
+        layer: which of them, counted from 0.
+        frame_rate_hz: frames of the stimulus per second, for a time axis in milliseconds (None: in frames).
+
+    Raises:
+        UserError: the core has no such layer.
+    """
+    conv = _convolution(core, layer)
+    spatial, temporal = separable_kernels(conv)
+    title = _title(layer, conv, spatial.shape, MAX_OUTPUTS, MAX_INPUTS)
+    sign = centre_sign(spatial)
+    spatial, temporal = sign[:, :, None, None] * spatial, sign[:, :, None] * temporal
+    spatial, temporal = (kernel[:MAX_OUTPUTS, :MAX_INPUTS] for kernel in (spatial, temporal))
+    outputs, inputs, height, width = spatial.shape
+    shares = [inputs * TILE * height / width, TEMPORAL_HEIGHT][: 1 + (temporal.shape[2] > 1)]  # of the height
+
+    figure = Figure(figsize=(1.7 + TILE * max(outputs, 4), 1 + sum(shares)), layout="constrained")
+    above, *below = figure.subplots(len(shares), squeeze=False, sharex=True, height_ratios=shares)[:, 0]
+    image = draw_tiles(above, spatial.swapaxes(0, 1), float(np.abs(spatial).max()))
+    colour_bar(image, above, "spatial weight")
+    above.set_yticks(np.arange(inputs) + 0.5, [f"input {i}" for i in range(inputs)], fontsize=7)
+    for label, colour in zip(above.get_yticklabels(), COLOURS, strict=False):
+        label.set_color(colour)
+    above.tick_params(axis="x", bottom=False, labelbottom=False)
+    label_tiles(above, [f"output {o}" for o in range(outputs)])
+    for axes in below:
+        time, unit = time_axis(temporal.shape[2], map_rate_hz(core, frame_rate_hz), _frames_ahead(conv))
+        _plot_temporal(axes, time, temporal)
+        axes.set_xlabel(f"time relative to the response ({unit})", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def plot_coefficients(core: Any, layer: int = 0, *, frame_rate_hz: float | None = None) -> Figure:
+    """Coefficients of the sines (above) and cosines (below) of one layer's temporal kernels, a column per input.
+
+    All share one colour scale, and have the signs of the kernels in ``plot_filters``. The sine of frequency 0 is zero;
+    its coefficient has no effect and is left out. At most ``MAX_COEFFICIENT_OUTPUTS`` and
+    ``MAX_COEFFICIENT_INPUTS`` channels are shown, the first ones.
+
+    Args:
+        core: a core with layers of the kind "custom_separable".
+        layer: which of them, counted from 0.
+        frame_rate_hz: frames of the stimulus per second, for frequencies in Hz (None: in cycles per frame).
+
+    Raises:
+        UserError: the core has no such layer, or the layer has no sines and cosines.
+    """
+    conv = _convolution(core, layer)
+    if not isinstance(conv, SpaceTimeConv):
+        raise UserError(f'layer {layer} has no sines and cosines; its convolution is not "custom_separable"')
+    sign = centre_sign(np.asarray(conv.spatial[...]))[:, :, None]
+    sines, cosines = (sign * np.asarray(values[...]) for values in (conv.sin, conv.cos))
+    sines[:, :, 0] = np.nan
+    kinds = {"sines": sines, "cosines": cosines}
+    title = _title(layer, conv, conv.spatial.shape, MAX_COEFFICIENT_OUTPUTS, MAX_COEFFICIENT_INPUTS)
+    outputs, inputs, frequencies = sines[:MAX_COEFFICIENT_OUTPUTS, :MAX_COEFFICIENT_INPUTS].shape
+    rate = map_rate_hz(core, frame_rate_hz)
+    step, unit = (1, "cycles per frame") if rate is None else (rate, "Hz")
+    step /= conv.temporal_size
+    ends = step * np.array([0, frequencies - 1])
+
+    size = max(2 + TILE * inputs, 5), 1.2 + 2 * (0.3 + 0.1 * outputs)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(2, squeeze=False, sharex=True)[:, 0]
+    limit = float(np.nanmax(np.abs([sines, cosines])))
+    for axes, (name, values) in zip(grid, kinds.items(), strict=True):
+        image = draw_tiles(axes, values[None, :outputs, :inputs].swapaxes(1, 2), limit)
+        rows = np.arange(0, outputs, 1 if outputs <= MAX_OUTPUTS else 4)
+        axes.set_yticks((rows + 0.5) / outputs, rows.astype(str), fontsize=6)
+        axes.set_ylabel(f"{name}\noutput", fontsize=8)
+    label_tiles(grid[0], [f"input {i}" for i in range(inputs)])
+    inside = np.array([0.5, frequencies - 0.5]) / frequencies
+    ticks = np.arange(inputs)[:, None] + inside
+    grid[1].set_xticks(ticks.ravel(), [f"{end:.3g}" for end in ends] * inputs, fontsize=6)
+    colour_bar(image, grid, "coefficient")
+    grid[1].set_xlabel(f"frequency ({unit}), {frequencies} from {ends[0]:.3g} to {ends[1]:.3g}", fontsize=8)
+    figure.suptitle(f"coefficients of temporal kernels, {title}", fontsize=10)
+    return figure
+
+
+def separable_kernels(
+    conv: Convolution,
+) -> tuple[Float[np.ndarray, "out in height width"], Float[np.ndarray, "out in time"]]:
+    """Spatial and temporal kernels of a convolution; the last frame is the most recent one.
+
+    A "custom_separable" convolution has them as such (at the reference speed), and a "time_independent" one has
+    temporal kernels of a single frame. For the others the best approximation of every kernel by one such pair is
+    returned: the first pair of its singular vectors, with the singular value in the spatial kernel.
+    """
+    match conv:
+        case SpaceTimeConv():
+            return np.asarray(conv.spatial[...]), np.asarray(conv.temporal())
+        case TimeIndependentConv():
+            spatial = np.asarray(conv.spatial[...])
+            return spatial, np.ones((*spatial.shape[:2], 1), spatial.dtype)
+        case FullConv():
+            return _first_pair(np.asarray(conv.kernel[...]))
+        case SeparableConv():
+            return _first_pair(np.einsum("omt,mihw->oithw", conv.temporal[...], conv.spatial[...]))
+
+
+def centre_sign(spatial: Float[np.ndarray, "*kernel height width"]) -> Float[np.ndarray, "*kernel"]:
+    """1, or -1 where the middle third of a spatial kernel is negative on average."""
+    height, width = spatial.shape[-2:]
+    middle = spatial[..., height // 3 : height - height // 3, width // 3 : width - width // 3]
+    return np.where(middle.mean(axis=(-2, -1)) < 0, -1, 1).astype(spatial.dtype)
+
+
+def map_rate_hz(core: Any, frame_rate_hz: float | None) -> float | None:
+    """Feature maps per second: fewer than frames of the stimulus where the core takes means over time."""
+    downsample = getattr(core, "downsample_input", None)
+    return frame_rate_hz if frame_rate_hz is None or downsample is None else frame_rate_hz / downsample[0]
+
+
+def _convolution(core: Any, layer: int) -> Convolution:
+    layers = getattr(core, "layers", ())
+    if not 0 <= layer < len(layers):
+        raise UserError(f"the core has no layer {layer}; it has {len(layers)}, counted from 0")
+    return layers[layer].conv
+
+
+def _first_pair(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Best separable approximation of ``(out, in, time, height, width)``."""
+    flat = kernel.reshape(*kernel.shape[:3], -1)
+    temporal, size, spatial = np.linalg.svd(flat, full_matrices=False)
+    first = size[..., :1] * spatial[..., 0, :]
+    return first.reshape(*kernel.shape[:2], *kernel.shape[3:]), temporal[..., 0]
+
+
+def _frames_ahead(conv: Convolution) -> int:
+    """Frames after that of the response which the kernel reaches, because time is padded."""
+    paddings = (conv.spatial_padding, conv.temporal_padding) if isinstance(conv, SeparableConv) else (conv.padding,)
+    return sum(padding[0][1] for padding in paddings)
+
+
+def _plot_temporal(axes: Axes, time: np.ndarray, temporal: np.ndarray) -> None:
+    """Kernels below their tiles, with ticks at the first time and at 0."""
+    lowest, highest = time.min(), max(time.max(), 0)
+    place, zero = (0.15 + 0.75 * (at - lowest) / (highest - lowest) for at in (time, 0))
+    axes.axhline(0, color="0.7", linewidth=0.6)
+    for output, kernels in enumerate(temporal):
+        axes.axvline(output + zero, color="0.7", linewidth=0.6)
+        for kernel, colour in zip(kernels, COLOURS, strict=False):
+            axes.plot(output + place, kernel, color=colour, linewidth=1)
+    ticks = np.arange(len(temporal))[:, None] + [place[0], zero]
+    axes.set_xticks(ticks.ravel(), [f"{lowest:.0f}", "0"] * len(temporal), fontsize=6)
+    axes.tick_params(labelsize=6)
+    axes.set_ylabel("temporal weight", fontsize=8)
+    open_axes(axes)
+
+
+def _title(layer: int, conv: Convolution, shape: tuple[int, ...], max_outputs: int, max_inputs: int) -> str:
+    outputs, inputs, height, width = shape
+    title = f"layer {layer}, kernels of {height} x {width} px"
+    if outputs > max_outputs:
+        title += f", {max_outputs} of {outputs} outputs"
+    if inputs > max_inputs:
+        title += f", {max_inputs} of {inputs} inputs"
+    if isinstance(conv, FullConv | SeparableConv):
+        title += "\nbest separable approximation"
+    return title

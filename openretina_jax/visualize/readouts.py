@@ -1,0 +1,269 @@
+"""What the neurons of a readout have learnt: where they look, and what they weigh. A row of panels per neuron."""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import norm
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.readouts.cloned import ClonedReadout
+from openretina_jax.modules.readouts.factorized import FactorizedReadout
+from openretina_jax.modules.readouts.gaussian_mask import GaussianMaskReadout
+from openretina_jax.modules.readouts.lnp import LnpReadout
+from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout, interpolation_masks
+from openretina_jax.modules.readouts.separable_lnp import SeparableLnpReadout
+from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
+from openretina_jax.modules.readouts.table import Readout
+from openretina_jax.visualize.filters import centre_sign
+from openretina_jax.visualize.style import (
+    BLACK,
+    BLUE,
+    COLOURS,
+    ROUND_STEPS,
+    VERMILION,
+    colour_bar,
+    draw_weights,
+    open_axes,
+    time_axis,
+)
+
+MAX_CHANNELS = 6  # whose kernels fit into a row
+MAX_RANKS = len(COLOURS)
+QUANTILES = 32  # of the normal distribution, along each of two coordinates
+WIDTH, ROW_HEIGHT = 9.0, 2.1  # inches
+TITLE_CHARACTERS = 130
+CONTRAST_PARAMETERS = {"w": "w (weight of contrast)", "a": "a (gain)", "b": "b (slope)", "c": "c (offset)"}
+
+Drawer = Callable[[SubFigure, Any, int, float | None], None]
+
+
+def drawer(readout: Readout) -> Drawer | None:
+    """What draws a neuron of a readout into a figure, given its row and the feature maps per second; None: nothing.
+
+    A new kind of readout gets its picture here.
+    """
+    match readout:
+        case GaussianMaskReadout() | FactorizedReadout():
+            return _draw_mask
+        case PointGaussianReadout():
+            return _draw_position
+        case LnpReadout():
+            return _draw_kernel
+        case SeparableLnpReadout():
+            return _draw_separable_kernel
+        case SpatialContrastReadout():
+            return _draw_spatial_contrast
+        case ClonedReadout() if drawer(readout.source) is not None:
+            return _draw_clone
+        case _:
+            return None
+
+
+def plot_neurons(
+    readout: Readout, neurons: Sequence[int], names: Sequence[str], *, map_rate_hz: float | None = None
+) -> Figure:
+    """Weights of a few neurons, a row of panels per neuron; which panels depends on the kind of readout.
+
+    Masks, positions and kernels lie on the pixels of the feature maps.
+
+    Args:
+        readout: the table of all neurons.
+        neurons: rows of the table.
+        names: of all neurons of the table.
+        map_rate_hz: feature maps per second, for time axes in milliseconds (None: in frames).
+
+    Raises:
+        UserError: no neuron is named, the table has no such row, or the kind of readout has no picture.
+    """
+    draw = drawer(readout)
+    if draw is None:
+        raise UserError(f"there is no picture of a {type(readout).__name__}")
+    if len(neurons) == 0:
+        raise UserError("no neurons to plot; name at least one")
+    for neuron in neurons:
+        if not 0 <= neuron < readout.n_neurons:
+            raise UserError(f"the readout has no neuron {neuron}; it has {readout.n_neurons}, counted from 0")
+    figure = Figure(figsize=(WIDTH, ROW_HEIGHT * len(neurons)), layout=ConstrainedLayoutEngine(wspace=0.05))
+    rows = figure.subfigures(len(neurons), squeeze=False)[:, 0]
+    for row, neuron in zip(rows, neurons, strict=True):
+        row.suptitle(textwrap.shorten(names[neuron], TITLE_CHARACTERS, placeholder=" ..."), fontsize=9)
+        draw(row, readout, neuron, map_rate_hz)
+    return figure
+
+
+def _draw_mask(
+    figure: SubFigure, readout: GaussianMaskReadout | FactorizedReadout, neuron: int, map_rate_hz: float | None
+) -> None:
+    """Mask and feature weights."""
+    del map_rate_hz
+    left, right = figure.subplots(ncols=2, width_ratios=(1, 2))
+    signed = isinstance(readout, FactorizedReadout) and readout.mask_constraint is None
+    _draw_image(left, np.asarray(readout.masks()[neuron]), "mask", signed=signed)
+    _draw_bars(right, np.asarray(readout.feature_weights()[neuron]), "feature", "feature weight")
+
+
+def _draw_position(figure: SubFigure, readout: PointGaussianReadout, neuron: int, map_rate_hz: float | None) -> None:
+    """The mean weight of every pixel over positions drawn from the neuron's Gaussian, with the mean marked."""
+    del map_rate_hz
+    quantiles = norm.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES).astype(np.float32)
+    noise = jnp.asarray(np.stack(np.meshgrid(quantiles, quantiles), axis=-1).reshape(-1, 1, 2))
+    drawn = readout.positions(neuron, 1, noise)[:, 0]
+    density = interpolation_masks(drawn, readout.in_shape[:2], readout.align_corners).mean(axis=0)
+    left, right = figure.subplots(ncols=2, width_ratios=(1, 2))
+    height, width, _ = readout.in_shape
+    _draw_image(left, np.asarray(density), "density of the position", signed=False)
+    x, y = (
+        (p + 1) / 2 * (n - 1) if readout.align_corners else ((p + 1) * n - 1) / 2
+        for p, n in zip(np.asarray(readout.positions(neuron, 1)[0]), (width, height), strict=True)
+    )
+    left.plot(x, y, marker="+", color=VERMILION, markersize=9, markeredgewidth=1.5)
+    left.set_title("+ mean position", fontsize=8, color=VERMILION)
+    _draw_bars(right, np.asarray(readout.feature_weights()[neuron]), "feature", "feature weight")
+
+
+def _draw_kernel(figure: SubFigure, readout: LnpReadout, neuron: int, map_rate_hz: float | None) -> None:
+    """The kernels of the strongest channels, and the norms of all."""
+    del map_rate_hz
+    kernels = np.asarray(readout.kernel[neuron])
+    norms = np.linalg.norm(kernels, axis=(1, 2))
+    shown = np.sort(np.argsort(-norms, kind="stable")[:MAX_CHANNELS])
+    *panels, last = figure.subplots(ncols=len(shown) + 1, width_ratios=(*[1] * len(shown), 2))
+    _draw_montage(panels, kernels[shown], [f"channel {c}" for c in shown])
+    _draw_bars(last, norms, "channel", "norm of kernel")
+    if len(shown) < len(kernels):
+        _add_to_title(figure, f"the {len(shown)} strongest of {len(kernels)} channels")
+
+
+def _draw_separable_kernel(
+    figure: SubFigure, readout: SeparableLnpReadout, neuron: int, map_rate_hz: float | None
+) -> None:
+    """Spatial kernels on the patch that the neuron sees, and temporal kernels of the same colours.
+
+    The sign of every pair of kernels is chosen as in ``plot_filters``, for the mean over channels.
+    """
+    spatial, temporal = (np.asarray(kernels[neuron]) for kernels in (readout.spatial, readout.temporal))
+    if readout.normalize:
+        spatial, temporal = (kernels / (np.linalg.norm(kernels) or 1) for kernels in (spatial, temporal))
+    sign = centre_sign(spatial.mean(axis=1))
+    spatial, temporal = sign[:, None, None, None] * spatial, sign[:, None] * temporal
+    ranks = min(len(spatial), MAX_RANKS)
+    channels = min(spatial.shape[1], max(MAX_CHANNELS // ranks, 1))
+    *panels, last = figure.subplots(ncols=ranks * channels + 1, width_ratios=(*[1] * ranks * channels, 2))
+    titles = [f"rank {rank}, channel {channel}" for rank in range(ranks) for channel in range(channels)]
+    images = spatial[:ranks, :channels].reshape(-1, *spatial.shape[2:])
+    _draw_montage(panels, images, titles, corner=np.asarray(readout.corner[neuron]))
+    for number, axes in enumerate(panels):
+        axes.title.set_color(COLOURS[number // channels])
+    _draw_time_courses(last, temporal[:ranks], map_rate_hz)
+    if (ranks, channels) != spatial.shape[:2]:
+        _add_to_title(figure, f"{ranks} of {len(spatial)} ranks, {channels} of {spatial.shape[1]} channels")
+
+
+def _draw_spatial_contrast(
+    figure: SubFigure, readout: SpatialContrastReadout, neuron: int, map_rate_hz: float | None
+) -> None:
+    """The frozen filters and the four trained numbers."""
+    left, middle, right = figure.subplots(ncols=3)
+    corner = np.asarray(readout.corner[neuron])
+    _draw_image(left, np.asarray(readout.spatial[neuron]), "spatial weight", corner=corner)
+    _draw_time_courses(middle, np.asarray(readout.temporal[neuron])[None], map_rate_hz)
+    trained = {name: float(getattr(readout, name)[neuron]) for name in CONTRAST_PARAMETERS}
+    values = [max(value, 0) if name == readout.nonnegative else value for name, value in trained.items()]
+    bars = right.barh(list(CONTRAST_PARAMETERS.values()), values, color=BLUE)
+    right.bar_label(bars, fmt="%.3g", fontsize=7, padding=2)
+    right.axvline(0, color=BLACK, linewidth=0.6)
+    right.invert_yaxis()
+    right.margins(x=0.2)
+    right.set_title("a softplus(b (mean + w contrast) + c)", fontsize=8)
+    right.set_xlabel("value", fontsize=8)
+    right.tick_params(labelsize=7)
+    open_axes(right)
+
+
+def _draw_clone(figure: SubFigure, readout: ClonedReadout, neuron: int, map_rate_hz: float | None) -> None:
+    """The neuron of the source, with what the session makes of its response."""
+    source = neuron % readout.source.n_neurons
+    draw = drawer(readout.source)
+    assert draw is not None
+    draw(figure, readout.source, source, map_rate_hz)
+    cloned = neuron >= readout.source.n_neurons
+    gain, offset = (float(readout.alpha[neuron]), float(readout.beta[neuron])) if cloned else (1.0, 0.0)
+    _add_to_title(figure, f"neuron {source} of the source, gain {gain:.3g}, offset {offset:.3g}")
+
+
+def _add_to_title(figure: SubFigure, text: str) -> None:
+    figure.suptitle(f"{figure.get_suptitle()}: {text}", fontsize=9)
+
+
+def _draw_image(
+    axes: Axes,
+    weights: Float[np.ndarray, "height width"],
+    label: str,
+    *,
+    signed: bool = True,
+    corner: np.ndarray | None = None,
+) -> None:
+    """Weights of pixels with their own colour scale; ``corner`` is the image's pixel that they begin at."""
+    image = draw_weights(axes, weights, float(np.abs(weights).max()), signed=signed, extent=_extent(weights, corner))
+    colour_bar(image, axes, label, fraction=0.05)
+    _label_pixels(axes)
+    axes.set_ylabel("row (px)", fontsize=8)
+
+
+def _draw_montage(
+    panels: Sequence[Axes],
+    kernels: Float[np.ndarray, "panel height width"],
+    titles: Sequence[str],
+    corner: np.ndarray | None = None,
+) -> None:
+    """Spatial kernels side by side with one colour scale."""
+    limit = float(np.abs(kernels).max())
+    for axes, kernel, title in zip(panels, kernels, titles, strict=True):
+        image = draw_weights(axes, kernel, limit, extent=_extent(kernel, corner))
+        axes.set_title(title, fontsize=8)
+        _label_pixels(axes)
+    panels[0].set_ylabel("row (px)", fontsize=8)
+    colour_bar(image, list(panels), "weight")
+
+
+def _extent(kernel: np.ndarray, corner: np.ndarray | None) -> tuple[float, float, float, float]:
+    """Edges of an image, such that ticks count pixels."""
+    (top, left), (height, width) = (0, 0) if corner is None else corner, kernel.shape
+    return left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5
+
+
+def _label_pixels(axes: Axes) -> None:
+    axes.set_xlabel("column (px)", fontsize=8)
+    axes.tick_params(labelsize=6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, integer=True, steps=ROUND_STEPS))
+
+
+def _draw_bars(axes: Axes, values: Float[np.ndarray, " number"], what: str, label: str) -> None:
+    axes.bar(np.arange(len(values)), values, color=BLUE)
+    axes.axhline(0, color=BLACK, linewidth=0.6)
+    axes.set_xlabel(what, fontsize=8)
+    axes.set_ylabel(label, fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND_STEPS))
+    axes.tick_params(labelsize=6)
+    open_axes(axes)
+
+
+def _draw_time_courses(axes: Axes, kernels: Float[np.ndarray, "rank frame"], map_rate_hz: float | None) -> None:
+    time, unit = time_axis(kernels.shape[1], map_rate_hz)
+    axes.axhline(0, color="0.7", linewidth=0.6)
+    for kernel, colour in zip(kernels, COLOURS, strict=False):
+        axes.plot(time, kernel, color=colour, linewidth=1)
+    axes.set_xlabel(f"time relative to the response ({unit})", fontsize=8)
+    axes.set_ylabel("temporal weight", fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.tick_params(labelsize=6)
+    open_axes(axes)
