@@ -104,9 +104,9 @@ def test_files_of_a_run(finished: tuple[Path, str]) -> None:
     workdir, output = finished
     assert epochs(workdir) == list(range(1, EPOCHS + 1))
     assert {file.name for file in workdir.glob("*.png")} == {
-        "filters.png",
+        *(f"{name}_layer_{layer}.png" for name in ("filters", "coefficients") for layer in (0, 1)),
+        "neurons.png",
         "history.png",
-        "masks.png",
         "predictions_test.png",
     }
     assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))

@@ -118,7 +118,7 @@ def test_it_returns_and_keeps_the_best_state(uninterrupted: tuple[FitResult, Pat
 
 def test_tensorboard_has_numbers_and_pictures(uninterrupted: tuple[FitResult, Path]) -> None:
     events = b"".join(file.read_bytes() for file in (uninterrupted[1] / "tensorboard").iterdir())
-    for tag in (b"train/loss", b"validation/correlation", b"filters", b"masks", b"traces"):
+    for tag in (b"train/loss", b"validation/correlation", b"filters", b"neurons", b"traces"):
         assert tag in events
 
 
