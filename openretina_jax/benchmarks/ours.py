@@ -155,7 +155,7 @@ def make_recipe(task: Mapping[str, Any]) -> Recipe:
         name: optimizer.pop(name, None) for name in ("learning_rate", "clip_norm", "accumulate", "reset_when_lowered")
     }
     return Recipe(
-        objective=Objective(loss.pop("kind"), loss.pop("samples"), loss),
+        objective=Objective(loss.pop("kind"), float(loss.pop("samples")), loss),
         optimizer=make_optimizer(optimizer),
         learning_rate=named["learning_rate"],
         clip=named["clip_norm"],
