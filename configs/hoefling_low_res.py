@@ -7,10 +7,10 @@
 
 Without words after the colon the published recordings are fetched (67 sessions). Expected test correlation there:
 0.495, openretina's score (its LNP model: 0.25); we have not measured ours. ":simulated" needs no network: a simulated
-retina, recorded and stored as the published one; ":quick" makes it small and trains for a few epochs. The name of a core
-or readout takes it instead of the convolutional core with Gaussian masks, as --config.model.core.kind=gru does; ":lnp" and
-":separable_lnp" are models of a readout alone. docs/performance.md has scores and times of the simulated runs on two CPU
-cores.
+retina, recorded and stored as the published one; ":quick" makes it small and trains for a few epochs. The name of a
+core or readout takes it instead of the convolutional core with Gaussian masks, as --config.model.core.kind=gru does;
+":lnp" and ":separable_lnp" are models of a readout alone. docs/performance.md has scores and times of the simulated
+runs on two CPU cores.
 """
 
 import ml_collections

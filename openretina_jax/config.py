@@ -105,14 +105,14 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: there is no such kind.
     """
-    result = json.loads(json.dumps(settings))
+    result: dict[str, Any] = json.loads(json.dumps(settings))
     for name in CHOICES:
         *outer, last = name.split(".")
         parent = result
         for part in outer:
             parent = parent[part]
         part = parent[last]
-        kinds = {key: value for key, value in part.items() if isinstance(value, Mapping)}
+        kinds = {key: value for key, value in part.items() if isinstance(value, dict)}
         if part["kind"] not in kinds:
             raise UserError(f'config.{name}.kind is "{part["kind"]}"; choose among {", ".join(kinds)}')
         common = {key: value for key, value in part.items() if key not in kinds}
@@ -130,7 +130,9 @@ def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
     hidden = settings["autoencoder"]["hidden"]
     if start is None:
         if hidden is not None:
-            raise UserError("config.autoencoder.hidden is set; give the run whose responses it encodes in config.start_from")
+            raise UserError(
+                "config.autoencoder.hidden is set; give the run whose responses it encodes in config.start_from"
+            )
         model = make_model(settings["model"], info, seed)
         read_sta_filters(model)
         return model

@@ -70,7 +70,11 @@ def make_core(path: str, kwargs: Mapping[str, Any], channels: Sequence[int], **m
         more: options of ours.
     """
     kind = path.rsplit(".", 1)[1]
-    given = {"in_channels": channels[0], "n_sessions": len(kwargs.get("n_neurons_dict") or {"": 1}), "rngs": nnx.Rngs(0)}
+    given = {
+        "in_channels": channels[0],
+        "n_sessions": len(kwargs.get("n_neurons_dict") or {"": 1}),
+        "rngs": nnx.Rngs(0),
+    }
     if kind == "DummyCore":
         return CORES.make({"kind": "identity", "cut_first_frames": kwargs.get("cut_first_n_frames", 0) or 0}, given)
     names = _COMMON | {"SimpleCoreWrapper": _SIMPLE, "ConvGRUCore": _GRU, "ConditionedGRUCore": _GRU}[kind]
@@ -143,7 +147,9 @@ class CoreCase(Case):
         sessions = list(case.kwargs.get("n_neurons_dict") or ())
         arrays, tolerances = {}, {}
         for prefix in {name.rpartition("/")[0] for name in case.names}:
-            own = {name.rpartition("/")[2]: case.array(name) for name in case.names if name.rpartition("/")[0] == prefix}
+            own = {
+                name.rpartition("/")[2]: case.array(name) for name in case.names if name.rpartition("/")[0] == prefix
+            }
             atol = {name: _tolerance(case, f"{prefix}/{name}".strip("/"), value) for name, value in own.items()}
             start = f"{prefix}/" if prefix else ""
             arrays |= {start + name: value for name, value in core_arrays(own, sessions).items()}

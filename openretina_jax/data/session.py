@@ -22,7 +22,7 @@ class Session:
         mirrored: whether the animal saw the frames mirrored left to right (recordings of left eyes).
         neurons: per-neuron metadata by column name; the first axis of every array is the neuron.
         metadata: what else is known of the recording (eye, date, ...), as plain values.
-        condition: numbers that describe the recording for a core that takes conditions (light level, age, ...), or None.
+        condition: numbers that describe the recording (light level, age, ...) for a core that takes them, or None.
 
     Raises:
         UserError: arrays of one session that do not fit each other.

@@ -128,7 +128,8 @@ class AutoencoderModel(Model):
 
     def project_gradient(self, gradient: nnx.State) -> nnx.State:
         """Take from the gradient of every pattern what would change its norm."""
-        pattern, slope = self.autoencoder.patterns(), gradient["autoencoder"]["decoder"]
+        pattern = self.autoencoder.patterns()
+        slope: nnx.Param = gradient["autoencoder"]["decoder"]  # type: ignore[assignment]
         along = (slope[...] * pattern).sum(axis=1, keepdims=True) * pattern
         slope[...] = slope[...] - along
         return gradient

@@ -39,7 +39,9 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
         return AutoencoderModel(base, make_autoencoder(options["autoencoder"], info, seed), options)
     if parts == {"members"}:
         return Ensemble([make_model(member, info, seed + n) for n, member in enumerate(options["members"])])
-    raise UserError(f'a model has the parts "core" and "readout", "base" and "autoencoder", or "members", not {sorted(parts)}')
+    raise UserError(
+        f'a model has the parts "core" and "readout", "base" and "autoencoder", or "members", not {sorted(parts)}'
+    )
 
 
 def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, seed: int = 0) -> CoreReadout:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Float32, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
@@ -147,8 +147,8 @@ class Model(nnx.Module):
     def is_causal(self) -> bool:
         """Whether no prediction depends on frames that come after its own.
 
-        The last prediction belongs to the last frame of the stimulus. Measured: the gradient of an early prediction with
-        respect to the frames after it, for random stimuli, must be 0.
+        The last prediction belongs to the last frame of the stimulus. Measured: the gradient of early predictions with
+        respect to the frames after them, for a random stimulus, must be 0.
         """
         frames = self.lag + CAUSAL_PROBE
         stimulus = jax.random.normal(jax.random.key(0), self.stimulus_shape(frames))

@@ -1,5 +1,6 @@
 """The numbers of a model by readable paths, and what they cost."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -73,17 +74,14 @@ def multiplications(program: jax.extend.core.Jaxpr, scope: str, times: int = 1) 
     for equation in program.eqns:
         names = [name for name in str(equation.source_info.name_stack).split("/") if PART.fullmatch(name)]
         inside = ".".join([scope, *names])
-        operands = [operand.aval.shape for operand in equation.invars if hasattr(operand.aval, "shape")]
+        operands = [getattr(operand.aval, "shape", ()) for operand in equation.invars]
+        outputs = math.prod(getattr(equation.outvars[0].aval, "shape", ())) if equation.outvars else 0
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
-            length = 1
-            for axis in contracted:
-                length *= operands[0][axis]
-            total[inside] += times * length * equation.outvars[0].aval.size
+            total[inside] += times * math.prod(operands[0][axis] for axis in contracted) * outputs
         elif equation.primitive.name == "conv_general_dilated":
             out_channels = operands[1][equation.params["dimension_numbers"].rhs_spec[0]]
-            kernel = jnp.prod(jnp.asarray(operands[1])).item() // out_channels
-            total[inside] += times * kernel * equation.outvars[0].aval.size
+            total[inside] += times * math.prod(operands[1]) // out_channels * outputs
         runs = times * equation.params.get("length", 1) if equation.primitive.name == "scan" else times
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             total += multiplications(inner, inside, runs)

@@ -16,8 +16,8 @@ from openretina_jax.modules.variables import NeuronConstant, NeuronParam, Sessio
 def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
     """A model of the sessions of ``info`` and those of a trained model.
 
-    The core is the trained one, as are the rows of its sessions; rows of new sessions are fresh. The sessions of ``info``
-    come first, so that the model can be trained on their data.
+    The core is the trained one, as are the rows of its sessions; rows of new sessions are fresh. The sessions of
+    ``info`` come first, so that the model can be trained on their data.
 
     Args:
         model: trained; it is not changed.
@@ -30,7 +30,8 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReado
     known = model.data_info
     if info.input_shape != known.input_shape:
         raise UserError(
-            f"the new data have (height, width, channel) {info.input_shape}, the trained model needs {known.input_shape}"
+            f"the new data have (height, width, channel) {info.input_shape}, "
+            f"the trained model needs {known.input_shape}"
         )
     for name, count in info.sessions.items():
         if known.sessions.get(name, count) != count:
@@ -57,7 +58,10 @@ def merge(new: DataInfo, known: DataInfo) -> DataInfo:
 
     return dataclasses.replace(
         known,
-        **{name: both(name) for name in ("sessions", "mean_activity", "neurons", "conditions")},
+        sessions=both("sessions"),
+        mean_activity=both("mean_activity"),
+        neurons=both("neurons"),
+        conditions=both("conditions"),
         source={"added": new.source, "trained": known.source},
     )
 

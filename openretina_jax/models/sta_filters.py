@@ -42,7 +42,7 @@ def read_sta_filters(model: Model) -> None:
             cells,
             flip=readout.flip_sta,
             shape=readout.image,
-            temporal_frames=readout.temporal_frames,
+            temporal_frames=readout.frames,
             sigma_contour=readout.sigma_contour,
         )
         spatial.append(filters.spatial)

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules import lowerings
-from openretina_jax.modules.lowerings import Lowering, Padding, convolve
+from openretina_jax.modules.lowerings import Lowering, convolve
 from openretina_jax.modules.regularizers import temporal_laplace
+from openretina_jax.modules.spectral import Padding
 from openretina_jax.modules.temporal_basis import number_of_frequencies, temporal_kernel, temporal_smoothness
 from openretina_jax.modules.variables import Constant
 
@@ -117,7 +118,8 @@ class SpaceTimeConv(nnx.Module):
     @property
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the kernel."""
-        return (self.temporal_size, *self.spatial.shape[2:])
+        height, width = self.spatial.shape[2:]
+        return self.temporal_size, height, width
 
     @property
     def multiplications(self) -> int:
@@ -177,7 +179,8 @@ class SeparableConv(nnx.Module):
     @property
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the kernel."""
-        return (self.temporal.shape[2], *self.spatial.shape[2:])
+        height, width = self.spatial.shape[2:]
+        return self.temporal.shape[2], height, width
 
     @property
     def multiplications(self) -> int:
@@ -223,7 +226,8 @@ class FullConv(nnx.Module):
     @property
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the kernel."""
-        return self.kernel.shape[2:]
+        frames, height, width = self.kernel.shape[2:]
+        return frames, height, width
 
     @property
     def multiplications(self) -> int:
@@ -267,7 +271,8 @@ class TimeIndependentConv(nnx.Module):
     @property
     def size(self) -> tuple[int, int, int]:
         """Frames, height and width of the kernel."""
-        return (1, *self.spatial.shape[2:])
+        height, width = self.spatial.shape[2:]
+        return 1, height, width
 
     @property
     def multiplications(self) -> int:

@@ -21,8 +21,8 @@ GATES = ("reset", "update", "out")
 class ConvGruCell(nnx.Module):
     """One frame of the recurrence.
 
-    ``new = (1 - update) * old + update * tanh(out_input * x + out_hidden * (reset * old))``, where ``update`` and ``reset``
-    are sigmoids of such sums of two convolutions.
+    ``new = (1 - update) * old + update * tanh(out_input * x + out_hidden * (reset * old))``, where ``update`` and
+    ``reset`` are sigmoids of such sums of two convolutions.
 
     Attributes:
         reset_input, update_input, out_input: ``(channel, in / groups, height, width)`` kernels for the input.
@@ -40,6 +40,10 @@ class ConvGruCell(nnx.Module):
     Raises:
         UserError: the channels cannot be divided into the groups.
     """
+
+    reset_hidden_bias: nnx.Param
+    update_hidden: nnx.Param
+    out_hidden_bias: nnx.Param
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class ConvGruCell(nnx.Module):
         self.channels, self.groups, self.gamma = channels, groups, gamma
         self.input_padding = _same(input_kernel) if pad_input else (0, 0)
         self.recurrent_padding = _same(recurrent_kernel)
-        xavier = nnx.initializers.glorot_normal(in_axis=(1,), out_axis=0)
+        xavier = nnx.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
         for gate in GATES:
             for name, count, size in (("input", in_channels, input_kernel), ("hidden", channels, recurrent_kernel)):
                 shape = (channels, count // groups, size, size)
@@ -71,7 +75,9 @@ class ConvGruCell(nnx.Module):
         return self._convolved(x, [f"{gate}_input" for gate in GATES], self.input_padding)
 
     def next(
-        self, of_input: Sequence[Float[Array, "batch height width channel"]], state: Float[Array, "batch height width channel"]
+        self,
+        of_input: Sequence[Float[Array, "batch height width channel"]],
+        state: Float[Array, "batch height width channel"],
     ) -> Float[Array, "batch height width channel"]:
         """The state after a frame.
 
@@ -96,7 +102,7 @@ class ConvGruCell(nnx.Module):
     def penalty(self) -> Float32[Array, ""]:
         """Weighted penalty on two biases and one kernel of the state, as in the reference."""
         penalized = (self.reset_hidden_bias, self.update_hidden, self.out_hidden_bias)
-        return self.gamma * sum(absolute(variable[...]).mean() for variable in penalized) / len(penalized)
+        return self.gamma * jnp.stack([absolute(variable[...]).mean() for variable in penalized]).mean()
 
     def _of_state(self, state: Array, names: Sequence[str]) -> list[Array]:
         return [part[:, 0] for part in self._convolved(state[:, None], names, self.recurrent_padding)]

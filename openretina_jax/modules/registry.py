@@ -19,8 +19,8 @@ _CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float
 class Registry:
     """Classes of one part of a model, by kind.
 
-    A class enters with the decorator ``@REGISTRY("kind")``. The modules of the registry's own package are imported when a
-    kind is first looked up, so that a new file in the package is all that a new kind needs; a class of somebody else's
+    A class enters with the decorator ``@REGISTRY("kind")``. The modules of the registry's own package are imported when
+    a kind is looked up, so that a new file in the package is all that a new kind needs; a class of somebody else's
     package enters when that is imported.
 
     Args:
@@ -116,9 +116,9 @@ def signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        own = dict(inspect.signature(base.__init__).parameters)
+        own = dict(inspect.signature(vars(base)["__init__"]).parameters)
         parameters = own | parameters
-        hints = typing.get_type_hints(base.__init__) | hints
+        hints = typing.get_type_hints(vars(base)["__init__"]) | hints
         if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in own.values()):
             break
     kept = {name: p for name, p in parameters.items() if name != "self" and p.kind is not inspect.Parameter.VAR_KEYWORD}

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +23,17 @@ Metrics = dict[str, Float32[Array, ""]]
 Sums = tuple[Float[Array, "part neuron"], Float[Array, "part neuron"]]
 
 
-def _of_frames(loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float) -> Sums:
+def _of_frames(
+    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float
+) -> Sums:
     """Of a loss with a value for every frame."""
     value = jnp.where(recorded, loss(prediction, jnp.where(recorded, response, 0), **options), 0)
     return value.sum(axis=(1, 2)), recorded.sum(axis=(1, 2)).astype(value.dtype)
 
 
-def _of_windows(loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float) -> Sums:
+def _of_windows(
+    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float
+) -> Sums:
     """Of the negative of a measure with a value for every window."""
     value = -loss(prediction, response, recorded, **options)
     whole = recorded.any(axis=2)
@@ -93,9 +96,7 @@ class Objective:
             key: random key of the step.
         """
         width = batch.neuron_mask.shape[1]
-        prediction = model.respond(
-            batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key
-        )
+        prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key)
         response, recorded = targets(batch, prediction.shape[2])
         reduce, loss = LOSSES[self.loss]
         total, count = reduce(loss, prediction, response, recorded, **self.options)
@@ -172,7 +173,8 @@ def cell_type_weights(info: DataInfo) -> Float[np.ndarray, " neuron"]:
     cell_type = info.neuron_column("cell_type")
     if cell_type is None:
         raise UserError(
-            'objective.cell_type_weighted is set, but not all sessions have "cell_type" of their neurons; set it to False'
+            'objective.cell_type_weighted is set, but not all sessions know the "cell_type" of their neurons; '
+            "set it to False"
         )
     _, group, counts = np.unique(np.asarray(cell_type), return_inverse=True, return_counts=True)
     return np.asarray(losses.cell_type_weight(jnp.asarray(group + 1), jnp.asarray(counts)))

@@ -94,7 +94,7 @@ def adamw(
 
 
 def _unfilled(beta: float | Array, steps: Array) -> Array:
-    """1 - beta^steps; the plain formula would lose a hundredth of a thousandth of it in float32 where beta is near 1."""
+    """1 - beta^steps; in float32 the plain formula would be off by 1e-5 of it where beta is near 1."""
     return -jnp.expm1(steps * (math.log(beta) if isinstance(beta, float) and beta > 0 else jnp.log(beta)))
 
 

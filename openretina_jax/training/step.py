@@ -63,8 +63,8 @@ class Recipe:
         clip: largest norm of a step's gradient (None: any).
         accumulate: parts of a step, whose gradients are averaged.
         trainable: which parameters are trained (None: all), see ``trainable``.
-        compute_dtype: type of stimulus and feature maps in training; parameters, batch statistics, readout sums and loss
-            are float32 always.
+        compute_dtype: type of stimulus and feature maps in training; parameters, batch statistics, readout sums and
+            loss are float32 always.
         average_decay: of the moving average of parameters, which is evaluated and saved in their place (None: none).
         seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
     """
@@ -83,7 +83,7 @@ class Recipe:
     seed: int = 0
 
     def for_run(self, steps: int) -> "Recipe":
-        """The recipe with a schedule that ends with the run, after that many steps, if it was given no end of its own."""
+        """The recipe with a schedule that ends with the run, after that many steps, if it has no end of its own."""
         if isinstance(self.schedule, OneCycle) and self.schedule.total_steps is None:
             return dataclasses.replace(self, schedule=dataclasses.replace(self.schedule, total_steps=steps))
         return self
@@ -107,7 +107,7 @@ class Trainer:
 
     def start(self, model: Model) -> TrainState:
         """The state before the first step."""
-        _, params, statistics = nnx.split(model, self._trained, ...)
+        _, params, statistics = nnx.split(model, self._trained, ...)  # type: ignore[misc]
         average = None if self.recipe.average_decay is None else nnx.state(model)
         # copies: an epoch reuses the buffers of its state, and those of the model must live on
         params, statistics, average = jax.tree.map(jnp.copy, (params, statistics, average))
@@ -195,7 +195,7 @@ class Trainer:
         """The compiled function of an epoch on windows of ``frames`` frames.
 
         It takes the state (whose buffers it reuses), recordings, timelines, the windows' timelines and starts of every
-        step, and the number of epochs done. One dispatch: the host sends a few integers and reads one set of mean metrics.
+        step, and the number of epochs done. One dispatch: the host sends a few integers and reads mean metrics.
         """
 
         @jax.jit(donate_argnames="state")
@@ -208,7 +208,11 @@ class Trainer:
             epoch: Int[Array, ""],
         ) -> tuple[TrainState, Metrics]:
             def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
-                return self.step(state, windows, lambda part: recordings.gather(timelines, *part, frames), epoch)
+                def batch_of(part: tuple[Array, Array]) -> Batch:
+                    number, start = part
+                    return recordings.gather(timelines, number, start, frames)
+
+                return self.step(state, windows, batch_of, epoch)
 
             state, metrics = jax.lax.scan(one, state, self._steps((timeline, start)))
             finite = jnp.isfinite(metrics["objective"])
@@ -253,7 +257,7 @@ class Trainer:
         return jax.tree.map(grouped, windows)
 
     def _averaged(self, state: TrainState, variables: nnx.State) -> nnx.State | None:
-        if state.average is None:
+        if state.average is None or self.recipe.average_decay is None:
             return None
         step = state.step.astype(jnp.float32)
         decay = jnp.minimum(self.recipe.average_decay, (1 + step) / (AVERAGE_WARMUP + step))

@@ -208,7 +208,11 @@ def test_session_of_a_column() -> None:
 def test_timelines_of_one_session_each() -> None:
     tables = Tables(tiny.dataset(), per_session=True)
     for timelines in (tables.training(), tables.shared_training(), tables.validation(), tables.test("test")):
-        assert [(line.session, line.n_neurons, line.n_sessions) for line in timelines] == [(0, 3, 1), (1, 5, 1), (2, 4, 1)]
+        assert [(line.session, line.n_neurons, line.n_sessions) for line in timelines] == [
+            (0, 3, 1),
+            (1, 5, 1),
+            (2, 4, 1),
+        ]
 
 
 def test_no_validation_clips() -> None:

@@ -57,7 +57,10 @@ def test_a_model_that_is_a_readout_alone() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (options(core={"kind": "simpel"}), "core kind 'simpel' is unknown; choose among gru, identity, simple, or import"),
+        (
+            options(core={"kind": "simpel"}),
+            "core kind 'simpel' is unknown; choose among gru, identity, simple, or import",
+        ),
         (options(core={"kind": None}), "core kind None is unknown"),
         (options(readout={"kind": "mask"}), "readout kind 'mask' is unknown; choose among cloned, .*gaussian_mask"),
         (options(core={"hiden_channels": 3}), 'core "simple" has no option "hiden_channels"; did you mean "hidden_ch'),
@@ -67,7 +70,7 @@ def test_a_model_that_is_a_readout_alone() -> None:
         (options(core={"hidden_channels": None}), 'core "simple" needs hidden_channels$'),
         (options(core={"temporal_kernel_sizes": (7, 5)}), r"temporal_kernel_sizes \(7, 5\) has 2 entries for 1 layers"),
         (options(core={"hidden_channels": 4}), r"hidden_channels is 4, but must be tuple\[int, \.\.\.\]"),
-        (options(readout={"positive": "yes"}), 'readout "gaussian_mask": positive is \'yes\', but must be bool'),
+        (options(readout={"positive": "yes"}), "readout \"gaussian_mask\": positive is 'yes', but must be bool"),
         (options(core={"hidden_channels": ()}), "a core needs at least one layer"),
         (options(core={"spatial_kernel_sizes": (11,)}), "12 x 10 pixels leaves .* take smaller kernels or pad more"),
     ],

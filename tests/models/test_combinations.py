@@ -138,7 +138,9 @@ def leaves(model: Model) -> dict[str, Any]:
     return {".".join(map(str, path)): value[...] for path, value in nnx.to_flat_state(nnx.state(model, nnx.Param))}
 
 
-@pytest.mark.parametrize("kind", [("core", kind) for kind in CORES.kinds()] + [("readout", k) for k in READOUTS.kinds()])
+@pytest.mark.parametrize(
+    "kind", [("core", kind) for kind in CORES.kinds()] + [("readout", k) for k in READOUTS.kinds()]
+)
 def test_the_configuration_names_every_option(kind: tuple[str, str]) -> None:
     """What the constructors take and what ``configs/common.py`` lists are the same."""
     part, name = kind
@@ -151,7 +153,7 @@ def test_the_configuration_names_every_option(kind: tuple[str, str]) -> None:
 
 
 def test_a_kind_that_is_not_there() -> None:
-    with pytest.raises(UserError, match='config.model.core.kind is "grru"; choose among gru, identity, simple'):
+    with pytest.raises(UserError, match=r'config\.model\.core\.kind is "grru"; choose among gru, identity, simple'):
         settings_of("grru", "gaussian_mask", {})
 
 

@@ -45,7 +45,9 @@ def build(entry: Mapping[str, Any]) -> nnx.Module:
 def ours_of(entry: Mapping[str, Any], module: nnx.Module) -> dict[str, tuple[dict[str, float], np.ndarray]]:
     """The reference's statistics beside our values, by our names."""
     # arrays that carry a number instead of their values, so that they are renamed and reshaped like the others
-    numbered = {name: np.full(facts["shape"] or (), n, np.float32) for n, (name, facts) in enumerate(entry["state"].items())}
+    numbered = {
+        name: np.full(facts["shape"] or (), n, np.float32) for n, (name, facts) in enumerate(entry["state"].items())
+    }
     facts = list(entry["state"].values())
     if entry["path"].endswith("Autoencoder"):
         renamed = autoencoder_arrays(numbered)
@@ -60,6 +62,7 @@ def ours_of(entry: Mapping[str, Any], module: nnx.Module) -> dict[str, tuple[dic
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATISTICS.entry["modules"])
 def test_spread_of_drawn_parameters(name: str) -> None:
     entry = STATISTICS.entry["modules"][name]
@@ -93,11 +96,11 @@ def test_fixed_numbers_after_construction() -> None:
     maps = model.core(jnp.zeros((1, frames, *model.data_info.input_shape)))
     assert maps.shape[1:4] == (time, height, width)
     biases = np.concatenate([begun.array(f"state/readout.{session}.bias") for session in sessions])
-    np.testing.assert_allclose(biases, np.concatenate([np.asarray(activity[session]) for session in sessions]), rtol=1e-6)
+    np.testing.assert_allclose(
+        biases, np.concatenate([np.asarray(activity[session]) for session in sessions]), rtol=1e-6
+    )
 
 
 def test_every_case_is_known() -> None:
     known: set[str] = {"parameter_statistics", "after_construction"}
     assert {found.name for found in cases("init")} == known
-
-

@@ -351,6 +351,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_model_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""

@@ -17,7 +17,6 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saved import best_checkpoint, load_model
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.optimizers import adamw
-from openretina_jax.training.step import TrainState
 from tests import tiny
 
 WIDER = tiny.MODEL | {

@@ -38,6 +38,7 @@ def model_of(core: dict[str, Any], readout: dict[str, Any] | None = None) -> Any
     return make_model({"core": core, "readout": readout or tiny.MODEL["readout"]}, INFO)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CORES)
 def test_receptive_field(name: str) -> None:
     """The gradient of one number of the map reaches as far as the core says."""
@@ -66,6 +67,7 @@ def test_a_gru_sees_all_frames_before() -> None:
     assert model_of(SIMPLE | {"kind": "gru", "recurrent_channels": 2}).receptive_field() == (None, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("core", "causal"),
     [

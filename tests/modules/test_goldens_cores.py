@@ -38,13 +38,13 @@ def check_terms(case: Case) -> None:
         case.check(f"output/{term}", core.regularizer())
 
 
-def check_core(case: Case, lowering: str) -> None:
+def check_core(case: Case) -> None:
     kwargs = dict(case.kwargs)
     if "cut_first_n_frames" not in kwargs:
         kwargs["cut_first_n_frames"] = 30
     check_module(
         case,
-        build(kwargs, lowering=lowering),
+        build(kwargs),
         train_call=lambda core, x: core(x, train=True),
         penalty=lambda core: core.regularizer(),
     )
@@ -61,10 +61,10 @@ def test_core_group(case: Case) -> None:
         check_terms(case)
     else:
         assert kind == "SimpleCoreWrapper"
-        for lowering in ("dense", "factored"):
-            check_core(case, lowering)
+        check_core(case)
 
 
+@pytest.mark.slow
 def test_penalties_have_gradients() -> None:
     """The reference cuts some penalties from the graph; ours all move the weights that they judge."""
     for convolution in ("custom_separable", "separable", "full", "time_independent"):

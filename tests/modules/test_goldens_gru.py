@@ -77,6 +77,7 @@ def check_core(case: CoreCase) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_gru_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""
@@ -108,8 +109,11 @@ def test_states_depend_on_all_frames_before() -> None:
     assert (whole[:, 2:] != changed[:, 2:]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convolution", ["custom_separable", "separable", "full", "time_independent"])
-@pytest.mark.parametrize("penalty", ["gamma_input", "gamma_hidden", "gamma_in_sparse", "gamma_temporal", "gamma_recurrent"])
+@pytest.mark.parametrize(
+    "penalty", ["gamma_input", "gamma_hidden", "gamma_in_sparse", "gamma_temporal", "gamma_recurrent"]
+)
 def test_penalties_have_gradients(convolution: str, penalty: str) -> None:
     """The reference's penalties are 0 for all convolutions but one, and its GRU's is never added; ours all count."""
     if penalty == "gamma_temporal" and convolution in ("full", "time_independent"):

@@ -7,6 +7,7 @@ import pytest
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules import lowerings
+from openretina_jax.modules.spectral import Padding
 
 CHANNELS = (2, 3)
 
@@ -19,7 +20,7 @@ CHANNELS = (2, 3)
         (100, 40, ((3, 2), (0, 2), (1, 0))),
     ],
 )
-def test_factored_equals_dense(time: int, temporal_size: int, padding: lowerings.Padding) -> None:
+def test_factored_equals_dense(time: int, temporal_size: int, padding: Padding) -> None:
     rng = np.random.default_rng(0)
     x, spatial, temporal = (
         jnp.asarray(rng.standard_normal(shape), jnp.float32)
@@ -50,9 +51,17 @@ def test_blocks_cover_the_output_and_reach_one_block_back() -> None:
 
 
 def test_choice() -> None:
-    assert lowerings.choose("auto", "cpu", (1, 1, 1)) is lowerings.factored
-    assert lowerings.choose("auto", "gpu", (1, 1, 1)) is not lowerings.factored
+    one, full = (1, 1, 1), (128, 50, 18, 16, 2)
+    assert lowerings.choose("auto", "cpu", one, (1, 50, 18, 16, 2)) is lowerings.factored
+    assert lowerings.choose("factored", "gpu", one, full) is lowerings.factored
+    for backend, strides, shape in (
+        ("cpu", one, full),  # many windows
+        ("cpu", one, (1, 50, 72, 64, 2)),  # a large image
+        ("cpu", (1, 2, 2), (1, 50, 18, 16, 2)),
+        ("gpu", one, (1, 50, 18, 16, 2)),
+    ):
+        assert lowerings.choose("auto", backend, strides, shape) is not lowerings.factored
     with pytest.raises(UserError, match='lowering "fast" is unknown; choose among auto, dense, factored'):
-        lowerings.choose("fast", "cpu", (1, 1, 1))
+        lowerings.choose("fast", "cpu", one, full)
     with pytest.raises(UserError, match=r'"factored" has no strides, but \(1, 2, 2\) were given'):
-        lowerings.choose("factored", "cpu", (1, 2, 2))
+        lowerings.choose("factored", "cpu", (1, 2, 2), full)

@@ -25,13 +25,9 @@ def make_model() -> CoreReadout:
     kwargs = {name: value for name, value in CASE.kwargs.items() if name != "learning_rate"}
     _, _, height, width = kwargs["in_shape"]
     frames = len(CASE.array("param/temporal_filter"))
-    readout = make_readout(
-        CASE.entry["path"], kwargs, (1, height, width), 1, temporal_frames=frames, nonnegative="w"
-    )
+    readout = make_readout(CASE.entry["path"], kwargs, (1, height, width), 1, temporal_frames=frames, nonnegative="w")
     centre = np.asarray([[height // 2, width // 2]])  # the patch is the whole image
-    readout.set_filters(
-        CASE.array("param/spatial_filter")[None], CASE.array("param/temporal_filter")[None], centre
-    )
+    readout.set_filters(CASE.array("param/spatial_filter")[None], CASE.array("param/temporal_filter")[None], centre)
     for name in NAMES:
         getattr(readout, name[-1])[...] = jnp.asarray(CASE.array(f"param/{name}"))[None]
     info = reference_models.make_info({"cell": 1}, (height, width, 1))

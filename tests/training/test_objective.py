@@ -136,7 +136,9 @@ def test_terms_of_the_objective() -> None:
     data = SAMPLES * per_frame.mean(axis=(0, 1)).sum()
     assert metrics["objective"] == pytest.approx(data + metrics["penalty_core"] + metrics["penalty_readout"], rel=1e-4)
     assert metrics["penalty_core"] == pytest.approx(float(model().core.regularizer()), rel=1e-4)
-    assert metrics["penalty_readout"] == pytest.approx(float(model().readout.penalty(0, jnp.zeros(3, int), 1)), rel=1e-4)
+    assert metrics["penalty_readout"] == pytest.approx(
+        float(model().readout.penalty(0, jnp.zeros(3, int), 1)), rel=1e-4
+    )
 
 
 def test_unrecorded_frames_are_left_out() -> None:

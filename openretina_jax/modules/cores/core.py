@@ -18,8 +18,8 @@ class ReceptiveField(NamedTuple):
 class Core(nnx.Module):
     """Turns a movie into feature maps that all sessions share.
 
-    A core with parameters or conditions of its own for every session sets ``per_session``; then a batch is made of equal
-    parts, one after the other, and every call says which session each part belongs to.
+    A core with parameters or conditions of its own for every session sets ``per_session``; then a batch is made of
+    equal parts, one after the other, and every call says which session each part belongs to.
     """
 
     per_session: bool = False

@@ -12,7 +12,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SpaceTimeConv, draw_xavier
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.cores.core import ReceptiveField
-from openretina_jax.modules.cores.layer import CoreLayer
+from openretina_jax.modules.cores.layer import CoreLayer, Norm
 from openretina_jax.modules.cores.simple import SimpleCore, spatial_kernels
 from openretina_jax.modules.layers import FiLM
 from openretina_jax.modules.recurrent import ConvGru
@@ -24,9 +24,9 @@ from openretina_jax.modules.variables import SessionConstant
 class GruCore(SimpleCore):
     """Space-time convolutions, with a 1x1 projection, conditions, and a convolutional GRU at the end, as chosen.
 
-    It is the core of the sinzlab's models (Sinz et al. 2018, https://papers.nips.cc/paper/7950; FiLM: Perez et al. 2018,
-    https://arxiv.org/abs/1709.07871). Group sparsity covers all layers ("hidden"), or the whole space-time kernels of the
-    first ("in_sparse"), unlike in ``SimpleCore``.
+    GRU: Sinz et al. 2018, https://papers.nips.cc/paper/7950; conditions (FiLM): Perez et al. 2018,
+    https://arxiv.org/abs/1709.07871. Group sparsity covers all layers ("hidden"), or the whole space-time kernels of
+    the first ("in_sparse"), unlike in ``SimpleCore``.
 
     Attributes:
         projection: 1x1 convolution after the first layer, or None.
@@ -82,7 +82,7 @@ class GruCore(SimpleCore):
     ):
         if condition_size is not None and not batch_norm:
             raise UserError("condition_size is set, but conditions act on batch normalisation; set batch_norm to True")
-        self._norm = ("affine" if bias and batch_norm_scale else "plain") if batch_norm else None
+        self._norm: Norm | None = ("affine" if bias and batch_norm_scale else "plain") if batch_norm else None
         self._scale = batch_norm and batch_norm_scale and not bias
         self._bias = batch_norm and bias and not batch_norm_scale
         self._momentum = batch_norm_momentum

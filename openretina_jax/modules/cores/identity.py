@@ -22,9 +22,7 @@ class IdentityCore(Core):
         UserError: the weights do not fit the channels.
     """
 
-    def __init__(
-        self, in_channels: int, *, cut_first_frames: int = 0, color_weights: tuple[float, ...] | None = None
-    ):
+    def __init__(self, in_channels: int, *, cut_first_frames: int = 0, color_weights: tuple[float, ...] | None = None):
         self.cut_first_frames = cut_first_frames
         self.grey = grey_channel(in_channels, color_weights)
 

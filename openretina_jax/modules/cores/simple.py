@@ -48,8 +48,8 @@ class SimpleCore(Core):
         color_weights: turn a colour stimulus into one grey channel with these weights (None: not); a stimulus of one
             channel passes unchanged.
         cut_first_frames: output frames to drop.
-        adapt_speed: whether every session has its own speed of temporal kernels ("custom_separable": they are stretched;
-            "separable": the output is scaled).
+        adapt_speed: whether every session has its own speed of temporal kernels ("custom_separable": they are
+            stretched; "separable": the output is scaled).
         nonlinearity: name of the nonlinearity of all layers, or one name for each.
         lowering: how "custom_separable" is computed, see ``lowerings``.
         n_sessions: number of sessions.
@@ -101,7 +101,9 @@ class SimpleCore(Core):
         names = (nonlinearity,) * layers if isinstance(nonlinearity, str) else nonlinearity
         if len(names) != layers:
             raise UserError(f"nonlinearity {names} has {len(names)} entries for {layers} layers")
-        self.gammas = (  # not a dictionary: what is fixed in a model must be hashable for nnx.jit
+        self.gammas: tuple[
+            tuple[str, float], ...
+        ] = (  # not a dictionary: what is fixed in a model must be hashable for nnx.jit
             ("input", gamma_input),
             ("temporal", gamma_temporal),
             ("hidden", gamma_hidden),

@@ -1,0 +1,92 @@
+"""The convolution of the CPU against the library's own: outputs and gradients, with and without tiles."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from openretina_jax.modules import spectral
+from openretina_jax.modules.lowerings import convolve
+
+NONE = ((0, 0), (0, 0), (0, 0))
+UNEVEN = ((1, 2), (3, 0), (2, 1))
+ALL = ((1, 1), (2, 2), (1, 1))
+
+
+def library(x: jax.Array, kernel: jax.Array, padding: spectral.Padding, strides: tuple[int, int, int]) -> jax.Array:
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"), precision=lax.Precision.HIGHEST
+    )
+
+
+def arrays(size: tuple[int, int, int], kernel: tuple[int, int, int], channels: tuple[int, int]) -> list[jax.Array]:
+    rng = np.random.default_rng(0)
+    shapes = (2, *size, channels[0]), (*kernel, *channels)
+    return [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
+
+
+def check(x: jax.Array, kernel: jax.Array, padding: spectral.Padding, strides: tuple[int, int, int]) -> None:
+    def squared(apply, *arrays):
+        y = apply(*arrays, padding, strides)
+        return jnp.square(y).mean(), y
+
+    (gradients, found), (references, expected) = (
+        jax.jit(jax.grad(partial(squared, apply), argnums=(0, 1), has_aux=True))(x, kernel)
+        for apply in (convolve, library)
+    )
+    assert found.shape == expected.shape
+    for value, reference in ((found, expected), *zip(gradients, references, strict=True)):
+        np.testing.assert_allclose(value, reference, atol=4e-6 * float(jnp.abs(reference).max()))
+
+
+@pytest.mark.parametrize("strides", [(1, 1, 1), (2, 3, 2)])
+@pytest.mark.parametrize("padding", [NONE, UNEVEN, ALL])
+@pytest.mark.parametrize("kernel", [(4, 3, 4), (1, 3, 4), (4, 1, 1), (3, 1, 4), (1, 1, 3), (1, 1, 1), (9, 6, 5)])
+def test_equals_the_library(
+    kernel: tuple[int, int, int], padding: spectral.Padding, strides: tuple[int, int, int]
+) -> None:
+    check(*arrays((9, 6, 5), kernel, (2, 3)), padding, strides)
+
+
+@pytest.mark.parametrize("strides", [(1, 1, 1), (3, 2, 1), (1, 3, 4)])
+@pytest.mark.parametrize(
+    ("size", "kernel"), [((70, 8, 9), (5, 2, 3)), ((3, 75, 30), (2, 3, 11)), ((4, 5, 45), (1, 2, 6))]
+)
+def test_tiles_equal_the_library(
+    size: tuple[int, int, int], kernel: tuple[int, int, int], strides: tuple[int, int, int], monkeypatch
+) -> None:
+    monkeypatch.setattr(spectral, "LONGEST_TRANSFORM", 20)
+    monkeypatch.setattr(spectral, "COLUMNS", 20)
+    check(*arrays(size, kernel, (2, 3)), UNEVEN, strides)
+
+
+def test_parts_of_the_channels_equal_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectral, "LARGEST", 40_000)
+    x, kernel = arrays((9, 8, 7), (4, 3, 3), (2, 6))
+    assert spectral.parts_of_channels(6, 13_000) == 2
+    check(x, kernel, UNEVEN, (1, 1, 1))
+
+
+def test_parts_of_channels() -> None:
+    assert spectral.parts_of_channels(6, 1) == 1
+    assert spectral.parts_of_channels(6, spectral.LARGEST // 2) == 3
+    assert spectral.parts_of_channels(7, spectral.LARGEST // 6) == 7
+    assert spectral.parts_of_channels(4, 2 * spectral.LARGEST) == 4
+
+
+@pytest.mark.parametrize("kernel", [(10, 1, 1), (1, 7, 1), (1, 1, 6), (10, 7, 6)])
+def test_a_kernel_larger_than_the_movie_leaves_nothing(kernel: tuple[int, int, int]) -> None:
+    x, weights = arrays((9, 6, 5), kernel, (2, 3))
+    assert convolve(x, weights, NONE).shape == library(x, weights, NONE, (1, 1, 1)).shape
+
+
+def test_half_precision_is_computed_in_full() -> None:
+    x, kernel = arrays((9, 6, 5), (4, 3, 3), (2, 3))
+    half = [array.astype(jnp.bfloat16) for array in (x, kernel)]
+    found = convolve(*half, UNEVEN)
+    assert found.dtype == jnp.bfloat16
+    exact = library(*(array.astype(jnp.float32) for array in half), UNEVEN, (1, 1, 1))
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8, atol=1e-5)
