@@ -8,13 +8,15 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 RTOL = 1e-5
+QUICK_CASES = 4  # of a test, in the fast suite
 DEFAULT_ATOL = 1e-6  # of arrays that were computed once only, so that their rounding is not known
 
 
@@ -91,6 +93,13 @@ def cases(group: str) -> list[Case]:
     if not found:
         raise LookupError(f"{directory / 'index.json'} has no case of group {group!r}")
     return found
+
+
+def every_case(cases: Sequence[Case]) -> pytest.MarkDecorator:
+    """A test of every case; those after the first ``QUICK_CASES``, which compile programs of their own, are slow ones."""
+    slow = pytest.mark.slow
+    params = [pytest.param(case, id=case.name, marks=slow if n >= QUICK_CASES else ()) for n, case in enumerate(cases)]
+    return pytest.mark.parametrize("case", params)
 
 
 def case(group: str, name: str) -> Case:

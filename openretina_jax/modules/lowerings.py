@@ -80,7 +80,14 @@ def convolve(
     if jax.default_backend() == "cpu":
         wide = jnp.promote_types(x.dtype, jnp.float32)
         apply = pointwise if kernel.shape[:3] == (1, 1, 1) else spectral
-        return apply(x.astype(wide), kernel.astype(wide), padding, strides).astype(x.dtype)
+        # along an axis where the kernel is one element zeros give zeros: they can come after the convolution
+        late = [taps == stride == 1 for taps, stride in zip(kernel.shape, strides, strict=False)]
+        before, after = (
+            tuple(pad if chosen else (0, 0) for pad, chosen in zip(padding, which, strict=True))
+            for which in ([not axis for axis in late], late)
+        )
+        y = apply(x.astype(wide), kernel.astype(wide), before, strides).astype(x.dtype)
+        return jnp.pad(y, ((0, 0), *after, (0, 0)))
     return lax.conv_general_dilated(
         x,
         kernel,

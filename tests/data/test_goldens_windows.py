@@ -44,6 +44,7 @@ def timeline(length: int, clip_length: int = 1) -> Timeline:
         frames=time,
         rows=time,
         mirrored=False,
+        session=0,
         first_neuron=0,
         n_neurons=1,
         n_sessions=1,

@@ -25,6 +25,7 @@ def timeline(length: int, group: int = 0, name: str = "a") -> Timeline:
         frames=time,
         rows=time,
         mirrored=False,
+        session=0,
         first_neuron=group,
         n_neurons=1,
         n_sessions=1,

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from openretina_jax.data.batches import Batch
@@ -20,7 +19,7 @@ from openretina_jax.training.objective import Objective, ReconstructionObjective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.step import Recipe, Trainer
 from tests import reference_models, torch_names
-from tests.goldens_case import Case, cases
+from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_first, channels_last
 
 ELSEWHERE = ("lnp_cell_",)  # tests/modules/test_goldens_free_readouts.py
@@ -351,8 +350,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_case(CASES)
 def test_model_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""
     if case.name in CHECKS:

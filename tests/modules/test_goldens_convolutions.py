@@ -1,12 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from openretina_jax.modules.convolutions import CONVOLUTIONS
 from openretina_jax.modules.temporal_basis import fade_in, temporal_basis, temporal_kernel, temporal_smoothness
-from tests.goldens_case import Case, cases
+from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_last, check_module
 
 CLASSES = {
@@ -129,7 +128,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_case(CASES)
 def test_convolution_group(case: Case) -> None:
     """Every case of the group; one that is not known is a KeyError."""
     if case.entry["kind"] == "module":

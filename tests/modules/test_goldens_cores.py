@@ -5,7 +5,7 @@ from flax import nnx
 
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.cores.simple import SimpleCore
-from tests.goldens_case import Case, cases
+from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import check_module
 
 CASES = cases("core")
@@ -50,7 +50,7 @@ def check_core(case: Case) -> None:
     )
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_case(CASES)
 def test_core_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""
     kind = case.entry["path"].rsplit(".", 1)[1]

@@ -8,7 +8,7 @@ from flax import nnx
 
 from openretina_jax.modules.readouts.receptive_field import crop_patch, patch_corners
 from tests import torch_names
-from tests.goldens_case import Case, case, cases
+from tests.goldens_case import Case, case, cases, every_case
 from tests.module_goldens import check_mode, check_penalty
 from tests.reference_readouts import make_readout
 
@@ -48,7 +48,7 @@ def with_projection(readout: nnx.Module, x: jax.Array) -> jax.Array:
     return output
 
 
-@pytest.mark.parametrize("case", READOUT_CASES, ids=lambda case: case.name)
+@every_case(READOUT_CASES)
 def test_readout_group(case: Case) -> None:
     channels, _, height, width = case.kwargs["in_shape"]
     options, ignore = {}, r"$^"
@@ -64,7 +64,7 @@ def test_readout_group(case: Case) -> None:
     check_readout(case, readout, ignore)
 
 
-@pytest.mark.parametrize("case", LNP_CELL_CASES, ids=lambda case: case.name)
+@every_case(LNP_CELL_CASES)
 def test_separable_lnp(case: Case) -> None:
     """The reference crops the movie before it calls the model: the patch is the whole image."""
     patch = case.array("input/x").shape[3:]
@@ -73,7 +73,7 @@ def test_separable_lnp(case: Case) -> None:
     check_readout(case, readout)
 
 
-@pytest.mark.parametrize("case", CROP_CASES, ids=lambda case: case.name)
+@every_case(CROP_CASES)
 def test_patch_around_receptive_field(case: Case) -> None:
     """Inside the image the patch is the reference's; near the border ours is shifted, where the reference's shrinks."""
     movie = case.array("input/x")
@@ -89,7 +89,7 @@ def test_patch_around_receptive_field(case: Case) -> None:
         assert ours.shape[3:] == patch, variant
 
 
-@pytest.mark.parametrize("case", CONTRAST_CELL_CASES, ids=lambda case: case.name)
+@every_case(CONTRAST_CELL_CASES)
 def test_spatial_contrast_of_one_cell(case: Case) -> None:
     channels, _, *image = case.kwargs["in_shape"]
     spatial, temporal = case.array("param/spatial_filter"), case.array("param/temporal_filter")

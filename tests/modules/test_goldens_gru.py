@@ -11,7 +11,7 @@ from flax import nnx
 
 from openretina_jax.modules.cores.gru import GruCore
 from openretina_jax.modules.recurrent import ConvGru, ConvGruCell
-from tests.goldens_case import Case, cases
+from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_last, check_module
 from tests.reference_cores import CoreCase, make_core
 
@@ -77,8 +77,7 @@ def check_core(case: CoreCase) -> None:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_case(CASES)
 def test_gru_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""
     kind = case.entry["path"].rsplit(".", 1)[1]

@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 
 from tests import torch_names
-from tests.goldens_case import Case, cases
+from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_first, channels_last
 from tests.reference_readouts import make_readout
 
@@ -131,7 +130,7 @@ def check_penalty(table: Table) -> None:
         assert not np.asarray(gradient[...])[number == 1].any(), path
 
 
-@pytest.mark.parametrize("case", MULTI_CASES, ids=lambda case: case.name)
+@every_case(MULTI_CASES)
 def test_multi_group(case: Case) -> None:
     table = Table(case)
     if "input/x" in case.names:
@@ -139,7 +138,7 @@ def test_multi_group(case: Case) -> None:
     check_penalty(table)
 
 
-@pytest.mark.parametrize("case", CONTRAST_CASES, ids=lambda case: case.name)
+@every_case(CONTRAST_CASES)
 def test_spatial_contrast_of_many_cells(case: Case) -> None:
     table = Table(case, prefix="readout.")
     check_responses(table, case.kwargs["cut_first_n_frames"])
