@@ -80,13 +80,11 @@ def convolve(
     if jax.default_backend() == "cpu":
         wide = jnp.promote_types(x.dtype, jnp.float32)
         apply = pointwise if kernel.shape[:3] == (1, 1, 1) else spectral
-        # along an axis where the kernel is one element zeros give zeros: they can come after the convolution
-        late = [taps == stride == 1 for taps, stride in zip(kernel.shape, strides, strict=False)]
-        before, after = (
-            tuple(pad if chosen else (0, 0) for pad, chosen in zip(padding, which, strict=True))
-            for which in ([not axis for axis in late], late)
-        )
-        y = apply(x.astype(wide), kernel.astype(wide), before, strides).astype(x.dtype)
+        before, after = list(padding), [(0, 0)] * 3
+        for axis, stride in enumerate(strides):
+            if kernel.shape[axis] == stride == 1:  # zeros give zeros, so they can be added at the end
+                before[axis], after[axis] = after[axis], before[axis]
+        y = apply(x.astype(wide), kernel.astype(wide), tuple(before), strides).astype(x.dtype)  # type: ignore[arg-type]
         return jnp.pad(y, ((0, 0), *after, (0, 0)))
     return lax.conv_general_dilated(
         x,

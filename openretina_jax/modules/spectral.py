@@ -81,7 +81,7 @@ def spectral(
     # the first transform is that of real numbers, which is half waste for a single frame
     order = (1, 0, 2) if kernel.shape[0] == 1 else (0, 1, 2)
     first, second, third = (axes[n] for n in order)
-    x = x.transpose(*(2 * n + 2 for n in order), 7, 0, 1, 3, 5)  # three axes, channel; batch and tiles
+    x = x.transpose(*(2 * n + 2 for n in order), 7, 1, 3, 5, 0)  # three axes, channel; tiles and batch
     frequencies = first.period // 2 + 1
     x = _product(real_transform(first), x.reshape(first.size, -1))
     if second.period > 1:
@@ -103,8 +103,8 @@ def spectral(
     else:  # one part after the other, and again for the gradient: the matrices of all would not fit
         y = lax.map(jax.checkpoint(maps), jnp.stack(jnp.split(kernel, parts, axis=4)))
         y = jnp.concatenate(y, axis=3)
-    y = y.reshape(first.outputs, second.outputs, third.outputs, out, batch, *(axis.tiles for axis in axes))
-    y = y.transpose(4, 5, order[0], 6, order[1], 7, 2, 3)
+    y = y.reshape(first.outputs, second.outputs, third.outputs, out, *(axis.tiles for axis in axes), batch)
+    y = y.transpose(7, 4, order[0], 5, order[1], 6, 2, 3)
     y = y.reshape(batch, *(axis.tiles * axis.outputs for axis in axes), out)
     return y[:, : whole[0].outputs, : whole[1].outputs, : whole[2].outputs]
 
