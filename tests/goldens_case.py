@@ -96,7 +96,7 @@ def cases(group: str) -> list[Case]:
 
 
 def every_case(cases: Sequence[Case]) -> pytest.MarkDecorator:
-    """A test of every case; those after the first ``QUICK_CASES``, which compile programs of their own, are slow ones."""
+    """A test of every case; those after the first ``QUICK_CASES`` are slow: each compiles programs of its own."""
     slow = pytest.mark.slow
     params = [pytest.param(case, id=case.name, marks=slow if n >= QUICK_CASES else ()) for n, case in enumerate(cases)]
     return pytest.mark.parametrize("case", params)
