@@ -10,6 +10,8 @@ The kernel is ``K[o, i, t, h, w] = T[o, i, t] S[o, i, h, w]``. A lowering takes 
 """
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -24,6 +26,8 @@ from openretina_jax.modules.spectral import Padding, spectral
 
 BLOCK_FRAMES = 32
 FEW_FRAMES = 300  # of all windows: below, the spectra of the kernels would take longer than what they save
+FEW_TAPS = 9
+FEW_PATCHES = 2**22  # numbers, which stay in the cache
 SMALL_IMAGE = 1000  # pixels: above, the Toeplitz matrix of a whole image is mostly zeros
 
 Lowering = Literal["auto", "dense", "factored"]
@@ -79,7 +83,7 @@ def convolve(
     """
     if jax.default_backend() == "cpu":
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        apply = pointwise if kernel.shape[:3] == (1, 1, 1) else spectral
+        apply = patched if is_small(x.shape, kernel.shape, strides) else spectral
         before, after = list(padding), [(0, 0)] * 3
         for axis, stride in enumerate(strides):
             if kernel.shape[axis] == stride == 1:  # zeros give zeros, so they can be added at the end
@@ -96,16 +100,28 @@ def convolve(
     )
 
 
-def pointwise(
+def is_small(x: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether a 2-D convolution of these shapes is so small that a transform costs more than it saves."""
+    taps = math.prod(kernel[:3])
+    patches = math.prod(x) * taps
+    return taps == 1 or (kernel[0] == 1 and strides == (1, 1, 1) and taps <= FEW_TAPS and patches <= FEW_PATCHES)
+
+
+@functools.partial(jax.checkpoint, static_argnums=(2, 3))  # patches hold every pixel many times: never stored
+def patched(
     x: Float[Array, "batch time height width in"],
-    kernel: Float[Array, "1 1 1 in out"],
+    kernel: Float[Array, "1 kernel_height kernel_width in out"],
     padding: Padding,
     strides: tuple[int, int, int],
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """The convolution with a kernel of one pixel: a matrix product."""
+    """The convolution of a kernel of one frame as the product of all patches with it."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    time, height, width = (slice(None, None, stride) for stride in strides)
-    return _matmul(x[:, time, height, width], kernel[0, 0, 0])
+    height, width = (max(size - taps + 1, 0) for size, taps in zip(x.shape[2:4], kernel.shape[1:3], strict=True))
+    shifts = itertools.product(range(kernel.shape[1]), range(kernel.shape[2]))
+    patches = jnp.stack([x[:, :, i : i + height, j : j + width] for i, j in shifts], axis=4)
+    patches = patches[:, :: strides[0], :: strides[1], :: strides[2]]
+    rows = kernel.reshape(-1, kernel.shape[4])
+    return _matmul(patches.reshape(*patches.shape[:4], len(rows)), rows)
 
 
 @functools.partial(jax.jit, static_argnames=("padding",))

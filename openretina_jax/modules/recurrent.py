@@ -152,13 +152,16 @@ class ConvGru(nnx.Module):
         self, x: Float[Array, "batch time height width in"]
     ) -> Float[Array, "batch time new_height new_width channel"]:
         """The state after every frame."""
-        of_input = [jnp.moveaxis(part, 1, 0) for part in self.cell.of_input(x)]
+        # accelerators like one large convolution for all frames, on CPUs what belongs to one frame stays in the cache
+        at_once = jax.default_backend() != "cpu"
+        frames = [jnp.moveaxis(part, 1, 0) for part in (self.cell.of_input(x) if at_once else [x])]
 
         def step(state: Array, frame: list[Array]) -> tuple[Array, Array]:
-            state = self.cell.next(frame, state)
+            state = self.cell.next(frame, state) if at_once else self.cell(frame[0], state)
             return state, state
 
-        _, states = jax.lax.scan(step, jnp.zeros_like(of_input[0][0]), of_input)
+        first = jax.eval_shape(self.cell, x[:, 0])
+        _, states = jax.lax.scan(step, jnp.zeros(first.shape, first.dtype), frames)
         return jnp.moveaxis(states, 0, 1)
 
     def penalty(self) -> Float32[Array, ""]:

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from openretina_jax.modules import spectral
-from openretina_jax.modules.lowerings import convolve
+from openretina_jax.modules.lowerings import convolve, is_small
 
 NONE = ((0, 0), (0, 0), (0, 0))
 UNEVEN = ((1, 2), (3, 0), (2, 1))
@@ -44,11 +44,22 @@ def check(x: jax.Array, kernel: jax.Array, padding: spectral.Padding, strides: t
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (2, 3, 2)])
 @pytest.mark.parametrize("padding", [NONE, UNEVEN, ALL])
-@pytest.mark.parametrize("kernel", [(4, 3, 4), (1, 3, 4), (4, 1, 1), (3, 1, 4), (1, 1, 3), (1, 1, 1), (9, 6, 5)])
+@pytest.mark.parametrize(
+    "kernel", [(4, 3, 4), (1, 3, 4), (1, 4, 1), (4, 1, 1), (3, 1, 4), (1, 1, 3), (1, 1, 1), (9, 6, 5)]
+)
 def test_equals_the_library(
     kernel: tuple[int, int, int], padding: spectral.Padding, strides: tuple[int, int, int]
 ) -> None:
     check(*arrays((9, 6, 5), kernel, (2, 3)), padding, strides)
+
+
+@pytest.mark.parametrize("padding", [NONE, UNEVEN, ALL])
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (1, 2, 1)])
+def test_product_of_patches_equals_the_library(kernel: tuple[int, int, int], padding: spectral.Padding) -> None:
+    x, weights = arrays((4, 6, 5), kernel, (2, 3))
+    assert is_small(x.shape, weights.shape, (1, 1, 1))
+    assert not is_small((128, 50, 8, 6, 16), (*kernel, 16, 16), (1, 1, 1))  # all patches of a batch
+    check(x, weights, padding, (1, 1, 1))
 
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (3, 2, 1), (1, 3, 4)])
