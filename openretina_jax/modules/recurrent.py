@@ -123,30 +123,14 @@ class ConvGruCell(nnx.Module):
 
 
 class ConvGru(nnx.Module):
-    """A ``ConvGruCell`` along the frames of a movie, from a state of zeros; arguments are those of the cell."""
+    """A cell along the frames of a movie, from a state of zeros.
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        *,
-        input_kernel: int,
-        recurrent_kernel: int,
-        groups: int = 1,
-        gamma: float = 0.0,
-        pad_input: bool = True,
-        rngs: nnx.Rngs,
-    ):
-        self.cell = ConvGruCell(
-            in_channels,
-            channels,
-            input_kernel=input_kernel,
-            recurrent_kernel=recurrent_kernel,
-            groups=groups,
-            gamma=gamma,
-            pad_input=pad_input,
-            rngs=rngs,
-        )
+    Attributes:
+        cell: what happens in one frame.
+    """
+
+    def __init__(self, cell: ConvGruCell):
+        self.cell = cell
 
     def __call__(
         self, x: Float[Array, "batch time height width in"]

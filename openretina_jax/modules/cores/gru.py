@@ -15,7 +15,7 @@ from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.cores.layer import CoreLayer, Norm
 from openretina_jax.modules.cores.simple import SimpleCore, spatial_kernels
 from openretina_jax.modules.layers import FiLM
-from openretina_jax.modules.recurrent import ConvGru
+from openretina_jax.modules.recurrent import ConvGru, ConvGruCell
 from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace
 from openretina_jax.modules.variables import SessionConstant
 
@@ -50,7 +50,7 @@ class GruCore(SimpleCore):
         pad_input: whether the GRU keeps the size of the maps.
         condition_size: numbers of a condition that modulates every layer with batch normalisation (None: not).
         conditions: ``(session, condition)`` condition of every session (None: zeros).
-        rngs: random streams for the initial parameters; kernels that are no products are Xavier's normals.
+        rngs: random streams for the initial parameters; plain kernels are Xavier's normals.
         options: the others are those of ``SimpleCore``.
 
     Raises:
@@ -102,14 +102,16 @@ class GruCore(SimpleCore):
             None
             if recurrent_channels is None
             else ConvGru(
-                channels[-1],
-                recurrent_channels,
-                input_kernel=input_kernel,
-                recurrent_kernel=recurrent_kernel,
-                groups=groups,
-                gamma=1.0,
-                pad_input=pad_input,
-                rngs=rngs,
+                ConvGruCell(
+                    channels[-1],
+                    recurrent_channels,
+                    input_kernel=input_kernel,
+                    recurrent_kernel=recurrent_kernel,
+                    groups=groups,
+                    gamma=1.0,
+                    pad_input=pad_input,
+                    rngs=rngs,
+                )
             )
         )
 

@@ -15,6 +15,7 @@ from openretina_jax.modules.readouts.table import (
     rows_of,
     session_means,
     session_sums,
+    weigh_maps,
     where_rows,
 )
 from openretina_jax.modules.regularizers import absolute
@@ -96,7 +97,7 @@ class GaussianMaskReadout(Readout):
         width = self.n_neurons if width is None else width
         masks = self._masks(rows_of(self.mask_mean, first, width), rows_of(self.mask_log_var, first, width))
         weights = jnp.einsum("nhw,nc->hwcn", masks, self._clipped(rows_of(self.features, first, width)))
-        drive = jnp.tensordot(maps, weights.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
+        drive = weigh_maps(maps, weights)
         return self.nonlinearity(drive * rows_of(self.scale, first, width) + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:
