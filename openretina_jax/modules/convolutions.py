@@ -11,8 +11,13 @@ from openretina_jax.errors import UserError
 from openretina_jax.modules import lowerings
 from openretina_jax.modules.lowerings import Lowering, convolve
 from openretina_jax.modules.regularizers import temporal_laplace
-from openretina_jax.modules.spectral import Padding
-from openretina_jax.modules.temporal_basis import number_of_frequencies, temporal_kernel, temporal_smoothness
+from openretina_jax.modules.temporal_basis import (
+    number_of_frequencies,
+    temporal_coefficients,
+    temporal_functions,
+    temporal_smoothness,
+)
+from openretina_jax.modules.tiles import Padding
 from openretina_jax.modules.variables import Constant
 
 PaddingOption = bool | int | Literal["same", "valid"] | tuple[int, int, int]
@@ -97,21 +102,24 @@ class SpaceTimeConv(nnx.Module):
     def temporal(self, log_speed: Float32[Array, ""] | None = None) -> Float[Array, "out in time"]:
         """Temporal kernels, played ``exp(log_speed)`` times as fast; the last frame is the most recent."""
         speed = self.log_speed[...] if log_speed is None else log_speed
-        return temporal_kernel(self.sin[...], self.cos[...], speed, self.temporal_size, self.subsampling)
+        return temporal_coefficients(self.sin[...], self.cos[...]) @ self._functions(speed)
+
+    def _functions(self, log_speed: Float32[Array, ""]) -> Float[Array, "function time"]:
+        return temporal_functions(log_speed, self.temporal_size, self.subsampling)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
         """Convolve, each part of the batch with the temporal kernels of its ``log_speed`` (None: the module's own)."""
-        spatial = self.spatial[...].astype(x.dtype)
+        speed = self.log_speed[...][None] if log_speed is None else log_speed
+        spatial, coefficients = self.spatial[...], temporal_coefficients(self.sin[...], self.cos[...])
 
-        def convolved(part: Array, speed: Array | None) -> Array:
-            apply = lowerings.choose(self.lowering, jax.default_backend(), self.strides, part.shape)
-            return apply(part, spatial, self.temporal(speed).astype(x.dtype), padding=self.padding)
+        def convolved(part: Array, speed: Array) -> Array:
+            kernel = lowerings.SeparableKernel(spatial, coefficients, self._functions(speed)).astype(x.dtype)
+            return lowerings.apply(self.lowering, part, kernel, self.padding, self.strides)
 
-        if log_speed is None or len(log_speed) == 1:
-            y = convolved(x, None if log_speed is None else log_speed[0])
+        if len(speed) == 1:
+            y = convolved(x, speed[0])
         else:
-            parts = x.reshape(len(log_speed), -1, *x.shape[1:])
-            y = jax.vmap(convolved)(parts, log_speed)
+            y = jax.vmap(convolved)(x.reshape(len(speed), -1, *x.shape[1:]), speed)
             y = y.reshape(x.shape[0], *y.shape[2:])
         return _add(y, self.bias)
 

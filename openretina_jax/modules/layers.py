@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from openretina_jax.errors import UserError
@@ -240,18 +241,22 @@ class WeightedChannelSum(nnx.Module):
 
 
 def dropout_channels(
-    x: Float[Array, "batch time height width channel"], rate: float, key: Key[Array, ""]
-) -> Float[Array, "batch time height width channel"]:
+    x: Float[Array, "height width channel time batch"], rate: float, key: Key[Array, ""]
+) -> Float[Array, "height width channel time batch"]:
     """Set whole channels of a window to zero with probability ``rate`` and scale up the others."""
-    keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0], 1, 1, 1, x.shape[-1]))
+    keep = jax.random.bernoulli(key, 1 - rate, (x.shape[2], 1, x.shape[4]))
     return jnp.where(keep, x / (1 - rate), 0)
 
 
-def max_pool(
-    x: Float[Array, "batch time height width channel"],
-) -> Float[Array, "batch time half_height half_width channel"]:
-    """Maximum over 2x2 pixels; an odd last row or column is dropped."""
-    return nnx.max_pool(x, (1, 2, 2), strides=(1, 2, 2))
+def max_pool(x: Float[Array, "height width *rest"]) -> Float[Array, "half_height half_width *rest"]:
+    """Maximum over 2x2 pixels; an odd last row or column is dropped.
+
+    Of equal pixels the first alone gets the gradient, as in torch.
+    """
+    for axis in (1, 0):
+        first, second = (lax.slice_in_dim(x, n, x.shape[axis] // 2 * 2, 2, axis) for n in (0, 1))
+        x = jnp.where(first >= second, first, second)
+    return x
 
 
 def average_pool(

@@ -1,10 +1,12 @@
 """Ways to compute the space-time separable convolution; all give the same numbers to rounding.
 
 The kernel is ``K[o, i, t, h, w] = T[o, i, t] S[o, i, h, w]``. A lowering takes the stimulus ``(b, t, h, w, i)``,
-``S``, ``T`` and the padding and returns ``(b, t, h, w, o)``; gradients follow. ``choose`` picks one.
+the kernel and the padding and returns ``(b, t, h, w, o)``; gradients follow. ``choose`` picks one.
 
 * ``dense`` assembles ``K`` and runs one 3-D convolution, ``convolve``: the library's on accelerators, on CPUs that
   of ``spectral``.
+* ``basis`` never assembles the kernel: frequencies of the image, and the functions of time that make ``T``, see
+  ``basis_spectral``. Right for CPUs and large images.
 * ``factored`` applies ``S`` and then ``T`` for one input channel at a time, as matrix products with the block-Toeplitz
   forms of both. It needs no spectrum of the kernel: right for CPUs and a few windows of small images.
 """
@@ -12,50 +14,132 @@ The kernel is ``K[o, i, t, h, w] = T[o, i, t] S[o, i, h, w]``. A lowering takes 
 import functools
 import itertools
 import math
-from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jax.extend.core import Jaxpr
+from jaxtyping import Array, DTypeLike, Float
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.spectral import Padding, spectral
+from openretina_jax.modules.basis_spectral import basis_spectral
+from openretina_jax.modules.spectral import spectral
+from openretina_jax.modules.tiles import Padding
 
 BLOCK_FRAMES = 32
+COST_OF_A_NUMBER = 30  # that is written to memory, in multiplications of a matrix product
 FEW_FRAMES = 300  # of all windows: below, the spectra of the kernels would take longer than what they save
 FEW_TAPS = 9
 FEW_PATCHES = 2**22  # numbers, which stay in the cache
 SMALL_IMAGE = 1000  # pixels: above, the Toeplitz matrix of a whole image is mostly zeros
 
-Lowering = Literal["auto", "dense", "factored"]
+Lowering = Literal["auto", "dense", "factored", "basis"]
 
 
-def choose(
-    lowering: str, backend: str, strides: tuple[int, int, int], shape: tuple[int, ...]
-) -> Callable[..., Float[Array, "batch new_time new_height new_width out"]]:
-    """The function for a lowering; ``auto`` takes ``factored`` for little work on CPU where it applies, else ``dense``.
+class SeparableKernel(NamedTuple):
+    """The kernel ``T[o, i, t] S[o, i, h, w]``, where ``T`` is a weighted sum of a few functions of time.
 
-    Args:
-        lowering: its name.
-        backend: "cpu" or another.
-        strides: of the convolution.
-        shape: of the input ``(batch, time, height, width, in)``.
+    Attributes:
+        spatial: ``S``.
+        coefficients: weights of the functions.
+        functions: of time; the last frame is the most recent one.
+    """
+
+    spatial: Float[Array, "out in kernel_height kernel_width"]
+    coefficients: Float[Array, "out in function"]
+    functions: Float[Array, "function kernel_time"]
+
+    @property
+    def temporal(self) -> Float[Array, "out in kernel_time"]:
+        """``T``."""
+        return jnp.matmul(self.coefficients, self.functions, precision=lax.Precision.HIGHEST)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width."""
+        return self.functions.shape[1], *self.spatial.shape[2:]  # type: ignore[return-value]
+
+    def astype(self, dtype: DTypeLike) -> "SeparableKernel":
+        """The kernel in that type."""
+        return SeparableKernel(*(array.astype(dtype) for array in self))
+
+
+def apply(
+    lowering: str,
+    x: Float[Array, "batch time height width in"],
+    kernel: SeparableKernel,
+    padding: Padding,
+    strides: tuple[int, int, int] = (1, 1, 1),
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """Convolve in that way.
 
     Raises:
         UserError: there is no such lowering, or it has no strides.
     """
-    if lowering not in get_args(Lowering):
-        raise UserError(f'lowering "{lowering}" is unknown; choose among {", ".join(get_args(Lowering))}')
-    if lowering == "factored" and strides != (1, 1, 1):
-        raise UserError(f'lowering "factored" has no strides, but {strides} were given; choose "dense" or "auto"')
     if lowering == "auto":
-        batch, time, height, width, _ = shape
-        little = batch * time < FEW_FRAMES and height * width < SMALL_IMAGE
-        lowering = "factored" if backend == "cpu" and strides == (1, 1, 1) and little else "dense"
-    return factored if lowering == "factored" else functools.partial(dense, strides=strides)
+        lowering = choose(jax.default_backend(), x.shape, kernel, padding, strides)
+    if lowering == "basis":
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return basis_spectral(x.astype(wide), *kernel.astype(wide), padding, strides).astype(x.dtype)
+    if lowering == "dense":
+        return dense(x, kernel.spatial, kernel.temporal, padding, strides)
+    if lowering != "factored":
+        raise UserError(f'lowering "{lowering}" is unknown; choose among {", ".join(get_args(Lowering))}')
+    if strides != (1, 1, 1):
+        raise UserError(f'lowering "factored" has no strides, but {strides} were given; choose "dense" or "auto"')
+    return factored(x, kernel.spatial, kernel.temporal, padding)
+
+
+def choose(
+    backend: str, shape: tuple[int, ...], kernel: SeparableKernel, padding: Padding, strides: tuple[int, int, int]
+) -> Lowering:
+    """The lowering that ``auto`` stands for.
+
+    Accelerators have fast convolutions of their own. On CPUs a few windows of small images are ``factored``; of the
+    other ways the one that costs less is taken.
+
+    Args:
+        backend: "cpu" or another.
+        shape: of the input ``(batch, time, height, width, in)``.
+        kernel, padding, strides: of the convolution.
+    """
+    batch, time, height, width, _ = shape
+    if backend != "cpu":
+        return "dense"
+    if strides == (1, 1, 1) and batch * time < FEW_FRAMES and height * width < SMALL_IMAGE:
+        return "factored"
+    shapes = tuple(array.shape for array in kernel)
+    return min(("dense", "basis"), key=lambda way: _cost_of(way, shape, shapes, padding, strides))
+
+
+@functools.cache
+def _cost_of(
+    way: str,
+    shape: tuple[int, ...],
+    kernel: tuple[tuple[int, ...], ...],
+    padding: Padding,
+    strides: tuple[int, int, int],
+) -> int:
+    x, *arrays = (jax.ShapeDtypeStruct(size, jnp.float32) for size in (shape, *kernel))
+    program = jax.make_jaxpr(lambda x, *arrays: apply(way, x, SeparableKernel(*arrays), padding, strides))(x, *arrays)
+    return cost(program.jaxpr)
+
+
+def cost(program: Jaxpr) -> int:
+    """Multiplications of all matrix products of a program, and what it costs to write their results."""
+    total = 0
+    for equation in program.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            terms = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)  # type: ignore[attr-defined]
+            total += equation.outvars[0].aval.size * (terms + COST_OF_A_NUMBER)  # type: ignore[attr-defined]
+        for value in equation.params.values():
+            inner = getattr(value, "jaxpr", value)
+            if isinstance(inner, Jaxpr):
+                total += equation.params.get("length", 1) * cost(inner)
+    return total
 
 
 @functools.partial(jax.jit, static_argnames=("padding", "strides"))

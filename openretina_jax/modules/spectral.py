@@ -6,13 +6,11 @@ which also take care of padding (columns that are not there), of strides and of 
 computed). Along the third axis the kernel becomes a Toeplitz matrix, which together with the channels makes the product
 of a frequency large enough to be efficient. Gradients are those of the products.
 
-Long axes are cut into tiles that overlap by the kernel's size less one ("overlap-save"). An axis along which the kernel
-is one element needs no transform: all its positions are tiles of one element.
+Long axes are cut into ``tiles``. An axis along which the kernel is one element needs no transform: all its positions
+are tiles of one element.
 
 Names of dimensions: ``part`` is (real, imaginary), ``n`` are all windows and tiles.
 """
-
-import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -20,47 +18,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from openretina_jax.modules.tiles import DIMENSIONS, Axis, Padding, in_tiles, out_of_tiles, whole_axes
+
 LONGEST_TRANSFORM = 64  # frames or pixels of a tile, where the kernel does not need more
 COLUMNS = 128  # outputs times channels of a Toeplitz matrix, about
 LARGEST = 2**26  # numbers in the matrices of all frequencies
-
-Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """One axis of a convolution, or of its tiles.
-
-    Attributes:
-        size: elements of the input (of a tile).
-        kernel, stride: of the convolution.
-        padding: zeros before and after (a tile holds them itself).
-        tiles: their number.
-    """
-
-    size: int
-    kernel: int
-    stride: int
-    padding: tuple[int, int]
-    tiles: int = 1
-
-    @property
-    def period(self) -> int:
-        """Length of a circular convolution that is right in its valid part: both paddings may be the same zeros."""
-        return self.size + max(self.padding)
-
-    @property
-    def outputs(self) -> int:
-        """Valid outputs (of a tile)."""
-        return max((self.size + sum(self.padding) - self.kernel) // self.stride + 1, 0)
-
-    def tiled(self, longest: int) -> "Axis":
-        """Equal tiles of at most ``longest`` outputs; a single tile is the axis itself."""
-        tiles = -(-self.outputs // longest)
-        if tiles == 1:
-            return self
-        outputs = -(-self.outputs // tiles)
-        return Axis((outputs - 1) * self.stride + self.kernel, self.kernel, self.stride, (0, 0), tiles)
 
 
 def spectral(
@@ -71,29 +33,29 @@ def spectral(
 ) -> Float[Array, "batch new_time new_height new_width out"]:
     """3-D cross-correlation, in the frequencies of time and height."""
     batch, out = x.shape[0], kernel.shape[4]
-    whole = [Axis(*axis) for axis in zip(x.shape[1:4], kernel.shape[:3], strides, padding, strict=True)]
+    whole = whole_axes(x.shape, kernel.shape[:3], strides, padding)
     if 0 in (sizes := [axis.outputs for axis in whole]):  # the kernel is larger than the movie
         return jnp.zeros((batch, *sizes, out), x.dtype)
     longest = (outputs_of_transform(whole[0]), outputs_of_transform(whole[1]), max(COLUMNS // out, 1))
     axes = [axis.tiled(most if axis.kernel > 1 else 1) for axis, most in zip(whole, longest, strict=True)]
-    for dimension, (axis, tile) in enumerate(zip(whole, axes, strict=True)):
-        x = cut(x, 2 * dimension + 1, axis, tile)
+    x = in_tiles(x.transpose(2, 3, 4, 1, 0), whole, axes)
     # the first transform is that of real numbers, which is half waste for a single frame
     order = (1, 0, 2) if kernel.shape[0] == 1 else (0, 1, 2)
     first, second, third = (axes[n] for n in order)
-    x = x.transpose(*(2 * n + 2 for n in order), 7, 1, 3, 5, 0)  # three axes, channel; tiles and batch
+    to_order = (*(DIMENSIONS[n] for n in order), 2, 4)
+    x = x.transpose(to_order)
     frequencies = first.period // 2 + 1
-    x = _product(real_transform(first), x.reshape(first.size, -1))
+    x = product(real_transform(first), x.reshape(first.size, -1))
     if second.period > 1:
-        x = _product(complex_transform(second), x.reshape(frequencies, 2 * second.size, -1))
+        x = product(complex_transform(second), x.reshape(frequencies, 2 * second.size, -1))
     x = x.reshape(frequencies * second.period, 2 * third.size * kernel.shape[3], -1)
 
     def maps(kernel: Array) -> Array:
         """Output of some of the output channels, ``(first, second, third, channel, n)``."""
-        y = _product(kernel_matrices(kernel, first, second, third), x)
+        y = product(kernel_matrices(kernel, first, second, third), x)
         if second.period > 1:
-            y = _product(inverse_complex(second), y.reshape(frequencies, 2 * second.period, -1))
-        y = _product(inverse_real(first), y.reshape(2 * frequencies, -1))
+            y = product(inverse_complex(second), y.reshape(frequencies, 2 * second.period, -1))
+        y = product(inverse_real(first), y.reshape(2 * frequencies, -1))
         return y.reshape(first.outputs, second.outputs, third.outputs, kernel.shape[4], -1)
 
     kernel = kernel.transpose(*order, 3, 4)
@@ -103,10 +65,8 @@ def spectral(
     else:  # one part after the other, and again for the gradient: the matrices of all would not fit
         y = lax.map(jax.checkpoint(maps), jnp.stack(jnp.split(kernel, parts, axis=4)))
         y = jnp.concatenate(y, axis=3)
-    y = y.reshape(first.outputs, second.outputs, third.outputs, out, *(axis.tiles for axis in axes), batch)
-    y = y.transpose(7, 4, order[0], 5, order[1], 6, 2, 3)
-    y = y.reshape(batch, *(axis.tiles * axis.outputs for axis in axes), out)
-    return y[:, : whole[0].outputs, : whole[1].outputs, : whole[2].outputs]
+    y = out_of_tiles(y.transpose(np.argsort(to_order)), whole, axes)
+    return y.transpose(4, 3, 0, 1, 2)
 
 
 def parts_of_channels(out: int, numbers: int) -> int:
@@ -120,44 +80,34 @@ def outputs_of_transform(axis: Axis) -> int:
     return (max(LONGEST_TRANSFORM, 2 * axis.kernel) - axis.kernel) // axis.stride + 1
 
 
-def cut(x: Array, dimension: int, axis: Axis, tile: Axis) -> Array:
-    """The tiles of an axis: a new dimension before it."""
-    if tile is axis:
-        return jnp.expand_dims(x, dimension)
-    step = tile.outputs * tile.stride
-    length = max(tile.size, step)
-    before = axis.padding[0]
-    edges = [(0, 0, 0)] * x.ndim
-    edges[dimension] = (before, (tile.tiles - 1) * step + length - axis.size - before, 0)
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    if tile.size <= step:  # they do not overlap
-        x = x.reshape(*x.shape[:dimension], tile.tiles, step, *x.shape[dimension + 1 :])
-        return lax.slice_in_dim(x, 0, tile.size, axis=dimension + 1)
-    starts = range(0, tile.tiles * step, step)
-    return jnp.stack([lax.slice_in_dim(x, s, s + tile.size, axis=dimension) for s in starts], axis=dimension)
-
-
 def kernel_matrices(
     kernel: Float[Array, "kernel_time kernel_height kernel_width in out"], first: Axis, second: Axis, third: Axis
 ) -> Float[Array, "frequency row column"]:
-    """What every frequency is multiplied with: complex numbers in real form, times Toeplitz matrices of the third axis.
-
-    The transform of a correlation's kernel has the opposite sign of that of its input.
-    """
+    """What every frequency is multiplied with: Toeplitz matrices of the third axis, of complex numbers in real form."""
     taps, channels, out = kernel.shape[2:]
-    waves = phases(np.arange(first.period // 2 + 1), np.arange(first.kernel), first.period)
-    k = _product(np.stack([waves.real, waves.imag], axis=1).reshape(-1, first.kernel), kernel.reshape(first.kernel, -1))
-    real, imaginary = real_form(phases(np.arange(second.period), np.arange(second.kernel), second.period))
-    # of every frequency: (real, -imaginary) and (imaginary, real)
-    waves = np.stack([np.stack([real, -imaginary]), np.stack([imaginary, real])]).transpose(2, 0, 1, 3, 4)
-    k = _product(waves.reshape(4 * second.period, 2 * second.kernel), k.reshape(len(k) // 2, 2 * second.kernel, -1))
-    k = k.reshape(-1, 2, 2, taps, channels, out).transpose(0, 1, 5, 2, 3, 4)
+    k = kernel_spectrum(kernel, first, second).transpose(0, 1, 5, 2, 3, 4)
     # a row of a Toeplitz matrix is a slice of the kernel between zeros
     starts = [third.padding[0] - third.stride * output for output in range(third.outputs)]
     before, after = -starts[-1], starts[0] + third.size - taps
     k = lax.pad(k, jnp.zeros((), k.dtype), [(0, 0, 0)] * 4 + [(before, after, 0), (0, 0, 0)])
     rows = [lax.slice_in_dim(k, before + s, before + s + third.size, axis=4) for s in starts]
     return jnp.stack(rows, axis=2).reshape(len(k), 2 * third.outputs * out, 2 * third.size * channels)
+
+
+def kernel_spectrum(
+    kernel: Float[Array, "first second *rest"], first: Axis, second: Axis
+) -> Float[Array, "frequency 2 2 *rest"]:
+    """The transform of a kernel along two axes: of every frequency a complex number in real form.
+
+    The transform of a correlation's kernel has the opposite sign of that of its input.
+    """
+    waves = phases(np.arange(first.period // 2 + 1), np.arange(first.kernel), first.period)
+    k = product(np.stack([waves.real, waves.imag], axis=1).reshape(-1, first.kernel), kernel.reshape(first.kernel, -1))
+    real, imaginary = real_form(phases(np.arange(second.period), np.arange(second.kernel), second.period))
+    # of every frequency: (real, -imaginary) and (imaginary, real)
+    waves = np.stack([np.stack([real, -imaginary]), np.stack([imaginary, real])]).transpose(2, 0, 1, 3, 4)
+    k = product(waves.reshape(4 * second.period, 2 * second.kernel), k.reshape(len(k) // 2, 2 * second.kernel, -1))
+    return k.reshape(-1, 2, 2, *kernel.shape[2:])
 
 
 def phases(rows: np.ndarray, columns: np.ndarray, period: int) -> Complex[np.ndarray, "row column"]:
@@ -196,7 +146,7 @@ def inverse_real(axis: Axis) -> Float[np.ndarray, "output frequency_part"]:
     return np.stack([waves.real, -waves.imag], axis=2).reshape(axis.outputs, -1)
 
 
-def _product(a: Array | np.ndarray, b: Array) -> Array:
+def product(a: Array | np.ndarray, b: Array) -> Array:
     """Matrix product of every element of a batch ``b``."""
     a = jnp.asarray(a, b.dtype)
     return jnp.matmul(jnp.broadcast_to(a, (*b.shape[:-2], *a.shape[-2:])), b, precision=lax.Precision.HIGHEST)

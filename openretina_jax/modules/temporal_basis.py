@@ -49,16 +49,17 @@ def temporal_basis(
     return mask * jnp.sin(phase), mask * jnp.cos(phase)
 
 
-def temporal_kernel(
-    sin: Float[Array, "out in frequency"],
-    cos: Float[Array, "out in frequency"],
-    log_speed: Float[Array, ""],
-    length: int,
-    subsampling: int,
-) -> Float[Array, "out in time"]:
-    """Temporal kernels from their sine and cosine coefficients, played ``exp(log_speed)`` times as fast."""
+def temporal_coefficients(
+    sin: Float[Array, "out in frequency"], cos: Float[Array, "out in frequency"]
+) -> Float[Array, "out in function"]:
+    """The weights of the functions of ``temporal_functions``."""
+    return jnp.concatenate([sin[..., 1:], cos], axis=-1)
+
+
+def temporal_functions(log_speed: Float[Array, ""], length: int, subsampling: int) -> Float[Array, "function time"]:
+    """All sines and cosines but the sine that is zero, played ``exp(log_speed)`` times as fast."""
     sines, cosines = temporal_basis(jnp.exp(log_speed), length, subsampling)
-    return sin @ sines + cos @ cosines
+    return jnp.concatenate([sines[1:], cosines])
 
 
 def temporal_smoothness(

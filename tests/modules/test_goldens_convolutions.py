@@ -4,7 +4,13 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.modules.convolutions import CONVOLUTIONS
-from openretina_jax.modules.temporal_basis import fade_in, temporal_basis, temporal_kernel, temporal_smoothness
+from openretina_jax.modules.temporal_basis import (
+    fade_in,
+    temporal_basis,
+    temporal_coefficients,
+    temporal_functions,
+    temporal_smoothness,
+)
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_last, check_module
 
@@ -83,7 +89,7 @@ def check_kernel(case: Case) -> None:
     sizes = (case.kwargs["length"], case.kwargs["subsampling_factor"])
 
     def kernel(speed: jax.Array, sin: jax.Array, cos: jax.Array) -> jax.Array:
-        return temporal_kernel(sin, cos, speed[0], *sizes)[..., None, None]
+        return (temporal_coefficients(sin, cos) @ temporal_functions(speed[0], *sizes))[..., None, None]
 
     output, pullback = jax.vjp(kernel, log_speed, sin, cos)
     case.check("output", output)

@@ -1,5 +1,8 @@
 """All ways to compute the convolution agree, at lengths that fill blocks of time and at those that do not."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +10,19 @@ import pytest
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules import lowerings
-from openretina_jax.modules.spectral import Padding
+from openretina_jax.modules.lowerings import SeparableKernel
+from openretina_jax.modules.tiles import Padding
 
 CHANNELS = (2, 3)
 
 
+def random_kernel(rng: np.random.Generator, *size: int, functions: int = 3) -> SeparableKernel:
+    pair = CHANNELS[::-1]
+    shapes = ((*pair, *size[1:]), (*pair, functions), (functions, size[0]))
+    return SeparableKernel(*(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes))
+
+
+@pytest.mark.parametrize("lowering", ["factored", "basis"])
 @pytest.mark.parametrize(
     ("time", "temporal_size", "padding"),
     [
@@ -20,24 +31,43 @@ CHANNELS = (2, 3)
         (100, 40, ((3, 2), (0, 2), (1, 0))),
     ],
 )
-def test_factored_equals_dense(time: int, temporal_size: int, padding: Padding) -> None:
+def test_lowerings_equal_dense(time: int, temporal_size: int, padding: Padding, lowering: str) -> None:
     rng = np.random.default_rng(0)
-    x, spatial, temporal = (
-        jnp.asarray(rng.standard_normal(shape), jnp.float32)
-        for shape in ((2, time, 6, 5, CHANNELS[0]), (CHANNELS[1], CHANNELS[0], 3, 4), (*CHANNELS[::-1], temporal_size))
-    )
+    x = jnp.asarray(rng.standard_normal((2, time, 6, 5, CHANNELS[0])), jnp.float32)
+    check_equal(lowering, x, random_kernel(rng, temporal_size, 3, 4), padding)
 
-    def energy(apply, *arrays):
-        return jnp.square(apply(*arrays, padding=padding)).mean()
 
-    found, expected = (apply(x, spatial, temporal, padding=padding) for apply in (lowerings.factored, lowerings.dense))
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding", "strides"),
+    [
+        ((20, 60, 55), (5, 11, 10), ((0, 0), (5, 5), (4, 5)), (1, 1, 1)),  # several tiles
+        ((21, 50, 6), (4, 12, 1), ((2, 1), (2, 3), (0, 0)), (2, 3, 1)),
+        ((3, 9, 9), (3, 9, 9), ((0, 0), (0, 0), (0, 0)), (1, 1, 1)),  # one output
+    ],
+)
+def test_basis_on_large_images(size, kernel, padding: Padding, strides) -> None:
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, *size, CHANNELS[0])), jnp.float32)
+    check_equal("basis", x, random_kernel(rng, *kernel), padding, strides)
+
+
+def check_equal(
+    lowering: str, x: jax.Array, kernel: SeparableKernel, padding: Padding, strides: tuple[int, int, int] = (1, 1, 1)
+) -> None:
+    """Output and gradients are those of ``dense``."""
+
+    @functools.partial(jax.jit, static_argnames="lowering")
+    def run(x: jax.Array, kernel: SeparableKernel, lowering: str) -> Any:
+        def energy(x: jax.Array, kernel: SeparableKernel) -> Any:
+            y = lowerings.apply(lowering, x, kernel, padding, strides)
+            return jnp.square(y).mean(), y
+
+        return jax.grad(energy, argnums=(0, 1), has_aux=True)(x, kernel)
+
+    (gradients, found), (references, expected) = (run(x, kernel, lowering=way) for way in (lowering, "dense"))
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=2e-6 * float(jnp.abs(expected).max()))
-    gradients, references = (
-        jax.grad(lambda *arrays, apply=apply: energy(apply, *arrays), argnums=(0, 1, 2))(x, spatial, temporal)
-        for apply in (lowerings.factored, lowerings.dense)
-    )
-    for gradient, reference in zip(gradients, references, strict=True):
+    for gradient, reference in zip(jax.tree.leaves(gradients), jax.tree.leaves(references), strict=True):
         np.testing.assert_allclose(gradient, reference, atol=5e-6 * float(jnp.abs(reference).max()))
 
 
@@ -51,17 +81,32 @@ def test_blocks_cover_the_output_and_reach_one_block_back() -> None:
 
 
 def test_choice() -> None:
-    one, full = (1, 1, 1), (128, 50, 18, 16, 2)
-    assert lowerings.choose("auto", "cpu", one, (1, 50, 18, 16, 2)) is lowerings.factored
-    assert lowerings.choose("factored", "gpu", one, full) is lowerings.factored
-    for backend, strides, shape in (
-        ("cpu", one, full),  # many windows
-        ("cpu", one, (1, 50, 72, 64, 2)),  # a large image
-        ("cpu", (1, 2, 2), (1, 50, 18, 16, 2)),
-        ("gpu", one, (1, 50, 18, 16, 2)),
-    ):
-        assert lowerings.choose("auto", backend, strides, shape) is not lowerings.factored
-    with pytest.raises(UserError, match='lowering "fast" is unknown; choose among auto, dense, factored'):
-        lowerings.choose("fast", "cpu", one, full)
+    def chosen(backend: str, shape: tuple[int, ...], size: tuple[int, int, int], strides=(1, 1, 1)) -> str:
+        channels, functions = shape[-1], 2 * (size[0] // 3) - 1
+        kernel = SeparableKernel(
+            *(jnp.zeros(s) for s in ((16, channels, *size[1:]), (16, channels, functions), (functions, size[0])))
+        )
+        return lowerings.choose(backend, shape, kernel, ((0, 0),) * 3, strides)
+
+    assert chosen("cpu", (1, 50, 18, 16, 2), (21, 11, 11)) == "factored"
+    assert chosen("cpu", (128, 50, 18, 16, 2), (21, 11, 11)) == "dense"  # many windows
+    assert chosen("cpu", (1, 50, 18, 16, 2), (21, 11, 11), strides=(1, 2, 2)) != "factored"
+    assert chosen("cpu", (8, 38, 29, 25, 16), (11, 15, 15)) == "basis"  # a large image
+    assert chosen("gpu", (8, 38, 29, 25, 16), (11, 15, 15)) == "dense"
+
+
+def test_cost_counts_products_and_what_they_write() -> None:
+    def program(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.lax.map(jax.jit(lambda row: row @ b), a)
+
+    a, b = jnp.zeros((5, 2, 3)), jnp.zeros((3, 7))
+    numbers = 5 * 2 * 7
+    assert lowerings.cost(jax.make_jaxpr(program)(a, b).jaxpr) == numbers * (3 + lowerings.COST_OF_A_NUMBER)
+
+
+def test_wrong_lowerings_are_user_errors() -> None:
+    x, kernel = jnp.zeros((1, 9, 6, 5, 2)), random_kernel(np.random.default_rng(0), 4, 3, 3)
+    with pytest.raises(UserError, match='lowering "fast" is unknown; choose among auto, dense, factored, basis'):
+        lowerings.apply("fast", x, kernel, ((0, 0),) * 3)
     with pytest.raises(UserError, match=r'"factored" has no strides, but \(1, 2, 2\) were given'):
-        lowerings.choose("factored", "cpu", (1, 2, 2), full)
+        lowerings.apply("factored", x, kernel, ((0, 0),) * 3, (1, 2, 2))

@@ -66,18 +66,20 @@ class CoreLayer(nnx.Module):
             key: draws the dropped channels in training.
             log_speed: speed of the temporal kernels for each part of the batch (None: the convolution's own).
         """
-        # Convolutions on CPUs leave the batch last. A pass over the maps in that order is several times as fast as one
-        # in the order of their axes; on accelerators, where the compiler chooses the order, it is the same.
-        x = self.conv(x, log_speed).transpose(1, 2, 3, 4, 0)
+        # Convolutions on CPUs leave the maps in this order, in which a pass over them is several times as fast as in
+        # that of their axes; on accelerators, where the compiler chooses, there is no difference.
+        x = self.conv(x, log_speed).transpose(2, 3, 4, 1, 0)
         if self.norm is not None:
-            x = self.norm(x, train=train, axis=-2)
+            x = self.norm(x, train=train, axis=-3)
         if self.scale is not None:
-            x = self.scale(x, axis=-2)
+            x = self.scale(x, axis=-3)
         if self.bias is not None:
-            x = self.bias(x, axis=-2)
-        x = self.nonlinearity(x).transpose(4, 0, 1, 2, 3)
+            x = self.bias(x, axis=-3)
+        x = self.nonlinearity(x)
         if train and self.dropout_rate > 0:
             if key is None:
                 raise ValueError("training with dropout needs a random key")
             x = dropout_channels(x, self.dropout_rate, key)
-        return max_pool(x) if self.pool else x
+        if self.pool:
+            x = max_pool(x)
+        return x.transpose(4, 3, 0, 1, 2)

@@ -1,0 +1,97 @@
+"""Long movies as many short ones: tiles that overlap by the kernel's size less one ("overlap-save").
+
+Maps have the order (height, width, channel, time, batch) here, in which the convolutions on CPUs need no reordering.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+DIMENSIONS = (3, 0, 1)  # of time, height and width
+_TILES = 4  # new dimensions come before the batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One axis of a convolution, or of its tiles.
+
+    Attributes:
+        size: elements of the input (of a tile).
+        kernel, stride: of the convolution.
+        padding: zeros before and after (a tile holds them itself).
+        tiles: their number.
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    tiles: int = 1
+
+    @property
+    def period(self) -> int:
+        """Length of a circular convolution that is right in its valid part: both paddings may be the same zeros."""
+        return self.size + max(self.padding)
+
+    @property
+    def outputs(self) -> int:
+        """Valid outputs (of a tile)."""
+        return max((self.size + sum(self.padding) - self.kernel) // self.stride + 1, 0)
+
+    def tiled(self, longest: int) -> "Axis":
+        """Equal tiles of at most ``longest`` outputs; a single tile is the axis itself."""
+        tiles = -(-self.outputs // longest)
+        if tiles == 1:
+            return self
+        outputs = -(-self.outputs // tiles)
+        return Axis((outputs - 1) * self.stride + self.kernel, self.kernel, self.stride, (0, 0), tiles)
+
+
+def whole_axes(x: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], padding: Padding) -> list[Axis]:
+    """Time, height and width of a movie of shape ``x`` (batch first, channels last), before they are cut."""
+    return [Axis(*axis) for axis in zip(x[1:4], kernel, strides, padding, strict=True)]
+
+
+def in_tiles(
+    x: Float[Array, "height width channel time batch"], whole: Sequence[Axis], tiles: Sequence[Axis]
+) -> Float[Array, "tile_height tile_width channel tile_time n"]:
+    """A movie cut along time, height and width; ``n`` are all tiles (of time, height, width) and the batch."""
+    for dimension, axis, tile in reversed([*zip(DIMENSIONS, whole, tiles, strict=True)]):
+        x = jnp.expand_dims(x, _TILES) if tile is axis else _cut(x, dimension, axis, tile)
+    return x.reshape(*x.shape[:_TILES], -1)
+
+
+def out_of_tiles(
+    y: Float[Array, "tile_height tile_width channel tile_time n"], whole: Sequence[Axis], tiles: Sequence[Axis]
+) -> Float[Array, "height width channel time batch"]:
+    """The outputs of a movie from those of its tiles."""
+    time, height, width = tiles
+    y = y.reshape(*y.shape[:_TILES], time.tiles, height.tiles, width.tiles, -1).transpose(5, 0, 6, 1, 2, 4, 3, 7)
+    sizes = (height.tiles * height.outputs, width.tiles * width.outputs, y.shape[4], time.tiles * time.outputs)
+    new_time, new_height, new_width = (axis.outputs for axis in whole)
+    return y.reshape(*sizes, -1)[:new_height, :new_width, :, :new_time]
+
+
+def _cut(x: Array, dimension: int, axis: Axis, tile: Axis) -> Array:
+    """Tiles of one axis, which become the first of the dimensions of tiles."""
+    step = tile.outputs * tile.stride
+    blocks = -(-tile.size // step)  # that a tile reaches into
+    before, total = axis.padding[0], (tile.tiles + blocks - 1) * step
+    edges = [(0, 0, 0)] * x.ndim
+    edges[dimension] = (before, total - axis.size - before, 0)
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    x = x.reshape(*x.shape[:dimension], -1, step, *x.shape[dimension + 1 :])
+    pieces = [
+        lax.slice_in_dim(
+            lax.slice_in_dim(x, block, block + tile.tiles, axis=dimension),
+            0,
+            min(tile.size - block * step, step),
+            axis=dimension + 1,
+        )
+        for block in range(blocks)
+    ]
+    return jnp.moveaxis(jnp.concatenate(pieces, axis=dimension + 1), dimension, _TILES)
