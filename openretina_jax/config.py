@@ -1,8 +1,9 @@
 """From a configuration to a run: the only place below the scripts that sees a ``ConfigDict``."""
 
+import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.data.sources.hoefling_2024 import RESPONSES, STIMULI_18X16, STIMULI_72X64, load_hoefling_2024
 from openretina_jax.data.sources.hoefling_2024_recordings import QualityFilter
-from openretina_jax.data.sources.simulated import SimulationConfig
-from openretina_jax.data.sources.simulated_cache import simulated_files
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
@@ -29,7 +28,6 @@ from openretina_jax.training.loop import ORDERS, fit
 from openretina_jax.training.objective import Objective, ReconstructionObjective, cell_type_weights
 from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.patience import PatienceRules, Plateau
-from openretina_jax.training.report import report
 from openretina_jax.training.schedules import make_schedule
 from openretina_jax.training.step import Recipe
 
@@ -86,6 +84,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
         return
+    from openretina_jax.training.report import report  # draws, and matplotlib takes a second to import
+
     nnx.update(model, *result.state.evaluated)
     for line in report(result, model, dataset, workdir):
         console.print(line, highlight=False)
@@ -133,7 +133,8 @@ def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
             raise UserError(
                 "config.autoencoder.hidden is set; give the run whose responses it encodes in config.start_from"
             )
-        model = make_model(settings["model"], info, seed)
+        with compiled_in_a_hurry():
+            model = make_model(settings["model"], info, seed)
         read_sta_filters(model)
         return model
     trained = load_model(start)
@@ -188,6 +189,10 @@ def make_dataset(settings: Mapping[str, Any]) -> Dataset:
     if simulated.pop("enabled"):
         if stimuli or responses:
             raise UserError("config.data.simulated.enabled and config.data.*_path are both set; take one of them")
+        # a simulation filters, and scipy takes a second to import
+        from openretina_jax.data.sources.simulated import SimulationConfig
+        from openretina_jax.data.sources.simulated_cache import simulated_files
+
         stimuli, responses = simulated_files(SimulationConfig(**simulated), cache_folder() / "simulated", show_progress)
     quality = settings.pop("quality")
     quality["cell_types"] = tuple(quality["cell_types"])
@@ -201,11 +206,22 @@ def make_dataset(settings: Mapping[str, Any]) -> Dataset:
 
 
 def use_compilation_cache() -> None:
-    """Keep compiled programs on disk, so that the next run starts at once."""
+    """Keep compiled programs on disk, small ones too, so that the next run starts at once."""
     folder = cache_folder() / "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _log.info("compiled programs are kept in %s", folder)
+
+
+@contextlib.contextmanager
+def compiled_in_a_hurry() -> Iterator[None]:
+    """Compile without optimisations what runs once: drawing random numbers takes less time than compiling that well."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Settings of all tests."""
 
+import os
+
 import jax
 import pytest
 
@@ -7,7 +9,10 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     """Compile in a hurry where slow tests are left out.
 
-    Most of the time goes into compiling programs that run once. The whole suite runs what users run.
+    Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
+    emitters on CPUs. The whole suite runs what users run.
     """
     if config.getoption("markexpr") == "not slow":
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
         jax.config.update("jax_disable_most_optimizations", True)
+        jax.config.update("jax_traceback_in_locations_limit", 0)

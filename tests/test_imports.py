@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,3 +79,19 @@ def test_libraries_stay_at_home(library: str) -> None:
 def test_data_needs_no_jax() -> None:
     users = {file for file, name in IMPORTS if name.split(".")[0] in ("jax", "flax", "optax")}
     assert {file for file in users if file.startswith("data/")} == {"data/batches.py"}
+
+
+@pytest.mark.parametrize(
+    ("module", "late"),
+    [
+        ("openretina_jax", {"jax", "flax", "orbax", "pandas", "matplotlib", "scipy", "h5py"}),
+        ("openretina_jax.command_line", {"jax", "flax", "orbax", "pandas", "matplotlib", "scipy", "h5py"}),
+        ("openretina_jax.config", {"matplotlib", "scipy.signal", "scipy.optimize"}),
+    ],
+)
+def test_slow_libraries_are_imported_where_they_are_used(module: str, late: set[str]) -> None:
+    """The first step of a run does not wait for libraries that it does not use."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert module in done.stdout.split()
+    assert late & set(done.stdout.split()) == set()

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from flax import nnx
 
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
@@ -14,7 +15,7 @@ from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows, SessionOrder
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout, Model
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.step import Recipe, Trainer, TrainState
@@ -40,6 +41,12 @@ MODEL: dict[str, dict[str, Any]] = {
 
 
 gather = jax.jit(Recordings.gather, static_argnames="frames")
+
+
+@functools.partial(nnx.jit, static_argnames="session")
+def predict(model: Model, movie: jax.Array, session: str | None = None) -> jax.Array:
+    """What a model answers, compiled once for models of one structure."""
+    return model(movie, session=session)
 
 
 @functools.cache

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from scipy.optimize import OptimizeWarning, curve_fit
 
 from openretina_jax.errors import UserError
 
@@ -110,6 +109,8 @@ def fit_gaussian(
         frame: finite values; the Gaussian may be a peak or a trough.
         initial_centre: row and column where the search begins (None: the largest absolute value).
     """
+    from scipy.optimize import OptimizeWarning, curve_fit  # most runs fit no Gaussian
+
     height, width = frame.shape
     if initial_centre is None:
         y, x = (int(index) for index in np.unravel_index(np.argmax(np.abs(frame)), frame.shape))

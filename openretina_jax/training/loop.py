@@ -15,6 +15,7 @@ from typing import Any
 import grain
 import jax.numpy as jnp
 import numpy as np
+import psutil
 from flax import nnx
 from rich.console import Console
 
@@ -26,7 +27,6 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
 from openretina_jax.training.checkpoint import Checkpoints
-from openretina_jax.training.pictures import trace_picture, weight_pictures
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
 
@@ -110,7 +110,7 @@ def fit(
 
     recordings, table = Recordings.of(tables), TimelineTable.of(timelines)
     validation, scorer = Split(tables.validation()), Scorer(trainer.graph)
-    run_epoch = trainer.epoch(window_frames)
+    run_epoch, first_epoch = trainer.epoch(window_frames), done
     writers = Writers(workdir, done, int(state.step))
     with EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
         while done < epochs and not state.patience.stop and not interrupted:
@@ -118,6 +118,8 @@ def fit(
             chosen = data[done]
             first_step, rate = int(state.step), float(trainer.rates(state, done).learning_rate)
             state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start, jnp.asarray(done))
+            if done == first_epoch:
+                _log.info("first step %.1f s after the start of the process", seconds_of_process())
             scores = scorer(state.evaluated, recordings, validation)
             row = {name: float(value) for name, value in metrics.items()}
             score = jnp.nanmean(scores["correlation"])
@@ -140,13 +142,13 @@ def fit(
             writers.scalars(int(state.step), row)  # first: a resumed run drops rows that it has no state of
             checkpoints.save(done, state, float(score), seconds)
             if picture_every and done % picture_every == 0:
+                from openretina_jax.training.pictures import epoch_pictures  # matplotlib may wait for the first step
+
                 current = nnx.merge(trainer.graph, *state.evaluated)
                 correlation = np.asarray(scores["correlation"])
                 predicted = scorer.predict(state.evaluated, recordings, validation)
-                figures = weight_pictures(current, correlation)
-                figures["traces"] = trace_picture(current, correlation, predicted, tables, validation)
-                for name, figure in figures.items():
-                    writers.picture(name, figure, int(state.step))
+                for name, image in epoch_pictures(current, correlation, predicted, tables, validation).items():
+                    writers.picture(name, image, int(state.step))
             progress.update(row)
         finished = not interrupted
     writers.close()
@@ -156,6 +158,11 @@ def fit(
     if finished:
         state = checkpoints.restore(best, state)
     return FitResult(state, done, best, finished, seconds, recordings, tables)
+
+
+def seconds_of_process() -> float:
+    """Time since the process was started, imports and all."""
+    return time.time() - psutil.Process().create_time()
 
 
 def check_sessions(model: Model, dataset: Dataset) -> None:

@@ -1,17 +1,30 @@
 """Pictures of a model while it trains: what its filters, masks and predictions look like."""
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, UInt8
 
 from openretina_jax.data.timelines import Tables
 from openretina_jax.evaluation.neurons import neuron_names
 from openretina_jax.evaluation.scores import Split
 from openretina_jax.models.core_readout import Model
-from openretina_jax.visualize.figures import Figure
+from openretina_jax.visualize.figures import Figure, pixels
 from openretina_jax.visualize.predictions import plot_predictions
 from openretina_jax.visualize.weights import weight_figures
 
 PICTURED_NEURONS = 6
+
+
+def epoch_pictures(
+    model: Model,
+    correlation: Float[np.ndarray, " neuron"],
+    predicted: Float32[np.ndarray, "clip time neuron"],
+    tables: Tables,
+    split: Split,
+) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
+    """All pictures of a model's weights and the traces of the split, as images for TensorBoard."""
+    figures = weight_pictures(model, correlation)
+    figures["traces"] = trace_picture(model, correlation, predicted, tables, split)
+    return {name: pixels(figure) for name, figure in figures.items()}
 
 
 def weight_pictures(model: Model, correlation: Float[np.ndarray, " neuron"]) -> dict[str, Figure]:

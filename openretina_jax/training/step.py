@@ -110,12 +110,13 @@ class Trainer:
         _, params, statistics = nnx.split(model, self._trained, ...)  # type: ignore[misc]
         average = None if self.recipe.average_decay is None else nnx.state(model)
         # copies: an epoch reuses the buffers of its state, and those of the model must live on
-        params, statistics, average = jax.tree.map(jnp.copy, (params, statistics, average))
+        copy = jax.jit(lambda variables: jax.tree.map(jnp.copy, variables))  # one program, not one for every shape
+        params, statistics, average = copy((params, statistics, average))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             statistics=statistics,
-            optimizer=self.recipe.optimizer.init(params),
+            optimizer=jax.jit(self.recipe.optimizer.init)(params),
             patience=Patience.start(self.recipe.learning_rate),
             average=average,
         )

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
-
-from openretina_jax.visualize.figures import Figure, pixels
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +74,9 @@ class Writers:
             self._board.add_scalar(name, value, step)
         self._board.flush()
 
-    def picture(self, name: str, figure: Figure, step: int) -> None:
+    def picture(self, name: str, image: UInt8[np.ndarray, "height width 3"], step: int) -> None:
         """Log a picture."""
-        self._board.add_image(name, pixels(figure), step, dataformats="HWC")
+        self._board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush everything."""

@@ -102,7 +102,7 @@ def check_regularizer(case: Case, model: CoreReadout, session: str) -> None:
         first, count = model.rows(session)
         return model.core.regularizer() + model.readout.penalty(first, jnp.zeros(count, int), 1)
 
-    value, gradient = jax.value_and_grad(penalty)(params)
+    value, gradient = jax.jit(jax.value_and_grad(penalty))(params)
     case.check("regularizer", value)
     check_gradients(case, "grad_reg", gradient, model)
 
@@ -110,14 +110,17 @@ def check_regularizer(case: Case, model: CoreReadout, session: str) -> None:
 def check_all_sessions(case: Case, model: CoreReadout) -> None:
     x = channels_last(case.array("input/x"))
     sessions = list(case.kwargs["n_neurons_dict"])
+    each, everything, maps = jax.jit(
+        lambda x: ({session: model(x, session=session) for session in sessions}, model(x), model.core(x))
+    )(x)
     for session in sessions:
-        case.check(f"output/{session}", model(x, session=session))
-    everything = {session: model(x, session=session) for session in sessions}
-    case.check("output/all", jnp.concatenate([everything[session] for session in sorted(sessions)], axis=-1))
+        case.check(f"output/{session}", each[session])
+    case.check("output/all", np.concatenate([each[session] for session in sorted(sessions)], axis=-1))
+    everything = np.asarray(everything)
     np.testing.assert_array_equal(
-        model(x), np.concatenate([model(x)[..., slice(*_rows(model, session))] for session in sessions], axis=-1)
+        everything, np.concatenate([everything[..., slice(*_rows(model, session))] for session in sessions], axis=-1)
     )
-    case.check("core_output", channels_first(model.core(x)))
+    case.check("core_output", channels_first(maps))
     check_regularizer(case, model, "0_a")
 
 
@@ -318,7 +321,7 @@ def check_autoencoder_with_model(case: Case) -> None:
     model = AutoencoderModel(base, autoencoder(own), {})
     x, cotangent = channels_last(case.array("input/x")), jnp.asarray(case.array("cotangent"))
     case.check("output", model.encode(x))
-    case.check("grad_input", channels_first(jax.grad(lambda x: (model.encode(x) * cotangent).sum())(x)))
+    case.check("grad_input", channels_first(jax.jit(jax.grad(lambda x: (model.encode(x) * cotangent).sum()))(x)))
 
 
 def check_ensemble(case: Case) -> None:
@@ -333,7 +336,7 @@ def check_ensemble(case: Case) -> None:
     session = next(name for name in kwargs["n_neurons_dict"] if f"'{name}'" in case.entry["call"])
     cotangent = jnp.asarray(case.array("cotangent"))
     case.check("output", model(x, session=session))
-    gradient = jax.grad(lambda x: (model(x, session=session) * cotangent).sum())(x)
+    gradient = jax.jit(jax.grad(lambda x: (model(x, session=session) * cotangent).sum()))(x)
     case.check("grad_input", channels_first(gradient))
     each = np.stack([np.asarray(member(x, session=session)) for member in members])
     np.testing.assert_allclose(model.spread(x, session=session), each.std(axis=0), rtol=1e-4, atol=1e-6)

@@ -1,5 +1,6 @@
 """Tables of free masks, LNP models and spatial contrast: slices, sessions, constraints, patches, errors."""
 
+import functools
 from typing import Any
 
 import jax
@@ -62,6 +63,20 @@ def make(kind: str, n: int = N, image: tuple[int, int] = (HEIGHT, WIDTH), **opti
     return readout
 
 
+@functools.partial(nnx.jit, static_argnames="width")
+def compiled(readout: Readout, x: jax.Array, first: jax.Array, width: int | None) -> jax.Array:
+    return readout(x, first, width)
+
+
+def respond(readout: Readout, x: Any, first: int = 0, width: int | None = None) -> np.ndarray:
+    """Responses, by a program that is compiled once for readouts of one kind and shape."""
+    return np.asarray(compiled(readout, jnp.asarray(x), jnp.asarray(first), width=width))
+
+
+def arrays(readout: Readout) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(readout))]
+
+
 def movie(kind: str, time: int = FRAMES + 2, image: tuple[int, int] = (HEIGHT, WIDTH)) -> jax.Array:
     return jax.random.normal(jax.random.key(1), (2, time, *image, features_of(kind)))
 
@@ -69,13 +84,13 @@ def movie(kind: str, time: int = FRAMES + 2, image: tuple[int, int] = (HEIGHT, W
 @pytest.mark.parametrize("kind", KINDS)
 def test_slices_equal_the_whole(kind: str) -> None:
     readout, x = make(kind), movie(kind)
-    whole = readout(x)
+    whole = np.asarray(readout(x))
     assert whole.shape == (2, x.shape[1] - readout.frames + 1, N)
-    part = nnx.jit(lambda readout, x, first: readout(x, first, 3))(readout, x, jnp.asarray(2))
-    np.testing.assert_allclose(part, whole[..., 2:], rtol=1e-5)
-    parts = jax.vmap(lambda x, first: readout(x, first, 3))(jnp.stack([x, 2 * x]), jnp.array([1, 0]))
+    np.testing.assert_allclose(respond(readout, x, 2, 3), whole[..., 2:], rtol=1e-5)
+    both = jax.jit(jax.vmap(lambda x, first: readout(x, first, 3)))
+    parts = np.asarray(both(jnp.stack([x, 2 * x]), jnp.array([1, 0])))
     np.testing.assert_allclose(parts[0], whole[..., 1:4], rtol=1e-5)
-    np.testing.assert_allclose(parts[1], readout(2 * x)[..., :3], rtol=1e-5)
+    np.testing.assert_allclose(parts[1], respond(readout, 2 * x)[..., :3], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,18 +98,18 @@ def test_half_precision_maps(kind: str) -> None:
     readout, x = make(kind), movie(kind)
     half = readout(x.astype(jnp.bfloat16))
     assert half.dtype == jnp.float32
-    np.testing.assert_allclose(half, readout(x), rtol=0.1, atol=0.1)
+    np.testing.assert_allclose(half, respond(readout, x), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_projection_moves_only_its_rows_and_no_response(kind: str) -> None:
     readout, x = make(kind), movie(kind)
-    before, responses = jax.tree.leaves(nnx.state(readout)), readout(x)
+    before, responses = arrays(readout), respond(readout, x)
     rows = jnp.arange(N) < 3
     readout.project(rows)
-    np.testing.assert_allclose(readout(x), responses, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(respond(readout, x), responses, rtol=1e-4, atol=1e-5)
     moved = 0
-    for old, new in zip(before, jax.tree.leaves(nnx.state(readout)), strict=True):
+    for old, new in zip(before, arrays(readout), strict=True):
         np.testing.assert_array_equal(new[3:], old[3:])
         moved += int((new[:3] != old[:3]).any())
     assert moved == {"factorized": 2, "lnp": 0, "separable_lnp": 2, "spatial_contrast": 1}[kind]
@@ -104,11 +119,17 @@ def test_projection_moves_only_its_rows_and_no_response(kind: str) -> None:
 def test_penalty_of_two_sessions_in_a_slice(kind: str) -> None:
     """The sum of the penalties of both; rows of neither do not count."""
     readout = make(kind, n=6)
-    both = readout.penalty(1, jnp.array([0, 0, 1, 2, 1]), 2)
-    first, second = readout.penalty(1, jnp.array([0, 0]), 1), readout.penalty(1, jnp.array([1, 1, 0, 1, 0]), 1)
+    of_both = nnx.jit(lambda readout: readout.penalty(1, jnp.array([0, 0, 1, 2, 1]), 2))
+    both = of_both(readout)
+    first, second = nnx.jit(
+        lambda readout: (
+            readout.penalty(1, jnp.array([0, 0]), 1),
+            readout.penalty(1, jnp.array([1, 1, 0, 1, 0]), 1),
+        )
+    )(readout)
     np.testing.assert_allclose(both, first + second, rtol=1e-5)
     nnx.update(readout, jax.tree.map(lambda rows: rows.at[4].set(100.0), nnx.state(readout, nnx.Param)))
-    np.testing.assert_allclose(readout.penalty(1, jnp.array([0, 0, 1, 2, 1]), 2), both, rtol=1e-5)
+    np.testing.assert_allclose(of_both(readout), both, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "gamma"), PENALTIES)
@@ -137,22 +158,25 @@ def test_patches_at_the_border(kind: str) -> None:
         spatial = np.random.default_rng(1).random((N, HEIGHT, WIDTH))
         readout.set_filters(spatial, np.asarray(readout.temporal[...]), where + 0.9)
     np.testing.assert_array_equal(readout.corner[...], corners)
-    responses = readout(x)
+    responses = respond(readout, x)
     small = make(kind, image=(4, 3))
     nnx.update(small, nnx.state(readout))
+    small.corner[...] = jnp.zeros((N, 2), jnp.int32)
     for neuron, (row, column) in enumerate(corners):
-        cropped = x[:, :, row : row + 4, column : column + 3]
-        small.corner[...] = jnp.zeros((N, 2), jnp.int32)
-        np.testing.assert_allclose(small(cropped, neuron, 1)[..., 0], responses[..., neuron], rtol=1e-4, atol=1e-6)
+        cropped = np.asarray(x)[:, :, row : row + 4, column : column + 3]
+        np.testing.assert_allclose(
+            respond(small, cropped, neuron, 1)[..., 0], responses[..., neuron], rtol=1e-4, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(("time", "frames"), [(9, 1), (9, 4), (9, 8), (9, 9), (23, 4)])
 def test_filter_in_time(time: int, frames: int) -> None:
     x, kernel = jax.random.normal(jax.random.key(0), (2, time, 3)), jax.random.normal(jax.random.key(1), (frames,))
     expected = np.apply_along_axis(np.correlate, 1, x, kernel, "valid")
-    np.testing.assert_allclose(filter_in_time(x, kernel), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(filter_in_time)(x, kernel), expected, rtol=1e-4, atol=1e-5)
     kernels = jnp.stack([kernel, 0 * kernel, -kernel], axis=1)
-    np.testing.assert_allclose(filter_each_in_time(x, kernels), expected * np.array([1, 0, -1]), rtol=1e-4, atol=1e-5)
+    each = jax.jit(filter_each_in_time)(x, kernels)
+    np.testing.assert_allclose(each, expected * np.array([1, 0, -1]), rtol=1e-4, atol=1e-5)
 
 
 def test_weights_of_factorized_and_lnp() -> None:
@@ -214,7 +238,7 @@ def test_contrast_does_not_depend_on_chunks_or_empty_pixels() -> None:
     corner, masks = readout.corner[...], readout.masks()
     nnx.update(whole, nnx.state(readout, nnx.Param))
     whole.set_filters(np.asarray(masks), np.asarray(readout.temporal[...]), np.zeros((N, 2)))
-    np.testing.assert_allclose(whole(x), readout(x), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(respond(whole, x), respond(readout, x), rtol=1e-4, atol=1e-6)
     assert (corner != 0).any()
     ours, theirs = (gradient_of(r, lambda r: (r(x) ** 2).sum()) for r in (readout, whole))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), ours, theirs)
@@ -224,11 +248,12 @@ def test_contrast_does_not_depend_on_chunks_or_empty_pixels() -> None:
 def test_image_without_contrast(floor: float) -> None:
     """A uniform image has variance exactly 0: responses and all gradients are finite."""
     readout = make("spatial_contrast", variance_floor=floor)
-    responses, gradient = jax.value_and_grad(lambda x: readout(x).sum())(jnp.zeros_like(movie("spatial_contrast")))
+    uniform = jnp.zeros_like(movie("spatial_contrast"))
+    responses, gradient = jax.jit(jax.value_and_grad(lambda x: readout(x).sum()))(uniform)
     assert np.isfinite(responses)
     assert np.isfinite(gradient).all()
     assert (gradient != 0).any()
-    gradients = gradient_of(readout, lambda r: r(jnp.zeros_like(movie("spatial_contrast"))).sum())
+    gradients = gradient_of(readout, lambda r: r(uniform).sum())
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
@@ -275,4 +300,4 @@ def test_mistakes() -> None:
 def gradient_of(readout: Readout, scalar: Any) -> nnx.State:
     """Gradient of a number with respect to the parameters of a readout."""
     graph, params, rest = nnx.split(readout, nnx.Param, ...)
-    return jax.grad(lambda params: scalar(nnx.merge(graph, params, rest, copy=True)))(params)
+    return jax.jit(jax.grad(lambda params: scalar(nnx.merge(graph, params, rest, copy=True))))(params)

@@ -1,7 +1,9 @@
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from openretina_jax.modules import losses
@@ -54,6 +56,12 @@ def loss_function(kind: str, case: Case, options: dict) -> Callable[..., jax.Arr
     return call
 
 
+def value_and_gradients(loss: Callable[..., jax.Array], *arrays: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """The loss, and the gradient of the sum of its numbers with respect to every array."""
+    value, pullback = jax.vjp(loss, *arrays)
+    return value, pullback(jnp.ones_like(value))
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_loss_group(case: Case) -> None:
     """Every case of the group; a loss that is not known is a KeyError."""
@@ -64,13 +72,12 @@ def test_loss_group(case: Case) -> None:
     for variant, options in case.kwargs["variants"].items():
         arrays = [output]
         if "input/pre_ca" in case.names:
-            arrays.append(jnp.asarray(case.array("input/pre_ca")).swapaxes(1, 2))
-        value, pullback = jax.vjp(loss_function(kind, case, options), *arrays)
-        gradients = pullback(jnp.ones_like(value))
+            arrays.append(jnp.asarray(case.array("input/pre_ca").swapaxes(1, 2)))
+        value, gradients = jax.jit(functools.partial(value_and_gradients, loss_function(kind, case, options)))(*arrays)
         case.check(f"output/{variant}", value)
         case.check(f"grad_input/{variant}", gradients[0])
         if f"grad_pre_ca/{variant}" in case.names:
-            case.check(f"grad_pre_ca/{variant}", gradients[1].swapaxes(1, 2))
+            case.check(f"grad_pre_ca/{variant}", np.swapaxes(gradients[1], 1, 2))
         if f"per_neuron_correlations/{variant}" in case.names:
             check_per_neuron(case, kind, variant, options, output)
     return None
@@ -80,7 +87,8 @@ def check_per_neuron(case: Case, kind: str, variant: str, options: dict, output:
     """What the reference keeps beside the loss; it is negated for all but the plain correlation."""
     per_neuron = {"per_neuron": True, "negate": kind != "CorrelationLoss3d"}
     kind = kind.removeprefix("L1")
-    case.check(f"per_neuron_correlations/{variant}", loss_function(kind, case, options | per_neuron)(output))
+    loss = jax.jit(loss_function(kind, case, options | per_neuron))
+    case.check(f"per_neuron_correlations/{variant}", loss(output))
 
 
 def check_single(case: Case, kind: str, output: jax.Array) -> None:

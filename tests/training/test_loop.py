@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import logging
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,15 @@ def assert_equal(one: TrainState, other: TrainState) -> None:
 
 
 class Compilations(logging.Handler):
-    """Counts how often jax compiled the function of an epoch."""
+    """Names of the functions that jax compiled, epoch by epoch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.epoch = 0
+        self.epochs: list[list[str]] = [[]]
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.epoch += record.getMessage().startswith("Compiling jit(run)")
+        if found := re.match(r"Compiling jit\((\w+)\)", record.getMessage()):
+            self.epochs[-1].append(found[1])
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +85,27 @@ def compilations() -> Compilations:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, compilations: Compilations) -> tuple[FitResult, Path]:
     """A run from start to end, and its folder."""
     workdir = tmp_path_factory.mktemp("uninterrupted")
+    scalars = Writers.scalars
+
+    def then_next_epoch(self: Writers, step: int, row: dict[str, int | float]) -> None:
+        scalars(self, step, row)
+        compilations.epochs.append([])
+
     logger = logging.getLogger("jax")
     logger.addHandler(compilations)
-    with jax.log_compiles():
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writers, "scalars", then_next_epoch)
         result = run(workdir, picture_every=3)
     logger.removeHandler(compilations)
     return result, workdir
 
 
-def test_an_epoch_is_compiled_once(uninterrupted: tuple[FitResult, Path], compilations: Compilations) -> None:
-    assert uninterrupted[0].epochs > 1
-    assert compilations.epoch == 1
+def test_the_first_epoch_compiles_all(uninterrupted: tuple[FitResult, Path], compilations: Compilations) -> None:
+    """One program trains all sessions and one evaluates them; later epochs find them, until pictures are drawn."""
+    assert uninterrupted[0].epochs == EPOCHS
+    first, second, third, *_ = compilations.epochs
+    assert (first.count("run"), first.count("_score_split")) == (1, 1)
+    assert second == third == []
 
 
 def test_it_learns(uninterrupted: tuple[FitResult, Path]) -> None:

@@ -19,7 +19,7 @@ from openretina_jax.data.sources.simulated_movies import BAR_DIRECTIONS_DEG, chi
 from openretina_jax.data.sources.simulated_retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
 
-SESSIONS, NEURONS = 2, 6
+SESSIONS, NEURONS = 2, 4
 
 
 @pytest.fixture(scope="module")
