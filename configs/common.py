@@ -262,7 +262,7 @@ def training() -> ml_collections.ConfigDict:
                 "size": placeholder(int),  # members; without, one model
                 "seed": 0,  # of the draws
                 "vary": placeholder(object),  # such as {"optimizer.learning_rate": log_uniform(1e-3, 1e-1)}
-                "chunk": placeholder(int),  # members that are computed at once; without, as many as fit into memory
+                "chunk": placeholder(int),  # members computed at once; without, it is chosen
                 "ensemble": placeholder(int),  # members of the ensemble, from the best on; without, all
             },
             "stopping": {"epochs": 10, "threshold": 1e-3},

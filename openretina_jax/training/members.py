@@ -41,13 +41,22 @@ class Members:
         models: what each starts from; they are built alike.
         values: the seed and the drawn settings, by their dotted names; an entry per member.
         recipe: how a member with these values is trained; values may be traced.
-        chunk: members that are computed at once (None: as many as fit into half of the memory).
+        chunk: members that are computed at once, see ``Population`` (None: it decides).
+
+    Raises:
+        UserError: the chunks would not be equal.
     """
 
     models: Sequence[Model]
     values: Mapping[str, Sequence[float | int]]
     recipe: Callable[[Values], Recipe]
     chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and (self.chunk < 1 or len(self) % self.chunk):
+            raise UserError(
+                f"config.population.chunk is {self.chunk}, but must divide the population of {len(self)} members"
+            )
 
     def __len__(self) -> int:
         return len(self.models)

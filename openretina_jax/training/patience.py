@@ -14,7 +14,7 @@ SMALLEST_REDUCTION = 1e-8  # torch ignores smaller ones
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """The state; a part of the training state.
+    """The state; a part of the training state. In a population every array has an entry per member.
 
     Attributes:
         learning_rate: of the next epoch.
@@ -25,14 +25,14 @@ class Patience:
         stop: whether training should end.
     """
 
-    learning_rate: Float32[Array, ""]
-    plateau_best: Float32[Array, ""]
-    plateau_bad: Int32[Array, ""]
-    stop_best: Float32[Array, ""]
-    stop_bad: Int32[Array, ""]
-    best: Float32[Array, ""]
-    is_best: Bool[Array, ""]
-    stop: Bool[Array, ""]
+    learning_rate: Float32[Array, "*member"]
+    plateau_best: Float32[Array, "*member"]
+    plateau_bad: Int32[Array, "*member"]
+    stop_best: Float32[Array, "*member"]
+    stop_bad: Int32[Array, "*member"]
+    best: Float32[Array, "*member"]
+    is_best: Bool[Array, "*member"]
+    stop: Bool[Array, "*member"]
 
     @classmethod
     def start(cls, learning_rate: Number) -> "Patience":

@@ -11,17 +11,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import psutil
 from jaxtyping import Array, Bool, Float32, Int
 
 from openretina_jax.models.core_readout import Model
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.members import Members, Values, with_values
-from openretina_jax.training.objective import Metrics
 from openretina_jax.training.schedules import Rates
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 
 WHOLE = "population"  # folder of the checkpoints of all members together
+StackedMetrics = dict[str, Array]  # an entry per member
+
 _log = logging.getLogger(__name__)
 
 MEMORY_SHARE = 0.5  # of the device's memory, for the temporaries of the members that are computed at once
@@ -63,9 +63,11 @@ class Population:
         """Learning rate and momentum of each member's next step."""
         return jax.vmap(lambda values, state: self._trainer(values).rates(state, epoch))(self._values, state)
 
-    def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
-        """The compiled function of an epoch, see ``Trainer.epoch``."""
-        chunk = self._members.chunk
+    def epoch(self, frames: int) -> Callable[..., tuple[TrainState, StackedMetrics]]:
+        """The compiled function of an epoch, see ``Trainer.epoch``.
+
+        Members are computed in chunks, one after the other; a chunk whose members have all stopped costs nothing.
+        """
 
         @functools.partial(
             jax.jit,
@@ -73,19 +75,28 @@ class Population:
             static_argnames="chunk",
             compiler_options=self._common.compiler_options,
         )
-        def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, Metrics]:
-            def one(member: tuple[TrainState, Values]) -> tuple[TrainState, Metrics]:
-                return self._advance(frames, *member, *windows)
+        def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, StackedMetrics]:
+            def train(state: TrainState, values: Values) -> tuple[TrainState, StackedMetrics]:
+                return jax.vmap(lambda state, values: self._advance(frames, state, values, *windows))(state, values)
 
-            return jax.lax.map(one, (state, values), batch_size=chunk)
+            def rest(state: TrainState, values: Values) -> tuple[TrainState, StackedMetrics]:
+                metrics = jax.eval_shape(lambda *members: train(*members)[1], state, values)
+                return state, self._no_metrics(metrics, windows)
 
-        def run_epoch(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
+            def of_chunk(members: tuple[TrainState, Values]) -> tuple[TrainState, StackedMetrics]:
+                return jax.lax.cond(members[0].patience.stop.all(), rest, train, *members)
+
+            chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, chunk, *leaf.shape[1:]), (state, values))
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(of_chunk, chunks))
+
+        chunk = self._members.chunk
+
+        def run_epoch(state: TrainState, *windows: Any) -> tuple[TrainState, StackedMetrics]:
             nonlocal chunk
             if chunk is None:
-                chunk = self._fitting(run, state, windows)
+                chunk = self._chunk(run, state, windows)
             state, metrics = run(state, self._values, *windows, chunk=chunk)
-            steps = int(metrics["finite_steps"].max())
-            for number in np.flatnonzero(metrics["finite_steps"] < steps):
+            for number in np.flatnonzero(metrics["finite_steps"] < self._n_steps(windows)):
                 _log.warning("member %d ends: its loss was not finite in this epoch, which is undone", number)
             return state, metrics
 
@@ -106,20 +117,40 @@ class Population:
         trainer.recipe = dataclasses.replace(self._members.recipe(values), schedule=self.recipe.schedule)
         return trainer
 
-    def _advance(self, frames: int, state: TrainState, values: Values, *windows: Any) -> tuple[TrainState, Metrics]:
+    def _advance(
+        self, frames: int, state: TrainState, values: Values, *windows: Any
+    ) -> tuple[TrainState, StackedMetrics]:
         """A member's epoch, which counts only if it goes on and all its numbers are numbers."""
         new, metrics = self._trainer(values).steps(frames, state, *windows)
         goes_on = ~state.patience.stop
-        finite = new.step - state.step == metrics["finite_steps"]
-        lost = jax.tree.map(lambda metric: jnp.full_like(metric, jnp.nan, float), metrics)
-        lost["finite_steps"] = jnp.where(goes_on, metrics["finite_steps"], new.step - state.step)
-        return _where(goes_on & finite, new, _stopped(state)), _where(goes_on & finite, metrics, lost)
+        counts = goes_on & (metrics["finite_steps"] == self._n_steps(windows))
+        lost = self._no_metrics(metrics, windows)
+        lost["finite_steps"] = jnp.where(goes_on, metrics["finite_steps"], lost["finite_steps"])
+        return _where(counts, new, _stopped(state)), _where(counts, metrics, lost)
 
-    def _fitting(self, run: Any, state: TrainState, windows: tuple[Any, ...]) -> int:
-        """How many members fit into the memory, by what the compiler says that one needs."""
+    def _no_metrics(self, like: Any, windows: tuple[Any, ...]) -> StackedMetrics:
+        """The metrics of members that do not train."""
+        nothing = {name: jnp.full(metric.shape, jnp.nan) for name, metric in like.items()}
+        steps = jnp.full(like["finite_steps"].shape, self._n_steps(windows), like["finite_steps"].dtype)
+        return nothing | {"finite_steps": steps}
+
+    def _n_steps(self, windows: tuple[Any, ...]) -> int:
+        """Steps of an epoch; ``windows`` are the arguments of ``Trainer.steps`` after the state."""
+        return -(-len(windows[2]) // self.recipe.accumulate)
+
+    def _chunk(self, run: Any, state: TrainState, windows: tuple[Any, ...]) -> int:
+        """How many members to compute at once: one on CPUs, where more are no faster, else what fits into memory."""
+        if jax.default_backend() == "cpu":
+            return 1
         one, values = jax.tree.map(lambda leaf: leaf[:1], (state, self._values))
         needed = run.lower(one, values, *windows, chunk=1).compile().memory_analysis().temp_size_in_bytes
-        return int(np.clip(MEMORY_SHARE * device_memory() / needed, 1, len(self._members)))
+        memory = jax.devices()[0].memory_stats()["bytes_limit"]
+        return largest_chunk(len(self._members), int(MEMORY_SHARE * memory / needed))
+
+
+def largest_chunk(size: int, fitting: int) -> int:
+    """The most members that fit at once and divide the population into equal chunks; at least 1."""
+    return max(chunk for chunk in range(1, size + 1) if size % chunk == 0 and chunk <= max(fitting, 1))
 
 
 class PopulationCheckpoints:
@@ -180,12 +211,6 @@ class PopulationCheckpoints:
 def member_folder(workdir: Path, number: int) -> Path:
     """The folder of a member's run."""
     return workdir / "members" / str(number)
-
-
-def device_memory() -> int:
-    """Bytes of the default device."""
-    known = jax.devices()[0].memory_stats() or {}
-    return known.get("bytes_limit", psutil.virtual_memory().total)
 
 
 def _member(state: TrainState, number: int) -> TrainState:

@@ -27,7 +27,7 @@ AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a resumed run needs, as one pytree.
+    """All that a resumed run needs, as one pytree; in a population every array has an axis more, first: the member.
 
     Attributes:
         step: optimiser steps taken.
@@ -38,7 +38,7 @@ class TrainState:
         average: moving average of all variables, or None.
     """
 
-    step: Int32[Array, ""]
+    step: Int32[Array, "*member"]
     params: nnx.State
     statistics: nnx.State
     optimizer: Any
