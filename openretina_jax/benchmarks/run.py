@@ -84,8 +84,8 @@ def benchmark(
     them, ``eval_step`` the evaluation of the validation clips of
     one session. ``epoch`` goes through all sessions, one per step, and then evaluates all; ``epoch_shared`` has all
     sessions in every step. ``population`` is such an epoch, without the evaluation, of each of 8 models in one program;
-    beside it, in turns, that of one model after the other. Data are random and in memory. The reference has no shared epoch; there its only kind of
-    epoch is measured, which goes through the same frames and responses.
+    beside it, in turns, that of one model after the other. Data are random and in memory. The reference has no shared
+    epoch; there its only kind of epoch is measured, which goes through the same frames and responses.
 
     Args:
         variants: the settings of each by its name, with the chosen kinds alone.
