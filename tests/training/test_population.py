@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 import openretina_jax
+from openretina_jax.config import without_kind
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.ensemble import Ensemble
@@ -292,3 +293,29 @@ def test_a_population_ends_when_all_its_members_have(tmp_path: Path) -> None:
     rules = {"optimizer.learning_rate": [0.0, 0.0]}
     result = run(tmp_path, members(2, 2, **rules), epochs=10)
     assert (result.finished, result.epochs, result.best_epoch) == (True, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("optimizer.adamw.b1", "optimizer.b1"),
+        ("optimizer.learning_rate", "optimizer.learning_rate"),
+        ("model.readout.cloned.source.gamma_mask", "model.readout.source.gamma_mask"),
+        ("objective.loss.l1_poisson.gamma", "objective.loss.gamma"),
+        ("train.average_decay", "train.average_decay"),
+    ],
+)
+def test_names_with_and_without_the_chosen_kind(name: str, short: str) -> None:
+    assert without_kind(name) == short
+
+
+def test_models_with_other_penalties_make_an_ensemble() -> None:
+    readout = tiny.MODEL["readout"]
+    models = [
+        make_core_readout(tiny.MODEL | {"readout": readout | {"gamma_mask": gamma}}, tiny.dataset().info)
+        for gamma in (0.1, 0.2)
+    ]
+    assert Ensemble(models).n_members == 2
+    other = make_core_readout(tiny.MODEL | {"readout": readout | {"mean_scale": 3.0}}, tiny.dataset().info)
+    with pytest.raises(UserError, match="member 1 of the ensemble has other options"):
+        Ensemble([models[0], other])
