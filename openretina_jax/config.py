@@ -207,6 +207,10 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
     options, optimizer = settings["train"], dict(settings["optimizer"])
     objective: Objective | ReconstructionObjective
     if isinstance(model, AutoencoderModel):
+        if options["rematerialize"]:
+            raise UserError(
+                "config.train.rematerialize is set, but an autoencoder does not train the core; set it to False"
+            )
         objective = ReconstructionObjective(settings["autoencoder"]["sparsity"])
     else:
         loss = dict(settings["objective"]["loss"])

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float32, Int
 
 from openretina_jax.models.core_readout import Model
+from openretina_jax.models.saved import SCORE
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.members import Members, Values, with_values
 from openretina_jax.training.schedules import Rates
@@ -182,7 +183,9 @@ class PopulationCheckpoints:
     @property
     def best_epoch(self) -> int | None:
         """Epoch of the best member's best checkpoint, or None."""
-        return self._whole.best_epoch
+        # not that of the whole: a member that has stopped shows its score again after every epoch
+        saved = [one.about(one.best_epoch) for one in self._members if one.best_epoch is not None]
+        return max(saved, key=lambda about: about[SCORE])["epoch"] if saved else None
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, " member"], seconds: float) -> None:
         """Save the state after an epoch."""
