@@ -29,6 +29,21 @@ def choice(kind: str, **options: Mapping[str, Any]) -> ml_collections.ConfigDict
     return ml_collections.ConfigDict({"kind": kind, **options})
 
 
+def uniform(low: float, high: float) -> dict[str, tuple[float, ...]]:
+    """A distribution for ``population.vary``: all numbers from ``low`` to ``high`` alike."""
+    return {"uniform": (low, high)}
+
+
+def log_uniform(low: float, high: float) -> dict[str, tuple[float, ...]]:
+    """A distribution for ``population.vary``: all orders of magnitude from ``low`` to ``high`` alike."""
+    return {"log_uniform": (low, high)}
+
+
+def one_of(*values: float) -> dict[str, tuple[float, ...]]:
+    """A distribution for ``population.vary``: these values alike."""
+    return {"one_of": values}
+
+
 def model() -> ml_collections.ConfigDict:
     """Core and readout with all kinds that there are; the sizes are those of the low-resolution models.
 
@@ -243,6 +258,13 @@ def training() -> ml_collections.ConfigDict:
                     "three_phases": False,
                 },
             ),
+            "population": {  # many models in one run, see docs/populations.md
+                "size": placeholder(int),  # members; without, one model
+                "seed": 0,  # of the draws
+                "vary": placeholder(object),  # such as {"optimizer.learning_rate": log_uniform(1e-3, 1e-1)}
+                "chunk": placeholder(int),  # members computed at once; without, it is chosen
+                "ensemble": placeholder(int),  # members of the ensemble, from the best on; without, all
+            },
             "stopping": {"epochs": 10, "threshold": 1e-3},
             "train": {
                 "order": "shared",
@@ -254,6 +276,7 @@ def training() -> ml_collections.ConfigDict:
                 "picture_every": 10,
                 "trainable": placeholder(tuple),  # parts such as ("readout",); without, all parameters
                 "compute_dtype": "float32",  # or "bfloat16"
+                "rematerialize": False,  # compute within layers again for gradients: less memory, more time
                 "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.999
             },
         }

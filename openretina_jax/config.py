@@ -1,6 +1,7 @@
 """From a configuration to a run: the only place below the scripts that sees a ``ConfigDict``."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -25,27 +26,30 @@ from openretina_jax.models.saved import load_model, read_about
 from openretina_jax.models.sessions import add_sessions
 from openretina_jax.models.sta_filters import read_sta_filters
 from openretina_jax.training.loop import ORDERS, fit
+from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.objective import Objective, ReconstructionObjective, cell_type_weights
 from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.patience import PatienceRules, Plateau
+from openretina_jax.training.population import WHOLE
 from openretina_jax.training.schedules import make_schedule
 from openretina_jax.training.step import Recipe
 
 _log = logging.getLogger(__name__)
 
 # a resumed run may train longer or draw other pictures; everything else is part of what it is
-MAY_CHANGE = ("train.epochs", "train.picture_every")
+MAY_CHANGE = ("train.epochs", "train.picture_every", "population.ensemble")
 # part.kind names one of the dictionaries beside it
 CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
 
-def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) -> None:
+def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, profile: bool = False) -> None:
     """Train, or go on training, what ``config`` describes; report at the end.
 
     Args:
         config: see ``configs/``.
         workdir: everything of the run goes there.
         console: for the live display and the summary.
+        profile: whether to write a trace of the second epoch.
 
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
@@ -59,7 +63,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
         len(dataset.sessions),
         sum(session.mirrored for session in dataset.sessions),
     )
-    model = start_model(settings, dataset.info)
+    members = make_members(settings, dataset.info)
+    model = start_model(settings, dataset.info) if members is None else members.models[0]
     about = {
         "config": json.loads(json.dumps(settings | {"model": model.options})),
         "data_info": json.loads(model.data_info.to_json()),
@@ -80,17 +85,30 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
         epochs=options["epochs"],
         picture_every=options["picture_every"],
         console=console,
+        members=members,
+        profile=profile,
     )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
         return
-    from openretina_jax.training.report import report  # draws, and matplotlib takes a second to import
+    from openretina_jax.training.report import report, report_members  # draws, and matplotlib takes a second to import
 
-    nnx.update(model, *result.state.evaluated)
-    for line in report(result, model, dataset, workdir):
-        console.print(line, highlight=False)
+    lines: list[str] = []
+    files = [("checkpoint", f"checkpoints/{result.best_epoch}")]
+    if members is None:
+        nnx.update(model, *result.state.evaluated)
+    else:
+        best, lines = report_members(result, members, dataset, workdir, settings["population"]["ensemble"])
+        model = load_model(best)
+        files = [
+            ("best member", f"{best.relative_to(workdir)}/checkpoints/{result.best_epoch}"),
+            ("ensemble", "ensemble"),
+            ("members", "members.csv"),
+        ]
+    for line in [*lines, *report(result, model, dataset, workdir)]:
+        console.print(line, highlight=False, soft_wrap=True)
     for name, file in (
-        ("checkpoint", f"checkpoints/{result.best_epoch}"),
+        *files,
         ("neurons", "neurons.csv"),
         ("metrics", "metrics.csv"),
         ("pictures", "*.png"),
@@ -118,6 +136,43 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
         common = {key: value for key, value in part.items() if key not in kinds}
         parent[last] = common | kinds[part["kind"]]
     return result
+
+
+def make_members(settings: Mapping[str, Any], info: DataInfo) -> Members | None:
+    """The members of ``config.population``, or None for a single model.
+
+    Member 0 has the seed of the configuration, and so begins as a single run does; the others have the next ones.
+
+    Raises:
+        UserError: the settings to vary or their distributions are wrong, or the models' options are.
+    """
+    options = settings["population"]
+    size, vary = options["size"], options["vary"] or {}
+    if size is None:
+        return None
+    if size < 1:
+        raise UserError(f"config.population.size is {size}; take at least 1 member")
+    names = {without_kind(name): distribution for name, distribution in vary.items()}
+    model = start_model(settings, info)
+    check_continuous(list(names), flat({**settings, "model": model.options}))
+    values = {"seed": [settings["seed"] + member for member in range(size)], **draw(names, size, options["seed"])}
+
+    def recipe(values: Values) -> Recipe:
+        weights = {name.removeprefix("model."): value for name, value in values.items() if name.startswith("model.")}
+        ours = {name: value for name, value in values.items() if not name.startswith("model.")}
+        return dataclasses.replace(make_recipe(with_values(settings, ours), model), penalty_weights=weights)
+
+    of_each = [with_values(settings, {name: of[member] for name, of in values.items()}) for member in range(size)]
+    return Members([start_model(each, info) for each in of_each], values, recipe, options["chunk"])
+
+
+def without_kind(name: str) -> str:
+    """A setting's name where the chosen kinds stand alone: "optimizer.adamw.b1" is "optimizer.b1" there."""
+    for part in CHOICES:
+        _, _, option = name.removeprefix(f"{part}.").partition(".")
+        if name.startswith(f"{part}.") and option:
+            return f"{part}.{option}"
+    return name
 
 
 def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
@@ -153,6 +208,10 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
     options, optimizer = settings["train"], dict(settings["optimizer"])
     objective: Objective | ReconstructionObjective
     if isinstance(model, AutoencoderModel):
+        if options["rematerialize"]:
+            raise UserError(
+                "config.train.rematerialize is set, but an autoencoder does not train the core; set it to False"
+            )
         objective = ReconstructionObjective(settings["autoencoder"]["sparsity"])
     else:
         loss = dict(settings["objective"]["loss"])
@@ -177,6 +236,7 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
         trainable=options["trainable"],
         compute_dtype=options["compute_dtype"],
         average_decay=options["average_decay"],
+        rematerialize=options["rematerialize"],
         seed=settings["seed"],
     )
 
@@ -230,7 +290,8 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     Raises:
         UserError: lists the settings that differ.
     """
-    folders = [folder for folder in (workdir / "checkpoints").glob("*") if folder.name.isdigit()]
+    folders = [folder for part in ("checkpoints", WHOLE) for folder in (workdir / part).glob("*")]
+    folders = [folder for folder in folders if folder.name.isdigit()]
     if not folders:
         return
     saved = read_about(max(folders, key=lambda folder: int(folder.name)))

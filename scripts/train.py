@@ -1,6 +1,7 @@
 """Train a model, or go on with a run that was stopped.
 
 python scripts/train.py --config=configs/hoefling_low_res.py[:word,word] [--config.a.b=c ...] [--workdir=DIR]
+    [--profile]
 """
 
 import sys
@@ -15,6 +16,7 @@ from openretina_jax import command_line
 
 config_flags.DEFINE_config_file("config", None, "Configuration file; words after a colon choose variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/ and the name of the configuration.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the second epoch, for TensorBoard and Perfetto.")
 flags.mark_flag_as_required("config")
 
 
@@ -24,7 +26,7 @@ def main() -> None:
 
     from openretina_jax.config import train  # takes seconds: flags are checked before
 
-    train(config, Path(_WORKDIR.value or f"runs/{name}"), command_line.console)
+    train(config, Path(_WORKDIR.value or f"runs/{name}"), command_line.console, _PROFILE.value)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,15 @@ class Program:
     remedy: str | None = None
 
 
-def ours() -> Program:
+def ours(file: str = "ours.py", implementation: str = "openretina_jax") -> Program:
     """This package, as it is imported here."""
     folders = [str(_HERE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return Program("openretina_jax", sys.executable, _HERE / "ours.py", {"PYTHONPATH": os.pathsep.join(folders)})
+    return Program(implementation, sys.executable, _HERE / file, {"PYTHONPATH": os.pathsep.join(folders)})
+
+
+def singly() -> Program:
+    """This package with the models of a population one after the other."""
+    return ours("singly.py", "openretina_jax, one by one")
 
 
 def reference(python: str) -> Program:

@@ -22,10 +22,13 @@ from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.memory import keep_freed_memory
 from openretina_jax.models.build import make_model
+from openretina_jax.training.members import Members
 from openretina_jax.training.objective import Metrics, Objective
 from openretina_jax.training.optimizers import make_optimizer
+from openretina_jax.training.population import Population
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 
+MEMBERS = 8  # of a population
 Work = tuple[Callable[[], Any], dict[str, int], int]  # what to do, the shape of its steps, and its number of windows
 
 
@@ -47,6 +50,8 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         "eval_step": training.eval_step,
         "epoch": training.epoch,
         "epoch_shared": training.epoch_shared,
+        "population": training.population,
+        "population_singly": training.population_singly,
     }[task["measure"]]()
     versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
     about = {
@@ -77,7 +82,8 @@ class Training:
         self._n_sessions = len(dataset.sessions)
         self._tables = Tables(dataset)
         self._recordings = Recordings.of(self._tables)
-        model = make_model(task["model"], dataset.info)
+        self._new_model = functools.partial(make_model, task["model"], dataset.info)
+        model = self._new_model()
         self._trainer = Trainer(model, make_recipe(task))
         self._state = self._trainer.start(model)
         self._scorer, self._split = Scorer(self._trainer.graph), Split(self._tables.validation())
@@ -145,6 +151,33 @@ class Training:
 
         steps, windows = order.steps_per_epoch, order.windows_per_step
         return work, _shape(steps, windows, order.frames), steps * windows * sessions_per_step
+
+    def population(self) -> Work:
+        """An epoch with all sessions in every step for each model of a population, in one program."""
+        recipe, seeds = self._trainer.recipe, list(range(MEMBERS))
+        members = Members([self._new_model(seed) for seed in seeds], {"seed": seeds}, lambda _: recipe)
+        trainer = Population(recipe, members)
+        return self._without_evaluation(trainer, [trainer.start(members.models[0])])
+
+    def population_singly(self) -> Work:
+        """The same, one model after the other."""
+        return self._without_evaluation(
+            self._trainer, [self._trainer.start(self._new_model(seed)) for seed in range(MEMBERS)]
+        )
+
+    def _without_evaluation(self, trainer: Trainer | Population, states: list[TrainState]) -> Work:
+        """An epoch of each state with all sessions in every step."""
+        timelines = self._tables.shared_training()
+        order = SharedOrder(timelines, **self._shared_windows)
+        run, table, windows = trainer.epoch(order.frames), TimelineTable.of(timelines), _windows(order, epoch=0)
+
+        def work() -> Any:
+            for number, state in enumerate(states):
+                states[number], _ = run(state, self._recordings, table, *windows, jnp.asarray(0))
+            return states
+
+        shape = _shape(order.steps_per_epoch, order.windows_per_step, order.frames)
+        return work, shape, MEMBERS * order.steps_per_epoch * order.windows_per_step * self._n_sessions
 
     def _evaluate(self) -> Any:
         return self._scorer(self._state.evaluated, self._recordings, self._split)

@@ -14,12 +14,12 @@ from typing import Any, get_args
 
 import psutil
 
-from openretina_jax.benchmarks.children import Program, child, ours, reference
+from openretina_jax.benchmarks.children import Program, child, ours, reference, singly
 from openretina_jax.benchmarks.translation import translate
 from openretina_jax.errors import UserError
 from openretina_jax.modules.lowerings import Lowering
 
-MEASURES = ("forward", "train_step", "eval_step", "epoch", "epoch_shared")
+MEASURES = ("forward", "train_step", "eval_step", "epoch", "epoch_shared", "population")
 STIMULUS_CHANNELS = 2  # ultraviolet and green
 STEPS_PER_SESSION = 2  # of an epoch, as with the recordings of Höfling et al. 2024
 CLIP_FRAMES, VALIDATION_CLIPS = 150, 15  # likewise
@@ -83,8 +83,9 @@ def benchmark(
     ``forward`` is the prediction, in evaluation mode, of the windows of one session, ``train_step`` a training step on
     them, ``eval_step`` the evaluation of the validation clips of
     one session. ``epoch`` goes through all sessions, one per step, and then evaluates all; ``epoch_shared`` has all
-    sessions in every step. Data are random and in memory. The reference has no shared epoch; there its only kind of
-    epoch is measured, which goes through the same frames and responses.
+    sessions in every step. ``population`` is such an epoch, without the evaluation, of each of 8 models in one program;
+    beside it, in turns, that of one model after the other. Data are random and in memory. The reference has no shared
+    epoch; there its only kind of epoch is measured, which goes through the same frames and responses.
 
     Args:
         variants: the settings of each by its name, with the chosen kinds alone.
@@ -113,8 +114,11 @@ def benchmark(
     ]
     for (name, settings, core), measure, cores in itertools.product(plans, measures, threads):
         task = _task(settings, core, variant=name, measure=measure, threads=cores, **sizes)
-        if measure.startswith("epoch"):
+        if measure.startswith(("epoch", "population")):
             task = dataclasses.replace(task, sessions=sessions)
+        if measure == "population":
+            yield from take(task, [ours(), singly()], repeats)
+            continue
         if reference_python is not None:
             task = dataclasses.replace(
                 task, counterpart=translate(settings | {"model": task.model}, task.input_shape[2])

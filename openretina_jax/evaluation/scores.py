@@ -36,16 +36,17 @@ class Scorer:
 
     Args:
         graph: structure of the model.
+        members: whether variables and scores have one more axis, the first: the member of a population.
     """
 
-    def __init__(self, graph: nnx.GraphDef):
-        self._graph = graph
+    def __init__(self, graph: nnx.GraphDef, *, members: bool = False):
+        self._graph, self._members = graph, members
         self._score = jax.jit(self._score_split, static_argnames="frames")
         self._predict = jax.jit(self._predict_split, static_argnames="frames")
 
     def __call__(
         self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
-    ) -> dict[str, Float[Array, " neuron"]]:
+    ) -> dict[str, Float[Array, "*member neuron"]]:
         """Mean correlation over clips and mean Poisson loss of every neuron; NaN for a neuron without responses."""
         return self._score(variables, recordings, split.table, split.start, frames=split.frames)
 
@@ -67,6 +68,19 @@ class Scorer:
         return result
 
     def _score_split(
+        self,
+        variables: tuple[nnx.State, ...],
+        recordings: Recordings,
+        table: TimelineTable,
+        start: Int[Array, "timeline clip"],
+        frames: int,
+    ) -> dict[str, Array]:
+        def score(variables: tuple[nnx.State, ...]) -> dict[str, Array]:
+            return self._score_model(variables, recordings, table, start, frames)
+
+        return jax.lax.map(score, variables) if self._members else score(variables)
+
+    def _score_model(
         self,
         variables: tuple[nnx.State, ...],
         recordings: Recordings,

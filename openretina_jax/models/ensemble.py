@@ -1,6 +1,7 @@
 """Several models of one structure as one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,10 +32,10 @@ class Ensemble(Model):
             raise UserError("an ensemble needs at least one member")
         first = members[0]
         for number, other in enumerate(members[1:], start=1):
-            if other.options != first.options or other.data_info.sessions != first.data_info.sessions:
+            if _built_as(other) != _built_as(first):
                 raise UserError(
                     f"member {number} of the ensemble has other options or sessions than member 0; "
-                    "take models that differ in their seeds or training alone"
+                    "take models that differ in their seeds, penalties or training alone"
                 )
         super().__init__({"members": [member.options for member in members]}, first.data_info)
         states = [nnx.state(member) for member in members]
@@ -88,3 +89,16 @@ class Ensemble(Model):
         """Standard deviation of the members' responses; arguments as for a call."""
         self.check_stimulus(stimulus)
         return self.each(jnp.asarray(stimulus)[None], *self.slice_of(session)).std(axis=0)[0]
+
+
+def _built_as(model: Model) -> tuple[dict[str, Any], dict[str, int]]:
+    """What members must have in common: sessions, and options but the weights of penalties, which predict nothing."""
+
+    def without_penalties(options: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: without_penalties(value) if isinstance(value, Mapping) else value
+            for name, value in options.items()
+            if not name.startswith("gamma")
+        }
+
+    return without_penalties(model.options), dict(model.data_info.sessions)

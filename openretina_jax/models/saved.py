@@ -23,7 +23,8 @@ def load_model(path: str | Path) -> Model:
     """A trained model, ready to be called.
 
     Args:
-        path: the folder of a run (its best checkpoint is taken), of a checkpoint, or of a saved model.
+        path: the folder of a run (its best checkpoint is taken; of a population, the best member's), of a checkpoint,
+            or of a saved model.
 
     Raises:
         UserError: there is no checkpoint, or it is damaged.
@@ -67,7 +68,8 @@ def best_checkpoint(path: Path) -> Path:
     """
     if (path / "state").is_dir():
         return path
-    folders = [folder for folder in path.glob("checkpoints/*") if folder.name.isdigit() and (folder / "state").is_dir()]
+    folders = [*path.glob("checkpoints/*"), *path.glob("members/*/checkpoints/*")]
+    folders = [folder for folder in folders if folder.name.isdigit() and (folder / "state").is_dir()]
     if not folders:
         raise UserError(f"{path} holds no checkpoint; give the --workdir of a run, or one folder of its checkpoints")
     return max(folders, key=lambda folder: read_about(folder)[SCORE])

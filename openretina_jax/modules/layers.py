@@ -14,7 +14,7 @@ from openretina_jax.modules.variables import Constant
 
 Maps = Float[Array, "*batch channel"]
 Values = Float[Array, "*shape"]
-Number = Float[Array, ""] | float
+Number = Float[Array, ""] | float  # an array where it is trained, or differs between the members of a population
 
 # as in torch.nn.functional, defaults included
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import Number
 from openretina_jax.modules.regularizers import absolute
 
 EPSILON = 1e-16
@@ -29,7 +30,7 @@ def poisson(prediction: Prediction, response: Prediction, epsilon: float = EPSIL
 
 
 def l1_poisson(
-    prediction: Prediction, response: Prediction, gamma: float = 1e-3, epsilon: float = EPSILON
+    prediction: Prediction, response: Prediction, gamma: Number = 1e-3, epsilon: float = EPSILON
 ) -> Prediction:
     """Poisson loss plus ``gamma`` times the absolute rate, for sparse firing."""
     return poisson(prediction, response, epsilon) + gamma * absolute(prediction)
@@ -62,7 +63,7 @@ def l1_correlation(
     response: Prediction,
     recorded: Mask | None = None,
     rate: Prediction | None = None,
-    gamma: float = 2e-4,
+    gamma: Number = 2e-4,
     epsilon: float = EPSILON,
 ) -> Float[Array, "*batch neuron"]:
     """Correlation minus ``gamma`` times the mean absolute rate, for sparse firing.

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import Number
 
 LAPLACE_EPSILON = 1e-6
 SPARSITY_EPSILON = 1e-8
@@ -31,6 +32,11 @@ _LAPLACE = {
         ]
     ),
 }
+
+
+def weighs(gamma: Number) -> bool:
+    """Whether a penalty of that weight has to be computed: it is not 0, or known at run time alone."""
+    return isinstance(gamma, Array) or gamma != 0
 
 
 def absolute(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

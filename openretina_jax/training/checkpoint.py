@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
+from jaxtyping import Array, Float32
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from openretina_jax.models.saved import SCORE, by_name, read_about, restore_arrays
@@ -42,13 +43,13 @@ class Checkpoints:
         """Epoch of the best checkpoint, or None."""
         return self._manager.best_step()
 
-    def save(self, epoch: int, state: TrainState, score: float, seconds: float) -> None:
+    def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
         """Save the state after an epoch."""
-        about = {**self._about, "epoch": epoch, "seconds": seconds, SCORE: score}
+        about = {**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}
         self._manager.save(
             epoch,
             args=ocp.args.Composite(state=ocp.args.StandardSave(by_name(state)), about=ocp.args.JsonSave(about)),
-            metrics={SCORE: score},
+            metrics={SCORE: float(score)},
         )
 
     def restore(self, epoch: int, like: TrainState) -> TrainState:
@@ -58,6 +59,11 @@ class Checkpoints:
             UserError: the checkpoint is damaged or belongs to another model; lists everything that does not fit.
         """
         return restore_arrays(self.folder / str(epoch), like)
+
+    def restore_best(self, like: TrainState) -> TrainState:
+        """The state with the highest score, see ``restore``."""
+        assert self.best_epoch is not None
+        return self.restore(self.best_epoch, like)
 
     def about(self, epoch: int) -> dict[str, Any]:
         """What was saved with the state."""

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 from flax import nnx
+from jaxtyping import Array, Float32, Int
 from rich.console import Console
 
 from openretina_jax.data.batches import Recordings, TimelineTable
@@ -27,6 +28,9 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
 from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.members import Members
+from openretina_jax.training.population import Population, PopulationCheckpoints
+from openretina_jax.training.profile import tracing
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
 
@@ -40,9 +44,9 @@ class FitResult:
     """A finished or interrupted run.
 
     Attributes:
-        state: the best state if the run has finished, else the last one.
+        state: the best state if the run has finished, else the last one; in a population those of all members.
         epochs: epochs done.
-        best_epoch: epoch of the best state.
+        best_epoch: epoch of the best state (of the best member).
         finished: False if the run was interrupted and can be resumed.
         seconds: of training, all parts of the run together.
         recordings: the data on the device.
@@ -71,6 +75,8 @@ def fit(
     epochs: int,
     picture_every: int,
     console: Console,
+    members: Members | None = None,
+    profile: bool = False,
 ) -> FitResult:
     """Train until the validation score stops rising, or resume such a run.
 
@@ -89,6 +95,8 @@ def fit(
         epochs: most epochs to train.
         picture_every: epochs between pictures of weights and validation traces in TensorBoard (0: none).
         console: for the live display.
+        members: of a population, which is trained instead of the model (None: the model alone).
+        profile: whether to write a trace of the second epoch of this call.
 
     Raises:
         UserError: the data do not allow such windows or belong to other sessions, the workdir holds another model, or
@@ -97,11 +105,16 @@ def fit(
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
     timelines = tables.training() if order == "session" else tables.shared_training()
-    windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=recipe.seed)
+    windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=int(recipe.seed))
     data = grain.MapDataset.source(windows)
-    trainer = Trainer(model, recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate)))
+    recipe = recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate))
+    trainer = Trainer(model, recipe) if members is None else Population(recipe, members)
     state = trainer.start(model)
-    checkpoints = Checkpoints(workdir / "checkpoints", about)
+    checkpoints = (
+        Checkpoints(workdir / "checkpoints", about)
+        if members is None
+        else PopulationCheckpoints(workdir, about, members)
+    )
     done, seconds = 0, 0.0
     if checkpoints.last_epoch is not None:
         done, seconds = checkpoints.last_epoch, checkpoints.about(checkpoints.last_epoch)["seconds"]
@@ -109,22 +122,23 @@ def fit(
         _log.info("resuming after epoch %d", done)
 
     recordings, table = Recordings.of(tables), TimelineTable.of(timelines)
-    validation, scorer = Split(tables.validation()), Scorer(trainer.graph)
+    validation, scorer = Split(tables.validation()), Scorer(trainer.graph, members=members is not None)
     run_epoch, first_epoch = trainer.epoch(window_frames), done
-    writers = Writers(workdir, done, int(state.step))
+    writers = Writers(workdir, done, int(state.step.max()))
+    traced = workdir / "profile" if profile else None
     with EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
-        while done < epochs and not state.patience.stop and not interrupted:
+        while done < epochs and not state.patience.stop.all() and not interrupted:
             began = time.perf_counter()
             chosen = data[done]
-            first_step, rate = int(state.step), float(trainer.rates(state, done).learning_rate)
-            state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start, jnp.asarray(done))
-            if done == first_epoch:
-                _log.info("first step %.1f s after the start of the process", seconds_of_process())
-            scores = scorer(state.evaluated, recordings, validation)
-            row = {name: float(value) for name, value in metrics.items()}
-            score = jnp.nanmean(scores["correlation"])
+            before, rate = np.array(state.step), median(trainer.rates(state, done).learning_rate)
+            with tracing(traced if done == first_epoch + 1 else None):  # the first one compiles
+                state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start, jnp.asarray(done))
+                if done == first_epoch:
+                    _log.info("first step %.1f s after the start of the process", seconds_of_process())
+                scores = scorer(state.evaluated, recordings, validation)
+                score = jnp.nanmean(scores["correlation"], axis=-1).block_until_ready()
             parts = np.split(chosen.timeline, range(recipe.accumulate, len(chosen.timeline), recipe.accumulate))
-            check_finite(row.pop("finite_steps"), float(score), first_step, parts, timelines, checkpoints)
+            check_finite(metrics.pop("finite_steps"), score, int(before.max()), parts, timelines, checkpoints)
             state = trainer.judge(state, score)
             done += 1
             elapsed = time.perf_counter() - began
@@ -133,22 +147,26 @@ def fit(
                 "epoch": done,
                 "seconds": seconds,
                 "learning_rate": rate,
-                "steps_per_second": (int(state.step) - first_step) / elapsed,
-                "validation/correlation": float(score),
-                "validation/best": float(state.patience.best),
-                "validation/loss": float(jnp.nanmean(scores["loss"])),
-                **{f"train/{name}": value for name, value in row.items()},
+                "steps_per_second": int((state.step - before).sum()) / elapsed,
+                "validation/correlation": median(score),
+                "validation/best": float(state.patience.best.max()),
+                "validation/loss": median(jnp.nanmean(scores["loss"], axis=-1)),
+                **{f"train/{name}": median(value) for name, value in metrics.items()},
+                **member_columns(state, score),
             }
-            writers.scalars(int(state.step), row)  # first: a resumed run drops rows that it has no state of
-            checkpoints.save(done, state, float(score), seconds)
+            last_step = int(state.step.max())
+            writers.scalars(last_step, row)  # first: a resumed run drops rows that it has no state of
+            checkpoints.save(done, state, score, seconds)
             if picture_every and done % picture_every == 0:
                 from openretina_jax.training.pictures import epoch_pictures  # matplotlib may wait for the first step
 
-                current = nnx.merge(trainer.graph, *state.evaluated)
-                correlation = np.asarray(scores["correlation"])
-                predicted = scorer.predict(state.evaluated, recordings, validation)
+                number = int(jnp.nanargmax(score))
+                shown = trainer.member(state, number).evaluated
+                current = nnx.merge(trainer.graph, *shown)
+                correlation = np.atleast_2d(np.asarray(scores["correlation"]))[number]
+                predicted = scorer.predict(shown, recordings, validation)
                 for name, image in epoch_pictures(current, correlation, predicted, tables, validation).items():
-                    writers.picture(name, image, int(state.step))
+                    writers.picture(name, image, last_step)
             progress.update(row)
         finished = not interrupted
     writers.close()
@@ -156,7 +174,7 @@ def fit(
     if best is None:
         raise UserError(f"nothing was trained: config.train.epochs is {epochs}; take at least 1")
     if finished:
-        state = checkpoints.restore(best, state)
+        state = checkpoints.restore_best(state)
     return FitResult(state, done, best, finished, seconds, recordings, tables)
 
 
@@ -181,14 +199,14 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
 
 
 def check_finite(
-    finite_steps: float,
-    score: float,
+    finite_steps: Int[Array, "*member"],
+    score: Float32[Array, "*member"],
     first_step: int,
     steps: Sequence[np.ndarray],
     timelines: list[Timeline],
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | PopulationCheckpoints,
 ) -> None:
-    """Stop a run whose numbers are no longer numbers, before its state is saved.
+    """Stop a run whose numbers are no longer numbers, before its state is saved; a population if all members' are.
 
     Args:
         finite_steps: steps before the first one that was not finite.
@@ -201,17 +219,32 @@ def check_finite(
     Raises:
         UserError: names the step, its sessions, and the checkpoint to go back to.
     """
-    number = int(finite_steps)
+    number = int(finite_steps.max())
     if number < len(steps):
         names = ", ".join(sorted({timelines[timeline].name for timeline in steps[number].ravel()}))
         what = f"the loss was not finite at step {first_step + number} ({names})"
-    elif not math.isfinite(score):
+    elif not jnp.isfinite(score).any():
         what = f"the validation score was not finite after step {first_step + number - 1}"
     else:
         return
     last = checkpoints.last_epoch
     back = f"the last good checkpoint is {checkpoints.folder / str(last)}" if last else "there is no checkpoint yet"
     raise UserError(f"{what}; {back}; lower config.optimizer.learning_rate or look at the responses of these sessions")
+
+
+def median(values: Float32[Array, "*member"]) -> float:
+    """Of the members that still train (the others' metrics are NaN); the value itself where there is one alone."""
+    known = np.asarray(values)
+    known = known[~np.isnan(known)]
+    return float(np.median(known)) if len(known) else math.nan
+
+
+def member_columns(state: TrainState, score: Float32[Array, "*member"]) -> dict[str, int | float]:
+    """What the log of a population has besides: how many members still train, and every member's validation score."""
+    if score.ndim == 0:
+        return {}
+    scores = {f"validation/members/{number}": float(value) for number, value in enumerate(score)}
+    return {"training_members": int((~state.patience.stop).sum())} | scores
 
 
 class Interruption:

@@ -16,6 +16,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules import losses
+from openretina_jax.modules.layers import Number
 from openretina_jax.modules.regularizers import absolute
 
 Metrics = dict[str, Float32[Array, ""]]
@@ -24,7 +25,7 @@ Sums = tuple[Float[Array, "part neuron"], Float[Array, "part neuron"]]
 
 
 def _of_frames(
-    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float
+    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: Number
 ) -> Sums:
     """Of a loss with a value for every frame."""
     value = jnp.where(recorded, loss(prediction, jnp.where(recorded, response, 0), **options), 0)
@@ -32,7 +33,7 @@ def _of_frames(
 
 
 def _of_windows(
-    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: float
+    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: Number
 ) -> Sums:
     """Of the negative of a measure with a value for every window."""
     value = -loss(prediction, response, recorded, **options)
@@ -72,7 +73,7 @@ class Objective:
 
     loss: str = "poisson"
     samples: float = 128.0 * 20
-    options: Mapping[str, float | int] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Number | int] = dataclasses.field(default_factory=dict)
     weight: Float[np.ndarray, " neuron"] | None = None
 
     def __post_init__(self) -> None:
@@ -129,7 +130,7 @@ class ReconstructionObjective:
         sparsity: weight of the L1 norm.
     """
 
-    sparsity: float = 1e-3
+    sparsity: Number = 1e-3
 
     def __call__(
         self, model: AutoencoderModel, batch: Batch, *, train: bool, key: Array | None
@@ -177,7 +178,8 @@ def cell_type_weights(info: DataInfo) -> Float[np.ndarray, " neuron"]:
             "set it to False"
         )
     _, group, counts = np.unique(np.asarray(cell_type), return_inverse=True, return_counts=True)
-    return np.asarray(losses.cell_type_weight(jnp.asarray(group + 1), jnp.asarray(counts)))
+    with jax.ensure_compile_time_eval():  # the recipe of a population's member is made while its step is traced
+        return np.asarray(losses.cell_type_weight(jnp.asarray(group + 1), jnp.asarray(counts)))
 
 
 def rows_in(batch: Batch, n_neurons: int) -> Bool[Array, " neuron"]:

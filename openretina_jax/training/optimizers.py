@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float32
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import Number
 from openretina_jax.modules.variables import NeuronParam, SessionParam
 
 Tree = Any
@@ -36,7 +37,7 @@ def presence(params: nnx.State, rows: Bool[Array, " neuron"], sessions: Bool[Arr
     return jax.tree.map(present, params, is_leaf=lambda node: isinstance(node, nnx.Variable))
 
 
-def clip_by_norm(gradients: Tree, norm: Float32[Array, ""], limit: float | None) -> Tree:
+def clip_by_norm(gradients: Tree, norm: Float32[Array, ""], limit: Number | None) -> Tree:
     """Gradients scaled to at most ``limit``, by the factor limit / (norm + 1e-6) as in torch (None: unchanged)."""
     if limit is None:
         return gradients
@@ -53,7 +54,7 @@ class AdamState(NamedTuple):
 
 
 def adamw(
-    *, b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8, weight_decay: float = 0.01
+    *, b1: Number = 0.9, b2: Number = 0.999, epsilon: Number = 1e-8, weight_decay: Number = 0.01
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101); absent rows stay as they are.
 
@@ -106,7 +107,7 @@ class SgdState(NamedTuple):
 
 
 def sgd(
-    *, momentum: float = 0.0, dampening: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    *, momentum: Number = 0.0, dampening: float = 0.0, weight_decay: Number = 0.0, nesterov: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Stochastic gradient descent with torch's momentum; rows and keywords of the update as in ``adamw``.
 

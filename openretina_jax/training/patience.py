@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
+from openretina_jax.modules.layers import Number
+
 SMALLEST_REDUCTION = 1e-8  # torch ignores smaller ones
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """The state; a part of the training state.
+    """The state; a part of the training state. In a population every array has an entry per member.
 
     Attributes:
         learning_rate: of the next epoch.
@@ -23,17 +25,17 @@ class Patience:
         stop: whether training should end.
     """
 
-    learning_rate: Float32[Array, ""]
-    plateau_best: Float32[Array, ""]
-    plateau_bad: Int32[Array, ""]
-    stop_best: Float32[Array, ""]
-    stop_bad: Int32[Array, ""]
-    best: Float32[Array, ""]
-    is_best: Bool[Array, ""]
-    stop: Bool[Array, ""]
+    learning_rate: Float32[Array, "*member"]
+    plateau_best: Float32[Array, "*member"]
+    plateau_bad: Int32[Array, "*member"]
+    stop_best: Float32[Array, "*member"]
+    stop_bad: Int32[Array, "*member"]
+    best: Float32[Array, "*member"]
+    is_best: Bool[Array, "*member"]
+    stop: Bool[Array, "*member"]
 
     @classmethod
-    def start(cls, learning_rate: float) -> "Patience":
+    def start(cls, learning_rate: Number) -> "Patience":
         """The state before the first epoch."""
         # not one array for all: a donated buffer may appear only once; not weakly typed: that would compile twice
         return cls(
@@ -59,9 +61,9 @@ class Plateau:
         reductions: the learning rate ends at ``factor ** reductions`` times the first one.
     """
 
-    factor: float = 0.3
+    factor: Number = 0.3
     epochs: int = 5
-    threshold: float = 5e-4
+    threshold: Number = 5e-4
     reductions: int = 3
 
 
@@ -79,9 +81,9 @@ class PatienceRules:
 
     plateau: Plateau | None = dataclasses.field(default_factory=Plateau)
     stop_epochs: int = 10
-    stop_threshold: float = 1e-3
+    stop_threshold: Number = 1e-3
 
-    def update(self, state: Patience, score: Float32[Array, ""], initial_rate: float) -> Patience:
+    def update(self, state: Patience, score: Float32[Array, ""], initial_rate: Number) -> Patience:
         """The state after an epoch with that validation score."""
         goes_on = score - self.stop_threshold > state.stop_best
         stop_bad = jnp.where(goes_on, 0, state.stop_bad + 1)
@@ -96,7 +98,7 @@ class PatienceRules:
         return state if self.plateau is None else _lowered(state, score, initial_rate, self.plateau)
 
 
-def _lowered(state: Patience, score: Array, initial_rate: float, plateau: Plateau) -> Patience:
+def _lowered(state: Patience, score: Array, initial_rate: Number, plateau: Plateau) -> Patience:
     better = score > state.plateau_best + plateau.threshold
     bad = jnp.where(better, 0, state.plateau_bad + 1)
     reduced = jnp.maximum(state.learning_rate * plateau.factor, initial_rate * plateau.factor**plateau.reductions)

@@ -1,7 +1,9 @@
 """What a finished run leaves behind: the table of neurons, pictures, and a summary."""
 
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,12 @@ from openretina_jax.data.timelines import mean_over_trials
 from openretina_jax.evaluation.neurons import neuron_names, neuron_table, test_scores
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
+from openretina_jax.models.ensemble import Ensemble
+from openretina_jax.models.saved import SCORE, best_checkpoint, load_model, read_about, save_model
 from openretina_jax.training.loop import FitResult
+from openretina_jax.training.members import Members
 from openretina_jax.training.pictures import weight_pictures
+from openretina_jax.training.population import member_folder
 from openretina_jax.visualize.figures import Figure, save
 from openretina_jax.visualize.predictions import plot_history, plot_predictions
 
@@ -49,6 +55,55 @@ def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path) -> 
     for name, figure in weight_pictures(model, ranking).items():
         save(figure, workdir / f"{name}.png")
     return lines
+
+
+def report_members(
+    result: FitResult, members: Members, dataset: Dataset, workdir: Path, n_ensemble: int | None
+) -> tuple[Path, list[str]]:
+    """Test the members of a population and their ensemble, and write ``members.csv`` and the ensemble.
+
+    Args:
+        result: of a finished run.
+        members: of the population.
+        dataset: what it was trained on.
+        workdir: of the run.
+        n_ensemble: how many members, from the best on, make the ensemble (None: all).
+
+    Returns:
+        Folder of the best member's run, and lines for the terminal.
+    """
+    folders = [member_folder(workdir, number) for number in range(len(members))]
+    rows: list[dict[str, Any]] = []
+    for number, (folder, values) in enumerate(zip(folders, members, strict=True)):
+        row: dict[str, Any] = {"member": number, **values, "best_epoch": None, SCORE: math.nan}
+        if any((folder / "checkpoints").glob("*")):  # else its first epoch failed
+            saved = read_about(best_checkpoint(folder))
+            row |= {"best_epoch": str(saved["epoch"]), SCORE: saved[SCORE]}
+            row |= _tests(result, load_model(folder), dataset)
+        rows.append(row)
+    table = pd.DataFrame(rows).sort_values(SCORE, ascending=False, kind="stable")
+    _write_table(table, workdir / "members.csv")
+    ranked = [folders[number] for number in table["member"][table[SCORE].notna()]]
+    chosen = ranked[:n_ensemble]
+    ensemble = Ensemble([load_model(folder) for folder in chosen])
+    save_model(ensemble, workdir / "ensemble")
+    lines = table.to_string(index=False, float_format="%.4g").splitlines()
+    scores = _tests(result, ensemble, dataset)
+    said = ", ".join(f"{name.replace('_', ' ')} {score:.4f}" for name, score in scores.items())
+    return ranked[0], [*lines, f"ensemble of {len(chosen)} members: {said}", f"best member: {ranked[0].name}"]
+
+
+def _tests(result: FitResult, model: Model, dataset: Dataset) -> dict[str, float]:
+    """Mean correlation of a model on every test movie."""
+    scorer, variables = Scorer(nnx.graphdef(model)), (nnx.state(model),)
+    predicted = {
+        test: scorer.predict(variables, result.recordings, Split(result.tables.test(test)))[0]
+        for test in dataset.test_names
+    }
+    return {
+        f"{test}_correlation": float(np.nanmean(test_scores(dataset, test, prediction)["correlation"]))
+        for test, prediction in predicted.items()
+    }
 
 
 def _line(split: str, correlation: Float[np.ndarray, " neuron"], dataset: Dataset) -> str:

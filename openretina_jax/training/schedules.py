@@ -29,8 +29,8 @@ class Rates(NamedTuple):
         momentum: takes the place of the optimiser's own (``b1`` of AdamW); None: the optimiser keeps its own.
     """
 
-    learning_rate: Float32[Array, ""]
-    momentum: Float32[Array, ""] | None = None
+    learning_rate: Float32[Array, "*member"]
+    momentum: Float32[Array, "*member"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Training state, and the pure functions that advance it."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.models.core_readout import Model
+from openretina_jax.modules.layers import Number
 from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
 from openretina_jax.training.optimizers import clip_by_norm, presence
 from openretina_jax.training.patience import Patience, PatienceRules
@@ -25,7 +27,7 @@ AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a resumed run needs, as one pytree.
+    """All that a resumed run needs, as one pytree; in a population every array has an axis more, first: the member.
 
     Attributes:
         step: optimiser steps taken.
@@ -36,7 +38,7 @@ class TrainState:
         average: moving average of all variables, or None.
     """
 
-    step: Int32[Array, ""]
+    step: Int32[Array, "*member"]
     params: nnx.State
     statistics: nnx.State
     optimizer: Any
@@ -66,21 +68,25 @@ class Recipe:
         compute_dtype: type of stimulus and feature maps in training; parameters, batch statistics, readout sums and
             loss are float32 always.
         average_decay: of the moving average of parameters, which is evaluated and saved in their place (None: none).
+        rematerialize: whether the gradient computes the maps within a layer of the core again instead of keeping them.
+        penalty_weights: in place of the model's own, by their paths in the model ("core.gamma_temporal").
         seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
     """
 
     objective: Objective | ReconstructionObjective
     optimizer: optax.GradientTransformationExtraArgs
-    learning_rate: float
+    learning_rate: Number
     schedule: Schedule | None = None
     rules: PatienceRules = dataclasses.field(default_factory=PatienceRules)
     reset_optimizer: bool = False
-    clip: float | None = None
+    clip: Number | None = None
     accumulate: int = 1
     trainable: Trainable = None
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    average_decay: float | None = None
-    seed: int = 0
+    average_decay: Number | None = None
+    rematerialize: bool = False
+    penalty_weights: Mapping[str, Number] = dataclasses.field(default_factory=dict)
+    seed: int | Int[Array, ""] = 0
 
     def for_run(self, steps: int) -> "Recipe":
         """The recipe with a schedule that ends with the run, after that many steps, if it has no end of its own."""
@@ -120,6 +126,18 @@ class Trainer:
             patience=Patience.start(self.recipe.learning_rate),
             average=average,
         )
+
+    def member(self, state: TrainState, number: int) -> TrainState:
+        """The state of a member: there is one alone, see ``population`` for more."""
+        del number
+        return state
+
+    @property
+    def compiler_options(self) -> dict[str, str] | None:
+        """On CPUs the compiler spreads work over threads as early as it can, unless it is told to spare memory."""
+        if self.recipe.rematerialize and jax.default_backend() == "cpu":
+            return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+        return None
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Learning rate and momentum of the next step.
@@ -195,33 +213,49 @@ class Trainer:
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         """The compiled function of an epoch on windows of ``frames`` frames.
 
-        It takes the state (whose buffers it reuses), recordings, timelines, the windows' timelines and starts of every
-        step, and the number of epochs done. One dispatch: the host sends a few integers and reads mean metrics.
+        It takes the arguments of ``steps`` and reuses the buffers of the state. One dispatch: the host sends a few
+        integers and reads mean metrics.
         """
 
-        @jax.jit(donate_argnames="state")
-        def run(
-            state: TrainState,
-            recordings: Recordings,
-            timelines: TimelineTable,
-            timeline: Int[Array, "part timeline window"],
-            start: Int[Array, "part timeline window"],
-            epoch: Int[Array, ""],
-        ) -> tuple[TrainState, Metrics]:
-            def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
-                def batch_of(part: tuple[Array, Array]) -> Batch:
-                    number, start = part
-                    return recordings.gather(timelines, number, start, frames)
-
-                return self.step(state, windows, batch_of, epoch)
-
-            state, metrics = jax.lax.scan(one, state, self._steps((timeline, start)))
-            finite = jnp.isfinite(metrics["objective"])
-            means = jax.tree.map(jnp.mean, metrics)
-            # the first step whose objective is not a number, or the number of steps
-            return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
+        @jax.jit(donate_argnames="state", compiler_options=self.compiler_options)
+        def run(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
+            return self.steps(frames, state, *windows)
 
         return run
+
+    def steps(
+        self,
+        frames: int,
+        state: TrainState,
+        recordings: Recordings,
+        timelines: TimelineTable,
+        timeline: Int[Array, "part timeline window"],
+        start: Int[Array, "part timeline window"],
+        epoch: Int[Array, ""],
+    ) -> tuple[TrainState, Metrics]:
+        """All steps of an epoch.
+
+        Args:
+            frames: length of the windows.
+            state: before the first one.
+            recordings: the data.
+            timelines: of the training.
+            timeline, start: timelines of the windows of every part of a step, and where they begin there.
+            epoch: epochs done.
+        """
+
+        def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
+            def batch_of(part: tuple[Array, Array]) -> Batch:
+                number, start = part
+                return recordings.gather(timelines, number, start, frames)
+
+            return self.step(state, windows, batch_of, epoch)
+
+        state, metrics = jax.lax.scan(one, state, self._steps((timeline, start)))
+        finite = jnp.isfinite(metrics["objective"])
+        means = jax.tree.map(jnp.mean, metrics)
+        # the first step whose objective is not a number, or the number of steps
+        return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
 
     def judge(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:
         """The state after an epoch with that validation score."""
@@ -241,11 +275,21 @@ class Trainer:
 
         def objective(params: nnx.State) -> tuple[Array, tuple[nnx.State, Metrics]]:
             model = nnx.merge(self.graph, params, statistics, copy=True)
+            self._adapt(model)
             value, metrics = self.recipe.objective(model, batch, train=self._trains_core, key=key)
             return value, (nnx.split_state(nnx.state(model), self._trained, ...)[1], metrics)
 
         gradient, (statistics, metrics) = jax.grad(objective, has_aux=True)(params)
         return gradient, statistics, metrics
+
+    def _adapt(self, model: Any) -> None:
+        """Set in a model what the recipe decides."""
+        if self.recipe.rematerialize:
+            model.core.rematerialize = True
+        for path, weight in self.recipe.penalty_weights.items():
+            *parts, name = path.split(".")
+            # static: a weight is no variable of the model, although it may be traced
+            setattr(functools.reduce(getattr, parts, model), name, nnx.static(weight))
 
     def _steps(self, windows: Windows) -> Windows:
         """The windows of every step, from those of all parts; the last step is filled with parts of the first ones."""

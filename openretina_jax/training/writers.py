@@ -108,8 +108,9 @@ class EpochProgress:
 
     def update(self, row: Mapping[str, int | float]) -> None:
         """Show the numbers of an epoch."""
+        members = f"{row['training_members']} members: " if "training_members" in row else ""
         scores = (
-            f"loss {row['train/loss']:.4f} validation {row['validation/correlation']:.4f} "
+            f"{members}loss {row['train/loss']:.4f} validation {row['validation/correlation']:.4f} "
             f"(best {row['validation/best']:.4f}) lr {row['learning_rate']:.2g} {row['steps_per_second']:.1f} steps/s"
         )
         epoch = int(row["epoch"])

@@ -118,6 +118,8 @@ def test_a_process_has_the_cores_it_was_given(tmp_path: Path) -> None:
         ("eval_step", {"steps": 1, "windows": 2, "frames": 10}, 2),
         ("epoch", {"steps": 6, "windows": 2, "frames": 8}, 12),  # 3 sessions, 40 frames of each
         ("epoch_shared", {"steps": 4, "windows": 1, "frames": 10}, 12),  # 4 clips of 3 sessions
+        ("population_singly", {"steps": 4, "windows": 1, "frames": 10}, 96),  # of 8 models
+        ("population", {"steps": 4, "windows": 1, "frames": 10}, 96),
     ],
 )
 def test_our_work(measure: str, shape: dict[str, int], windows: int) -> None:
@@ -164,7 +166,7 @@ def test_script_prints_a_line_per_lowering() -> None:
     [
         (
             {"measures": ["train"]},
-            'measure "train" is unknown; choose among forward, train_step, eval_step, epoch, epoch_shared',
+            'measure "train" is unknown; choose among forward, train_step, eval_step, epoch, epoch_shared, population',
         ),
         ({"lowerings": ["fast"]}, f'lowering "fast" is unknown; choose among {", ".join(get_args(Lowering))}'),
         ({"lowerings": ["dense"], "settings": FULL}, 'variant "configured" has no lowering to choose; '),

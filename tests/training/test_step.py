@@ -175,3 +175,48 @@ def test_speeds_of_absent_sessions_stay() -> None:
     model.core.log_speed[...] = jnp.full(3, 0.1)
     speeds = leaves(epoch(recipe, model, parts=1).params)["core.log_speed"]
     assert (speeds != np.float32(0.1)).tolist() == [number == present for number in range(3)]
+
+
+def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
+    """The program of an epoch of a few parts, not yet compiled."""
+    trainer = Trainer(model, recipe)
+    data, table, windows = recordings()
+    chosen = jnp.asarray(windows.timeline[:parts]), jnp.asarray(windows.start[:parts])
+    arguments, tree = jax.tree.flatten((trainer.start(model), data, table, *chosen, jnp.asarray(0)))
+
+    @jax.jit(compiler_options=trainer.compiler_options)
+    def run(*arguments: jax.Array) -> Any:
+        return trainer.steps(FRAMES, *tree.unflatten(arguments))
+
+    return run.lower(*arguments)
+
+
+def test_accumulating_costs_no_more_than_the_parts() -> None:
+    # of a loop the body counts once: that of steps for one program, that of parts for the other
+    model = tiny.model()
+    one, four = (
+        lowered(dataclasses.replace(RECIPE, accumulate=count), model, 4).cost_analysis()["flops"] for count in (1, 4)
+    )
+    assert four < 1.05 * one
+
+
+def test_rematerialised_gradients_are_equal() -> None:
+    plain, again = (epoch(dataclasses.replace(RECIPE, rematerialize=chosen), parts=2) for chosen in (False, True))
+    for part in ("params", "statistics"):
+        for name, value in leaves(getattr(plain, part)).items():
+            np.testing.assert_allclose(
+                leaves(getattr(again, part))[name], value, rtol=1e-5, atol=1e-5 * np.abs(value).max(), err_msg=name
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["simple", "gru"])
+def test_rematerialisation_saves_memory(kind: str) -> None:
+    layers = {"hidden_channels": (8, 8, 8), "temporal_kernel_sizes": (3, 3, 3), "spatial_kernel_sizes": (3, 3, 3)}
+    core = {"kind": kind, **layers} | ({"recurrent_channels": 8, "hidden_padding": "same"} if kind == "gru" else {})
+    model = make_core_readout(tiny.MODEL | {"core": core}, tiny.dataset().info)
+    plain, again = (
+        lowered(dataclasses.replace(RECIPE, rematerialize=chosen), model).compile().memory_analysis()
+        for chosen in (False, True)
+    )
+    assert again.temp_size_in_bytes < 0.9 * plain.temp_size_in_bytes

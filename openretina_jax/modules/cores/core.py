@@ -20,9 +20,14 @@ class Core(nnx.Module):
 
     A core with parameters or conditions of its own for every session sets ``per_session``; then a batch is made of
     equal parts, one after the other, and every call says which session each part belongs to.
+
+    Attributes:
+        per_session: see above.
+        rematerialize: whether a gradient computes the maps within a layer again instead of keeping them.
     """
 
     per_session: bool = False
+    rematerialize: bool = False
 
     def __call__(
         self,

@@ -57,6 +57,8 @@ class GruCore(SimpleCore):
         UserError: options that contradict each other.
     """
 
+    penalized = (*SimpleCore.penalized, "recurrent")
+
     def __init__(
         self,
         in_channels: int,
@@ -89,7 +91,7 @@ class GruCore(SimpleCore):
         super().__init__(in_channels, n_sessions=n_sessions, rngs=rngs, **options)
         for layer in self.layers:
             draw_xavier(layer.conv, rngs)
-        self.gammas = (*self.gammas, ("recurrent", gamma_recurrent))
+        self.gamma_recurrent = gamma_recurrent
         self.laplace_padding, self.average_penalty = laplace_padding, average_penalty
         channels = options["hidden_channels"]
         self.projection = FullConv(channels[0], channels[0], 1, 1, rngs=rngs) if projection else None
@@ -156,7 +158,7 @@ class GruCore(SimpleCore):
         x = self._stack(stimulus, after_layer, train=train, key=key, session=session)
         if self.gru is not None:
             with jax.named_scope("gru"):
-                x = self.gru(x)
+                x = self._apply(self.gru, x, {})
         return x[:, self.cut_first_frames :]
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:

@@ -1,6 +1,6 @@
 """The core that is a stack of space-time convolutions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from openretina_jax.modules.cores.identity import grey_channel
 from openretina_jax.modules.cores.layer import CoreLayer
 from openretina_jax.modules.layers import average_pool
 from openretina_jax.modules.lowerings import Lowering
-from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace
+from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace, weighs
 from openretina_jax.modules.variables import SessionParam
 
 POOL = (1, 2, 2)  # frames and pixels of a maximum pooling
@@ -30,6 +30,7 @@ class SimpleCore(Core):
         layers: the ``CoreLayer`` list.
         grey: layer that makes a colour stimulus grey, or None.
         log_speed: ``(session,)`` logarithm of the speed of temporal kernels in each session, or None.
+        penalized: names of the penalties; the weight of each is an attribute ``gamma_<name>``.
 
     Args:
         in_channels: channels of the stimulus.
@@ -58,6 +59,8 @@ class SimpleCore(Core):
     Raises:
         UserError: options that contradict each other.
     """
+
+    penalized: tuple[str, ...] = ("input", "temporal", "hidden", "in_sparse")
 
     def __init__(
         self,
@@ -101,14 +104,8 @@ class SimpleCore(Core):
         names = (nonlinearity,) * layers if isinstance(nonlinearity, str) else nonlinearity
         if len(names) != layers:
             raise UserError(f"nonlinearity {names} has {len(names)} entries for {layers} layers")
-        self.gammas: tuple[
-            tuple[str, float], ...
-        ] = (  # not a dictionary: what is fixed in a model must be hashable for nnx.jit
-            ("input", gamma_input),
-            ("temporal", gamma_temporal),
-            ("hidden", gamma_hidden),
-            ("in_sparse", gamma_in_sparse),
-        )
+        self.gamma_input, self.gamma_temporal = gamma_input, gamma_temporal
+        self.gamma_hidden, self.gamma_in_sparse = gamma_hidden, gamma_in_sparse
         self.cut_first_frames, self.downsample_input = cut_first_frames, downsample_input
         self.grey = grey_channel(in_channels, color_weights)
         self.per_session = adapt_speed
@@ -168,13 +165,22 @@ class SimpleCore(Core):
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         for n, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
             with jax.named_scope(f"layers[{n}]"):
-                x = layer(x, train=train, key=layer_key, log_speed=log_speed)
+                x = self._apply(layer, x, {"key": layer_key, "log_speed": log_speed}, train=train)
             x = after_layer(n, x)
         return x
 
+    def _apply(self, layer: nnx.Module, x: Array, arrays: Mapping[str, Array | None], **options: bool) -> Array:
+        """The output of a layer; a gradient computes again what is within, if so wanted."""
+
+        def apply(layer: Any, x: Array, arrays: Mapping[str, Array | None]) -> Array:
+            return layer(x, **arrays, **options)
+
+        return (nnx.remat(apply) if self.rematerialize else apply)(layer, x, arrays)
+
     def penalties(self) -> dict[str, Float32[Array, ""]]:
         """Every penalty whose weight is not 0, weighted, by name."""
-        return {name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in self.gammas if gamma}
+        weights = {name: getattr(self, f"gamma_{name}") for name in self.penalized}
+        return {name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in weights.items() if weighs(gamma)}
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """Frames and pixels that one number of the output depends on."""

@@ -19,7 +19,7 @@ from openretina_jax.modules.readouts.table import (
     weigh_maps,
     where_rows,
 )
-from openretina_jax.modules.regularizers import absolute
+from openretina_jax.modules.regularizers import absolute, weighs
 from openretina_jax.modules.variables import NeuronParam
 
 NORM_EPSILON = 1e-5
@@ -74,7 +74,7 @@ class FactorizedReadout(Readout):
         self.n_neurons = n_neurons
         self.mask_constraint, self.feature_constraint = mask_constraint, feature_constraint
         self.gamma_mask, self.gamma_features = gamma_mask, gamma_features
-        self.gamma_laplace = gamma_laplace / 3 if average_penalty else gamma_laplace
+        self.gamma_laplace, self.average_penalty = gamma_laplace, average_penalty
         height, width, channels = in_shape
         self.mask = NeuronParam(_normal(rngs, init_mask, (n_neurons, height, width)))
         self.features = NeuronParam(_normal(rngs, init_features, (n_neurons, channels)))
@@ -118,8 +118,9 @@ class FactorizedReadout(Readout):
         mask, features = (rows_of(variable, first, len(session)) for variable in (self.mask, self.features))
         size = self.gamma_mask * absolute(mask).sum(axis=(1, 2)) + self.gamma_features * absolute(features).sum(axis=1)
         penalty = session_means(size, session, n_sessions).sum()
-        if self.gamma_laplace:
-            penalty += self.gamma_laplace * session_laplace(mask, session, n_sessions).sum()
+        if weighs(self.gamma_laplace):
+            share = 1 / 3 if self.average_penalty else 1.0
+            penalty += self.gamma_laplace * share * session_laplace(mask, session, n_sessions).sum()
         return penalty
 
 

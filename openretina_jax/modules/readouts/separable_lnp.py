@@ -11,7 +11,7 @@ from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.receptive_field import filter_each_in_time, patch_corners, place_patch
 from openretina_jax.modules.readouts.table import Readout, Row, as_if, rows_of, session_sums, weigh_maps, where_rows
-from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, laplace_1d, laplace_energy
+from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, laplace_1d, laplace_energy, weighs
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam
 
 
@@ -123,10 +123,10 @@ class SeparableLnpReadout(Readout):
         """Roughness and mean absolute weights of every neuron, summed over neurons."""
         spatial, temporal = (rows_of(kernels, first, len(session)) for kernels in (self.spatial, self.temporal))
         penalty = self.gamma_sparse * (absolute(spatial).mean(axis=(1, 2, 3, 4)) + absolute(temporal).mean(axis=(1, 2)))
-        if self.gamma_smooth_space:
+        if weighs(self.gamma_smooth_space):
             energy = laplace_energy(spatial, self.laplace_padding, self.away_from_centre).sum(axis=(1, 2))
             penalty += self.gamma_smooth_space * energy / (_square_norm(spatial) + LAPLACE_EPSILON)
-        if self.gamma_smooth_time:
+        if weighs(self.gamma_smooth_time):
             energy = _square_norm(laplace_1d(temporal, self.laplace_padding))
             penalty += self.gamma_smooth_time * energy / (_square_norm(temporal) + LAPLACE_EPSILON)
         return session_sums(penalty, session, n_sessions).sum()

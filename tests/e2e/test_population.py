@@ -1,0 +1,99 @@
+"""A population through ``scripts/train.py``: trained, stopped and resumed, traced, loaded, and with mistakes."""
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+import pytest
+
+import openretina_jax
+from openretina_jax.models.ensemble import Ensemble
+from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, mistake, start
+
+pytestmark = pytest.mark.slow
+
+EPOCHS = 6
+LEARNING_RATE = "--config.population.vary={'optimizer.learning_rate': {'log_uniform': (1e-3, 3e-2)}}"
+POPULATION = ["--config.population.size=2", LEARNING_RATE, f"--config.train.epochs={EPOCHS}"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated recordings and compiled programs."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a population that nobody disturbed, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "finished"
+    return workdir, finish(start(cache, *POPULATION, f"--workdir={workdir}", "--profile"))
+
+
+def test_members_are_listed_and_loaded(finished: tuple[Path, str]) -> None:
+    workdir, output = finished
+    table = pd.read_csv(workdir / "members.csv")
+    assert sorted(table["member"]) == [0, 1]
+    assert set(table["seed"]) == {42, 43}
+    assert table["optimizer.learning_rate"].between(1e-3, 3e-2).all()
+    assert table["validation_correlation"].is_monotonic_decreasing
+    member, epoch, test_score = (table[name][0] for name in ("member", "best_epoch", "test_correlation"))
+    assert f"best member {workdir}/members/{member}/checkpoints/{epoch}\n" in output
+    models = [openretina_jax.load(workdir / "members" / str(member)) for member in table["member"]]
+    np.testing.assert_array_equal(openretina_jax.load(workdir).readout.features[...], models[0].readout.features[...])
+    ensemble = openretina_jax.load(workdir / "ensemble")
+    assert isinstance(ensemble, Ensemble)
+    movie = np.random.default_rng(0).standard_normal(ensemble.stimulus_shape(40)).astype(np.float32)
+    np.testing.assert_allclose(ensemble(movie), np.mean([model(movie) for model in models], axis=0), rtol=1e-4)
+    test = re.search(r"^test correlation (\d\.\d{4}) ", output, re.MULTILINE)[1]
+    assert float(test) == pytest.approx(test_score, abs=1e-4)
+
+
+def test_a_trace_is_written(finished: tuple[Path, str]) -> None:
+    workdir, output = finished
+    (trace,) = re.findall(r"^trace of an epoch: tensorboard --logdir=.*, or open (\S+) in ", output, re.MULTILINE)
+    assert Path(trace).stat().st_size > 0
+    assert list((workdir / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_stopped_population_goes_on_as_if_it_had_not_stopped(
+    cache: Path, finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    process = start(cache, *POPULATION, f"--workdir={tmp_path}")
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(epochs(tmp_path)) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=TIMEOUT_S)
+    assert len(epochs(tmp_path)) < EPOCHS
+    assert "resuming after epoch" in finish(start(cache, *POPULATION, f"--workdir={tmp_path}"))
+    with ocp.StandardCheckpointer() as checkpointer:
+        one, other = (
+            checkpointer.restore(workdir / "population" / str(EPOCHS) / "state") for workdir in (tmp_path, finished[0])
+        )
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+    pd.testing.assert_frame_equal(*(pd.read_csv(workdir / "members.csv") for workdir in (tmp_path, finished[0])))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config.population.vary={'optimizer.rate': {'uniform': (0, 1)}}"], ['"optimizer.rate" is no number']),
+        (["--config.population.vary={'optimizer.b1': {'normal': (0, 1)}}"], ['"optimizer.b1" is', "one_of"]),
+        (["--config.population.vary={'model.core.simple.dropout_rate': {'uniform': (0, 1)}}"], ["gamma_temporal"]),
+        (["--config.population.chunk=3"], ["config.population.chunk is 3", "2 members"]),
+        (["--config.population.size=0"], ["config.population.size is 0"]),
+    ],
+)
+def test_mistakes(cache: Path, finished: tuple[Path, str], tmp_path: Path, flags: list[str], words: list[str]) -> None:
+    del finished  # whose recordings are used
+    line = mistake(cache, f"--config={SIMULATED}", *SMALL, *POPULATION[:1], *flags, f"--workdir={tmp_path}")
+    for word in words:
+        assert word in line

@@ -1,0 +1,321 @@
+"""A population: each member is what a single run with its seed and values would be."""
+
+import dataclasses
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+import openretina_jax
+from openretina_jax.config import without_kind
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.ensemble import Ensemble
+from openretina_jax.models.saved import by_name, load_model, read_about
+from openretina_jax.training.loop import FitResult, fit
+from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
+from openretina_jax.training.objective import Objective
+from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.patience import PatienceRules, Plateau
+from openretina_jax.training.population import Population, largest_chunk
+from openretina_jax.training.step import Recipe, Trainer, TrainState
+from tests import tiny
+
+FRAMES = 16
+SEEDS = [0, 1, 2, 3]
+VALUES = {
+    "seed": SEEDS,
+    "optimizer.learning_rate": [0.01, 0.02, 0.005, 0.03],
+    "optimizer.weight_decay": [0.0, 0.1, 0.2, 0.01],
+    "schedule.factor": [0.5, 0.3, 0.2, 0.1],
+    "core.gamma_temporal": [0.0, 1.0, 10.0, 0.1],
+    "readout.gamma_features": [0.5, 0.0, 0.2, 0.1],
+}
+
+
+def recipe(values: Values) -> Recipe:
+    """With a member's values, or its number in the table."""
+    return Recipe(
+        Objective(samples=100.0),
+        adamw(weight_decay=values["optimizer.weight_decay"]),
+        learning_rate=values["optimizer.learning_rate"],
+        rules=PatienceRules(Plateau(factor=values["schedule.factor"], epochs=0), stop_epochs=2),
+        clip=1.0,
+        penalty_weights={name: value for name, value in values.items() if "gamma" in name},
+        seed=values["seed"],
+    )
+
+
+def options(dropout: float = 0.2) -> dict[str, Any]:
+    return tiny.MODEL | {"core": tiny.MODEL["core"] | {"dropout_rate": dropout}}
+
+
+def members(size: int = 4, chunk: int | None = 2, **others: list[float]) -> Members:
+    models = [make_core_readout(options(), tiny.dataset().info, seed) for seed in SEEDS[:size]]
+    return Members(models, {name: of[:size] for name, of in (VALUES | others).items()}, recipe, chunk)
+
+
+def population(of: Members) -> Population:
+    return Population(recipe(next(iter(of))), of)
+
+
+@functools.cache
+def arguments() -> tuple[Any, ...]:
+    data, table, windows = tiny.session_windows(FRAMES, windows_per_step=2)
+    return data, table, jnp.asarray(windows.timeline[:3]), jnp.asarray(windows.start[:3]), jnp.asarray(0)
+
+
+def assert_close(one: TrainState, other: TrainState, tolerance: float = 1e-4) -> None:
+    one, other = by_name(one), by_name(other)
+    assert list(one) == list(other)
+    for name, array in one.items():
+        scale = max(float(jnp.abs(jnp.asarray(other[name], float)).max(initial=0)), 1e-3)
+        np.testing.assert_allclose(array, other[name], rtol=tolerance, atol=tolerance * scale, err_msg=name)
+
+
+@pytest.mark.slow
+def test_members_are_single_runs() -> None:
+    group = members(2, 1)
+    trainer = population(group)
+    state, metrics = trainer.epoch(FRAMES)(trainer.start(group.models[0]), *arguments())
+    score = jnp.asarray([0.4, 0.3])
+    judged = trainer.judge(trainer.judge(state, score), score - 0.01)
+    for number, (model, values) in enumerate(zip(group.models, group, strict=True)):
+        alone = Trainer(model, recipe(values))
+        own, own_metrics = alone.epoch(FRAMES)(alone.start(model), *arguments())
+        assert_close(trainer.member(state, number), own)
+        for name, value in own_metrics.items():
+            np.testing.assert_allclose(metrics[name][number], value, rtol=1e-4, err_msg=name)
+        own = alone.judge(alone.judge(own, score[number]), score[number] - 0.01)
+        assert_close(trainer.member(judged, number), own)
+        rate = values["optimizer.learning_rate"] * values["schedule.factor"]
+        np.testing.assert_allclose(trainer.rates(judged, 2).learning_rate[number], rate, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Population, Any]:
+    """A population of two, computed at once, and its compiled epoch."""
+    trainer = population(members(2, 2))
+    return trainer, trainer.epoch(FRAMES)
+
+
+def copied(state: TrainState) -> TrainState:
+    return jax.tree.map(jnp.copy, state)
+
+
+def stopped(state: TrainState, which: list[bool]) -> TrainState:
+    return dataclasses.replace(state, patience=dataclasses.replace(state.patience, stop=jnp.asarray(which)))
+
+
+def test_a_stopped_member_stays_to_the_bit(trained: tuple[Population, Any]) -> None:
+    trainer, epoch = trained
+    before = stopped(trainer.start(tiny.model()), [True, False])
+    after, metrics = epoch(copied(before), *arguments())
+    after = trainer.judge(after, jnp.asarray([0.9, 0.9]))
+    for name, array in by_name(trainer.member(after, 0)).items():
+        np.testing.assert_array_equal(array, by_name(trainer.member(before, 0))[name], err_msg=name)
+    assert after.step.tolist() == [0, 3]
+    assert after.patience.is_best.tolist() == [False, True]
+    assert np.isnan(metrics["objective"]).tolist() == [True, False]
+    assert metrics["finite_steps"].tolist() == [3, 3]
+
+
+def test_when_all_have_stopped_nothing_is_computed(trained: tuple[Population, Any]) -> None:
+    trainer, epoch = trained
+    before = stopped(trainer.start(tiny.model()), [True, True])
+    after, metrics = epoch(copied(before), *arguments())
+    for name, array in by_name(after).items():
+        np.testing.assert_array_equal(array, by_name(before)[name], err_msg=name)
+    assert np.isnan(metrics["objective"]).all()
+    assert metrics["finite_steps"].tolist() == [3, 3]
+
+
+def test_a_member_that_fails_ends_alone(trained: tuple[Population, Any]) -> None:
+    trainer, epoch = trained
+    before = trainer.start(tiny.model())
+    bias = before.params["readout"]["bias"]
+    bias[...] = bias[...].at[1].set(jnp.nan)
+    after, metrics = epoch(copied(before), *arguments())
+    assert after.patience.stop.tolist() == [False, True]
+    assert after.step.tolist() == [3, 0]
+    assert metrics["finite_steps"].tolist() == [3, 0]
+    judged = trainer.judge(after, jnp.asarray([math.nan, 0.5]))  # a score may be no number either
+    assert judged.patience.stop.tolist() == [True, True]
+    assert not judged.patience.is_best.any()
+
+
+def test_draws_are_reproducible_and_stay_when_there_are_more() -> None:
+    vary = {"a": {"log_uniform": (1e-3, 1e-1)}, "b": {"uniform": [-1, 1]}, "c": {"one_of": (1, 2.5)}}
+    few, many = draw(vary, 8, seed=1), draw(vary | {"d": {"uniform": (0, 1)}}, 400, seed=1)
+    assert few == {name: values[:8] for name, values in many.items() if name != "d"}
+    assert few != draw(vary, 8, seed=2)
+    assert all(1e-3 <= value <= 1e-1 for value in many["a"])
+    assert 0.4 < np.mean(np.asarray(many["a"]) < 1e-2) < 0.6
+    assert all(-1 <= value <= 1 for value in many["b"])
+    assert abs(np.mean(many["b"])) < 0.1
+    assert set(many["c"]) == {1.0, 2.5}
+    assert all(value == float(np.float32(value)) for values in many.values() for value in values)
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        {"normal": [0, 1]},
+        {"uniform": [1, 0]},
+        {"uniform": [1]},
+        {"log_uniform": [0, 1]},
+        {"one_of": []},
+        {"one_of": ["a"]},
+        0.1,
+    ],
+)
+def test_wrong_distributions(distribution: Any) -> None:
+    with pytest.raises(UserError, match=r'"rate" is .*, but must be \{"uniform": \[low, high\]\}'):
+        draw({"rate": distribution}, 2, 0)
+
+
+SETTINGS = {
+    "seed": 1,
+    "optimizer.kind": "adamw",
+    "optimizer.learning_rate": 0.1,
+    "optimizer.b1": 0.9,
+    "optimizer.accumulate": 1,
+    "schedule.kind": "exponential",
+    "schedule.factor": 0.9,
+    "autoencoder.hidden": None,
+    "autoencoder.sparsity": 0.1,
+    "model.core.gamma_temporal": 1.0,
+    "model.core.dropout_rate": 0.1,
+    "model.readout.source.gamma_mask": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["optimizer.accumulate", "optimizer.rate", "schedule.factor", "autoencoder.sparsity", "model.core.dropout_rate"],
+)
+def test_settings_that_cannot_vary(name: str) -> None:
+    can = "optimizer.learning_rate, optimizer.b1, model.core.gamma_temporal, model.readout.source.gamma_mask"
+    with pytest.raises(UserError, match=f'"{name}" is no number .*; choose among {can}$'):
+        check_continuous([name], SETTINGS)
+
+
+def test_settings_that_can_vary() -> None:
+    check_continuous(["model.readout.source.gamma_mask", "optimizer.b1"], SETTINGS)
+    check_continuous(["schedule.factor"], SETTINGS | {"schedule.kind": "plateau"})
+    check_continuous(["autoencoder.sparsity"], SETTINGS | {"autoencoder.hidden": 8})
+
+
+def test_values_enter_nested_settings() -> None:
+    settings = {"seed": 0, "a": {"b": {"c": 1, "d": 2}}}
+    assert with_values(settings, {"a.b.c": 3.0, "seed": 4}) == {"seed": 4, "a": {"b": {"c": 3.0, "d": 2}}}
+    assert settings["a"]["b"]["c"] == 1
+
+
+def test_chunks_are_equal() -> None:
+    assert [largest_chunk(8, fitting) for fitting in (0, 1, 3, 5, 8, 100)] == [1, 1, 2, 4, 8, 8]
+    with pytest.raises(UserError, match=r"config\.population\.chunk is 3, but must divide the population of 4 members"):
+        members(4, 3)
+
+
+def run(workdir: Path, group: Members | None, **changed: Any) -> FitResult:
+    """A short population, or its first member alone."""
+    workdir.mkdir(exist_ok=True)
+    settings = {
+        "model": make_core_readout(options(), tiny.dataset().info, SEEDS[0]),
+        "dataset": tiny.dataset(),
+        "workdir": workdir,
+        "about": {
+            "config": {
+                "seed": 0,
+                "model": options(),
+                "optimizer": {"learning_rate": 0.0, "weight_decay": 0.0},
+                "schedule": {"factor": 0.0},
+                "core": {"gamma_temporal": 0.0},
+                "readout": {"gamma_features": 0.0},
+            },
+            "data_info": json.loads(tiny.dataset().info.to_json()),
+        },
+        "recipe": recipe(next(iter(members(1, 1)))),
+        "order": "session",
+        "window_frames": FRAMES,
+        "windows_per_step": 4,
+        "epochs": 3,
+        "picture_every": 0,
+        "console": Console(quiet=True),
+        "members": group,
+    }
+    return fit(**(settings | changed))
+
+
+@pytest.mark.slow
+def test_the_life_of_a_population(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", members(2, 1), picture_every=3)
+    assert (whole.finished, whole.epochs) == (True, 3)
+    alone = run(tmp_path / "alone", None)
+    assert_close(Population.member(None, whole.state, 0), alone.state, tolerance=1e-3)
+    for number, values in enumerate(members(2, 1)):
+        folder = tmp_path / "whole" / "members" / str(number) / "checkpoints"
+        (checkpoint,) = folder.iterdir()
+        about = read_about(checkpoint)
+        assert about["config"]["seed"] == values["seed"]
+        assert about["config"]["optimizer"]["learning_rate"] == values["optimizer.learning_rate"]
+        model = load_model(folder.parent)
+        np.testing.assert_array_equal(
+            model.readout.features[...], whole.state.params["readout"]["features"][...][number]
+        )
+    loaded = openretina_jax.load([tmp_path / "whole" / "members" / str(number) for number in range(2)])
+    assert isinstance(loaded, Ensemble)
+    scores = [
+        read_about(next((tmp_path / "whole" / "members" / str(n) / "checkpoints").iterdir()))["validation_correlation"]
+        for n in range(2)
+    ]
+    best = load_model(tmp_path / "whole")
+    np.testing.assert_array_equal(best.readout.bias[...], loaded.members.readout.bias[...][int(np.argmax(scores))])
+
+    # stopped after an epoch, with a member's checkpoint that is ahead as after a kill
+    first = run(tmp_path / "parts", members(2, 1), epochs=1)
+    assert first.epochs == 1
+    again = run(tmp_path / "parts", members(2, 1))
+    for name, array in by_name(whole.state).items():
+        np.testing.assert_array_equal(array, by_name(again.state)[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_population_ends_when_all_its_members_have(tmp_path: Path) -> None:
+    rules = {"optimizer.learning_rate": [0.0, 0.0]}
+    result = run(tmp_path, members(2, 2, **rules), epochs=10)
+    assert (result.finished, result.epochs, result.best_epoch) == (True, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("optimizer.adamw.b1", "optimizer.b1"),
+        ("optimizer.learning_rate", "optimizer.learning_rate"),
+        ("model.readout.cloned.source.gamma_mask", "model.readout.source.gamma_mask"),
+        ("objective.loss.l1_poisson.gamma", "objective.loss.gamma"),
+        ("train.average_decay", "train.average_decay"),
+    ],
+)
+def test_names_with_and_without_the_chosen_kind(name: str, short: str) -> None:
+    assert without_kind(name) == short
+
+
+def test_models_with_other_penalties_make_an_ensemble() -> None:
+    readout = tiny.MODEL["readout"]
+    models = [
+        make_core_readout(tiny.MODEL | {"readout": readout | {"gamma_mask": gamma}}, tiny.dataset().info)
+        for gamma in (0.1, 0.2)
+    ]
+    assert Ensemble(models).n_members == 2
+    other = make_core_readout(tiny.MODEL | {"readout": readout | {"mean_scale": 3.0}}, tiny.dataset().info)
+    with pytest.raises(UserError, match="member 1 of the ensemble has other options"):
+        Ensemble([models[0], other])
