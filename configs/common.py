@@ -243,6 +243,8 @@ def training() -> ml_collections.ConfigDict:
                     "three_phases": False,
                 },
             ),
+            # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
+            "mesh": {"data": -1, "neuron": 1},
             "stopping": {"epochs": 10, "threshold": 1e-3},
             "train": {
                 "order": "shared",

@@ -25,18 +25,20 @@ from openretina_jax.models.core_readout import CoreReadout, Model
 from openretina_jax.models.saved import load_model, read_about
 from openretina_jax.models.sessions import add_sessions
 from openretina_jax.models.sta_filters import read_sta_filters
+from openretina_jax.processes import first_before_others
 from openretina_jax.training.loop import ORDERS, fit
 from openretina_jax.training.objective import Objective, ReconstructionObjective, cell_type_weights
 from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.report import report
 from openretina_jax.training.schedules import make_schedule
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe
 
 _log = logging.getLogger(__name__)
 
-# a resumed run may train longer or draw other pictures; everything else is part of what it is
-MAY_CHANGE = ("train.epochs", "train.picture_every")
+# a resumed run may train longer, draw other pictures or have other devices; everything else is part of what it is
+MAY_CHANGE = ("train.epochs", "train.picture_every", "mesh.data", "mesh.neuron")
 # part.kind names one of the dictionaries beside it
 CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
@@ -54,7 +56,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
     """
     settings = resolved(config.to_dict())
     use_compilation_cache()
-    dataset = make_dataset(settings["data"])
+    with first_before_others():
+        dataset = make_dataset(settings["data"])
     _log.info(
         "%d neurons in %d sessions, %d with a mirrored stimulus",
         dataset.n_neurons,
@@ -71,6 +74,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
     options, order = settings["train"], settings["train"]["order"]
     if order not in ORDERS:
         raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
+    sharding = Sharding(settings["mesh"], model.data_info.n_neurons)
     result = fit(
         model=model,
         dataset=dataset,
@@ -82,12 +86,15 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console) ->
         epochs=options["epochs"],
         picture_every=options["picture_every"],
         console=console,
+        sharding=sharding,
     )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
         return
     nnx.update(model, *result.state.evaluated)
-    for line in report(result, model, dataset, workdir):
+    with sharding.active():
+        lines = report(result, model, dataset, workdir, sharding)
+    for line in lines:
         console.print(line, highlight=False)
     for name, file in (
         ("checkpoint", f"checkpoints/{result.best_epoch}"),
@@ -220,7 +227,7 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     saved = read_about(max(folders, key=lambda folder: int(folder.name)))
     then, now = flat(saved["config"]), flat(about["config"])
     # the length of a cycle is that of the run
-    may_change = () if now["schedule.kind"] == "one_cycle" else MAY_CHANGE
+    may_change = set(MAY_CHANGE) - ({"train.epochs"} if now["schedule.kind"] == "one_cycle" else set())
     different = [
         f"config.{name} is {now.get(name)!r} now and {then.get(name)!r} there"
         for name in sorted(then.keys() | now.keys())

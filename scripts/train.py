@@ -1,6 +1,8 @@
 """Train a model, or go on with a run that was stopped.
 
 python scripts/train.py --config=configs/hoefling_low_res.py[:word,word] [--config.a.b=c ...] [--workdir=DIR]
+
+Several processes can train together; docs/scaling.md has the commands.
 """
 
 import sys
@@ -16,11 +18,13 @@ from openretina_jax import command_line
 config_flags.DEFINE_config_file("config", None, "Configuration file; words after a colon choose variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/ and the name of the configuration.")
 flags.mark_flag_as_required("config")
+command_line.define_process_flags()
 
 
 def main() -> None:
     """Train what the flags describe."""
     config, name = command_line.configuration("config")
+    command_line.join_processes()
 
     from openretina_jax.config import train  # takes seconds: flags are checked before
 

@@ -25,8 +25,10 @@ from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
+from openretina_jax.processes import in_any
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.pictures import trace_picture, weight_pictures
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
 
@@ -45,7 +47,7 @@ class FitResult:
         best_epoch: epoch of the best state.
         finished: False if the run was interrupted and can be resumed.
         seconds: of training, all parts of the run together.
-        recordings: the data on the device.
+        recordings: the data on the devices.
         tables: the data on the host.
     """
 
@@ -71,6 +73,7 @@ def fit(
     epochs: int,
     picture_every: int,
     console: Console,
+    sharding: Sharding,
 ) -> FitResult:
     """Train until the validation score stops rising, or resume such a run.
 
@@ -89,31 +92,33 @@ def fit(
         epochs: most epochs to train.
         picture_every: epochs between pictures of weights and validation traces in TensorBoard (0: none).
         console: for the live display.
+        sharding: what lies on which device.
 
     Raises:
-        UserError: the data do not allow such windows or belong to other sessions, the workdir holds another model, or
-            the loss is not finite.
+        UserError: the data or the devices do not allow such windows, the data belong to other sessions, the workdir
+            holds another model, or the loss is not finite.
     """
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
     timelines = tables.training() if order == "session" else tables.shared_training()
     windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=recipe.seed)
+    sharding.check(windows[0])
     data = grain.MapDataset.source(windows)
     trainer = Trainer(model, recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate)))
-    state = trainer.start(model)
+    state = start = trainer.start(model)
     checkpoints = Checkpoints(workdir / "checkpoints", about)
     done, seconds = 0, 0.0
     if checkpoints.last_epoch is not None:
         done, seconds = checkpoints.last_epoch, checkpoints.about(checkpoints.last_epoch)["seconds"]
-        state = checkpoints.restore(done, state)
+        state = checkpoints.restore(done, start)
         _log.info("resuming after epoch %d", done)
 
-    recordings, table = Recordings.of(tables), TimelineTable.of(timelines)
+    state, recordings, table = sharding.state(state), sharding.recordings(tables), TimelineTable.of(timelines)
     validation, scorer = Split(tables.validation()), Scorer(trainer.graph)
     run_epoch = trainer.epoch(window_frames)
     writers = Writers(workdir, done, int(state.step))
-    with EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
-        while done < epochs and not state.patience.stop and not interrupted:
+    with sharding.active(), EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
+        while done < epochs and not state.patience.stop and not in_any(bool(interrupted)):
             began = time.perf_counter()
             chosen = data[done]
             first_step, rate = int(state.step), float(trainer.rates(state, done).learning_rate)
@@ -138,23 +143,23 @@ def fit(
                 **{f"train/{name}": value for name, value in row.items()},
             }
             writers.scalars(int(state.step), row)  # first: a resumed run drops rows that it has no state of
-            checkpoints.save(done, state, float(score), seconds)
+            checkpoints.save(done, sharding.whole(state), float(score), seconds)
             if picture_every and done % picture_every == 0:
-                current = nnx.merge(trainer.graph, *state.evaluated)
+                current = nnx.merge(trainer.graph, *sharding.whole(state.evaluated))
                 correlation = np.asarray(scores["correlation"])
                 predicted = scorer.predict(state.evaluated, recordings, validation)
-                figures = weight_pictures(current, correlation)
-                figures["traces"] = trace_picture(current, correlation, predicted, tables, validation)
-                for name, figure in figures.items():
-                    writers.picture(name, figure, int(state.step))
+                if writers.on:
+                    figures = weight_pictures(current, correlation)
+                    figures["traces"] = trace_picture(current, correlation, predicted, tables, validation)
+                    for name, figure in figures.items():
+                        writers.picture(name, figure, int(state.step))
             progress.update(row)
-        finished = not interrupted
+        finished = not in_any(bool(interrupted))
     writers.close()
     best = checkpoints.best_epoch
     if best is None:
         raise UserError(f"nothing was trained: config.train.epochs is {epochs}; take at least 1")
-    if finished:
-        state = checkpoints.restore(best, state)
+    state = checkpoints.restore(best, start) if finished else sharding.whole(state)
     return FitResult(state, done, best, finished, seconds, recordings, tables)
 
 

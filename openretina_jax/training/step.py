@@ -16,6 +16,7 @@ from openretina_jax.training.objective import Metrics, Objective, Reconstruction
 from openretina_jax.training.optimizers import clip_by_norm, presence
 from openretina_jax.training.patience import Patience, PatienceRules
 from openretina_jax.training.schedules import OneCycle, Rates, Schedule
+from openretina_jax.training.sharding import in_place
 from openretina_jax.training.trainable import Trainable, trainable_filter
 
 Windows = Any  # a pytree of arrays whose first axis is the part of a step
@@ -189,7 +190,7 @@ class Trainer:
             optimizer=optimizer,
             average=self._averaged(state, nnx.merge_state(params, statistics)),
         )
-        return state, metrics
+        return in_place(state), metrics
 
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         """The compiled function of an epoch on windows of ``frames`` frames.

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Key
 
+from openretina_jax import devices
 from openretina_jax.modules.layers import BatchNorm, Bias, Scale, dropout_channels, make_nonlinearity, max_pool
 
 Norm = Literal["affine", "plain"]
@@ -66,7 +67,7 @@ class CoreLayer(nnx.Module):
             key: draws the dropped channels in training.
             log_speed: speed of the temporal kernels for each part of the batch (None: the convolution's own).
         """
-        x = self.conv(x, log_speed)
+        x = devices.apart(self.conv, x, log_speed)
         if self.norm is not None:
             x = self.norm(x, train=train)
         if self.scale is not None:
