@@ -69,5 +69,11 @@ def apart(
         return nnx.merge(graph, variables)(x, *of_parts)
 
     own_windows = (PartitionSpec(DATA),) * (1 + len(of_parts))
-    split = jax.shard_map(own, in_specs=(PartitionSpec(), *own_windows), out_specs=PartitionSpec(DATA))
+    split = jax.shard_map(
+        own,
+        in_specs=(PartitionSpec(), *own_windows),
+        out_specs=PartitionSpec(DATA),
+        axis_names={DATA},
+        check_vma=False,  # modules need not know that their windows are those of one device
+    )
     return split(variables, x, *of_parts)

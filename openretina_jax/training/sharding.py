@@ -83,10 +83,11 @@ class Sharding:
         """The inverse of ``state``, on this process's first device."""
         if self.mesh is None:
             return state
-        state = self._whole(state)
-        return _by_kind(
-            lambda x, per_neuron: jnp.asarray(np.asarray(x)[: self.n_neurons if per_neuron else None]), state
-        )
+
+        def take(value: Array, per_neuron: bool) -> Array:
+            return jnp.asarray(np.asarray(value)[: self.n_neurons] if per_neuron else np.asarray(value))
+
+        return _by_kind(take, self._whole(state))
 
     def recordings(self, tables: Tables) -> Recordings:
         """The data on the devices; every device holds its part of the responses only."""
