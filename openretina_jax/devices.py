@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Num
+from jaxtyping import Array, Num, Shaped
 
 DATA, NEURON = "data", "neuron"
 
@@ -32,6 +32,11 @@ def everywhere(tree: Any) -> Any:
     return jax.lax.with_sharding_constraint(tree, PartitionSpec()) if count(DATA, NEURON) > 1 else tree
 
 
+def at_once(tree: Any) -> Any:
+    """The same arrays, all known before any is used: so devices add up their parts of all in one communication."""
+    return jax.lax.optimization_barrier(tree) if count(DATA, NEURON) > 1 else tree
+
+
 def spread(x: Num[Array, "part window *shape"]) -> Num[Array, "part window *shape"]:
     """The same array, with the windows of all parts spread over the devices: each takes the next equal share."""
     if count(DATA) == 1:
@@ -47,33 +52,37 @@ def filled(x: Num[Array, "window *shape"]) -> Num[Array, "more_windows *shape"]:
 
 
 def apart(
-    module: Callable[..., Array], x: Num[Array, "window *shape"], *of_parts: Num[Array, " part"] | None
+    function: Callable[..., Array],
+    module: nnx.Module,
+    x: Num[Array, "window *shape"],
+    *of_parts: Shaped[Array, " part"] | None,
 ) -> Num[Array, "window *new_shape"]:
-    """``module(x, *of_parts)`` for a module that computes every window on its own; every device takes its own windows.
+    """``function(module, x, *of_parts)``, which treats every window on its own: each device has its own windows.
 
-    The compiler alone would bring all windows together wherever a module mixes their axis with others.
+    The compiler alone would bring all windows together wherever their axis is mixed with others, and would add up
+    gradients before they are those of parameters.
 
     Args:
-        module: an ``nnx.Module``.
+        function: what to do with the windows of a device, which are equal parts one after the other.
+        module: what it needs for that; the same on all devices.
         x: windows of all parts.
-        of_parts: one number for each part of the windows.
+        of_parts: one entry for each part. A device may have a share of a part only: then it has the entry of that.
     """
     devices = count(DATA)
     if devices == 1 or len(x) % devices:
-        return module(x, *of_parts)
+        return function(module, x, *of_parts)
     graph, variables = nnx.split(module)
-    # a device may have a share of one part only
-    of_parts = tuple(n if n is None else jnp.repeat(n, -(-devices // len(n))) for n in of_parts)
+    of_parts = tuple(entry if entry is None else jnp.repeat(entry, -(-devices // len(entry))) for entry in of_parts)
 
-    def own(variables: nnx.State, x: Array, *of_parts: Array | None) -> Array:
-        return nnx.merge(graph, variables)(x, *of_parts)
+    def of_device(variables: nnx.State, x: Array, *of_parts: Array | None) -> Array:
+        return function(nnx.merge(graph, variables), x, *of_parts)
 
-    own_windows = (PartitionSpec(DATA),) * (1 + len(of_parts))
+    own = PartitionSpec(DATA)
     split = jax.shard_map(
-        own,
-        in_specs=(PartitionSpec(), *own_windows),
-        out_specs=PartitionSpec(DATA),
+        of_device,
+        in_specs=(PartitionSpec(), own, *(own for _ in of_parts)),
+        out_specs=own,
         axis_names={DATA},
-        check_vma=False,  # modules need not know that their windows are those of one device
+        check_vma=False,  # no function needs to know that its windows are not all
     )
     return split(variables, x, *of_parts)

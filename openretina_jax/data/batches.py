@@ -129,30 +129,36 @@ class Recordings:
             start: first time of each window on its timeline.
             frames: length of the windows.
         """
-        # every device along the axis of neurons works on its own rows of the readout, whichever are in the batch
-        columns_in_all = self.responses.shape[1]
-        width = timelines.width if devices.count(NEURON) == 1 else columns_in_all
-        time = start[..., None] + jnp.arange(frames)
-        stimulus = devices.spread(self.frames[timelines.frames[number[..., None], time]])
-        mirrored = timelines.mirrored[number][..., None, None, None, None]
-        stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
-
+        # each of several devices along the axis of neurons works on its own rows of the readout, whichever take part
+        n_columns = self.responses.shape[1]
+        width = timelines.width if devices.count(NEURON) == 1 else n_columns
         group = number[:, 0]
         # a slice that would reach beyond the last neuron begins earlier, and the mask says so
         wanted = timelines.first_neuron[group]
-        first = jnp.minimum(wanted, columns_in_all - width)
+        first = jnp.minimum(wanted, n_columns - width)
         columns = first[:, None] + jnp.arange(width)
-        mask = (columns >= wanted[:, None]) & (columns < (wanted + timelines.n_neurons[group])[:, None])
+        time = start[..., None] + jnp.arange(frames)
+        shown, rows, about = devices.everywhere(
+            (
+                timelines.frames[number[..., None], time],
+                timelines.rows[number[..., None], time],
+                {
+                    "first_neuron": first,
+                    "neuron_mask": (columns >= wanted[:, None])
+                    & (columns < (wanted + timelines.n_neurons[group])[:, None]),
+                    "own_order": self.order[columns][:, None] == timelines.order[number][..., None],
+                    "clip_time": time % timelines.clip_length[number][..., None],
+                    "n_sessions": timelines.n_sessions[group],
+                    "session": timelines.session[group],
+                    "neuron_session": self.session[columns],
+                },
+            )
+        )
+        stimulus = devices.spread(self.frames[shown])
+        mirrored = timelines.mirrored[number][..., None, None, None, None]
+        stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
         return Batch(
-            stimulus=stimulus,
-            responses=read_rows(self.responses, timelines.rows[number[..., None], time], first, width),
-            first_neuron=first,
-            neuron_mask=mask,
-            own_order=self.order[columns][:, None] == timelines.order[number][..., None],
-            clip_time=time % timelines.clip_length[number][..., None],
-            n_sessions=timelines.n_sessions[group],
-            session=timelines.session[group],
-            neuron_session=self.session[columns],
+            stimulus=stimulus, responses=read_rows(self.responses, rows, about["first_neuron"], width), **about
         )
 
 

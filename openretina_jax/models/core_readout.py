@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from openretina_jax import devices
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.modules.cores.core import Core, ReceptiveField
@@ -200,11 +201,17 @@ class CoreReadout(Model):
         given = {} if condition is None else {"condition": condition}
         windows = stimulus.reshape(-1, *stimulus.shape[2:])
         maps = self.core(windows, train=train, key=core_key, session=session, **given)
-        maps = maps.reshape(*stimulus.shape[:2], *maps.shape[1:])
-        if readout_key is None:
-            return jax.vmap(lambda part, row: self.readout(part, row, width))(maps, first)
-        keys = jax.random.split(readout_key, len(first))
-        return jax.vmap(lambda part, row, key: self.readout(part, row, width, key=key))(maps, first, keys)
+        keys = None
+        if readout_key is not None:
+            keys = jax.random.split(readout_key, max(len(first), devices.count(devices.DATA)))
+
+        def read(readout: Readout, maps: Array, first: Array, keys: Array | None) -> Array:
+            parts = maps.reshape(len(first), -1, *maps.shape[1:])
+            responses = jax.vmap(lambda part, row, key: readout(part, row, width, key=key))(parts, first, keys)
+            return responses.reshape(-1, *responses.shape[2:])
+
+        responses = devices.apart(read, self.readout, maps, first, keys)
+        return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Apply the readout's constraints to these rows."""

@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Int32
 
+from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.models.core_readout import Model
 from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
@@ -167,7 +168,7 @@ class Trainer:
         numbers = jnp.arange(self.recipe.accumulate)
         start = (state.statistics, jax.tree.map(jnp.zeros_like, params))
         (statistics, gradient), metrics = jax.lax.scan(add_part, start, (numbers, windows), unroll=len(numbers) == 1)
-        gradient = jax.tree.map(lambda g: g / len(numbers), gradient)
+        gradient = devices.at_once(jax.tree.map(lambda g: g / len(numbers), gradient))
         metrics = jax.tree.map(jnp.mean, metrics)
         metrics |= {f"gradient_norm_{part}": optax.tree.norm(gradient[part]) for part in gradient}
         gradient = model.project_gradient(gradient)
@@ -208,6 +209,8 @@ class Trainer:
             start: Int[Array, "part timeline window"],
             epoch: Int[Array, ""],
         ) -> tuple[TrainState, Metrics]:
+            timelines, timeline, start = devices.everywhere((timelines, timeline, start))
+
             def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
                 def batch_of(part: tuple[Array, Array]) -> Batch:
                     number, start = part

@@ -1,5 +1,6 @@
 """The core whose convolutions are followed by a convolutional gated recurrent unit."""
 
+import operator
 from typing import Any
 
 import jax
@@ -151,13 +152,13 @@ class GruCore(SimpleCore):
                 x = self.films[n](x, condition)
             if n == 0 and self.projection is not None:
                 with jax.named_scope("projection"):
-                    x = self.layers[0].nonlinearity(devices.apart(self.projection, x))
+                    x = self.layers[0].nonlinearity(devices.apart(operator.call, self.projection, x))
             return x
 
         x = self._stack(stimulus, after_layer, train=train, key=key, session=session)
         if self.gru is not None:
             with jax.named_scope("gru"):
-                x = devices.apart(self.gru, x)
+                x = devices.apart(operator.call, self.gru, x)
         return x[:, self.cut_first_frames :]
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:

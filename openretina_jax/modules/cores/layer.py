@@ -1,5 +1,6 @@
 """The layer that all convolutional cores are made of."""
 
+import operator
 from typing import Any, Literal
 
 from flax import nnx
@@ -67,7 +68,7 @@ class CoreLayer(nnx.Module):
             key: draws the dropped channels in training.
             log_speed: speed of the temporal kernels for each part of the batch (None: the convolution's own).
         """
-        x = devices.apart(self.conv, x, log_speed)
+        x = devices.apart(operator.call, self.conv, x, log_speed)
         if self.norm is not None:
             x = self.norm(x, train=train)
         if self.scale is not None:
