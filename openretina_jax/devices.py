@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Num, Shaped
+from jaxtyping import Array, Float, Num
 
 DATA, NEURON = "data", "neuron"
 
@@ -30,11 +30,6 @@ def count(*axes: str) -> int:
 def everywhere(tree: Any) -> Any:
     """The same arrays, whole on every device."""
     return jax.lax.with_sharding_constraint(tree, PartitionSpec()) if count(DATA, NEURON) > 1 else tree
-
-
-def at_once(tree: Any) -> Any:
-    """The same arrays, all known before any is used: so devices add up their parts of all in one communication."""
-    return jax.lax.optimization_barrier(tree) if count(DATA, NEURON) > 1 else tree
 
 
 def spread(x: Num[Array, "part window *shape"]) -> Num[Array, "part window *shape"]:
@@ -54,35 +49,79 @@ def filled(x: Num[Array, "window *shape"]) -> Num[Array, "more_windows *shape"]:
 def apart(
     function: Callable[..., Array],
     module: nnx.Module,
-    x: Num[Array, "window *shape"],
-    *of_parts: Shaped[Array, " part"] | None,
+    common: Any,
+    of_windows: Any,
+    of_parts: Any,
 ) -> Num[Array, "window *new_shape"]:
-    """``function(module, x, *of_parts)``, which treats every window on its own: each device has its own windows.
+    """``function(module, common, of_windows, of_parts)``, which every device computes for its own windows.
 
-    The compiler alone would bring all windows together wherever their axis is mixed with others, and would add up
-    gradients before they are those of parameters.
+    The compiler alone would bring all windows together wherever their axis is mixed with others. In the function,
+    ``moments`` and ``own`` know of the windows of the other devices. Gradients are added up once, when all are known.
 
     Args:
-        function: what to do with the windows of a device, which are equal parts one after the other.
-        module: what it needs for that; the same on all devices.
-        x: windows of all parts.
-        of_parts: one entry for each part. A device may have a share of a part only: then it has the entry of that.
+        function: makes an entry for each of its windows, which are equal parts one after the other.
+        module: what it needs for that; its batch statistics may change.
+        common: arrays that are the same for all windows.
+        of_windows: arrays with an entry for each window.
+        of_parts: arrays with an entry for each part. A device may have a share of a part only: then the entry of that.
     """
-    devices = count(DATA)
-    if devices == 1 or len(x) % devices:
-        return function(module, x, *of_parts)
-    graph, variables = nnx.split(module)
-    of_parts = tuple(entry if entry is None else jnp.repeat(entry, -(-devices // len(entry))) for entry in of_parts)
+    devices, n_windows = count(DATA), len(jax.tree.leaves(of_windows)[0])
+    if devices == 1 or n_windows % devices:
+        return function(module, common, of_windows, of_parts)
+    graph, params, others = nnx.split(module, nnx.Param, ...)
+    of_parts = jax.tree.map(lambda x: jnp.repeat(x, -(-devices // len(x)), axis=0), of_parts)
 
-    def of_device(variables: nnx.State, x: Array, *of_parts: Array | None) -> Array:
-        return function(nnx.merge(graph, variables), x, *of_parts)
+    def of_device(params: Any, others: Any, common: Any, of_windows: Any, of_parts: Any) -> tuple[Array, nnx.State]:
+        copy = nnx.merge(graph, _known_together(params), others)
+        return function(copy, common, of_windows, of_parts), nnx.state(copy, nnx.BatchStat)
 
-    own = PartitionSpec(DATA)
+    everywhere, own = PartitionSpec(), PartitionSpec(DATA)
     split = jax.shard_map(
         of_device,
-        in_specs=(PartitionSpec(), own, *(own for _ in of_parts)),
-        out_specs=own,
+        in_specs=(everywhere, everywhere, everywhere, own, own),
+        out_specs=(own, everywhere),
         axis_names={DATA},
         check_vma=False,  # no function needs to know that its windows are not all
     )
-    return split(variables, x, *of_parts)
+    result, statistics = split(params, others, common, of_windows, of_parts)
+    nnx.update(module, statistics)
+    return result
+
+
+@jax.custom_vjp
+def _known_together(params: Any) -> Any:
+    """The same parameters, none of whose gradients is known before all are: then one communication adds them all up."""
+    return params
+
+
+def _wait_for_all(_: None, gradients: Any) -> tuple[Any]:
+    last = sum(jnp.zeros(()) + gradient.ravel()[0] for gradient in jax.tree.leaves(gradients.get("core", ())))
+    return (jax.tree.map(lambda gradient: gradient + (0 * last).astype(gradient.dtype), gradients),)
+
+
+_known_together.defvjp(lambda params: (params, None), _wait_for_all)
+
+
+def is_apart() -> bool:
+    """Whether this is a function that sees the windows of one device only."""
+    return DATA in jax.sharding.get_abstract_mesh().manual_axes
+
+
+def moments(
+    x: Float[Array, "*shape"], axes: tuple[int, ...]
+) -> tuple[Float[Array, "*rest"], Float[Array, "*rest"], int]:
+    """Mean and variance over axes, one of which is that of all windows, and of how many numbers."""
+    mean, variance = x.mean(axes), x.var(axes)
+    number = x.size // mean.size
+    if not is_apart():
+        return mean, variance, number
+    of_all = jax.lax.pmean(mean, DATA)
+    return of_all, jax.lax.pmean(variance + jnp.square(mean - of_all), DATA), number * count(DATA)
+
+
+def own(draw: Callable[[int], Array], n_windows: int) -> Array:
+    """What ``draw`` makes for the ``n_windows`` windows of this device, if it makes those of all devices at once."""
+    if not is_apart():
+        return draw(n_windows)
+    drawn = draw(n_windows * count(DATA))
+    return jax.lax.dynamic_slice_in_dim(drawn, jax.lax.axis_index(DATA) * n_windows, n_windows)

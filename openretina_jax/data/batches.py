@@ -129,6 +129,7 @@ class Recordings:
             start: first time of each window on its timeline.
             frames: length of the windows.
         """
+        number, start = devices.everywhere((number, start))
         # each of several devices along the axis of neurons works on its own rows of the readout, whichever take part
         n_columns = self.responses.shape[1]
         width = timelines.width if devices.count(NEURON) == 1 else n_columns
@@ -138,10 +139,11 @@ class Recordings:
         first = jnp.minimum(wanted, n_columns - width)
         columns = first[:, None] + jnp.arange(width)
         time = start[..., None] + jnp.arange(frames)
-        shown, rows, about = devices.everywhere(
+        shown, rows, mirrored, about = devices.everywhere(
             (
                 timelines.frames[number[..., None], time],
                 timelines.rows[number[..., None], time],
+                timelines.mirrored[number][..., None, None, None, None],
                 {
                     "first_neuron": first,
                     "neuron_mask": (columns >= wanted[:, None])
@@ -155,7 +157,6 @@ class Recordings:
             )
         )
         stimulus = devices.spread(self.frames[shown])
-        mirrored = timelines.mirrored[number][..., None, None, None, None]
         stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
         return Batch(
             stimulus=stimulus, responses=read_rows(self.responses, rows, about["first_neuron"], width), **about

@@ -198,19 +198,20 @@ class CoreReadout(Model):
     ) -> Float[Array, "part batch new_time neuron"]:
         """Responses of a slice of neurons for each part of a batch, see ``Model``."""
         core_key, readout_key = (None, None) if key is None else jax.random.split(key)
-        given = {} if condition is None else {"condition": condition}
-        windows = stimulus.reshape(-1, *stimulus.shape[2:])
-        maps = self.core(windows, train=train, key=core_key, session=session, **given)
         keys = None
         if readout_key is not None:
             keys = jax.random.split(readout_key, max(len(first), devices.count(devices.DATA)))
 
-        def read(readout: Readout, maps: Array, first: Array, keys: Array | None) -> Array:
-            parts = maps.reshape(len(first), -1, *maps.shape[1:])
-            responses = jax.vmap(lambda part, row, key: readout(part, row, width, key=key))(parts, first, keys)
+        def of_windows(model: CoreReadout, key: Array | None, windows: Any, parts: Any) -> Array:
+            (stimulus, condition), (first, session, keys) = windows, parts
+            given = {} if condition is None else {"condition": condition}
+            maps = model.core(stimulus, train=train, key=key, session=session, **given)
+            maps = maps.reshape(len(first), -1, *maps.shape[1:])
+            responses = jax.vmap(lambda part, row, key: model.readout(part, row, width, key=key))(maps, first, keys)
             return responses.reshape(-1, *responses.shape[2:])
 
-        responses = devices.apart(read, self.readout, maps, first, keys)
+        windows = stimulus.reshape(-1, *stimulus.shape[2:])
+        responses = devices.apart(of_windows, self, core_key, (windows, condition), (first, session, keys))
         return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
+from openretina_jax import devices
 from openretina_jax.errors import UserError
 from openretina_jax.modules.variables import Constant
 
@@ -141,8 +142,7 @@ class BatchNorm(nnx.Module):
         if train:
             axes = tuple(range(x.ndim - 1))
             wide = x.astype(jnp.float32)
-            mean, variance = wide.mean(axes), wide.var(axes)
-            count = x.size // x.shape[-1]
+            mean, variance, count = devices.moments(wide, axes)
             self._average(mean, variance * count / max(count - 1, 1))
         else:
             mean, variance = self.mean[...], self.variance[...]
@@ -232,7 +232,7 @@ def dropout_channels(
     x: Float[Array, "batch time height width channel"], rate: float, key: Key[Array, ""]
 ) -> Float[Array, "batch time height width channel"]:
     """Set whole channels of a window to zero with probability ``rate`` and scale up the others."""
-    keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0], 1, 1, 1, x.shape[-1]))
+    keep = devices.own(lambda n: jax.random.bernoulli(key, 1 - rate, (n, 1, 1, 1, x.shape[-1])), x.shape[0])
     return jnp.where(keep, x / (1 - rate), 0)
 
 

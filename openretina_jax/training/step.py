@@ -168,7 +168,7 @@ class Trainer:
         numbers = jnp.arange(self.recipe.accumulate)
         start = (state.statistics, jax.tree.map(jnp.zeros_like, params))
         (statistics, gradient), metrics = jax.lax.scan(add_part, start, (numbers, windows), unroll=len(numbers) == 1)
-        gradient = devices.at_once(jax.tree.map(lambda g: g / len(numbers), gradient))
+        gradient = jax.tree.map(lambda g: g / len(numbers), gradient)
         metrics = jax.tree.map(jnp.mean, metrics)
         metrics |= {f"gradient_norm_{part}": optax.tree.norm(gradient[part]) for part in gradient}
         gradient = model.project_gradient(gradient)
@@ -209,8 +209,6 @@ class Trainer:
             start: Int[Array, "part timeline window"],
             epoch: Int[Array, ""],
         ) -> tuple[TrainState, Metrics]:
-            timelines, timeline, start = devices.everywhere((timelines, timeline, start))
-
             def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
                 def batch_of(part: tuple[Array, Array]) -> Batch:
                     number, start = part
@@ -218,7 +216,7 @@ class Trainer:
 
                 return self.step(state, windows, batch_of, epoch)
 
-            state, metrics = jax.lax.scan(one, state, self._steps((timeline, start)))
+            state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start))))
             finite = jnp.isfinite(metrics["objective"])
             means = jax.tree.map(jnp.mean, metrics)
             # the first step whose objective is not a number, or the number of steps

@@ -1,16 +1,13 @@
 """Trains the tiny model on meshes of eight devices, and tells what came out: a program for test_sharding.py."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 
-from openretina_jax.data.timelines import Tables
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saved import by_name
 from openretina_jax.training.loop import fit

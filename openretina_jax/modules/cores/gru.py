@@ -1,6 +1,5 @@
 """The core whose convolutions are followed by a convolutional gated recurrent unit."""
 
-import operator
 from typing import Any
 
 import jax
@@ -9,7 +8,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from openretina_jax import devices
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SpaceTimeConv, draw_xavier
 from openretina_jax.modules.cores import CORES
@@ -152,13 +150,13 @@ class GruCore(SimpleCore):
                 x = self.films[n](x, condition)
             if n == 0 and self.projection is not None:
                 with jax.named_scope("projection"):
-                    x = self.layers[0].nonlinearity(devices.apart(operator.call, self.projection, x))
+                    x = self.layers[0].nonlinearity(self.projection(x))
             return x
 
         x = self._stack(stimulus, after_layer, train=train, key=key, session=session)
         if self.gru is not None:
             with jax.named_scope("gru"):
-                x = devices.apart(operator.call, self.gru, x)
+                x = self.gru(x)
         return x[:, self.cut_first_frames :]
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:

@@ -1,12 +1,10 @@
 """The layer that all convolutional cores are made of."""
 
-import operator
 from typing import Any, Literal
 
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Key
 
-from openretina_jax import devices
 from openretina_jax.modules.layers import BatchNorm, Bias, Scale, dropout_channels, make_nonlinearity, max_pool
 
 Norm = Literal["affine", "plain"]
@@ -68,7 +66,7 @@ class CoreLayer(nnx.Module):
             key: draws the dropped channels in training.
             log_speed: speed of the temporal kernels for each part of the batch (None: the convolution's own).
         """
-        x = devices.apart(operator.call, self.conv, x, log_speed)
+        x = self.conv(x, log_speed)
         if self.norm is not None:
             x = self.norm(x, train=train)
         if self.scale is not None:
