@@ -52,6 +52,8 @@ def apart(
     common: Any,
     of_windows: Any,
     of_parts: Any,
+    *,
+    train: bool,
 ) -> Num[Array, "window *new_shape"]:
     """``function(module, common, of_windows, of_parts)``, which every device computes for its own windows.
 
@@ -60,15 +62,16 @@ def apart(
 
     Args:
         function: makes an entry for each of its windows, which are equal parts one after the other.
-        module: what it needs for that; its batch statistics may change.
+        module: what it needs for that.
         common: arrays that are the same for all windows.
         of_windows: arrays with an entry for each window.
         of_parts: arrays with an entry for each part. A device may have a share of a part only: then the entry of that.
+        train: whether the function moves the batch statistics of the module.
     """
     devices, n_windows = count(DATA), len(jax.tree.leaves(of_windows)[0])
     if devices == 1 or n_windows % devices:
         return function(module, common, of_windows, of_parts)
-    graph, params, others = nnx.split(module, nnx.Param, ...)
+    graph, params, others = nnx.split(module, nnx.Param, ...)  # type: ignore[misc]
     of_parts = jax.tree.map(lambda x: jnp.repeat(x, -(-devices // len(x)), axis=0), of_parts)
 
     def of_device(params: Any, others: Any, common: Any, of_windows: Any, of_parts: Any) -> tuple[Array, nnx.State]:
@@ -84,7 +87,8 @@ def apart(
         check_vma=False,  # no function needs to know that its windows are not all
     )
     result, statistics = split(params, others, common, of_windows, of_parts)
-    nnx.update(module, statistics)
+    if train:
+        nnx.update(module, statistics)
     return result
 
 

@@ -211,7 +211,7 @@ class CoreReadout(Model):
             return responses.reshape(-1, *responses.shape[2:])
 
         windows = stimulus.reshape(-1, *stimulus.shape[2:])
-        responses = devices.apart(of_windows, self, core_key, (windows, condition), (first, session, keys))
+        responses = devices.apart(of_windows, self, core_key, (windows, condition), (first, session, keys), train=train)
         return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:

@@ -1,6 +1,7 @@
 """A mesh of devices, and what of a run lies on which of them."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from openretina_jax.data.windows import EpochWindows
 from openretina_jax.devices import DATA, NEURON
 from openretina_jax.errors import UserError
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+
+_log = logging.getLogger(__name__)
 
 
 class Sharding:
@@ -95,10 +98,13 @@ class Sharding:
             return Recordings.of(tables)
         rows, columns = tables.responses.shape
         more = (-rows % self.mesh.shape[DATA], self.n_neurons + self._padding - columns)
-        responses = np.pad(tables.responses, ((0, more[0]), (0, more[1])), constant_values=np.nan)
+        padded = np.pad(tables.responses, ((0, more[0]), (0, more[1])), constant_values=np.nan)
+        responses = self._put(padded, DATA, NEURON)
+        held = sum(shard.data.size for shard in responses.addressable_shards) / responses.size
+        _log.info("%d devices; this process holds %.0f %% of the responses", self.mesh.size, 100 * held)
         return Recordings(
             frames=self._put(tables.frames),
-            responses=self._put(responses, DATA, NEURON),
+            responses=responses,
             session=self._put(tables.session),
             order=self._put(tables.order),
         )
