@@ -57,18 +57,10 @@ class Sharding:
         """The devices along "data" must be able to share the windows of a step.
 
         Raises:
-            UserError: says which numbers would fit.
+            UserError: see ``check_shares``.
         """
-        if self.mesh is None:
-            return
-        _, timelines, each = windows.start.shape
-        n = self.mesh.shape[DATA]
-        if timelines % n and (n % timelines or each % (n // timelines)):
-            raise UserError(
-                f'{n} devices along "data" (config.mesh) cannot share a step of {timelines} x {each} windows equally; '
-                f"each takes whole timelines or a part of one: choose a factor of {timelines}, or {timelines} times a "
-                "factor of windows_per_step"
-            )
+        if self.mesh is not None:
+            check_shares(*windows.start.shape[1:], self.mesh.shape[DATA])
 
     def state(self, state: Any) -> Any:
         """Variables of a model, or a whole training state, on the devices."""
@@ -160,6 +152,20 @@ def mesh_shape(axes: Mapping[str, int], n_devices: int, n_processes: int = 1) ->
             f"{n_devices}"
         )
     return numbers[0], numbers[1]
+
+
+def check_shares(timelines: int, windows: int, n_devices: int) -> None:
+    """Each device must have whole timelines of a step, or an equal part of the windows of one.
+
+    Raises:
+        UserError: says which numbers would fit.
+    """
+    if timelines % n_devices and (n_devices % timelines or windows % (n_devices // timelines)):
+        raise UserError(
+            f'{n_devices} devices along "data" (config.mesh) cannot share a step of {timelines} x {windows} windows: '
+            f"each needs whole timelines or an equal part of one; take as many devices as a factor of {timelines}, or "
+            f"{timelines} times a factor of windows_per_step"
+        )
 
 
 def _longer(value: np.ndarray, rows: int, mode: Any) -> np.ndarray:
