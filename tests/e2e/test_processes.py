@@ -20,16 +20,19 @@ import openretina_jax
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 6
+EPOCHS = 5
 FLAGS = [
     "--config=configs/hoefling_low_res.py:simulated,quick",
     "--config.data.simulated.n_sessions=2",
     "--config.data.simulated.neurons_per_session=9",
     "--config.model.core.simple.hidden_channels=(2,2)",
+    "--config.model.core.simple.temporal_kernel_sizes=(5,3)",
+    "--config.model.core.simple.spatial_kernel_sizes=(5,3)",
+    "--config.train.windows.shared.windows_per_step=8",
     "--config.train.picture_every=0",
     f"--config.train.epochs={EPOCHS}",
 ]
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 ENDS_WITHIN_S = 60  # after a process has died
 # losses of epochs are means of sums that several devices make in another order
 TOLERANCE = 2e-4
@@ -60,12 +63,12 @@ def start(cache: Path, workdir: Path, processes: int, *flags: str) -> list[subpr
 
 
 def finish(running: Sequence[subprocess.Popen[str]]) -> list[str]:
-    """What the processes of a run that ends well print."""
+    """What the processes of a run that ends well print, without what their connection does."""
     outputs = []
     for process in running:
         output, errors = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == 0, errors
-        outputs.append(output)
+        outputs.append("".join(line for line in output.splitlines(keepends=True) if not line.startswith("[Gloo]")))
     return outputs
 
 
@@ -153,7 +156,7 @@ def test_a_process_that_dies_ends_the_run_and_others_go_on(cache: Path, alone: P
     assert len(metrics(tmp_path)) < EPOCHS
 
     (first, second) = finish(start(cache, tmp_path, 2))
-    assert re.search(r"resuming after epoch [2-5]$", first, re.MULTILINE)
+    assert re.search(r"resuming after epoch [2-4]$", first, re.MULTILINE)
     assert second == ""
     assert_same_curves(alone, tmp_path)
 
@@ -178,7 +181,7 @@ def test_one_ctrl_c_stops_all_processes_after_the_same_epoch(cache: Path, alone:
     wait_for_epoch(2, running, tmp_path)
     running[1].send_signal(signal.SIGINT)
     first, _ = finish(running)
-    assert re.search(r"^stopped after epoch [2-5]; ", first, re.MULTILINE)
+    assert re.search(r"^stopped after epoch [2-4]; ", first, re.MULTILINE)
     finish(start(cache, tmp_path, 1))
     assert_same_curves(alone, tmp_path)
 
