@@ -99,7 +99,9 @@ def _known_together(params: Any) -> Any:
 
 
 def _wait_for_all(_: None, gradients: Any) -> tuple[Any]:
-    last = sum(jnp.zeros(()) + gradient.ravel()[0] for gradient in jax.tree.leaves(gradients.get("core", ())))
+    # the core's come last, and 0 times a number of each cannot be known before
+    of_core = [gradient.ravel()[0] for gradient in jax.tree.leaves(gradients.get("core", ()))]
+    last = sum(of_core, start=jnp.zeros(()))
     return (jax.tree.map(lambda gradient: gradient + (0 * last).astype(gradient.dtype), gradients),)
 
 

@@ -60,7 +60,8 @@ class Sharding:
             UserError: see ``check_shares``.
         """
         if self.mesh is not None:
-            check_shares(*windows.start.shape[1:], self.mesh.shape[DATA])
+            _, timelines, each = windows.start.shape
+            check_shares(timelines, each, self.mesh.shape[DATA])
 
     def state(self, state: Any) -> Any:
         """Variables of a model, or a whole training state, on the devices."""

@@ -41,7 +41,11 @@ COMMUNICATION = re.compile(
 
 
 def run(name: str, folder: Path) -> dict[str, Any]:
-    """A short run whose name is the order of windows, the kind of core, and the devices along each axis."""
+    """A short run whose name is the order of windows, the kind of core, and the devices along each axis.
+
+    Returns:
+        What lies on which device, and what the devices communicate.
+    """
     order, core, data, neuron = name.split(",")
     model = make_model(tiny.MODEL | {"core": CORES[core]}, tiny.dataset().info)
     sharding = Sharding({"data": int(data), "neuron": int(neuron)}, N_NEURONS)
@@ -57,11 +61,13 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         window_frames=FRAMES,
         windows_per_step=WINDOWS[order],
         epochs=EPOCHS,
-        picture_every=EPOCHS,
+        picture_every=EPOCHS if name == "shared,simple,4,2" else 0,
         console=Console(quiet=True),
         sharding=sharding,
     )
     np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
+    if sharding.mesh is None or core != "simple":
+        return {}
     trainer = Trainer(model, RECIPE)
     state = sharding.state(trainer.start(model))
     features = state.params["readout"]["features"][...]
