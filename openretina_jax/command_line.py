@@ -13,6 +13,7 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from openretina_jax.errors import UserError
+from openretina_jax.memory import keep_freed_memory
 
 console = Console(highlight=False)
 
@@ -25,6 +26,7 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(_: list[str]) -> None:
         log_to_console()
+        keep_freed_memory()
         try:
             main()
         except Exception as error:

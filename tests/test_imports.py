@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "openretina_jax"
 
 # from the bottom up; parts of one layer may import each other
 LAYERS = [
-    {"errors", "devices", "processes"},
+    {"errors", "memory", "devices", "processes"},
     {"data"},
     {"modules"},
     {"models"},

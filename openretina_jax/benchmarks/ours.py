@@ -20,6 +20,7 @@ from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.memory import keep_freed_memory
 from openretina_jax.models.build import make_model
 from openretina_jax.training.objective import Metrics, Objective
 from openretina_jax.training.optimizers import make_optimizer
@@ -38,6 +39,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         The work, and the ``shape`` of its steps, how many ``windows`` it goes through (one that a step shows to several
         sessions counts for each), the ``lowering``, the ``device`` and the ``versions`` of the libraries.
     """
+    keep_freed_memory()  # as the scripts do
     training = Training(task)
     work, shape, windows = {
         "forward": training.forward,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, DTypeLike, Float, Key
 
 from openretina_jax import devices
 from openretina_jax.errors import UserError
@@ -119,8 +119,13 @@ PARAMETRIZED: dict[str, Callable[[], Callable[[Array], Array]]] = {
 }
 
 
+def along(axis: int, values: Float[Array, " channel"], dtype: DTypeLike) -> Float[Array, "channel *ones"]:
+    """One number per channel, in a shape that broadcasts along an axis counted from the end."""
+    return values.astype(dtype).reshape(-1, *(1,) * (-axis - 1))
+
+
 class BatchNorm(nnx.Module):
-    """Batch normalisation over all axes but the last (channels), as in torch.
+    """Batch normalisation over all axes but the channels', as in torch.
 
     The batch is normalised by its biased variance, the running variance averages the unbiased one; statistics are
     float32 whatever the input's type. Source: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167.
@@ -137,10 +142,16 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels))
         self.variance = nnx.BatchStat(jnp.ones(channels))
 
-    def __call__(self, x: Float[Array, "*batch channel"], *, train: bool = False) -> Float[Array, "*batch channel"]:
-        """Normalise; in training by the batch's own statistics, which also move the running ones."""
+    def __call__(self, x: Values, *, train: bool = False, axis: int = -1) -> Values:
+        """Normalise; in training by the batch's own statistics, which also move the running ones.
+
+        Args:
+            x: values of any shape.
+            train: whether this is training.
+            axis: the channels', counted from the end.
+        """
         if train:
-            axes = tuple(range(x.ndim - 1))
+            axes = tuple(n for n in range(x.ndim) if n != x.ndim + axis)
             wide = x.astype(jnp.float32)
             mean, variance, count = devices.moments(wide, axes)
             self._average(mean, variance * count / max(count - 1, 1))
@@ -150,7 +161,7 @@ class BatchNorm(nnx.Module):
         if self.scale is not None:
             gain = self.scale[...] * gain
         offset = -mean * gain if self.bias is None else self.bias[...] - mean * gain
-        return x * gain.astype(x.dtype) + offset.astype(x.dtype)
+        return x * along(axis, gain, x.dtype) + along(axis, offset, x.dtype)
 
     def _average(self, mean: Array, variance: Array) -> None:
         for running, new in ((self.mean, mean), (self.variance, variance)):
@@ -167,9 +178,9 @@ class Scale(nnx.Module):
     def __init__(self, channels: int, initial: float = 1.0):
         self.scale = nnx.Param(jnp.full(channels, jnp.float32(initial)))
 
-    def __call__(self, x: Maps) -> Maps:
-        """Scale the last axis."""
-        return x * self.scale[...].astype(x.dtype)
+    def __call__(self, x: Values, *, axis: int = -1) -> Values:
+        """Scale along the axis of channels, which is counted from the end."""
+        return x * along(axis, self.scale[...], x.dtype)
 
 
 class Bias(nnx.Module):
@@ -182,9 +193,9 @@ class Bias(nnx.Module):
     def __init__(self, channels: int, initial: float = 0.0):
         self.bias = nnx.Param(jnp.full(channels, jnp.float32(initial)))
 
-    def __call__(self, x: Maps) -> Maps:
-        """Shift the last axis."""
-        return x + self.bias[...].astype(x.dtype)
+    def __call__(self, x: Values, *, axis: int = -1) -> Values:
+        """Shift along the axis of channels, which is counted from the end."""
+        return x + along(axis, self.bias[...], x.dtype)
 
 
 class FiLM(nnx.Module):

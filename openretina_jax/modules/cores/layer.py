@@ -66,14 +66,16 @@ class CoreLayer(nnx.Module):
             key: draws the dropped channels in training.
             log_speed: speed of the temporal kernels for each part of the batch (None: the convolution's own).
         """
-        x = self.conv(x, log_speed)
+        # Convolutions on CPUs leave the batch last. A pass over the maps in that order is several times as fast as one
+        # in the order of their axes; on accelerators, where the compiler chooses the order, it is the same.
+        x = self.conv(x, log_speed).transpose(1, 2, 3, 4, 0)
         if self.norm is not None:
-            x = self.norm(x, train=train)
+            x = self.norm(x, train=train, axis=-2)
         if self.scale is not None:
-            x = self.scale(x)
+            x = self.scale(x, axis=-2)
         if self.bias is not None:
-            x = self.bias(x)
-        x = self.nonlinearity(x)
+            x = self.bias(x, axis=-2)
+        x = self.nonlinearity(x).transpose(4, 0, 1, 2, 3)
         if train and self.dropout_rate > 0:
             if key is None:
                 raise ValueError("training with dropout needs a random key")

@@ -67,13 +67,14 @@ def weigh_maps(
 
     Weights take the type of the maps; the sum is float32, and on no device less precise than the maps.
     """
-    return jnp.tensordot(
-        maps,
+    drive = jnp.tensordot(
         weights.astype(maps.dtype),
-        axes=3,
+        maps.transpose(2, 3, 4, 1, 0),  # near to the order in which the core leaves them, see ``CoreLayer``
+        axes=((0, 1, 2), (0, 1, 2)),
         precision=jax.lax.Precision.HIGHEST,
         preferred_element_type=jnp.float32,
     )
+    return drive.transpose(-1, -2, *range(drive.ndim - 2))
 
 
 def rows_of(variable: nnx.Variable, first: Row, width: int) -> Array:

@@ -1,0 +1,30 @@
+"""Core + readout model of mouse retinal ganglion cells at 72 x 64 pixels (Höfling et al. 2024).
+
+    python scripts/train.py --config=configs/hoefling_high_res.py
+
+Four layers with kernels of 15 and 7 pixels, two of them pooled. The published recordings are fetched (67 sessions, the
+movies in four times the resolution of configs/hoefling_low_res.py). With ``--config.train.order=session`` a step is
+openretina's: 64 windows of 50 frames, gradients averaged over 10 such batches. No score is published; we have not
+trained it on the published data.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+    """The configuration; ``arg`` must be empty."""
+    common.words(arg, ())
+    config = common.training()
+    config.data = common.hoefling_data("72x64", pixel_size_um=12.5)
+    config.model = common.model()
+    for core in (config.model.core.simple, config.model.core.gru):
+        core.hidden_channels = (16, 16, 16, 16)
+        core.temporal_kernel_sizes = (13, 11, 5, 5)
+        core.spatial_kernel_sizes = (15, 15, 7, 7)
+        core.hidden_padding = (0, 5, 5)
+        core.pool_every = 2
+    config.train.windows.session.windows_per_step = 64
+    config.optimizer.accumulate = 10
+    return config
