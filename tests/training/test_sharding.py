@@ -108,8 +108,8 @@ def test_results_are_those_of_one_device(results: tuple[dict[str, Any], Path], r
     with np.load(alone / "state.npz") as expected, np.load(spread / "state.npz") as found:
         assert set(found) == set(expected)
         for name in expected:
-            largest = np.abs(expected[name], where=np.isfinite(expected[name]), out=None).max(initial=0)
-            np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-4 * largest, err_msg=name)
+            largest = np.abs(expected[name][np.isfinite(expected[name])]).max(initial=0)
+            np.testing.assert_allclose(found[name], expected[name], rtol=3e-4, atol=3e-4 * largest, err_msg=name)
 
 
 @pytest.mark.slow
