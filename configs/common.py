@@ -265,6 +265,8 @@ def training() -> ml_collections.ConfigDict:
                 "chunk": placeholder(int),  # members computed at once; without, it is chosen
                 "ensemble": placeholder(int),  # members of the ensemble, from the best on; without, all
             },
+            # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
+            "mesh": {"data": -1, "neuron": 1},
             "stopping": {"epochs": 10, "threshold": 1e-3},
             "train": {
                 "order": "shared",

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -18,17 +19,41 @@ console = Console(highlight=False)
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parse the flags and call ``main``; a user's mistake is one line on standard error and exit status 2."""
+    """Parse the flags and call ``main``; a user's mistake is one line on standard error and exit status 2.
+
+    A process that has joined others does not wait for them when it fails, and they fail at once.
+    """
 
     def guarded(_: list[str]) -> None:
         log_to_console()
         keep_freed_memory()
         try:
             main()
-        except UserError as error:
-            fail(str(error))
+        except Exception as error:
+            end(error)
 
     app.run(guarded, flags_parser=parse_flags)
+
+
+def end(error: Exception) -> NoReturn:
+    """Leave after an error: one line for what the user can mend, a traceback for anything else."""
+    from openretina_jax import processes  # imports jax, which takes seconds
+
+    if processes.lost(error):
+        reason = str(error).splitlines()[0]
+        error = UserError(
+            f"another process of this run has ended ({reason}); see its output, and start all of them again with the "
+            "same command: the run goes on from its last checkpoint"
+        )
+    if not processes.several():
+        if isinstance(error, UserError):
+            fail(str(error))
+        raise error
+    if isinstance(error, UserError):
+        print_error(str(error))
+    else:
+        traceback.print_exception(error)
+    processes.leave(2)
 
 
 def parse_flags(arguments: list[str]) -> list[str]:
@@ -46,8 +71,36 @@ def parse_flags(arguments: list[str]) -> list[str]:
 
 def fail(message: str) -> NoReturn:
     """Say in one line what is wrong, and leave."""
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    print_error(message)
     sys.exit(2)
+
+
+def print_error(message: str) -> None:
+    """One line on standard error."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+
+
+def define_process_flags() -> None:
+    """The flags of scripts that several processes can run together."""
+    flags.DEFINE_boolean("distributed", False, "Join the other processes of a job of SLURM, Open MPI or a TPU pod.")
+    flags.DEFINE_string("coordinator", None, "Join processes that were started by hand: host:port of the first one.")
+    flags.DEFINE_integer("processes", None, "Number of processes, with --coordinator.")
+    flags.DEFINE_integer("process", None, "Number of this process from 0 on, with --coordinator.")
+
+
+def join_processes() -> None:
+    """Join the other processes of the run, if the flags say that there are any; only the first one talks.
+
+    Raises:
+        UserError: the flags contradict each other, or the others cannot be found.
+    """
+    given = [flags.FLAGS[name].value for name in ("coordinator", "processes", "process")]
+    if not flags.FLAGS["distributed"].value and given == [None, None, None]:
+        return
+    from openretina_jax import processes  # imports jax, which takes seconds
+
+    processes.join(*given)
+    console.quiet = not processes.is_first()
 
 
 class ConsoleHandler(logging.Handler):

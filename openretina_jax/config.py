@@ -25,6 +25,7 @@ from openretina_jax.models.core_readout import CoreReadout, Model
 from openretina_jax.models.saved import load_model, read_about
 from openretina_jax.models.sessions import add_sessions
 from openretina_jax.models.sta_filters import read_sta_filters
+from openretina_jax.processes import first_before_others
 from openretina_jax.training.loop import ORDERS, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.objective import Objective, ReconstructionObjective, cell_type_weights
@@ -32,12 +33,13 @@ from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.population import WHOLE
 from openretina_jax.training.schedules import make_schedule
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe
 
 _log = logging.getLogger(__name__)
 
-# a resumed run may train longer or draw other pictures; everything else is part of what it is
-MAY_CHANGE = ("train.epochs", "train.picture_every", "population.ensemble")
+# a resumed run may train longer, draw other pictures or have other devices; everything else is part of what it is
+MAY_CHANGE = ("train.epochs", "train.picture_every", "population.ensemble", "mesh.data", "mesh.neuron")
 # part.kind names one of the dictionaries beside it
 CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
@@ -56,7 +58,8 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
     """
     settings = resolved(config.to_dict())
     use_compilation_cache()
-    dataset = make_dataset(settings["data"])
+    with first_before_others():
+        dataset = make_dataset(settings["data"])
     _log.info(
         "%d neurons in %d sessions, %d with a mirrored stimulus",
         dataset.n_neurons,
@@ -74,6 +77,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
     options, order = settings["train"], settings["train"]["order"]
     if order not in ORDERS:
         raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
+    sharding = make_sharding(settings["mesh"], model, members)
     result = fit(
         model=model,
         dataset=dataset,
@@ -87,6 +91,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
         console=console,
         members=members,
         profile=profile,
+        sharding=sharding,
     )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
@@ -105,7 +110,9 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
             ("ensemble", "ensemble"),
             ("members", "members.csv"),
         ]
-    for line in [*lines, *report(result, model, dataset, workdir)]:
+    with sharding.active():
+        lines += report(result, model, dataset, workdir, sharding)
+    for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
     for name, file in (
         *files,
@@ -203,6 +210,22 @@ def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
     return AutoencoderModel(model, make_autoencoder(options, model.data_info, seed), both)
 
 
+def make_sharding(axes: Mapping[str, int], model: Model, members: Members | None) -> Sharding:
+    """What lies on which device, from ``config.mesh``; a population is on one.
+
+    Raises:
+        UserError: the devices do not fit, or a population was to be spread over some.
+    """
+    if members is None:
+        return Sharding(axes, model.data_info.n_neurons)
+    if max(axes.values()) > 1:
+        raise UserError(
+            f"config.mesh is {dict(axes)}, but a population trains on one device; leave config.mesh as it is, or train "
+            "the members as single runs"
+        )
+    return Sharding({axis: 1 for axis in axes}, model.data_info.n_neurons)
+
+
 def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
     """How the model is trained, from ``config.objective``, ``optimizer``, ``schedule``, ``stopping`` and ``train``."""
     options, optimizer = settings["train"], dict(settings["optimizer"])
@@ -297,7 +320,7 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     saved = read_about(max(folders, key=lambda folder: int(folder.name)))
     then, now = flat(saved["config"]), flat(about["config"])
     # the length of a cycle is that of the run
-    may_change = () if now["schedule.kind"] == "one_cycle" else MAY_CHANGE
+    may_change = set(MAY_CHANGE) - ({"train.epochs"} if now["schedule.kind"] == "one_cycle" else set())
     different = [
         f"config.{name} is {now.get(name)!r} now and {then.get(name)!r} there"
         for name in sorted(then.keys() | now.keys())

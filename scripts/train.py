@@ -2,6 +2,8 @@
 
 python scripts/train.py --config=configs/hoefling_low_res.py[:word,word] [--config.a.b=c ...] [--workdir=DIR]
     [--profile]
+
+Several processes can train together; docs/scaling.md has the commands.
 """
 
 import sys
@@ -18,11 +20,13 @@ config_flags.DEFINE_config_file("config", None, "Configuration file; words after
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/ and the name of the configuration.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the second epoch, for TensorBoard and Perfetto.")
 flags.mark_flag_as_required("config")
+command_line.define_process_flags()
 
 
 def main() -> None:
     """Train what the flags describe."""
     config, name = command_line.configuration("config")
+    command_line.join_processes()
 
     from openretina_jax.config import train  # takes seconds: flags are checked before
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from openretina_jax import devices
 from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.devices import DATA, NEURON
 
 
 @jax.tree_util.register_dataclass
@@ -47,7 +50,7 @@ class TimelineTable:
     Attributes:
         frames, rows: what ``Timeline`` holds, by number of the timeline.
         mirrored, session, first_neuron, n_neurons, n_sessions, order, clip_length: likewise.
-        width: columns to read for any timeline: the widest one's.
+        width: columns of the widest timeline.
     """
 
     frames: Int[Array, "timeline time"]
@@ -90,13 +93,14 @@ class Recordings:
 
     Attributes:
         frames: all movies, one after another.
-        responses: NaN where nothing was recorded.
+        responses: a column per neuron; NaN where nothing was recorded. Spread over several devices, it may have more
+            rows and columns at the end.
         session: number of the session that a neuron belongs to.
         order: number of the order in which a neuron saw its clips.
     """
 
     frames: Float[Array, "frame height width channel"]
-    responses: Float[Array, "row neuron"]
+    responses: Float[Array, "row column"]
     session: Int[Array, " neuron"]
     order: Int[Array, " neuron"]
 
@@ -125,31 +129,68 @@ class Recordings:
             start: first time of each window on its timeline.
             frames: length of the windows.
         """
-        n_neurons = self.responses.shape[1]
-        time = start[..., None] + jnp.arange(frames)
-        stimulus = self.frames[timelines.frames[number[..., None], time]]
-        mirrored = timelines.mirrored[number][..., None, None, None, None]
-        stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
-
+        number, start = devices.everywhere((number, start))
+        # each of several devices along the axis of neurons works on its own rows of the readout, whichever take part
+        n_columns = self.responses.shape[1]
+        width = timelines.width if devices.count(NEURON) == 1 else n_columns
         group = number[:, 0]
         # a slice that would reach beyond the last neuron begins earlier, and the mask says so
         wanted = timelines.first_neuron[group]
-        first = jnp.minimum(wanted, n_neurons - timelines.width)
-        columns = first[:, None] + jnp.arange(timelines.width)
-        mask = (columns >= wanted[:, None]) & (columns < (wanted + timelines.n_neurons[group])[:, None])
-
-        def response(row: Array, column: Array) -> Array:
-            return jax.lax.dynamic_slice(self.responses, (row, column), (1, timelines.width))[0]
-
-        over_time = jax.vmap(jax.vmap(response, (0, None)), (0, None))
-        return Batch(
-            stimulus=stimulus,
-            responses=jax.vmap(over_time)(timelines.rows[number[..., None], time], first),
-            first_neuron=first,
-            neuron_mask=mask,
-            own_order=self.order[columns][:, None] == timelines.order[number][..., None],
-            clip_time=time % timelines.clip_length[number][..., None],
-            n_sessions=timelines.n_sessions[group],
-            session=timelines.session[group],
-            neuron_session=self.session[columns],
+        first = jnp.minimum(wanted, n_columns - width)
+        columns = first[:, None] + jnp.arange(width)
+        time = start[..., None] + jnp.arange(frames)
+        shown, rows, mirrored, about = devices.everywhere(
+            (
+                timelines.frames[number[..., None], time],
+                timelines.rows[number[..., None], time],
+                timelines.mirrored[number][..., None, None, None, None],
+                {
+                    "first_neuron": first,
+                    "neuron_mask": (columns >= wanted[:, None])
+                    & (columns < (wanted + timelines.n_neurons[group])[:, None]),
+                    "own_order": self.order[columns][:, None] == timelines.order[number][..., None],
+                    "clip_time": time % timelines.clip_length[number][..., None],
+                    "n_sessions": timelines.n_sessions[group],
+                    "session": timelines.session[group],
+                    "neuron_session": self.session[columns],
+                },
+            )
         )
+        stimulus = devices.spread(self.frames[shown])
+        stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
+        return Batch(
+            stimulus=stimulus, responses=read_rows(self.responses, rows, about["first_neuron"], width), **about
+        )
+
+
+def read_rows(
+    table: Float[Array, "row column"],
+    rows: Int[Array, "timeline window time"],
+    first: Int[Array, " timeline"],
+    width: int,
+) -> Float[Array, "timeline window time neuron"]:
+    """``width`` columns of some rows of a table, from column ``first`` on.
+
+    Of several devices each holds some rows, reads what it has for all, and gets what it needs for its own windows.
+    """
+
+    def read(table: Array, rows: Array, first: Array) -> Array:
+        def one(row: Array, column: Array) -> Array:
+            return jax.lax.dynamic_slice(table, (row, column), (1, min(width, table.shape[1])))[0]
+
+        over_time = jax.vmap(jax.vmap(one, (0, None)), (0, None))
+        return jax.vmap(over_time)(rows, first)
+
+    def read_own(table: Array, rows: Array, first: Array) -> Array:
+        own = rows - jax.lax.axis_index(DATA) * len(table)
+        here = (own >= 0) & (own < len(table))
+        found = jnp.where(here[..., None], read(table, jnp.where(here, own, 0), first), 0)
+        return jax.lax.psum_scatter(found.reshape(-1, *found.shape[2:]), DATA, tiled=True)
+
+    if devices.count(DATA, NEURON) == 1:
+        return read(table, rows, first)
+    whole = PartitionSpec()
+    split = jax.shard_map(
+        read_own, in_specs=(PartitionSpec(DATA, NEURON), whole, whole), out_specs=PartitionSpec(DATA, None, NEURON)
+    )
+    return split(table, rows, first).reshape(*rows.shape, width)

@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int
 
+from openretina_jax import devices
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.timelines import Timeline
 from openretina_jax.models.core_readout import Model
@@ -59,8 +60,8 @@ class Scorer:
         """
         shown = self._predict(variables, recordings, split.table, split.start, frames=split.frames)
         clips, time = shown.shape[1:3]
-        result = np.full((clips, time, recordings.responses.shape[1]), np.nan, np.float32)
-        first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - split.table.width)
+        result = np.full((clips, time, len(recordings.session)), np.nan, np.float32)
+        first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - shown.shape[3])
         for number, timeline in enumerate(split.timelines):
             skipped = timeline.first_neuron - int(first[number])
             columns = slice(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
@@ -89,7 +90,7 @@ class Scorer:
         frames: int,
     ) -> dict[str, Array]:
         model = nnx.merge(self._graph, *variables, copy=True)
-        n_neurons = recordings.responses.shape[1]
+        n_neurons = len(recordings.session)
 
         def one(timeline: tuple[Array, Array]) -> dict[str, Array]:
             prediction, response, columns, mask = _predict_timeline(model, recordings, table, timeline, frames)
@@ -109,7 +110,7 @@ class Scorer:
 
         scores = jax.lax.map(one, (jnp.arange(len(start)), start))
         # a neuron's score stands in the row of its own timeline alone
-        return jax.tree.map(lambda score: jnp.nanmax(score, axis=0), scores)
+        return devices.everywhere(jax.tree.map(lambda score: jnp.nanmax(score, axis=0), scores))
 
     def _predict_split(
         self,
@@ -120,10 +121,11 @@ class Scorer:
         frames: int,
     ) -> Array:
         model = nnx.merge(self._graph, *variables, copy=True)
-        return jax.lax.map(
+        shown = jax.lax.map(
             lambda timeline: _predict_timeline(model, recordings, table, timeline, frames)[0],
             (jnp.arange(len(start)), start),
         )
+        return devices.everywhere(shown)
 
 
 def _predict_timeline(
@@ -134,9 +136,11 @@ def _predict_timeline(
     frames: int,
 ) -> tuple[Array, Array, Array, Array]:
     """Prediction and response ``(clip, time, neuron)`` of one timeline, its columns, and which of them are its own."""
-    number, start = timeline
+    number, clips = timeline
+    start = devices.filled(clips)
     batch = recordings.gather(table, jnp.full_like(start, number)[None], start[None], frames)
-    prediction = model.respond(batch.stimulus, batch.first_neuron, table.width, batch.session)[0]
+    width = batch.neuron_mask.shape[1]
+    prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session)[0]
     response = losses.without_lag(batch.responses[0], prediction.shape[1])
-    columns = batch.first_neuron[0] + jnp.arange(table.width)
-    return prediction, response, columns, batch.neuron_mask[0]
+    columns = batch.first_neuron[0] + jnp.arange(width)
+    return prediction[: len(clips)], response[: len(clips)], columns, batch.neuron_mask[0]

@@ -106,6 +106,8 @@ class AutoencoderModel(Model):
         """Responses of a slice of neurons as the autoencoder rebuilds them, see ``Model``."""
         del train, key
         rebuilt = self.autoencoder(self.activations(stimulus, session, condition=condition))
+        without_neuron = max(width - rebuilt.shape[-1], 0)  # rows that fill up the shares of several devices
+        rebuilt = jnp.pad(rebuilt, ((0, 0),) * 3 + ((0, without_neuron),))
         return jax.vmap(lambda part, row: jax.lax.dynamic_slice_in_dim(part, row, width, axis=-1))(rebuilt, first)
 
     def encode(

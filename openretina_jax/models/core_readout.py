@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from openretina_jax import devices
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.modules.cores.core import Core, ReceptiveField
@@ -197,14 +198,21 @@ class CoreReadout(Model):
     ) -> Float[Array, "part batch new_time neuron"]:
         """Responses of a slice of neurons for each part of a batch, see ``Model``."""
         core_key, readout_key = (None, None) if key is None else jax.random.split(key)
-        given = {} if condition is None else {"condition": condition}
+        keys = None
+        if readout_key is not None:
+            keys = jax.random.split(readout_key, max(len(first), devices.count(devices.DATA)))
+
+        def of_windows(model: CoreReadout, key: Array | None, windows: Any, parts: Any) -> Array:
+            (stimulus, condition), (first, session, keys) = windows, parts
+            given = {} if condition is None else {"condition": condition}
+            maps = model.core(stimulus, train=train, key=key, session=session, **given)
+            maps = maps.reshape(len(first), -1, *maps.shape[1:])
+            responses = jax.vmap(lambda part, row, key: model.readout(part, row, width, key=key))(maps, first, keys)
+            return responses.reshape(-1, *responses.shape[2:])
+
         windows = stimulus.reshape(-1, *stimulus.shape[2:])
-        maps = self.core(windows, train=train, key=core_key, session=session, **given)
-        maps = maps.reshape(*stimulus.shape[:2], *maps.shape[1:])
-        if readout_key is None:
-            return jax.vmap(lambda part, row: self.readout(part, row, width))(maps, first)
-        keys = jax.random.split(readout_key, len(first))
-        return jax.vmap(lambda part, row, key: self.readout(part, row, width, key=key))(maps, first, keys)
+        responses = devices.apart(of_windows, self, core_key, (windows, condition), (first, session, keys), train=train)
+        return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Apply the readout's constraints to these rows."""

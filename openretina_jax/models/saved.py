@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
@@ -96,7 +97,7 @@ def restore_arrays(checkpoint: Path, like: Any) -> Any:
     return fitted(checkpoint, read_arrays(checkpoint), like)
 
 
-def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array]:
+def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
     """The arrays of a checkpoint by their names.
 
     Raises:
@@ -109,7 +110,7 @@ def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array]:
         raise UserError(f"{checkpoint} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def fitted(checkpoint: Path, saved: Mapping[str, jax.Array], like: Any) -> Any:
+def fitted(checkpoint: Path, saved: Mapping[str, jax.Array | np.ndarray], like: Any) -> Any:
     """Named arrays in the structure of ``like``.
 
     Raises:

@@ -9,6 +9,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float, Key
 
+from openretina_jax import devices
 from openretina_jax.errors import UserError
 from openretina_jax.modules.variables import Constant
 
@@ -153,8 +154,7 @@ class BatchNorm(nnx.Module):
         if train:
             axes = tuple(n for n in range(x.ndim) if n != x.ndim + axis)
             wide = x.astype(jnp.float32)
-            mean, variance = wide.mean(axes), wide.var(axes)
-            count = x.size // x.shape[axis]
+            mean, variance, count = devices.moments(wide, axes)
             self._average(mean, variance * count / max(count - 1, 1))
         else:
             mean, variance = self.mean[...], self.variance[...]
@@ -244,7 +244,8 @@ def dropout_channels(
     x: Float[Array, "height width channel time batch"], rate: float, key: Key[Array, ""]
 ) -> Float[Array, "height width channel time batch"]:
     """Set whole channels of a window to zero with probability ``rate`` and scale up the others."""
-    keep = jax.random.bernoulli(key, 1 - rate, (x.shape[2], 1, x.shape[4]))
+    keep = devices.own(lambda n: jax.random.bernoulli(key, 1 - rate, (n, x.shape[2])), x.shape[4])
+    keep = keep.T[:, None]
     return jnp.where(keep, x / (1 - rate), 0)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from jaxtyping import Array, Float32
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
@@ -44,11 +45,12 @@ class Checkpoints:
         return self._manager.best_step()
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
-        """Save the state after an epoch."""
+        """Save the state after an epoch; of several processes each must call."""
         about = {**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}
+        arrays = jax.device_get(by_name(state))  # on the host: which devices there are may change
         self._manager.save(
             epoch,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(by_name(state)), about=ocp.args.JsonSave(about)),
+            args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)),
             metrics={SCORE: float(score)},
         )
 

@@ -27,10 +27,12 @@ from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
+from openretina_jax.processes import in_any
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.members import Members
 from openretina_jax.training.population import Population, PopulationCheckpoints
 from openretina_jax.training.profile import tracing
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
 
@@ -49,7 +51,7 @@ class FitResult:
         best_epoch: epoch of the best state (of the best member).
         finished: False if the run was interrupted and can be resumed.
         seconds: of training, all parts of the run together.
-        recordings: the data on the device.
+        recordings: the data on the devices.
         tables: the data on the host.
     """
 
@@ -75,6 +77,7 @@ def fit(
     epochs: int,
     picture_every: int,
     console: Console,
+    sharding: Sharding,
     members: Members | None = None,
     profile: bool = False,
 ) -> FitResult:
@@ -95,17 +98,19 @@ def fit(
         epochs: most epochs to train.
         picture_every: epochs between pictures of weights and validation traces in TensorBoard (0: none).
         console: for the live display.
+        sharding: what lies on which device.
         members: of a population, which is trained instead of the model (None: the model alone).
         profile: whether to write a trace of the second epoch of this call.
 
     Raises:
-        UserError: the data do not allow such windows or belong to other sessions, the workdir holds another model, or
-            the loss is not finite.
+        UserError: the data or the devices do not allow such windows, the data belong to other sessions, the workdir
+            holds another model, or the loss is not finite.
     """
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
     timelines = tables.training() if order == "session" else tables.shared_training()
     windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=int(recipe.seed))
+    sharding.check(windows[0])
     data = grain.MapDataset.source(windows)
     recipe = recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate))
     trainer = Trainer(model, recipe) if members is None else Population(recipe, members)
@@ -121,13 +126,13 @@ def fit(
         state = checkpoints.restore(done, state)
         _log.info("resuming after epoch %d", done)
 
-    recordings, table = Recordings.of(tables), TimelineTable.of(timelines)
+    state, recordings, table = sharding.state(state), sharding.recordings(tables), TimelineTable.of(timelines)
     validation, scorer = Split(tables.validation()), Scorer(trainer.graph, members=members is not None)
     run_epoch, first_epoch = trainer.epoch(window_frames), done
     writers = Writers(workdir, done, int(state.step.max()))
     traced = workdir / "profile" if profile else None
-    with EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
-        while done < epochs and not state.patience.stop.all() and not interrupted:
+    with sharding.active(), EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
+        while done < epochs and not state.patience.stop.all() and not in_any(bool(interrupted)):
             began = time.perf_counter()
             chosen = data[done]
             before, rate = np.array(state.step), median(trainer.rates(state, done).learning_rate)
@@ -156,23 +161,25 @@ def fit(
             }
             last_step = int(state.step.max())
             writers.scalars(last_step, row)  # first: a resumed run drops rows that it has no state of
-            checkpoints.save(done, state, score, seconds)
+            checkpoints.save(done, sharding.whole(state), score, seconds)
             if picture_every and done % picture_every == 0:
                 from openretina_jax.training.pictures import epoch_pictures  # matplotlib may wait for the first step
 
                 number = int(jnp.nanargmax(score))
                 shown = trainer.member(state, number).evaluated
-                current = nnx.merge(trainer.graph, *shown)
+                current = nnx.merge(trainer.graph, *sharding.whole(shown))
                 correlation = np.atleast_2d(np.asarray(scores["correlation"]))[number]
                 predicted = scorer.predict(shown, recordings, validation)
-                for name, image in epoch_pictures(current, correlation, predicted, tables, validation).items():
-                    writers.picture(name, image, last_step)
+                if writers.on:
+                    for name, image in epoch_pictures(current, correlation, predicted, tables, validation).items():
+                        writers.picture(name, image, last_step)
             progress.update(row)
-        finished = not interrupted
+        finished = not in_any(bool(interrupted))
     writers.close()
     best = checkpoints.best_epoch
     if best is None:
         raise UserError(f"nothing was trained: config.train.epochs is {epochs}; take at least 1")
+    state = sharding.whole(state)
     if finished:
         state = checkpoints.restore_best(state)
     return FitResult(state, done, best, finished, seconds, recordings, tables)

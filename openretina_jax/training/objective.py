@@ -183,9 +183,10 @@ def cell_type_weights(info: DataInfo) -> Float[np.ndarray, " neuron"]:
 
 
 def rows_in(batch: Batch, n_neurons: int) -> Bool[Array, " neuron"]:
-    """Which rows of the readout's table take part in a step."""
-    index = batch.first_neuron[:, None] + jnp.arange(batch.neuron_mask.shape[1])
-    return jnp.zeros(n_neurons, bool).at[index].max(batch.neuron_mask)
+    """Which rows of the readout's table take part in a step; on several devices it has rows without a neuron too."""
+    width = batch.neuron_mask.shape[1]
+    index = batch.first_neuron[:, None] + jnp.arange(width)
+    return jnp.zeros(max(n_neurons, width), bool).at[index].max(batch.neuron_mask)
 
 
 def sessions_in(batch: Batch, n_sessions: int) -> Bool[Array, " session"]:

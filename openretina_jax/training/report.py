@@ -17,43 +17,48 @@ from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.saved import SCORE, best_checkpoint, load_model, read_about, save_model
+from openretina_jax.processes import is_first
 from openretina_jax.training.loop import FitResult
 from openretina_jax.training.members import Members
 from openretina_jax.training.pictures import weight_pictures
 from openretina_jax.training.population import member_folder
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.visualize.figures import Figure, save
 from openretina_jax.visualize.predictions import plot_history, plot_predictions
 
 
-def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path) -> list[str]:
+def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sharding: Sharding) -> list[str]:
     """Test the best state on every test movie, write ``neurons.csv`` and the pictures, and say it in a few lines.
 
     Args:
         result: of a finished run.
         model: the trained model.
         dataset: what it was trained on.
-        workdir: where files are written.
+        workdir: where files are written, by the first of several processes.
+        sharding: of the run; it is active.
 
     Returns:
         Lines for the terminal.
     """
-    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    graph, variables = nnx.graphdef(model), (sharding.state(nnx.state(model)),)
     scorer, neurons = Scorer(graph), neuron_table(dataset)
     validation = scorer(variables, result.recordings, Split(result.tables.validation()))
     neurons["validation_correlation"] = ranking = np.asarray(validation["correlation"])
     lines = [f"best epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s of training"]
     lines.append(_line("validation", ranking, dataset))
+    figures: dict[str, Figure] = {}
     for test in dataset.test_names:
         predicted = scorer.predict(variables, result.recordings, Split(result.tables.test(test)))[0]
         for name, values in test_scores(dataset, test, predicted).items():
             neurons[f"{test}_{name}"] = values
         ranking = neurons[f"{test}_correlation"].to_numpy()
         lines.append(_line(test, ranking, dataset))
-        save(_predictions(dataset, test, predicted, neurons), workdir / f"predictions_{test}.png")
-    _write_table(neurons, workdir / "neurons.csv")
-    save(plot_history(pd.read_csv(workdir / "metrics.csv")), workdir / "history.png")
-    for name, figure in weight_pictures(model, ranking).items():
-        save(figure, workdir / f"{name}.png")
+        figures[f"predictions_{test}"] = _predictions(dataset, test, predicted, neurons)
+    if is_first():
+        _write_table(neurons, workdir / "neurons.csv")
+        figures["history"] = plot_history(pd.read_csv(workdir / "metrics.csv"))
+        for name, figure in (figures | weight_pictures(model, ranking)).items():
+            save(figure, workdir / f"{name}.png")
     return lines
 
 

@@ -11,6 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Int32
 
+from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.models.core_readout import Model
 from openretina_jax.modules.layers import Number
@@ -18,6 +19,7 @@ from openretina_jax.training.objective import Metrics, Objective, Reconstruction
 from openretina_jax.training.optimizers import clip_by_norm, presence
 from openretina_jax.training.patience import Patience, PatienceRules
 from openretina_jax.training.schedules import OneCycle, Rates, Schedule
+from openretina_jax.training.sharding import in_place
 from openretina_jax.training.trainable import Trainable, trainable_filter
 
 Windows = Any  # a pytree of arrays whose first axis is the part of a step
@@ -208,7 +210,7 @@ class Trainer:
             optimizer=optimizer,
             average=self._averaged(state, nnx.merge_state(params, statistics)),
         )
-        return state, metrics
+        return in_place(state), metrics
 
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         """The compiled function of an epoch on windows of ``frames`` frames.
@@ -251,7 +253,7 @@ class Trainer:
 
             return self.step(state, windows, batch_of, epoch)
 
-        state, metrics = jax.lax.scan(one, state, self._steps((timeline, start)))
+        state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start))))
         finite = jnp.isfinite(metrics["objective"])
         means = jax.tree.map(jnp.mean, metrics)
         # the first step whose objective is not a number, or the number of steps

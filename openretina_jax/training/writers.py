@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tensorboardX import SummaryWriter
 
+from openretina_jax.processes import is_first
+
 _log = logging.getLogger(__name__)
 
 QUIET_EPOCHS = 10  # without a terminal, one line of progress every so many epochs
@@ -54,7 +56,7 @@ class CsvWriter:
 
 
 class Writers:
-    """CSV and TensorBoard logs of a run.
+    """CSV and TensorBoard logs of a run; of several processes only the first writes.
 
     Args:
         workdir: of the run.
@@ -64,11 +66,15 @@ class Writers:
 
     def __init__(self, workdir: Path, epoch: int, step: int):
         self.workdir = workdir
-        self._csv = CsvWriter(workdir / "metrics.csv", epoch)
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+        self.on = is_first()
+        if self.on:
+            self._csv = CsvWriter(workdir / "metrics.csv", epoch)
+            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
 
     def scalars(self, step: int, row: Mapping[str, int | float]) -> None:
         """Log the numbers of an epoch; ``row`` also holds "epoch"."""
+        if not self.on:
+            return
         self._csv.write(row)
         for name, value in row.items():
             self._board.add_scalar(name, value, step)
@@ -80,7 +86,8 @@ class Writers:
 
     def close(self) -> None:
         """Flush everything."""
-        self._board.close()
+        if self.on:
+            self._board.close()
 
 
 class EpochProgress:

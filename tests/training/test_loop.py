@@ -23,6 +23,7 @@ from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.patience import PatienceRules
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe, TrainState
 from openretina_jax.training.writers import Writers
 from tests import tiny
@@ -45,6 +46,7 @@ def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitRes
         "epochs": EPOCHS,
         "picture_every": 0,
         "console": Console(quiet=True),
+        "sharding": Sharding({"data": 1, "neuron": 1}, tiny.dataset().n_neurons),
     }
     return fit(**(defaults | WINDOWS | options))
 

@@ -1,0 +1,184 @@
+"""A mesh of devices, and what of a run lies on which of them."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from openretina_jax import devices
+from openretina_jax.data.batches import Recordings
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import EpochWindows
+from openretina_jax.devices import DATA, NEURON
+from openretina_jax.errors import UserError
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+
+_log = logging.getLogger(__name__)
+
+
+class Sharding:
+    """Spreads a run over the devices of all processes; on one device everything stays as it is.
+
+    Rows of readouts, their optimiser state, and columns of responses are spread along "neuron"; windows, and rows of
+    responses, along "data". Movies and all other parameters are on every device. Tables whose size the devices cannot
+    share equally get more rows and columns, which no batch uses; checkpoints and results are without them.
+
+    Args:
+        axes: devices along "data" and along "neuron"; -1: all that are left.
+        n_neurons: rows of the model's readout.
+
+    Raises:
+        UserError: there are not so many devices, or processes without one.
+    """
+
+    def __init__(self, axes: Mapping[str, int], n_neurons: int):
+        shape = mesh_shape(axes, jax.device_count(), jax.process_count())
+        self.n_neurons = n_neurons
+        self.mesh = None
+        if shape != (1, 1):
+            chosen = jax.devices()[: shape[0] * shape[1]]
+            self.mesh = jax.make_mesh(shape, (DATA, NEURON), (AxisType.Auto,) * 2, devices=chosen)
+            self._whole = jax.jit(lambda state: state, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
+
+    def active(self) -> contextlib.AbstractContextManager[Any]:
+        """While it is, compiled functions see the mesh."""
+        return (
+            contextlib.nullcontext() if self.mesh is None else jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
+        )
+
+    def check(self, windows: EpochWindows) -> None:
+        """The devices along "data" must be able to share the windows of a step.
+
+        Raises:
+            UserError: see ``check_shares``.
+        """
+        if self.mesh is not None:
+            _, timelines, each = windows.start.shape
+            check_shares(timelines, each, self.mesh.shape[DATA])
+
+    def state(self, state: Any) -> Any:
+        """Variables of a model, or a whole training state, on the devices."""
+        if self.mesh is None:
+            return state
+
+        def put(value: Array, per_neuron: bool) -> Array:
+            if not per_neuron:
+                return self._put(value)
+            return self._put(_longer(np.asarray(value), self._padding, mode="edge"), NEURON)
+
+        return _by_kind(put, state)
+
+    def whole(self, state: Any) -> Any:
+        """The inverse of ``state``, on this process's first device."""
+        if self.mesh is None:
+            return state
+
+        def take(value: Array, per_neuron: bool) -> Array:
+            return jnp.asarray(np.asarray(value)[: self.n_neurons] if per_neuron else np.asarray(value))
+
+        return _by_kind(take, self._whole(state))
+
+    def recordings(self, tables: Tables) -> Recordings:
+        """The data on the devices; every device holds its part of the responses only."""
+        if self.mesh is None:
+            return Recordings.of(tables)
+        rows, columns = tables.responses.shape
+        more = (-rows % self.mesh.shape[DATA], self.n_neurons + self._padding - columns)
+        padded = np.pad(tables.responses, ((0, more[0]), (0, more[1])), constant_values=np.nan)
+        responses = self._put(padded, DATA, NEURON)
+        held = sum(shard.data.size for shard in responses.addressable_shards) / responses.size
+        _log.info("%d devices; this process holds %.0f %% of the responses", self.mesh.size, 100 * held)
+        return Recordings(
+            frames=self._put(tables.frames),
+            responses=responses,
+            session=self._put(tables.session),
+            order=self._put(tables.order),
+        )
+
+    @property
+    def _padding(self) -> int:
+        """Rows without a neuron at the end of a readout's table."""
+        return 0 if self.mesh is None else -self.n_neurons % self.mesh.shape[NEURON]
+
+    def _put(self, value: Array | np.ndarray, *axes: str) -> Array:
+        """An array that every process has, spread over the devices; each takes its part."""
+        assert self.mesh is not None
+        whole = np.asarray(value)
+        return jax.make_array_from_callback(
+            whole.shape, NamedSharding(self.mesh, PartitionSpec(*axes)), whole.__getitem__
+        )
+
+
+def in_place(state: Any) -> Any:
+    """A state in a compiled function, spread as ``Sharding.state`` does."""
+    if devices.count(DATA, NEURON) == 1:
+        return state
+
+    def constrain(value: Array, per_neuron: bool) -> Array:
+        return jax.lax.with_sharding_constraint(value, PartitionSpec(NEURON) if per_neuron else PartitionSpec())
+
+    return _by_kind(constrain, state)
+
+
+def mesh_shape(axes: Mapping[str, int], n_devices: int, n_processes: int = 1) -> tuple[int, int]:
+    """Devices along "data" and along "neuron".
+
+    Args:
+        axes: their numbers; -1: all that are left.
+        n_devices: of all processes.
+        n_processes: number of processes, each of which must take part.
+
+    Raises:
+        UserError: the numbers do not fit.
+    """
+    given = f"config.mesh is {dict(axes)}"
+    if set(axes) != {DATA, NEURON}:
+        raise UserError(f'{given}; give devices along "{DATA}" and along "{NEURON}"')
+    numbers = [axes[DATA], axes[NEURON]]
+    if any(n < 1 and n != -1 for n in numbers) or numbers == [-1, -1]:
+        raise UserError(f"{given}; numbers of devices are at least 1, and one of them may be -1: all that are left")
+    if -1 in numbers:
+        numbers[numbers.index(-1)] = max(n_devices // max(numbers), 1)
+    used = numbers[0] * numbers[1]
+    if used > n_devices or (-1 in axes.values() and used != n_devices) or (n_processes > 1 and used != n_devices):
+        raise UserError(
+            f"{given}, but there are {n_devices} devices in {n_processes} processes; choose numbers whose product is "
+            f"{n_devices}"
+        )
+    return numbers[0], numbers[1]
+
+
+def check_shares(timelines: int, windows: int, n_devices: int) -> None:
+    """Each device must have whole timelines of a step, or an equal part of the windows of one.
+
+    Raises:
+        UserError: says which numbers would fit.
+    """
+    if timelines % n_devices and (n_devices % timelines or windows % (n_devices // timelines)):
+        raise UserError(
+            f'{n_devices} devices along "data" (config.mesh) cannot share a step of {timelines} x {windows} windows: '
+            f"each needs whole timelines or an equal part of one; take as many devices as a factor of {timelines}, or "
+            f"{timelines} times a factor of windows_per_step"
+        )
+
+
+def _longer(value: np.ndarray, rows: int, mode: Any) -> np.ndarray:
+    return np.pad(value, [(0, rows)] + [(0, 0)] * (value.ndim - 1), mode=mode)
+
+
+def _by_kind(function: Callable[[Array, bool], Array], state: Any) -> Any:
+    """A function of every array of a state, which is told whether its rows are neurons."""
+
+    def apply(node: Any) -> Any:
+        if isinstance(node, nnx.Variable):
+            return node.replace(function(node[...], isinstance(node, NeuronParam | NeuronConstant)))
+        return function(node, False)
+
+    return jax.tree.map(apply, state, is_leaf=lambda node: isinstance(node, nnx.Variable))

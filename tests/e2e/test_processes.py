@@ -1,0 +1,205 @@
+"""Several processes train together, die, and go on with another number of processes."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pandas as pd
+import pytest
+
+import openretina_jax
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 5
+FLAGS = [
+    "--config=configs/hoefling_low_res.py:simulated,quick",
+    "--config.data.simulated.n_sessions=2",
+    "--config.data.simulated.neurons_per_session=9",
+    "--config.model.core.simple.hidden_channels=(2,2)",
+    "--config.model.core.simple.temporal_kernel_sizes=(5,3)",
+    "--config.model.core.simple.spatial_kernel_sizes=(5,3)",
+    "--config.train.windows.shared.windows_per_step=8",
+    "--config.train.picture_every=0",
+    f"--config.train.epochs={EPOCHS}",
+]
+TIMEOUT_S = 900
+ENDS_WITHIN_S = 60  # after a process has died
+# losses of epochs are means of sums that several devices make in another order
+TOLERANCE = 2e-4
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated recordings and compiled programs, common to all runs of this file."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def start(cache: Path, workdir: Path, processes: int, *flags: str) -> list[subprocess.Popen[str]]:
+    """Start a run of several processes, or of one that knows nothing of others."""
+    command = [sys.executable, "scripts/train.py", *FLAGS, f"--workdir={workdir}", *flags]
+    if processes > 1:
+        command += [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
+    numbers = [[f"--process={n}"] for n in range(processes)] if processes > 1 else [[]]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen([*command, *number], cwd=ROOT, env=environment, **pipes) for number in numbers]
+
+
+def finish(running: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """What the processes of a run that ends well print, without what their connection does."""
+    outputs = []
+    for process in running:
+        output, errors = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0, errors
+        outputs.append("".join(line for line in output.splitlines(keepends=True) if not line.startswith("[Gloo]")))
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def alone(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one process."""
+    workdir = tmp_path_factory.mktemp("runs") / "alone"
+    finish(start(cache, workdir, 1))
+    return workdir
+
+
+def metrics(workdir: Path) -> pd.DataFrame:
+    """The table of epochs of a run, which may be in the middle of writing it."""
+    try:
+        return pd.read_csv(workdir / "metrics.csv", index_col="epoch")
+    except (OSError, pd.errors.EmptyDataError):
+        return pd.DataFrame()
+
+
+def assert_same_curves(one: Path, other: Path) -> None:
+    """Both runs have the same losses and scores, to rounding."""
+    first, second = metrics(one), metrics(other)
+    assert first.index.tolist() == second.index.tolist() == list(range(1, EPOCHS + 1))
+    for column in ("train/loss", "train/penalty_core", "train/penalty_readout", "validation/correlation"):
+        np.testing.assert_allclose(second[column], first[column], rtol=TOLERANCE, err_msg=column)
+
+
+@pytest.fixture(scope="module")
+def two(cache: Path, alone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder of a run of two processes that share the windows, and what they printed."""
+    del alone  # which wrote the recordings
+    workdir = tmp_path_factory.mktemp("runs") / "two"
+    return workdir, finish(start(cache, workdir, 2))
+
+
+def test_two_processes_learn_what_one_learns(alone: Path, two: tuple[Path, list[str]]) -> None:
+    assert_same_curves(alone, two[0])
+
+
+def test_each_process_holds_its_share_of_the_responses(two: tuple[Path, list[str]]) -> None:
+    assert "this process holds 50 % of the responses" in two[1][0]
+
+
+def test_only_the_first_process_writes(two: tuple[Path, list[str]]) -> None:
+    workdir, (first, second) = two
+    assert re.search(r"^test correlation \d\.\d{4} \(\d+ neurons, 2 sessions\)$", first, re.MULTILINE)
+    assert second == ""
+    assert len(list((workdir / "tensorboard").iterdir())) == 1
+    assert len(pd.read_csv(workdir / "neurons.csv")) == sum(openretina_jax.load(workdir).data_info.sessions.values())
+
+
+def test_four_processes_share_windows_and_neurons(cache: Path, alone: Path, tmp_path: Path) -> None:
+    finish(start(cache, tmp_path, 4, "--config.mesh.data=2", "--config.mesh.neuron=2"))
+    assert_same_curves(alone, tmp_path)
+    found = [arrays(workdir) for workdir in (alone, tmp_path)]
+    assert {name: array.shape for name, array in found[0].items()} == {n: array.shape for n, array in found[1].items()}
+
+
+def arrays(workdir: Path) -> dict[str, np.ndarray]:
+    """The state after the last epoch."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(workdir / "checkpoints" / str(EPOCHS) / "state")
+
+
+def wait_for_epoch(epoch: int, running: Sequence[subprocess.Popen[str]], workdir: Path) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(metrics(workdir)) < epoch:
+        assert [process.poll() for process in running] == [None] * len(running)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_process_that_dies_ends_the_run_and_others_go_on(cache: Path, alone: Path, tmp_path: Path) -> None:
+    running = start(cache, tmp_path, 4)
+    wait_for_epoch(2, running, tmp_path)
+    running[3].kill()
+    began = time.monotonic()
+    errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in running][:3]
+    assert time.monotonic() - began < ENDS_WITHIN_S
+    assert all(process.returncode for process in running[:3])
+    lines = [line for line in errors[0].splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, errors[0]
+    assert "another process of this run has ended" in lines[0]
+    assert "Traceback" not in "".join(errors)
+    assert len(metrics(tmp_path)) < EPOCHS
+
+    (first, second) = finish(start(cache, tmp_path, 2))
+    assert re.search(r"resuming after epoch [1-4]$", first, re.MULTILINE)
+    assert second == ""
+    assert_same_curves(alone, tmp_path)
+
+
+def test_the_first_process_dies(cache: Path, alone: Path, tmp_path: Path) -> None:
+    running = start(cache, tmp_path, 2)
+    wait_for_epoch(2, running, tmp_path)
+    running[0].kill()
+    began = time.monotonic()
+    running[0].communicate()
+    errors = running[1].communicate(timeout=TIMEOUT_S)[1]
+    assert time.monotonic() - began < ENDS_WITHIN_S
+    assert running[1].returncode != 0
+    # which of the two notices first is a matter of chance: our own line, or jax's
+    assert re.search("another (process of this run has ended|task died)", errors)
+    finish(start(cache, tmp_path, 1))
+    assert_same_curves(alone, tmp_path)
+
+
+def test_one_ctrl_c_stops_all_processes_after_the_same_epoch(cache: Path, alone: Path, tmp_path: Path) -> None:
+    running = start(cache, tmp_path, 2)
+    wait_for_epoch(2, running, tmp_path)
+    running[1].send_signal(signal.SIGINT)
+    first, _ = finish(running)
+    assert re.search(r"^stopped after epoch [2-4]; ", first, re.MULTILINE)
+    finish(start(cache, tmp_path, 1))
+    assert_same_curves(alone, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--process=0"], "go together"),
+        (["--coordinator=localhost:1", "--processes=2", "--process=2"], "--process is 2"),
+        (["--config.mesh.data=3"], "3"),
+        (["--config.mesh.data=0"], "at least 1"),
+    ],
+)
+def test_mistakes(cache: Path, alone: Path, tmp_path: Path, flags: list[str], words: str) -> None:
+    del alone  # whose recordings are used
+    (process,) = start(cache, tmp_path, 1, *flags)
+    errors = process.communicate(timeout=TIMEOUT_S)[1]
+    assert process.returncode == 2
+    (line,) = errors.splitlines()
+    assert line.startswith("error: ")
+    assert words in line

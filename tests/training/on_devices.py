@@ -1,0 +1,117 @@
+"""Trains the tiny model on meshes of eight devices, and tells what came out: a program for test_sharding.py."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from openretina_jax.data.batches import TimelineTable
+from openretina_jax.models.build import make_model
+from openretina_jax.models.saved import by_name
+from openretina_jax.training.loop import ORDERS, fit
+from openretina_jax.training.objective import Objective
+from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.sharding import Sharding
+from openretina_jax.training.step import Recipe, Trainer
+from tests import tiny
+
+N_DEVICES, N_NEURONS = 8, sum(tiny.NEURONS.values())
+FRAMES, EPOCHS = 16, 2
+WINDOWS = {"session": 8, "shared": 4}
+RECIPE = Recipe(objective=Objective(samples=100.0), optimizer=adamw(), learning_rate=0.02, clip=1.0, seed=1)
+CORES = {
+    "simple": tiny.MODEL["core"] | {"dropout_rate": 0.2},
+    "gru": {
+        "kind": "gru",
+        "hidden_channels": (4,),
+        "temporal_kernel_sizes": (7,),
+        "spatial_kernel_sizes": (5,),
+        "recurrent_channels": 3,
+    },
+}
+COMMUNICATION = re.compile(
+    r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
+)
+
+
+def run(name: str, folder: Path) -> dict[str, Any]:
+    """A short run whose name is the order of windows, the kind of core, and the devices along each axis.
+
+    Returns:
+        What lies on which device, and what the devices communicate.
+    """
+    order, core, data, neuron = name.split(",")
+    model = make_model(tiny.MODEL | {"core": CORES[core]}, tiny.dataset().info)
+    sharding = Sharding({"data": int(data), "neuron": int(neuron)}, N_NEURONS)
+    workdir = folder / name
+    workdir.mkdir()
+    result = fit(
+        model=model,
+        dataset=tiny.dataset(),
+        workdir=workdir,
+        about={},
+        recipe=RECIPE,
+        order=order,
+        window_frames=FRAMES,
+        windows_per_step=WINDOWS[order],
+        epochs=EPOCHS,
+        picture_every=EPOCHS if name == "shared,simple,4,2" else 0,
+        console=Console(quiet=True),
+        sharding=sharding,
+    )
+    np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
+    if sharding.mesh is None or core != "simple":
+        return {}
+    trainer = Trainer(model, RECIPE)
+    state = sharding.state(trainer.start(model))
+    features = state.params["readout"]["features"][...]
+    return {
+        "all_responses": result.recordings.responses.size,
+        "responses": [shard.data.size for shard in result.recordings.responses.addressable_shards],
+        "all_frames": len(result.recordings.frames),
+        "frames": lengths(result.recordings.frames),
+        "rows_of_features": lengths(features),
+        "rows_of_moments": lengths(state.optimizer.mu["readout"]["features"][...]),
+        "parameters": [list(shape(array)) for array in jax.tree.leaves(state.params)],
+        "kernel": list(shape(state.params["core"]["layers"][0]["conv"]["spatial"][...])),
+        "communication": communication(trainer, state, result, sharding, order),
+    }
+
+
+def lengths(array: jax.Array) -> list[int]:
+    """First axis of the part of every device."""
+    return [len(shard.data) for shard in array.addressable_shards]
+
+
+def shape(array: jax.Array) -> tuple[int, ...]:
+    """That of the part of a device."""
+    return array.addressable_shards[0].data.shape
+
+
+def communication(
+    trainer: Trainer, state: Any, result: Any, sharding: Sharding, order: str
+) -> list[tuple[str, list[list[int]]]]:
+    """Kinds of communication in the program of an epoch, and the shapes of the arrays of each."""
+    timelines = result.tables.training() if order == "session" else result.tables.shared_training()
+    options = {"frames": FRAMES, "windows_per_step": WINDOWS[order], "seed": 0}
+    windows = ORDERS[order](timelines, **options)[0]
+    arguments = (result.recordings, TimelineTable.of(timelines), windows.timeline, windows.start, jnp.asarray(0))
+    with sharding.active():
+        program = trainer.epoch(FRAMES).lower(state, *arguments).compile().as_text()
+    found = (COMMUNICATION.search(line) for line in program.splitlines())
+    return [(line[2], shapes(line[1])) for line in found if line]
+
+
+def shapes(text: str) -> list[list[int]]:
+    """Shapes in the type of an operation, such as ``(f32[4,2]{1,0}, f32[])``."""
+    return [[int(size) for size in sizes.split(",") if size] for sizes in re.findall(r"\w\[([\d,]*)\]", text)]
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: run(name, Path(sys.argv[1])) for name in sys.argv[2:]}))
