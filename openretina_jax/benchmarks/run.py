@@ -76,6 +76,7 @@ def benchmark(
     neurons: int,
     windows: int,
     frames: int,
+    input_shape: tuple[int, int, int] | None = None,
     reference_python: str | None,
 ) -> Iterator[dict[str, Any]]:
     """Measure model configurations: one line per measurement and implementation, and their ratio.
@@ -96,6 +97,7 @@ def benchmark(
         sessions: of an epoch.
         neurons: of each session.
         windows, frames: windows of a training step, and their length.
+        input_shape: ``(height, width, channel)`` of a frame (None: as the configuration says).
         reference_python: the Python in which openretina is installed (None: measure ours alone).
 
     Raises:
@@ -114,6 +116,8 @@ def benchmark(
     ]
     for (name, settings, core), measure, cores in itertools.product(plans, measures, threads):
         task = _task(settings, core, variant=name, measure=measure, threads=cores, **sizes)
+        if input_shape is not None:
+            task = dataclasses.replace(task, input_shape=input_shape)
         if measure.startswith(("epoch", "population")):
             task = dataclasses.replace(task, sessions=sessions)
         if measure == "population":

@@ -14,7 +14,7 @@ the kernel and the padding and returns ``(b, t, h, w, o)``; gradients follow. ``
 import functools
 import itertools
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +29,16 @@ from openretina_jax.modules.spectral import spectral
 from openretina_jax.modules.tiles import Padding
 
 BLOCK_FRAMES = 32
-COST_OF_A_NUMBER = 30  # that is written to memory, in multiplications of a matrix product
-FEW_FRAMES = 300  # of all windows: below, the spectra of the kernels would take longer than what they save
+COST_OF_A_NUMBER = 5  # that is written to memory, in multiplications of a matrix product
+FREE = (
+    "reshape",
+    "broadcast_in_dim",
+    "squeeze",
+    "convert_element_type",
+)  # they write nothing, or are part of what reads them
+WIDE = 16  # columns of a matrix product that runs at full speed
 FEW_TAPS = 9
 FEW_PATCHES = 2**22  # numbers, which stay in the cache
-SMALL_IMAGE = 1000  # pixels: above, the Toeplitz matrix of a whole image is mostly zeros
 
 Lowering = Literal["auto", "dense", "factored", "basis"]
 
@@ -97,21 +102,18 @@ def choose(
 ) -> Lowering:
     """The lowering that ``auto`` stands for.
 
-    Accelerators have fast convolutions of their own. On CPUs a few windows of small images are ``factored``; of the
-    other ways the one that costs less is taken.
+    Accelerators have fast convolutions of their own; on CPUs the way that costs least is taken.
 
     Args:
         backend: "cpu" or another.
         shape: of the input ``(batch, time, height, width, in)``.
         kernel, padding, strides: of the convolution.
     """
-    batch, time, height, width, _ = shape
     if backend != "cpu":
         return "dense"
-    if strides == (1, 1, 1) and batch * time < FEW_FRAMES and height * width < SMALL_IMAGE:
-        return "factored"
+    ways: tuple[Lowering, ...] = ("dense", "basis", "factored") if strides == (1, 1, 1) else ("dense", "basis")
     shapes = tuple(array.shape for array in kernel)
-    return min(("dense", "basis"), key=lambda way: _cost_of(way, shape, shapes, padding, strides))
+    return min(ways, key=lambda way: _cost_of(way, shape, shapes, padding, strides))
 
 
 @functools.cache
@@ -128,18 +130,34 @@ def _cost_of(
 
 
 def cost(program: Jaxpr) -> int:
-    """Multiplications of all matrix products of a program, and what it costs to write their results."""
+    """Multiplications of the matrix products of a program, with what it costs to write the results of all its steps."""
     total = 0
     for equation in program.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            terms = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)  # type: ignore[attr-defined]
-            total += equation.outvars[0].aval.size * (terms + COST_OF_A_NUMBER)  # type: ignore[attr-defined]
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)
-            if isinstance(inner, Jaxpr):
-                total += equation.params.get("length", 1) * cost(inner)
+        inner = [value for value in map(_program, equation.params.values()) if value is not None]
+        # what is not kept for the gradient is computed again
+        times = 2 if equation.primitive.name == "remat2" else equation.params.get("length", 1)
+        total += times * sum(map(cost, inner))
+        if not inner and equation.primitive.name not in FREE:
+            written: Any = equation.outvars[0].aval
+            total += written.size * (_terms(equation) + COST_OF_A_NUMBER)
     return total
+
+
+def _program(parameter: Any) -> Jaxpr | None:
+    inner = getattr(parameter, "jaxpr", parameter)
+    return inner if isinstance(inner, Jaxpr) else None
+
+
+def _terms(equation: Any) -> int:
+    """Of the sum that is a number of a matrix product, more for narrow ones; 0 for other equations."""
+    if equation.primitive.name != "dot_general":
+        return 0
+    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
+    left, right = (variable.aval.shape for variable in equation.invars)
+    terms = math.prod(left[axis] for axis in contracted)
+    shared = terms * math.prod(left[axis] for axis in batch)
+    narrow = min(math.prod(left), math.prod(right)) // shared
+    return terms * max(WIDE // max(narrow, 1), 1)
 
 
 @functools.partial(jax.jit, static_argnames=("padding", "strides"))

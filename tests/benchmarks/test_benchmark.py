@@ -143,6 +143,7 @@ def test_script_prints_a_line_per_lowering() -> None:
         "--neurons=2",
         "--repeats=2",
         "--lowering=auto,factored",
+        "--shape=20,17,1",
         "--table",
     ]
     done = run_script(f"--config={CONFIG}", *options)
@@ -152,7 +153,7 @@ def test_script_prints_a_line_per_lowering() -> None:
     for line in lines:
         assert (line["name"], line["implementation"], line["threads"]) == ("eval_step", "openretina_jax", 1)
         windows = {"steps": 1, "windows": 15, "frames": 150, "sessions": 1, "neurons": 2}
-        assert line["shape"] == {**windows, "height": 18, "width": 16, "channels": 2}
+        assert line["shape"] == {**windows, "height": 20, "width": 17, "channels": 1}
         assert line["repeats"] == 2
         assert 0 < line["seconds"]["min"] <= line["seconds"]["median"] < line["compile_seconds"]
         assert line["windows_per_second"] > 0

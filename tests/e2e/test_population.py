@@ -90,6 +90,7 @@ def test_a_stopped_population_goes_on_as_if_it_had_not_stopped(
         (["--config.population.vary={'model.core.simple.dropout_rate': {'uniform': (0, 1)}}"], ["gamma_temporal"]),
         (["--config.population.chunk=3"], ["config.population.chunk is 3", "2 members"]),
         (["--config.population.size=0"], ["config.population.size is 0"]),
+        (["--config.mesh.data=2"], ["config.mesh is", "a population trains on one device"]),
     ],
 )
 def test_mistakes(cache: Path, finished: tuple[Path, str], tmp_path: Path, flags: list[str], words: list[str]) -> None:

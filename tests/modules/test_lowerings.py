@@ -95,13 +95,16 @@ def test_choice() -> None:
     assert chosen("gpu", (8, 38, 29, 25, 16), (11, 15, 15)) == "dense"
 
 
-def test_cost_counts_products_and_what_they_write() -> None:
+def test_cost_counts_products_and_what_is_written() -> None:
     def program(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jax.lax.map(jax.jit(lambda row: row @ b), a)
+        return jax.lax.map(jax.checkpoint(lambda row: row @ b), a)
 
-    a, b = jnp.zeros((5, 2, 3)), jnp.zeros((3, 7))
-    numbers = 5 * 2 * 7
-    assert lowerings.cost(jax.make_jaxpr(program)(a, b).jaxpr) == numbers * (3 + lowerings.COST_OF_A_NUMBER)
+    a, b = jnp.zeros((5, 20, 3)), jnp.zeros((3, 30))
+    of_a_product = 20 * 30 * (3 + lowerings.COST_OF_A_NUMBER)
+    assert lowerings.cost(jax.make_jaxpr(jnp.matmul)(a[0], b).jaxpr) == of_a_product
+    assert lowerings.cost(jax.make_jaxpr(program)(a, b).jaxpr) == 5 * 2 * of_a_product  # computed again for gradients
+    narrow = lowerings.cost(jax.make_jaxpr(jnp.matmul)(a[0], b[:, :1]).jaxpr)
+    assert narrow == 20 * (lowerings.WIDE * 3 + lowerings.COST_OF_A_NUMBER)
 
 
 def test_wrong_lowerings_are_user_errors() -> None:
