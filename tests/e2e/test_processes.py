@@ -56,7 +56,8 @@ def start(cache: Path, workdir: Path, processes: int, *flags: str) -> list[subpr
     command = [sys.executable, "scripts/train.py", *FLAGS, f"--workdir={workdir}", *flags]
     if processes > 1:
         command += [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]
-    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
+    # most of the time would go into compiling programs well that run for a second
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
     numbers = [[f"--process={n}"] for n in range(processes)] if processes > 1 else [[]]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [subprocess.Popen([*command, *number], cwd=ROOT, env=environment, **pipes) for number in numbers]
