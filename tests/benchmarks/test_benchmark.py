@@ -118,8 +118,10 @@ def test_a_process_has_the_cores_it_was_given(tmp_path: Path) -> None:
         ("eval_step", {"steps": 1, "windows": 2, "frames": 10}, 2),
         ("epoch", {"steps": 6, "windows": 2, "frames": 8}, 12),  # 3 sessions, 40 frames of each
         ("epoch_shared", {"steps": 4, "windows": 1, "frames": 10}, 12),  # 4 clips of 3 sessions
-        ("population_singly", {"steps": 4, "windows": 1, "frames": 10}, 96),  # of 8 models
-        ("population", {"steps": 4, "windows": 1, "frames": 10}, 96),
+        pytest.param(
+            "population_singly", {"steps": 4, "windows": 1, "frames": 10}, 96, marks=pytest.mark.slow
+        ),  # of 8 models
+        pytest.param("population", {"steps": 4, "windows": 1, "frames": 10}, 96, marks=pytest.mark.slow),
     ],
 )
 def test_our_work(measure: str, shape: dict[str, int], windows: int) -> None:

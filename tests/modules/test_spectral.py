@@ -13,7 +13,7 @@ from openretina_jax.modules.lowerings import convolve, is_small
 
 NONE = ((0, 0), (0, 0), (0, 0))
 UNEVEN = ((1, 2), (3, 0), (2, 1))
-ALL = ((1, 1), (2, 2), (1, 1))
+ALL = pytest.param(((1, 1), (2, 2), (1, 1)), marks=pytest.mark.slow)
 
 
 def library(x: jax.Array, kernel: jax.Array, padding: spectral.Padding, strides: tuple[int, int, int]) -> jax.Array:
@@ -62,7 +62,7 @@ def test_product_of_patches_equals_the_library(kernel: tuple[int, int, int], pad
     check(x, weights, padding, (1, 1, 1))
 
 
-@pytest.mark.parametrize("strides", [(1, 1, 1), (3, 2, 1), (1, 3, 4)])
+@pytest.mark.parametrize("strides", [(1, 1, 1), (3, 2, 1), pytest.param((1, 3, 4), marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("size", "kernel"), [((70, 8, 9), (5, 2, 3)), ((3, 75, 30), (2, 3, 11)), ((4, 5, 45), (1, 2, 6))]
 )

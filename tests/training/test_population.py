@@ -116,6 +116,7 @@ def stopped(state: TrainState, which: list[bool]) -> TrainState:
     return dataclasses.replace(state, patience=dataclasses.replace(state.patience, stop=jnp.asarray(which)))
 
 
+@pytest.mark.slow
 def test_a_stopped_member_stays_to_the_bit(trained: tuple[Population, Any]) -> None:
     trainer, epoch = trained
     before = stopped(trainer.start(tiny.model()), [True, False])
