@@ -12,7 +12,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
     emitters on CPUs. The whole suite runs what users run.
     """
+    jax.config.update("jax_traceback_in_locations_limit", 0)  # to write down where a program comes from takes time too
     if config.getoption("markexpr") == "not slow":
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
         jax.config.update("jax_disable_most_optimizations", True)
-        jax.config.update("jax_traceback_in_locations_limit", 0)
