@@ -68,7 +68,7 @@ def model() -> ml_collections.ConfigDict:
         "cut_first_frames": 0,
         "adapt_speed": False,
         "nonlinearity": "elu",
-        "lowering": "auto",
+        "lowering": "auto",  # or "dense", "basis", "factored", see docs/performance.md
     }
     gru = convolutions | {
         "gamma_input": 0.3,

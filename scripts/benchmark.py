@@ -28,7 +28,7 @@ _VARIANT = flags.DEFINE_list(
     "variant", ["configured"], "Variants of the configuration, such as full, gru, factorized; or all."
 )
 _LOWERING = flags.DEFINE_list(
-    "lowering", [], "Ways to compute the convolutions (auto, dense, factored). Default: the configuration's."
+    "lowering", [], "Ways to compute the convolutions (auto, dense, basis, factored). Default: the configuration's."
 )
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Repeats of each measurement.", lower_bound=1)
 _SESSIONS = flags.DEFINE_integer("sessions", 8, "Sessions of an epoch.", lower_bound=1)

@@ -1,8 +1,6 @@
 import subprocess
 import sys
 
-import pytest
-
 # a program that frees and takes 40 MB again and again, and prints how many pages the system had to hand out for it
 PROGRAM = """
 import resource, sys
@@ -19,11 +17,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems are left as they are")
 def test_memory_is_used_again_without_the_system():
     kept, given_back = (
         int(subprocess.run([sys.executable, "-c", PROGRAM, word], capture_output=True, text=True, check=True).stdout)
         for word in ("keep", "give back")
     )
-    assert kept < 100
-    assert given_back > 10 * kept
+    if sys.platform == "linux":
+        assert kept < 100
+        assert given_back > 10 * kept
+    else:  # other systems are left as they are
+        assert kept > 0

@@ -10,12 +10,11 @@ batch), so that one matrix product follows the other and nothing is reordered in
 """
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from openretina_jax.modules import spectral
 from openretina_jax.modules.spectral import product
-from openretina_jax.modules.tiles import Axis, Padding, in_tiles, out_of_tiles, whole_axes
+from openretina_jax.modules.tiles import Axis, Padding, bands, in_tiles, out_of_tiles, whole_axes
 
 LONGEST_TRANSFORM = 40  # pixels of a tile, where the kernel does not need more
 SHORTEST_BLOCK = 8  # frames of output of a tile, at least; and no fewer than the kernel has
@@ -61,9 +60,8 @@ def tiles(whole: list[Axis]) -> list[Axis]:
 
 def through_time(basis: Float[Array, "function kernel_time"], time: Axis) -> Float[Array, "function_output size"]:
     """Toeplitz matrices of all functions, one below the other."""
-    tap = np.arange(time.size) - time.stride * np.arange(time.outputs)[:, None] + time.padding[0]
-    bands = tap == np.arange(time.kernel)[:, None, None]
-    return product(basis, jnp.asarray(bands.reshape(time.kernel, -1), basis.dtype)).reshape(-1, time.size)
+    steps = bands(time.size, time.kernel, time.padding, time.stride).reshape(time.kernel, -1)
+    return product(basis, jnp.asarray(steps, basis.dtype)).reshape(-1, time.size)
 
 
 def frequency_weights(

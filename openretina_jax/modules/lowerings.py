@@ -26,16 +26,12 @@ from jaxtyping import Array, DTypeLike, Float
 from openretina_jax.errors import UserError
 from openretina_jax.modules.basis_spectral import basis_spectral
 from openretina_jax.modules.spectral import spectral
-from openretina_jax.modules.tiles import Padding
+from openretina_jax.modules.tiles import Padding, bands
 
 BLOCK_FRAMES = 32
 COST_OF_A_NUMBER = 5  # that is written to memory, in multiplications of a matrix product
-FREE = (
-    "reshape",
-    "broadcast_in_dim",
-    "squeeze",
-    "convert_element_type",
-)  # they write nothing, or are part of what reads them
+# of equations that write nothing, or are part of what reads them
+FREE = ("reshape", "broadcast_in_dim", "squeeze", "convert_element_type")
 WIDE = 16  # columns of a matrix product that runs at full speed
 FEW_TAPS = 9
 FEW_PATCHES = 2**22  # numbers, which stay in the cache
@@ -60,11 +56,6 @@ class SeparableKernel(NamedTuple):
     def temporal(self) -> Float[Array, "out in kernel_time"]:
         """``T``."""
         return jnp.matmul(self.coefficients, self.functions, precision=lax.Precision.HIGHEST)
-
-    @property
-    def size(self) -> tuple[int, int, int]:
-        """Frames, height and width."""
-        return self.functions.shape[1], *self.spatial.shape[2:]  # type: ignore[return-value]
 
     def astype(self, dtype: DTypeLike) -> "SeparableKernel":
         """The kernel in that type."""
@@ -263,17 +254,6 @@ def time_blocks(new_time: int, kernel: int) -> tuple[int, int]:
     longest = max(BLOCK_FRAMES, kernel - 1)
     blocks = -(-new_time // longest)
     return blocks, max(-(-new_time // blocks), kernel - 1)
-
-
-def bands(size: int, kernel: int, padding: tuple[int, int]) -> Float[np.ndarray, "tap output input"]:
-    """For every element of a kernel a matrix of zeros and ones: which input it brings to which output.
-
-    Summed with the kernel's elements as weights they make its Toeplitz matrix. A product with constants is far cheaper
-    on a CPU than the gathers and scatters that would do the same.
-    """
-    outputs = size + sum(padding) - kernel + 1
-    tap = np.arange(size) - np.arange(outputs)[:, None] + padding[0]
-    return (tap == np.arange(kernel)[:, None, None]).astype(np.float32)
 
 
 @jax.custom_vjp

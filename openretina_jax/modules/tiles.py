@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -49,6 +50,17 @@ class Axis:
             return self
         outputs = -(-self.outputs // tiles)
         return Axis((outputs - 1) * self.stride + self.kernel, self.kernel, self.stride, (0, 0), tiles)
+
+
+def bands(size: int, kernel: int, padding: tuple[int, int], stride: int = 1) -> Float[np.ndarray, "tap output input"]:
+    """For every element of a kernel a matrix of zeros and ones: which input it brings to which output.
+
+    Summed with the kernel's elements as weights they make its Toeplitz matrix. A product with constants is far cheaper
+    on a CPU than the gathers and scatters that would do the same.
+    """
+    outputs = Axis(size, kernel, stride, padding).outputs
+    tap = np.arange(size) - stride * np.arange(outputs)[:, None] + padding[0]
+    return (tap == np.arange(kernel)[:, None, None]).astype(np.float32)
 
 
 def whole_axes(x: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], padding: Padding) -> list[Axis]:
