@@ -19,7 +19,7 @@ class Split:
     """Whole clips of some timelines, as windows to predict.
 
     Args:
-        timelines: of the split; every neuron belongs to at most one of them.
+        timelines: of the split; every neuron belongs to at most one of them, or they are read with ``by_timeline``.
     """
 
     def __init__(self, timelines: Sequence[Timeline]):
@@ -58,15 +58,25 @@ class Scorer:
 
         Neurons of no timeline of the split are NaN.
         """
-        shown = self._predict(variables, recordings, split.table, split.start, frames=split.frames)
-        clips, time = shown.shape[1:3]
+        parts = self.by_timeline(variables, recordings, split)
+        clips, time = max(map(len, parts)), parts[0].shape[1]
         result = np.full((clips, time, len(recordings.session)), np.nan, np.float32)
-        first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - shown.shape[3])
-        for number, timeline in enumerate(split.timelines):
-            skipped = timeline.first_neuron - int(first[number])
+        for timeline, part in zip(split.timelines, parts, strict=True):
             columns = slice(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
-            result[:, :, columns] = shown[number, :, :, skipped : skipped + timeline.n_neurons]
+            result[: len(part), :, columns] = part
         return result
+
+    def by_timeline(
+        self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
+    ) -> list[Float32[np.ndarray, "clip time neuron"]]:
+        """Predictions for the clips of every timeline, of its own neurons: one call to the device for all."""
+        shown = np.asarray(self._predict(variables, recordings, split.table, split.start, frames=split.frames))
+        first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - shown.shape[3])
+        skipped = [timeline.first_neuron - int(start) for timeline, start in zip(split.timelines, first, strict=True)]
+        return [
+            part[: len(timeline) // split.frames, :, skip : skip + timeline.n_neurons]
+            for timeline, part, skip in zip(split.timelines, shown, skipped, strict=True)
+        ]
 
     def _score_split(
         self,

@@ -1,0 +1,186 @@
+"""How well predictions fit responses, neuron by neuron.
+
+Arrays end with the axis of the neurons. NaN stands for "not recorded" and is left out, pair by pair; a neuron of which
+nothing is left has NaN. Responses to a repeated stimulus are ``(trial, time, neuron)``. Variances of a neuron that was
+recorded throughout are those of openretina, to the last digit.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+STD_EPSILON = 1e-8  # added to standard deviations and rates: constant traces have correlation 0
+VARIANCE_EPSILON = 1e-9  # the least explainable variance
+
+Trials = Float[np.ndarray, "trial time neuron"]
+Traces = Float[np.ndarray, "time neuron"]
+PerNeuron = Float[np.ndarray, " neuron"]
+
+
+def mean_of(
+    values: Float[np.ndarray, "..."], axis: int | tuple[int, ...] = 0, *, keepdims: bool = False
+) -> Float[np.ndarray, "..."]:
+    """Mean over what is not NaN, in double precision; NaN where nothing is."""
+    recorded = np.isfinite(values)
+    total = np.where(recorded, values, 0).sum(axis=axis, keepdims=keepdims, dtype=np.float64)
+    count = recorded.sum(axis=axis, keepdims=keepdims)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def correlation(
+    a: Float[np.ndarray, "..."],
+    b: Float[np.ndarray, "..."],
+    axis: int | tuple[int, ...] = 0,
+    *,
+    epsilon: float = STD_EPSILON,
+) -> Float[np.ndarray, "..."]:
+    """Pearson correlation along axes; nearly 0 where either is constant.
+
+    Args:
+        a, b: arrays that broadcast; only what both have counts.
+        axis: along which to correlate.
+        epsilon: added to each standard deviation.
+    """
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = (np.where(both, x, np.nan).astype(np.float64) for x in (a, b))
+    a, b = (x - mean_of(x, axis, keepdims=True) for x in (a, b))
+    norm = (np.sqrt(mean_of(a * a, axis)) + epsilon) * (np.sqrt(mean_of(b * b, axis)) + epsilon)
+    return mean_of(a * b, axis) / norm
+
+
+def squared_error(a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."], axis: int | tuple[int, ...] = 0) -> Float[np.ndarray, "..."]:
+    """Mean squared difference along an axis."""
+    return mean_of(np.square(a.astype(np.float64) - b), axis)
+
+
+def poisson_loss(
+    response: Float[np.ndarray, "..."],
+    prediction: Float[np.ndarray, "..."],
+    axis: int | tuple[int, ...] = 0,
+    *,
+    epsilon: float = STD_EPSILON,
+) -> Float[np.ndarray, "..."]:
+    """Mean of ``prediction - response log(prediction)`` along an axis.
+
+    The negative logarithm of a Poisson likelihood, without the term that does not depend on the prediction; NaN if a
+    prediction is negative, for which there is no likelihood.
+
+    Args:
+        response: recorded rates or counts.
+        prediction: of the model.
+        axis: along which to take the mean.
+        epsilon: added to the prediction inside the logarithm.
+    """
+    prediction = prediction.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        loss = prediction - response * np.log(prediction + epsilon)
+    negative = (prediction + epsilon < 0).any(axis=axis)
+    return np.where(negative, np.nan, mean_of(loss, axis))
+
+
+def variances(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
+    """Total variance of single responses, and the part of it that differs between trials, as unbiased estimates.
+
+    The noise is the mean over time of the variance over trials (Cadena et al. 2019, doi:10.1371/journal.pcbi.1006897);
+    NaN for a neuron that has no frame with two trials.
+    """
+    total = _variance(trials, (0, 1))
+    noise = mean_of(_variance(trials, 0))
+    return total, noise
+
+
+def explainable_variance(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
+    """Explainable variance, and its share of the total variance (Cadena et al. 2019); NaN without repeats.
+
+    Returns:
+        ``variance_ratio`` of explainable to total variance, and the explainable variance: total minus noise, at least
+        ``VARIANCE_EPSILON``.
+    """
+    total, noise = variances(trials)
+    explainable = np.maximum(total - noise, VARIANCE_EPSILON)
+    return explainable / (total + VARIANCE_EPSILON), explainable
+
+
+def fev(trials: Trials, prediction: Traces | Trials) -> PerNeuron:
+    """Fraction of the variance of single trials that is explained: 1 - squared error / total variance.
+
+    Args:
+        trials: recorded responses.
+        prediction: common to all trials, or one for each.
+    """
+    total, _ = variances(trials)
+    return 1 - squared_error(trials, prediction, (0, 1)) / np.maximum(total, VARIANCE_EPSILON)
+
+
+def feve(trials: Trials, prediction: Traces | Trials) -> PerNeuron:
+    """Fraction of the explainable variance that is explained (Cadena et al. 2019), from 0 to 1; NaN without repeats.
+
+    ``1 - max(squared error - noise variance, 0) / explainable variance``, and 0 where that is negative.
+
+    Args:
+        trials: recorded responses.
+        prediction: common to all trials, or one for each.
+    """
+    ratio, explainable = explainable_variance(trials)
+    noise = explainable / ratio - explainable
+    unexplained = np.maximum(squared_error(trials, prediction, (0, 1)) - noise, 0)
+    return np.maximum(1 - unexplained / explainable, 0)
+
+
+def signal_power(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
+    """Variance over time of the signal, and of the mean response, which still holds some noise.
+
+    The signal power (Sahani and Linden 2003; Schoppe et al. 2016, doi:10.3389/fncom.2016.00010) is the mean covariance
+    of two different trials. Only frames count that all trials of a neuron have. NaN for fewer than two trials.
+    """
+    used = np.isfinite(trials).any(axis=1, keepdims=True)
+    complete = (np.isfinite(trials) | ~used).all(axis=0)
+    trials = np.where(complete, trials.astype(np.float64), np.nan)
+    count = used.sum(axis=(0, 1))
+    mean = _power(mean_of(trials))
+    single = mean_of(_power(trials, axis=1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(count > 1, (count * mean - single) / (count - 1), np.nan), mean
+
+
+def normalized_correlation(trials: Trials, prediction: Traces) -> tuple[PerNeuron, PerNeuron]:
+    """Correlation with the mean response relative to the best possible one (CCnorm of Schoppe et al. 2016).
+
+    Returns:
+        The normalised correlation, ``cov(prediction, mean) / sqrt(var(prediction) signal power)``, which noise can
+        bring above 1, and the highest correlation that a perfect model can reach, ``sqrt(signal power / var(mean))``.
+        Both are NaN without repeats, or where the signal power is not positive.
+    """
+    signal, mean = signal_power(trials)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        highest = np.sqrt(np.where(signal > 0, signal / mean, np.nan))
+    return correlation(mean_of(trials), prediction) / highest, highest
+
+
+def aligned(responses: Float[np.ndarray, "*trial time neuron"], frames: int, skip: int | None = None) -> np.ndarray:
+    """The part of responses that a model predicts: it needs frames of history, so the first ones have no prediction.
+
+    Args:
+        responses: to a stimulus from its beginning.
+        frames: that are predicted.
+        skip: frames before the first predicted one (None: predictions go to the end).
+
+    Raises:
+        ValueError: there are fewer responses than predictions.
+    """
+    skip = responses.shape[-2] - frames if skip is None else skip
+    if skip < 0 or skip + frames > responses.shape[-2]:
+        raise ValueError(f"{frames} predictions from frame {skip} on do not fit {responses.shape[-2]} responses")
+    return responses[..., skip : skip + frames, :]
+
+
+def _variance(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
+    """Unbiased variance of what was recorded; NaN for fewer than two values."""
+    values = values.astype(np.float64)
+    count = np.isfinite(values).sum(axis=axis)
+    spread = mean_of(np.square(values - mean_of(values, axis, keepdims=True)), axis)
+    return np.where(count > 1, spread * count / np.maximum(count - 1, 1), np.nan)
+
+
+def _power(traces: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Variance over time."""
+    return mean_of(np.square(traces - mean_of(traces, axis, keepdims=True)), axis)

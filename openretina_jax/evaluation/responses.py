@@ -1,0 +1,141 @@
+"""Recorded and predicted responses of all sessions to one split of the data."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Float32
+
+from openretina_jax.data.batches import Recordings
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.errors import UserError
+from openretina_jax.evaluation.metrics import aligned
+from openretina_jax.evaluation.scores import Scorer, Split
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+CLIPS_AT_ONCE = 16  # of the training movie, for which the maps of the core would not fit into memory
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SessionResponses:
+    """What the neurons of a session answered to a split, and what the model says.
+
+    The first frames of every clip, which the model needs as history, are left out.
+
+    Attributes:
+        session: its name.
+        recorded: responses to every clip, trial by trial; NaN where there is none. Training and validation clips were
+            shown once, a test movie is one clip.
+        predicted: NaN for a neuron that the model has no finite prediction of.
+    """
+
+    session: str
+    recorded: Float32[np.ndarray, "trial clip time neuron"]
+    predicted: Float32[np.ndarray, "clip time neuron"]
+
+    @property
+    def trials(self) -> Float32[np.ndarray, "trial all_time neuron"]:
+        """Recorded responses, the clips one after another."""
+        return self.recorded.reshape(len(self.recorded), -1, self.recorded.shape[-1])
+
+    @property
+    def prediction(self) -> Float32[np.ndarray, "all_time neuron"]:
+        """Predicted responses, the clips one after another."""
+        return self.predicted.reshape(-1, self.predicted.shape[-1])
+
+
+def chosen_splits(dataset: Dataset, names: Sequence[str]) -> list[str]:
+    """Splits of a data set by their names; "test" stands for all test movies.
+
+    Raises:
+        UserError: there is no such split.
+    """
+    known = [TRAIN, *([VALIDATION] if dataset.validation_clips else []), *dataset.test_names]
+    result: list[str] = []
+    for name in names:
+        chosen = list(dataset.test_names) if name == TEST and name not in known else [name]
+        unknown = [one for one in chosen if one not in known]
+        if unknown or not chosen:
+            nearest = difflib.get_close_matches(name, known, 1)
+            hint = f'did you mean "{nearest[0]}"?' if nearest else f"choose among {', '.join(known)}"
+            raise UserError(f'the data have no split "{name}"; {hint}')
+        result += [one for one in chosen if one not in result]
+    return result
+
+
+def split_responses(
+    split: str,
+    dataset: Dataset,
+    tables: Tables,
+    scorer: Scorer,
+    variables: tuple[nnx.State, ...],
+    recordings: Recordings,
+) -> list[SessionResponses]:
+    """Responses of every session that was shown a split, in the order of the data set.
+
+    Training clips are in the order of the movie, validation clips in that of the data set. The device is called once.
+
+    Args:
+        split: "train", "validation", or the name of a test movie.
+        dataset: the recordings.
+        tables: of the data set.
+        scorer: of the model.
+        variables: of the model.
+        recordings: the tables on the device.
+    """
+    timelines = _timelines(split, tables)
+    predicted = scorer.by_timeline(variables, recordings, Split(timelines))
+    result, first = [], 0
+    for session in dataset.sessions:
+        columns = slice(first, first + session.n_neurons)
+        first = columns.stop
+        shown = [number for number, timeline in enumerate(timelines) if _has(timeline, columns.start)]
+        if not shown:
+            continue
+        parts = [predicted[n][..., _within(timelines[n], columns)] for n in shown]
+        prediction = np.concatenate(parts)
+        if split in session.repeats:
+            recorded = session.repeats[split][:, None]
+        else:
+            rows = np.concatenate([timelines[n].rows.reshape(-1, timelines[n].clip_length) for n in shown])
+            recorded = tables.responses[rows, columns][None]
+        finite = np.isfinite(prediction).all(axis=(0, 1))
+        result.append(
+            SessionResponses(
+                session.name,
+                aligned(recorded, prediction.shape[1]),
+                np.where(finite, prediction, np.float32(np.nan)),
+            )
+        )
+    return result
+
+
+def _timelines(split: str, tables: Tables) -> list[Timeline]:
+    if split == VALIDATION:
+        return tables.validation()
+    if split != TRAIN:
+        return tables.test(split)
+    # of the sessions that saw the same clips one is enough, since clips are predicted one by one
+    groups = {timeline.first_neuron: timeline for timeline in reversed(tables.shared_training())}
+    return [piece for _, timeline in sorted(groups.items()) for piece in _pieces(timeline)]
+
+
+def _pieces(timeline: Timeline) -> Iterator[Timeline]:
+    """A few clips each, in the order of the movie."""
+    clips = timeline.frames.reshape(-1, timeline.clip_length)
+    order = np.argsort(clips[:, 0], kind="stable")
+    for start in range(0, len(order), CLIPS_AT_ONCE):
+        chosen = order[start : start + CLIPS_AT_ONCE]
+        rows = timeline.rows.reshape(clips.shape)[chosen].ravel()
+        yield dataclasses.replace(timeline, frames=clips[chosen].ravel(), rows=rows)
+
+
+def _has(timeline: Timeline, column: int) -> bool:
+    return timeline.first_neuron <= column < timeline.first_neuron + timeline.n_neurons
+
+
+def _within(timeline: Timeline, columns: slice) -> slice:
+    return slice(columns.start - timeline.first_neuron, columns.stop - timeline.first_neuron)
