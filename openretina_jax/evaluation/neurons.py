@@ -1,18 +1,40 @@
 """The table of neurons: who they are and how well they are predicted."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from openretina_jax.data.dataset import DataInfo, Dataset
-from openretina_jax.data.timelines import mean_over_trials
+from openretina_jax.evaluation import metrics, oracles
+from openretina_jax.evaluation.responses import SessionResponses
+
+# what a score is, in the order of tables and reports; docs/evaluation.md has the formulas
+SCORES = {
+    "correlation": "correlation with the mean over trials",
+    "correlation_clips": "the same within each clip, mean over clips",
+    "correlation_single_trials": "correlation with a single trial, mean over trials",
+    "normalized_correlation": "correlation relative to the best possible one (CCnorm)",
+    "max_correlation": "best possible correlation with the mean over trials",
+    "mse": "squared error from the mean over trials",
+    "poisson_loss": "Poisson loss of the mean over trials",
+    "fev": "fraction of the variance of single trials explained",
+    "feve": "fraction of the explainable variance explained",
+    "variance_ratio": "explainable / total variance",
+    "explainable_variance": "total - noise variance",
+    "jackknife": "correlation of single trials with the mean of the others",
+    "reliability": "the same, trial by trial",
+    "global_mean": "correlation with the mean over the session's neurons",
+}
+CELL_TYPE_COLUMNS = ("cell_type_name", "cell_type")
 
 
 def neuron_table(dataset: Dataset) -> pd.DataFrame:
-    """One row per neuron in the order of the readout: session, number within it, metadata."""
+    """One row per neuron in the order of the readout: session, number within it, metadata of neuron and session."""
     parts = []
     for session in dataset.sessions:
-        columns = {"session": session.name, "neuron": np.arange(session.n_neurons)}
+        columns = {"session": session.name, "neuron": np.arange(session.n_neurons), **session.metadata}
         for name, values in session.neurons.items():
             if values.ndim == 1:
                 columns[name] = values
@@ -27,49 +49,65 @@ def neuron_names(info: DataInfo) -> list[str]:
     return [f"{session} neuron {number}" for session, count in info.sessions.items() for number in range(count)]
 
 
-def test_scores(
-    dataset: Dataset, test: str, predicted: Float32[np.ndarray, "time neuron"]
-) -> dict[str, Float[np.ndarray, " neuron"]]:
-    """Scores of every neuron on a test movie; NaN for neurons that were not shown it.
+def score_table(responses: Sequence[SessionResponses]) -> pd.DataFrame:
+    """Scores of every neuron of these sessions: a row per neuron, a column per score.
 
     Args:
-        dataset: holds the recorded trials.
-        test: name of the movie.
-        predicted: responses to the end of the movie.
+        responses: of each session to one split.
 
     Returns:
-        ``correlation`` of the prediction with the mean over trials; ``correlation_single_trials``, its mean over
-        trials; ``reliability``, the correlation of a trial with the mean of the others, averaged over trials; ``mse``.
+        Columns ``session``, ``neuron``, ``trials``, those of ``SCORES``, and ``correlation_0``, ``mse_0``, ... of every
+        trial; NaN where a score is not known.
     """
-    names = ("correlation", "correlation_single_trials", "reliability", "mse")
-    scores = {name: np.full(dataset.n_neurons, np.nan) for name in names}
-    first = 0
-    for session in dataset.sessions:
-        columns = slice(first, first + session.n_neurons)
-        first += session.n_neurons
-        if test not in session.repeats:
-            continue
-        trials = session.repeats[test][:, -len(predicted) :].astype(np.float64)
-        mean, prediction = mean_over_trials(trials), predicted[:, columns].astype(np.float64)
-        scores["correlation"][columns] = _correlation(prediction, mean)
-        scores["correlation_single_trials"][columns] = np.mean([_correlation(prediction, t) for t in trials], axis=0)
-        scores["mse"][columns] = mean_over_trials(np.square(prediction - mean))
-        if len(trials) > 1:
-            others = [_correlation(t, mean_over_trials(np.delete(trials, k, axis=0))) for k, t in enumerate(trials)]
-            scores["reliability"][columns] = np.mean(others, axis=0)
+    parts = []
+    for session in responses:
+        identity = {"session": session.session, "neuron": np.arange(session.recorded.shape[-1])}
+        parts.append(pd.DataFrame({**identity, **neuron_scores(session), **trial_scores(session)}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def neuron_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
+    """The number of trials and the scores of every neuron of a session, by the names of ``SCORES``."""
+    trials, prediction = responses.trials, responses.prediction
+    mean = metrics.mean_of(trials)
+    ratio, explainable = metrics.explainable_variance(trials)
+    normalized, highest = metrics.normalized_correlation(trials, prediction)
+    clips = metrics.correlation(metrics.mean_of(responses.recorded), responses.predicted, axis=1)
+    scores = {
+        "trials": np.isfinite(trials).any(axis=1).sum(axis=0).astype(np.float64),
+        "correlation": metrics.correlation(mean, prediction),
+        "correlation_clips": metrics.mean_of(clips),
+        "correlation_single_trials": metrics.mean_of(metrics.correlation(trials, prediction, axis=1)),
+        "normalized_correlation": normalized,
+        "max_correlation": highest,
+        "mse": metrics.squared_error(mean, prediction),
+        "poisson_loss": metrics.poisson_loss(mean, prediction),
+        "fev": metrics.fev(trials, prediction),
+        "feve": metrics.feve(trials, prediction),
+        "variance_ratio": ratio,
+        "explainable_variance": explainable,
+        "jackknife": oracles.jackknife_oracle(trials),
+        "reliability": oracles.reliability(trials),
+        "global_mean": oracles.global_mean_oracle(trials),
+    }
+    assert scores.keys() == {"trials", *SCORES}
     return scores
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson correlation over the recorded part of axis 0; 0 where either is constant, NaN where none is recorded."""
-    recorded = np.isfinite(a) & np.isfinite(b)
-    count = recorded.sum(axis=0)
+def trial_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
+    """Correlation with, and squared error from, every single trial."""
+    scores = {}
+    for number, trial in enumerate(responses.trials):
+        scores[f"correlation_{number}"] = metrics.correlation(trial, responses.prediction)
+        scores[f"mse_{number}"] = metrics.squared_error(trial, responses.prediction)
+    return scores
 
-    def centred(x: np.ndarray) -> np.ndarray:
-        x = np.where(recorded, x, 0)
-        return np.where(recorded, x - x.sum(axis=0) / np.maximum(count, 1), 0)
 
-    x, y = centred(a), centred(b)
-    norm = np.sqrt(np.square(x).sum(axis=0) * np.square(y).sum(axis=0))
-    correlation = np.divide((x * y).sum(axis=0), norm, out=np.zeros(norm.shape), where=norm > 0)
-    return np.where(count > 0, correlation, np.nan)
+def with_metadata(scores: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """A table of scores with the metadata of its neurons and sessions, in the order of the readout."""
+    return scores.merge(neuron_table(dataset), on=["session", "neuron"], how="left", validate="many_to_one")
+
+
+def cell_type_column(columns: Mapping[str, object] | pd.DataFrame) -> str | None:
+    """The column that tells the types of neurons, by name if it can; None if there is none."""
+    return next((name for name in CELL_TYPE_COLUMNS if name in columns), None)

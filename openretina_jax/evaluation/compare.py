@@ -1,0 +1,109 @@
+"""Which of several models predicts the same neurons better."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import wilcoxon
+
+from openretina_jax.errors import UserError
+from openretina_jax.evaluation.bootstrap import interval, resampled_means
+from openretina_jax.evaluation.evaluation import Evaluation
+from openretina_jax.evaluation.summary import SummaryOptions
+
+COMPARED = ("correlation", "correlation_single_trials", "normalized_correlation", "feve", "mse", "poisson_loss")
+
+
+def compare(evaluations: Sequence[Evaluation], split: str, options: SummaryOptions) -> pd.DataFrame:
+    """Paired differences of all pairs of models, on the neurons that have both scores and answer reliably.
+
+    Args:
+        evaluations: of at least two models on the same data.
+        split: which they are compared on.
+        options: how neurons are chosen and means are resampled.
+
+    Returns:
+        A row per score and pair: ``score``, ``first``, ``second``, ``n`` neurons, ``mean_first``, ``mean_second``, mean
+        ``difference`` (first - second) with its bootstrap intervals over neurons (``low``, ``high``) and over sessions
+        (``sessions_low``, ``sessions_high``), ``share_higher`` of neurons whose first score is higher, ``p`` of
+        Wilcoxon's signed-rank test, and ``p_holm``, corrected for the pairs of that score (Holm 1979).
+    """
+    tables = {evaluation.name: _paired(evaluation, split, options) for evaluation in evaluations}
+    rows = []
+    for score in COMPARED:
+        pairs = [
+            {"score": score, "first": first, "second": second, **_difference(tables, score, first, second, options)}
+            for first, second in itertools.combinations(tables, 2)
+        ]
+        corrected = holm(np.array([pair["p"] for pair in pairs]))
+        rows += [pair | {"p_holm": float(p)} for pair, p in zip(pairs, corrected, strict=True)]
+    return pd.DataFrame(rows)
+
+
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """P values corrected for their number by Holm's step-down method; NaN stay and do not count."""
+    corrected = np.full(p.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known])]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
+    return corrected
+
+
+def distinct_names(paths: Sequence[str]) -> list[str]:
+    """A short name for every path: as many of its last parts as tell it from the others.
+
+    Raises:
+        UserError: a path comes twice.
+    """
+    parts = [[part for part in path.split("/") if part not in ("", ".")] for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(path[-length:]) for path in parts]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(path for path in paths if [*paths].count(path) > 1 or path)
+    raise UserError(f"{twice} is given twice; give every checkpoint once")
+
+
+def lines(differences: pd.DataFrame, score: str = "correlation") -> list[str]:
+    """A line per pair of models, for the terminal."""
+    return [
+        f"{row.first} - {row.second}: {score} {row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}], "
+        f"higher in {100 * row.share_higher:.0f} % of {row.n} neurons, p = {row.p_holm:.2g} (Wilcoxon, Holm)"
+        for row in differences[differences["score"] == score].itertuples()
+    ]
+
+
+def _paired(evaluation: Evaluation, split: str, options: SummaryOptions) -> pd.DataFrame:
+    table = evaluation.of_split(split)
+    if table["variance_ratio"].notna().any():
+        table = table[table["variance_ratio"] >= options.min_variance_ratio]
+    return table.set_index(["session", "neuron"])
+
+
+def _difference(
+    tables: Mapping[str, pd.DataFrame], score: str, first: str, second: str, options: SummaryOptions
+) -> dict[str, float]:
+    pair = pd.concat([tables[first][score], tables[second][score]], axis=1, keys=["first", "second"]).dropna()
+    difference = (pair["first"] - pair["second"]).to_numpy(float)
+    ends, of_sessions = np.full((2, 1), np.nan), np.full((2, 1), np.nan)
+    if len(pair):
+        values, sessions = difference[:, None], pd.factorize(pair.index.get_level_values("session"))[0]
+        ends = interval(resampled_means(values, np.arange(len(pair)), options.resamples, options.seed))
+        if sessions.max() > 0:
+            of_sessions = interval(resampled_means(values, sessions, options.resamples, options.seed))
+    return {
+        "n": len(pair),
+        "mean_first": float(pair["first"].mean()) if len(pair) else np.nan,
+        "mean_second": float(pair["second"].mean()) if len(pair) else np.nan,
+        "difference": float(difference.mean()) if len(pair) else np.nan,
+        "low": float(ends[0, 0]),
+        "high": float(ends[1, 0]),
+        "sessions_low": float(of_sessions[0, 0]),
+        "sessions_high": float(of_sessions[1, 0]),
+        "share_higher": float((difference > 0).mean()) if len(pair) else np.nan,
+        # where all differences are 0 there is nothing to rank
+        "p": float(wilcoxon(difference).pvalue) if difference.any() else (1.0 if len(pair) else np.nan),
+    }

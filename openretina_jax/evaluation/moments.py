@@ -1,0 +1,146 @@
+"""Scores under weights of trials, from second moments: so cheap that trials can be drawn again a thousand times."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from openretina_jax.evaluation.metrics import STD_EPSILON, VARIANCE_EPSILON, mean_of
+from openretina_jax.evaluation.responses import SessionResponses
+
+
+class _Moments(NamedTuple):
+    """Means over time; of every trial, if the first axis is the trial."""
+
+    mean: np.ndarray
+    product: np.ndarray  # of two trials: (trial, trial, neuron)
+    with_prediction: np.ndarray
+    with_log: np.ndarray
+    with_others: np.ndarray  # the mean over all neurons
+    others: np.ndarray
+    others_square: np.ndarray
+    prediction: np.ndarray
+    prediction_square: np.ndarray
+
+
+class TrialMoments:
+    """What the scores of a session depend on, as means over time of products of two traces.
+
+    With equal weights the scores are those of ``neurons.neuron_scores`` for neurons that were recorded throughout. Of
+    others the frames count that all their trials have.
+
+    Args:
+        responses: of one session.
+    """
+
+    def __init__(self, responses: SessionResponses):
+        recorded, prediction = responses.trials.astype(np.float64), responses.prediction.astype(np.float64)
+        self.n_trials = len(recorded)
+        self._used = np.isfinite(recorded).any(axis=1)
+        complete = (np.isfinite(recorded) | ~self._used[:, None]).all(axis=0) & np.isfinite(prediction)
+        self._frames = complete.sum(axis=0)
+        others = mean_of(recorded, -1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            log = np.log(prediction + STD_EPSILON)  # NaN for a negative rate, which has no likelihood
+        trials, others, prediction, log = (
+            np.where(complete & self._used[:, None], recorded, 0),
+            np.where(complete & self._used[:, None], others, 0),
+            np.where(complete, prediction, 0),
+            np.where(complete, log, 0),
+        )
+
+        def mean(of: str, *traces: np.ndarray) -> np.ndarray:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.einsum(of, *traces) / self._frames
+
+        self._moments = _Moments(
+            mean=mean("itn->in", trials),
+            product=mean("itn,jtn->ijn", trials, trials),
+            with_prediction=mean("itn,tn->in", trials, prediction),
+            with_log=mean("itn,tn->in", trials, log),
+            with_others=mean("itn,itn->in", trials, others),
+            others=mean("itn->in", others),
+            others_square=mean("itn,itn->in", others, others),
+            prediction=mean("tn->n", prediction),
+            prediction_square=mean("tn,tn->n", prediction, prediction),
+        )
+
+    def scores(
+        self, weight: Float[np.ndarray, "resample trial"], neurons: Bool[np.ndarray, " neuron"]
+    ) -> dict[str, Float[np.ndarray, "resample chosen"]]:
+        """Scores of chosen neurons under weights of the trials, by the names of ``neurons.SCORES``.
+
+        A trial that is drawn twice counts twice, but is no second observation of the noise: noise and signal are
+        estimated from pairs of different trials.
+        """
+        m = _Moments(*(moment[..., neurons] for moment in self._moments))
+        w = weight[:, :, None] * self._used[:, neurons]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _scores(m, w, self._frames[neurons] * self._used[:, neurons].sum(axis=0))
+
+
+def _scores(m: _Moments, w: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
+    total = w.sum(axis=1)
+    share = w / total[:, None]
+    square = np.einsum("iin->in", m.product)
+
+    def of_trials(values: np.ndarray) -> np.ndarray:
+        """Weighted mean over trials."""
+        return np.einsum("bin,in->bn", share, values)
+
+    mean = of_trials(m.mean)
+    with_sum = np.einsum("bjn,ijn->bin", w, m.product)  # of a trial with the weighted sum of all
+    sum_square = np.einsum("bin,bin->bn", w, with_sum)
+    own_square = np.einsum("bin,in->bn", w * w, square)
+    pairs = total**2 - (w * w).sum(axis=1)
+    pairs = np.where(pairs > 0, pairs, np.nan)  # of different trials
+
+    mean_variance = sum_square / total**2 - mean**2
+    prediction_variance = m.prediction_square - m.prediction**2
+    with_mean = of_trials(m.with_prediction)
+    correlation = _ratio(with_mean - mean * m.prediction, mean_variance, prediction_variance)
+    single = _ratio(
+        m.with_prediction - m.mean * m.prediction, square - m.mean**2, np.broadcast_to(prediction_variance, m.mean.shape)
+    )
+    signal = (sum_square - own_square - (total * mean) ** 2 + np.einsum("bin,in->bn", w * w, m.mean**2)) / pairs
+    highest = np.sqrt(np.where(signal > 0, signal / mean_variance, np.nan))
+
+    variance = (of_trials(square) - mean**2) * samples / (samples - 1)
+    noise = ((w * (total[:, None] - w) * square).sum(axis=1) - (sum_square - own_square)) / pairs
+    explainable = np.maximum(variance - noise, VARIANCE_EPSILON)
+    residual = m.prediction_square - 2 * with_mean + of_trials(square)
+
+    rest = np.where(total[:, None] > w, total[:, None] - w, np.nan)
+    rest_mean = (total[:, None] * mean[:, None] - w * m.mean) / rest
+    with_rest = (with_sum - w * square) / rest
+    rest_square = (sum_square[:, None] - 2 * w * with_sum + w * w * square) / rest**2
+    apart = _ratio(with_rest - m.mean * rest_mean, square - m.mean**2, rest_square - rest_mean**2)
+    return {
+        "correlation": correlation,
+        "correlation_single_trials": of_trials(single),
+        "normalized_correlation": correlation / highest,
+        "max_correlation": highest,
+        "mse": m.prediction_square - 2 * with_mean + sum_square / total**2,
+        "poisson_loss": m.prediction - of_trials(m.with_log),
+        "fev": 1 - residual / np.maximum(variance, VARIANCE_EPSILON),
+        "feve": np.maximum(1 - np.maximum(residual - noise, 0) / explainable, 0),
+        "variance_ratio": explainable / (variance + VARIANCE_EPSILON),
+        "explainable_variance": explainable,
+        "jackknife": _pooled(share, m.mean, square, rest_mean, rest_square, with_rest),
+        "reliability": (share * apart).sum(axis=1),
+        "global_mean": _pooled(share, m.mean, square, m.others, m.others_square, m.with_others),
+    }
+
+
+def _ratio(covariance: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Correlation from covariance and variances, which rounding may bring below 0."""
+    norm = (np.sqrt(np.maximum(a, 0)) + STD_EPSILON) * (np.sqrt(np.maximum(b, 0)) + STD_EPSILON)
+    return covariance / norm
+
+
+def _pooled(
+    share: np.ndarray, x: np.ndarray, xx: np.ndarray, y: np.ndarray, yy: np.ndarray, xy: np.ndarray
+) -> np.ndarray:
+    """Correlation over all trials and times, from the moments of every trial."""
+    x, xx, y, yy, xy = ((share * moment).sum(axis=1) for moment in (x, xx, y, yy, xy))
+    return _ratio(xy - x * y, xx - x * x, yy - y * y)
