@@ -21,14 +21,14 @@ LAYERS = [
     {"visualize"},
     {"training"},
     {"benchmarks"},
-    {"config", "command_line", "__init__"},
+    {"config", "command_line", "evaluate", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 # where a library may be imported; those not named here may be imported anywhere
 HOME = {
     "matplotlib": ("visualize/",),
-    "ml_collections": ("config.py", "command_line.py"),
+    "ml_collections": ("config.py", "command_line.py", "evaluate.py"),
     "absl": ("config.py", "command_line.py"),
     "torch": ("benchmarks/reference.py",),
     "openretina": ("benchmarks/reference.py",),

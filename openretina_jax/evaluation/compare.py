@@ -1,7 +1,9 @@
 """Which of several models predicts the same neurons better."""
 
+import collections
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -58,12 +60,12 @@ def distinct_names(paths: Sequence[str]) -> list[str]:
     Raises:
         UserError: a path comes twice.
     """
-    parts = [[part for part in path.split("/") if part not in ("", ".")] for path in paths]
+    parts = [Path(path).absolute().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(path[-length:]) for path in parts]
         if len(set(names)) == len(names):
             return names
-    twice = next(path for path in paths if [*paths].count(path) > 1 or path)
+    twice, _ = collections.Counter(map(str, map(Path, paths))).most_common(1)[0]
     raise UserError(f"{twice} is given twice; give every checkpoint once")
 
 

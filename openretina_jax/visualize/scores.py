@@ -1,0 +1,183 @@
+"""How well neurons are predicted: by session, by type, by how reliable they are, and by one model or another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from openretina_jax.data.timelines import mean_over_trials
+from openretina_jax.evaluation.responses import SessionResponses
+from openretina_jax.visualize.predictions import plot_predictions
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, ROUND_STEPS, VERMILION, open_axes
+
+HISTOGRAMS = {
+    "correlation": "correlation with the mean over trials",
+    "correlation_single_trials": "correlation with single trials",
+    "feve": "explainable variance explained (FEVe)",
+    "variance_ratio": "explainable / total variance",
+}
+TRACE_SECONDS = 30  # of a split that are drawn
+BINS = 40
+ROW_INCHES = 0.19  # of a session or a type of cell
+LEAST_NEURONS = 3  # of a type that is drawn
+
+
+def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
+    """Distributions over neurons of the scores that are known.
+
+    Args:
+        neurons: a row per neuron.
+        least_ratio: variance ratio below which neurons are left out of summaries: marked (None: no such limit).
+    """
+    known = [name for name in HISTOGRAMS if neurons[name].notna().any()]
+    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, max(len(known), 1), squeeze=False)[0], known, strict=False):
+        values = neurons[name].dropna().to_numpy()
+        low = min(0.0, float(np.floor(10 * values.min()) / 10))
+        axes.hist(values.clip(low, 1), bins=np.linspace(low, 1, BINS + 1), color=BLUE)
+        axes.axvline(values.mean(), color=BLACK, linestyle="--", linewidth=1)
+        axes.set_title(f"mean {values.mean():.3f}, {len(values)} neurons", fontsize=9)
+        axes.set_xlabel(HISTOGRAMS[name], fontsize=9)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+        if name == "variance_ratio" and least_ratio is not None:
+            axes.axvline(least_ratio, color=VERMILION, linewidth=1, label=f"limit {least_ratio:g}")
+            axes.legend(frameon=False, fontsize=8)
+        open_axes(axes)
+    figure.supylabel("neurons", fontsize=9)
+    return figure
+
+
+def plot_sessions(neurons: pd.DataFrame, score: str = "correlation") -> Figure:
+    """Mean score of every session, and its neurons as dots.
+
+    Args:
+        neurons: a row per neuron; ``session`` and the score.
+        score: column to draw.
+    """
+    groups = {str(name): group.dropna().to_numpy() for name, group in neurons.groupby("session", sort=False)[score]}
+    labels = [f"{name} ({len(values)})" for name, values in groups.items()]
+    figure = Figure(figsize=(8, 0.9 + ROW_INCHES * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    _bars(axes, list(groups.values()), labels)
+    for row, values in enumerate(groups.values()):
+        axes.plot(values, np.full(len(values), row), ".", color=BLACK, markersize=2, alpha=0.4)
+    axes.set_xlabel(f"{score} (bars: mean; dots: neurons)", fontsize=9)
+    return figure
+
+
+def plot_cell_types(by_cell_type: pd.DataFrame) -> Figure | None:
+    """Mean correlation of every type of neuron with its interval; None if no type has enough neurons.
+
+    Args:
+        by_cell_type: ``Summary.by_cell_type``.
+    """
+    shown = by_cell_type[(by_cell_type["n"] >= LEAST_NEURONS) & by_cell_type["correlation"].notna()]
+    if shown.empty:
+        return None
+    shown = shown.sort_values("correlation", ascending=False)
+    figure = Figure(figsize=(8, 0.9 + ROW_INCHES * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    means = shown["correlation"].to_numpy()
+    _bars(axes, [np.array([mean]) for mean in means], [f"{row.cell_type} ({row.n})" for row in shown.itertuples()])
+    ends = np.maximum([means - shown["low"].to_numpy(), shown["high"].to_numpy() - means], 0)
+    axes.errorbar(means, np.arange(len(shown)), xerr=ends, fmt="none", ecolor=BLACK, elinewidth=0.8, capsize=2)
+    axes.set_xlabel("mean correlation, 95 % interval over neurons", fontsize=9)
+    return figure
+
+
+def plot_reliability(neurons: pd.DataFrame) -> Figure | None:
+    """Correlation of the prediction against what the noise allows; None without repeats.
+
+    Args:
+        neurons: a row per neuron; ``correlation``, ``max_correlation``, ``correlation_single_trials``, ``reliability``.
+    """
+    pairs = (
+        ("max_correlation", "correlation", "best possible correlation (noise ceiling)", "correlation of the model"),
+        ("reliability", "correlation_single_trials", "trial with mean of the others", "trial with the model"),
+    )
+    if not all(neurons[[x, y]].notna().all(axis=1).any() for x, y, *_ in pairs):
+        return None
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    for axes, (x, y, *labels) in zip(figure.subplots(1, 2), pairs, strict=True):
+        _scatter(axes, neurons[x].to_numpy(float), neurons[y].to_numpy(float), *labels)
+    return figure
+
+
+def plot_pairs(tables: Sequence[tuple[str, pd.DataFrame]], score: str = "correlation") -> Figure:
+    """A score by one model against the same by another, for every pair of models.
+
+    Args:
+        tables: name of each model and its table of neurons, whose rows are the same neurons.
+        score: column to draw.
+    """
+    pairs = [(a, b) for number, a in enumerate(tables) for b in tables[number + 1 :]]
+    columns = min(len(pairs), 3)
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(4 * columns, 4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, ((first, a), (second, b)) in zip(panels, pairs, strict=False):
+        _scatter(axes, b[score].to_numpy(float), a[score].to_numpy(float), f"{score}: {second}", f"{score}: {first}")
+    for axes in panels[len(pairs) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def plot_traces(
+    responses: Sequence[SessionResponses], correlation: Float[np.ndarray, " neuron"], frame_rate_hz: float
+) -> Figure:
+    """Traces of neurons from the best to the worst, at most ``TRACE_SECONDS`` of them; see ``plot_predictions``.
+
+    Args:
+        responses: of all sessions to one split.
+        correlation: of their neurons, in the same order.
+        frame_rate_hz: responses per second.
+
+    Raises:
+        UserError: no neuron has a correlation.
+    """
+    frames = int(TRACE_SECONDS * frame_rate_hz)
+    trials = _joined([session.trials[:, :frames] for session in responses])
+    names = [f"{one.session} neuron {number}" for one in responses for number in range(one.recorded.shape[-1])]
+    return plot_predictions(
+        mean_over_trials(trials),
+        np.concatenate([session.prediction[:frames] for session in responses], axis=1),
+        correlation,
+        frame_rate_hz=frame_rate_hz,
+        names=names,
+        trials=trials if len(trials) > 1 else None,
+    )
+
+
+def _joined(
+    trials: Sequence[Float32[np.ndarray, "trial time neuron"]],
+) -> Float32[np.ndarray, "trial time neuron"]:
+    """Neurons of all sessions; a trial that one session lacks is NaN there."""
+    most = max(map(len, trials))
+    padded = [np.pad(t, ((0, most - len(t)), (0, 0), (0, 0)), constant_values=np.nan) for t in trials]
+    return np.concatenate(padded, axis=2)
+
+
+def _bars(axes: Axes, values: Sequence[np.ndarray], labels: Sequence[str]) -> None:
+    means = [one.mean() if len(one) else 0 for one in values]
+    axes.barh(np.arange(len(means)), means, color=BLUE, height=0.7, alpha=0.8)
+    axes.set_yticks(np.arange(len(means)), labels, fontsize=7)
+    axes.set_ylim(len(means) - 0.5, -0.5)
+    axes.axvline(0, color=BLACK, linewidth=0.6)
+    open_axes(axes)
+
+
+def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, label_x: str, label_y: str) -> None:
+    known = np.isfinite(x) & np.isfinite(y)
+    low = min(0.0, *x[known], *y[known]) if known.any() else 0.0
+    axes.plot([low, 1], [low, 1], color=LIGHT, linewidth=1, zorder=0)
+    axes.plot(x[known], y[known], ".", color=BLUE, markersize=4, alpha=0.5)
+    axes.set(xlim=(low - 0.02, 1.02), ylim=(low - 0.02, 1.02), aspect="equal")
+    axes.set_xlabel(label_x, fontsize=9)
+    axes.set_ylabel(label_y, fontsize=9)
+    above = float((y[known] > x[known]).mean()) if known.any() else np.nan
+    axes.set_title(f"{known.sum()} neurons, {100 * above:.0f} % above the line", fontsize=9)
+    open_axes(axes)
