@@ -267,7 +267,7 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
 
 def make_dataset(settings: Mapping[str, Any]) -> Dataset:
     """The data set of ``config.data``: published or local files, or simulated ones in the same format."""
-    settings = copy.deepcopy(dict(settings))  # the settings themselves go into checkpoints as they are
+    settings = dict(copy.deepcopy(settings))  # the settings themselves go into checkpoints as they are
     high_resolution = settings.pop("resolution") == "72x64"
     simulated, stimuli, responses = (settings.pop(name) for name in ("simulated", "stimuli_path", "responses_path"))
     if simulated.pop("enabled"):

@@ -20,7 +20,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.statistics import SplitStatistics, dataset_statistics
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.evaluation import Evaluation, Evaluator
-from openretina_jax.evaluation.report import opening, score_table_of, statistics_lines
+from openretina_jax.evaluation.report import opening, score_lines, statistics_lines
 from openretina_jax.evaluation.responses import chosen_splits
 from openretina_jax.evaluation.summary import SummaryOptions, plain
 from openretina_jax.models.saved import best_checkpoint, read_about
@@ -112,10 +112,10 @@ def evaluate(
         return
     with writable(output.folder) as folder:
         for evaluation, checkpoint in zip(evaluations, checkpoints, strict=True):
-            part = folder if len(evaluations) == 1 else folder / evaluation.name
-            part.mkdir(parents=True, exist_ok=True)
+            own = folder if len(evaluations) == 1 else folder / evaluation.name
+            own.mkdir(parents=True, exist_ok=True)
             about = {"model": evaluation.name, "checkpoint": checkpoint, **data_facts(dataset, statistics)}
-            write(evaluation, part, about | {"options": dataclasses.asdict(options)}, dataset, output)
+            write(evaluation, own, about | {"options": dataclasses.asdict(options)}, dataset, output)
         if len(evaluations) > 1:
             write_comparison(evaluations, differences, folder)
         put_in_place(folder, output.folder)
@@ -143,9 +143,8 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
     """The scores of every split."""
     console.print(f"model {evaluation.name}, which predicts from frame {evaluation.lag} on", soft_wrap=True)
     for summary in evaluation.summaries.values():
-        for line in opening(summary):
-            console.print(line, soft_wrap=True)
-        console.print(score_table_of(summary), soft_wrap=True)
+        for line in (*opening(summary), *score_lines(summary), ""):
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def data_facts(dataset: Dataset, statistics: dict[str, SplitStatistics]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Integer
 
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.data.timelines import Tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +46,8 @@ def dataset_statistics(dataset: Dataset, tables: Tables) -> dict[str, SplitStati
     numbers = dict(zip(views, frame_numbers(*views.values()), strict=True))
 
     def clips(split: str) -> list[np.ndarray]:
-        return [
-            numbers[timeline.mirrored][timeline.frames].reshape(-1, len(timeline) if split == "train" else timeline.clip_length)
-            for timeline in splits[split]
-        ]
+        seen = ((timeline, numbers[timeline.mirrored][timeline.frames]) for timeline in splits[split])
+        return [frames.reshape(-1, len(t) if split == "train" else t.clip_length) for t, frames in seen]
 
     shown = {split: clips(split) for split in splits}
     sessions = {split: sum(timeline.n_sessions for timeline in timelines) for split, timelines in splits.items()}

@@ -66,6 +66,17 @@ def means_of_resampled_trials(
         return {name: sums[name] / counts[name] for name in sums}
 
 
+def centred(resampled: Float[np.ndarray, "resample *score"], estimate: Float[np.ndarray, "*score"]) -> np.ndarray:
+    """Resamples moved so that their mean is the estimate.
+
+    A resample of trials holds fewer different ones than there are, so its mean response is noisier and fits less well:
+    how resamples differ says something of the estimate, where they lie does not.
+    """
+    known = np.isfinite(resampled)
+    mean = np.where(known, resampled, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return resampled - mean + estimate
+
+
 def interval(resampled: Float[np.ndarray, "resample *score"]) -> Float[np.ndarray, "2 *score"]:
     """Ends of the ``LEVEL`` interval; NaN where no resample has a value."""
     ends = np.full((2, *resampled.shape[1:]), np.nan)

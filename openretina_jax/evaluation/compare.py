@@ -72,9 +72,9 @@ def distinct_names(paths: Sequence[str]) -> list[str]:
 def lines(differences: pd.DataFrame, score: str = "correlation") -> list[str]:
     """A line per pair of models, for the terminal."""
     return [
-        f"{row.first} - {row.second}: {score} {row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}], "
-        f"higher in {100 * row.share_higher:.0f} % of {row.n} neurons, p = {row.p_holm:.2g} (Wilcoxon, Holm)"
-        for row in differences[differences["score"] == score].itertuples()
+        f"{row['first']} - {row['second']}: {score} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], "
+        f"higher in {100 * row['share_higher']:.0f} % of {row['n']} neurons, p = {row['p_holm']:.2g} (Wilcoxon, Holm)"
+        for row in differences[differences["score"] == score].to_dict("records")
     ]
 
 

@@ -108,7 +108,7 @@ def check_fits(model: Model, dataset: Dataset) -> None:
     if missing:
         raise UserError(
             f"the model does not know {len(missing)} of {len(info.sessions)} sessions of the data, such as "
-            f"{', '.join(missing[:_NAMED])}; it has {', '.join(list(rows)[:_NAMED])}, ...: give the --config of its data"
+            f"{', '.join(missing[:_NAMED])}; it has {', '.join([*rows][:_NAMED])}, ...; give the --config of its data"
         )
     counts = [f"{name} ({count}, not {rows[name]})" for name, count in info.sessions.items() if rows[name] != count]
     if counts:

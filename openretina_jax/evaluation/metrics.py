@@ -47,7 +47,9 @@ def correlation(
     return mean_of(a * b, axis) / norm
 
 
-def squared_error(a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."], axis: int | tuple[int, ...] = 0) -> Float[np.ndarray, "..."]:
+def squared_error(
+    a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."], axis: int | tuple[int, ...] = 0
+) -> Float[np.ndarray, "..."]:
     """Mean squared difference along an axis."""
     return mean_of(np.square(a.astype(np.float64) - b), axis)
 

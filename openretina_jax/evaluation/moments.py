@@ -36,7 +36,7 @@ class TrialMoments:
     def __init__(self, responses: SessionResponses):
         recorded, prediction = responses.trials.astype(np.float64), responses.prediction.astype(np.float64)
         self.n_trials = len(recorded)
-        self._used = np.isfinite(recorded).any(axis=1)
+        self._used = np.asarray(np.isfinite(recorded).any(axis=1))
         complete = (np.isfinite(recorded) | ~self._used[:, None]).all(axis=0) & np.isfinite(prediction)
         self._frames = complete.sum(axis=0)
         others = mean_of(recorded, -1, keepdims=True)
@@ -100,7 +100,9 @@ def _scores(m: _Moments, w: np.ndarray, samples: np.ndarray) -> dict[str, np.nda
     with_mean = of_trials(m.with_prediction)
     correlation = _ratio(with_mean - mean * m.prediction, mean_variance, prediction_variance)
     single = _ratio(
-        m.with_prediction - m.mean * m.prediction, square - m.mean**2, np.broadcast_to(prediction_variance, m.mean.shape)
+        m.with_prediction - m.mean * m.prediction,
+        square - m.mean**2,
+        np.broadcast_to(prediction_variance, m.mean.shape),
     )
     signal = (sum_square - own_square - (total * mean) ** 2 + np.einsum("bin,in->bn", w * w, m.mean**2)) / pairs
     highest = np.sqrt(np.where(signal > 0, signal / mean_variance, np.nan))

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 from openretina_jax.data.statistics import SplitStatistics
-from openretina_jax.evaluation.neurons import SCORES
 from openretina_jax.evaluation.summary import UNITS, Summary
+
+INTERVALS = [f"95 % over {unit}" for unit in UNITS]
 
 
 def headline(split: str, correlation: np.ndarray, sessions: int) -> str:
@@ -22,6 +21,7 @@ def opening(summary: Summary) -> list[str]:
     """What the scores of a summary belong to, in a few lines."""
     least, most, mean = summary.trials
     trials = f"{most} trials" if least == most else f"{least} to {most} trials ({mean:.1f} on average)"
+    trials = "shown once" if most == 1 else trials
     correlation = summary.scores["mean_of_all"]["correlation"]
     lines = [
         f"{summary.split}: correlation {correlation:.4f} over all {summary.neurons} neurons of {summary.sessions} "
@@ -45,16 +45,15 @@ def score_rows(summary: Summary) -> list[tuple[str, str, str, list[str]]]:
     return rows
 
 
-def score_table_of(summary: Summary) -> Table:
-    """The scores with their intervals."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("score", no_wrap=True)
-    for column in ("mean", "median", *(f"95 % over {unit}" for unit in UNITS)):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("what it is")
-    for name, mean, median, intervals in score_rows(summary):
-        table.add_row(name, mean, median, *intervals, SCORES[name])
-    return table
+def score_lines(summary: Summary) -> list[str]:
+    """The scores with their intervals, as a table of text."""
+    rows = [["score", "mean", "median", *INTERVALS]]
+    rows += [[name, mean, median, *ends] for name, mean, median, ends in score_rows(summary)]
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))]).rstrip()
+        for name, *cells in rows
+    ]
 
 
 def statistics_lines(statistics: Mapping[str, SplitStatistics]) -> list[str]:
@@ -66,4 +65,4 @@ def statistics_lines(statistics: Mapping[str, SplitStatistics]) -> list[str]:
 
 
 def _interval(low: float, high: float) -> str:
-    return "" if np.isnan(low) else f"{low:.4f} .. {high:.4f}"
+    return "" if np.isnan(low) else f"{low:.3f} .. {high:.3f}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from openretina_jax.evaluation.bootstrap import interval, means_of_resampled_trials, resampled_means
+from openretina_jax.evaluation.bootstrap import centred, interval, means_of_resampled_trials, resampled_means
 from openretina_jax.evaluation.moments import TrialMoments
 from openretina_jax.evaluation.neurons import SCORES, cell_type_column
 from openretina_jax.evaluation.responses import SessionResponses
@@ -79,7 +79,9 @@ class Summary:
                 "min_variance_ratio": self.min_variance_ratio,
                 "trials": dict(zip(("min", "max", "mean"), self.trials, strict=True)),
                 "scores": scores,
-                "by_trial": {name: dict(zip(("mean", "std"), both, strict=True)) for name, both in self.by_trial.items()},
+                "by_trial": {
+                    name: dict(zip(("mean", "std"), both, strict=True)) for name, both in self.by_trial.items()
+                },
                 "by_cell_type": None if self.by_cell_type is None else self.by_cell_type.to_dict("records"),
                 "notes": list(self.notes),
             }
@@ -164,6 +166,7 @@ def _scores(
         )
         for number, name in enumerate(SCORES):
             resampled["trials"][:, number] = means.get(name, np.nan)
+        resampled["trials"] = centred(resampled["trials"], table["mean"].to_numpy())
     for unit in UNITS:
         table[f"{unit}_low"], table[f"{unit}_high"] = interval(resampled[unit])
     return table

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from flax import nnx
-from jaxtyping import Float
 
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.timelines import mean_over_trials
-from openretina_jax.evaluation.neurons import neuron_names, neuron_table, test_scores
+from openretina_jax.evaluation.neurons import SCORES, neuron_table, score_table
+from openretina_jax.evaluation.report import headline
+from openretina_jax.evaluation.responses import split_responses
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
 from openretina_jax.models.ensemble import Ensemble
@@ -24,7 +24,8 @@ from openretina_jax.training.pictures import weight_pictures
 from openretina_jax.training.population import member_folder
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.visualize.figures import Figure, save
-from openretina_jax.visualize.predictions import plot_history, plot_predictions
+from openretina_jax.visualize.predictions import plot_history
+from openretina_jax.visualize.scores import plot_traces
 
 
 def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sharding: Sharding) -> list[str]:
@@ -45,15 +46,17 @@ def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sha
     validation = scorer(variables, result.recordings, Split(result.tables.validation()))
     neurons["validation_correlation"] = ranking = np.asarray(validation["correlation"])
     lines = [f"best epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s of training"]
-    lines.append(_line("validation", ranking, dataset))
+    lines.append(headline("validation", ranking, len(dataset.sessions)))
     figures: dict[str, Figure] = {}
     for test in dataset.test_names:
-        predicted = scorer.predict(variables, result.recordings, Split(result.tables.test(test)))[0]
-        for name, values in test_scores(dataset, test, predicted).items():
-            neurons[f"{test}_{name}"] = values
+        responses = split_responses(test, dataset, result.tables, scorer, variables, result.recordings)
+        scores = score_table(responses)
+        correlation = scores["correlation"].to_numpy()
+        shown = scores[["session", "neuron", *SCORES]].rename(columns={name: f"{test}_{name}" for name in SCORES})
+        neurons = neurons.merge(shown, on=["session", "neuron"], how="left")
         ranking = neurons[f"{test}_correlation"].to_numpy()
-        lines.append(_line(test, ranking, dataset))
-        figures[f"predictions_{test}"] = _predictions(dataset, test, predicted, neurons)
+        lines.append(headline(test, ranking, len(dataset.sessions)))
+        figures[f"predictions_{test}"] = plot_traces(responses, correlation, dataset.stimuli[test].frame_rate_hz)
     if is_first():
         _write_table(neurons, workdir / "neurons.csv")
         figures["history"] = plot_history(pd.read_csv(workdir / "metrics.csv"))
@@ -101,47 +104,14 @@ def report_members(
 def _tests(result: FitResult, model: Model, dataset: Dataset) -> dict[str, float]:
     """Mean correlation of a model on every test movie."""
     scorer, variables = Scorer(nnx.graphdef(model)), (nnx.state(model),)
-    predicted = {
-        test: scorer.predict(variables, result.recordings, Split(result.tables.test(test)))[0]
+    responses = {
+        test: split_responses(test, dataset, result.tables, scorer, variables, result.recordings)
         for test in dataset.test_names
     }
-    return {
-        f"{test}_correlation": float(np.nanmean(test_scores(dataset, test, prediction)["correlation"]))
-        for test, prediction in predicted.items()
-    }
-
-
-def _line(split: str, correlation: Float[np.ndarray, " neuron"], dataset: Dataset) -> str:
-    known = correlation[np.isfinite(correlation)]
-    return f"{split} correlation {known.mean():.4f} ({len(known)} neurons, {len(dataset.sessions)} sessions)"
+    return {f"{test}_correlation": float(score_table(of)["correlation"].mean()) for test, of in responses.items()}
 
 
 def _write_table(neurons: pd.DataFrame, file: Path) -> None:
     temporary = file.with_name(f".{file.name}.tmp")
     neurons.to_csv(temporary, index=False)
     os.replace(temporary, file)
-
-
-def _predictions(
-    dataset: Dataset, test: str, predicted: Float[np.ndarray, "time neuron"], neurons: pd.DataFrame
-) -> Figure:
-    """Traces of the neurons that were shown the movie; a trial that one session lacks is NaN there."""
-    shown = [session for session in dataset.sessions if test in session.repeats]
-    n_trials = max(len(session.repeats[test]) for session in shown)
-    trials = np.concatenate(
-        [
-            np.pad(trials, ((0, n_trials - len(trials)), (0, 0), (0, 0)), constant_values=np.nan)
-            for trials in (session.repeats[test][:, -len(predicted) :] for session in shown)
-        ],
-        axis=2,
-    )
-    names = neuron_names(dataset.info)
-    table = neurons[neurons["session"].isin([session.name for session in shown])]
-    return plot_predictions(
-        mean_over_trials(trials),
-        predicted[:, table.index],
-        table[f"{test}_correlation"].to_numpy(),
-        frame_rate_hz=dataset.stimuli[test].frame_rate_hz,
-        names=[names[neuron] for neuron in table.index],
-        trials=trials,
-    )

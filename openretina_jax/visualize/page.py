@@ -11,8 +11,8 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.compare import lines
 from openretina_jax.evaluation.evaluation import Evaluation
 from openretina_jax.evaluation.neurons import SCORES
-from openretina_jax.evaluation.report import opening, score_rows
-from openretina_jax.evaluation.summary import UNITS, Summary
+from openretina_jax.evaluation.report import INTERVALS, opening, score_rows
+from openretina_jax.evaluation.summary import Summary
 from openretina_jax.visualize.figures import DPI, Figure
 from openretina_jax.visualize.scores import (
     plot_cell_types,
@@ -75,9 +75,10 @@ def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame
         parts.append(f"<h2>{html.escape(str(split))}</h2>" + _paragraph(lines(rows)))
         parts.append(_section("Correlation of every neuron", plot_pairs(tables)))
         numbers = [
-            [row.score, f"{row.first} - {row.second}", f"{row.n}", f"{row.mean_first:.4f}", f"{row.mean_second:.4f}"]
-            + [f"{row.difference:+.4f}", f"{row.low:+.4f} .. {row.high:+.4f}", f"{row.p_holm:.2g}"]
-            for row in rows.itertuples()
+            [str(row["score"]), f"{row['first']} - {row['second']}", str(row["n"])]
+            + [f"{row[name]:.4f}" for name in ("mean_first", "mean_second")]
+            + [f"{row['difference']:+.4f}", f"{row['low']:+.4f} .. {row['high']:+.4f}", f"{row['p_holm']:.2g}"]
+            for row in rows.to_dict("records")
         ]
         header = ["score", "models", "neurons", "first", "second", "difference", "95 % over neurons", "p (Holm)"]
         parts.append(_table(header, numbers, texts=(0, 1)))
@@ -85,7 +86,7 @@ def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame
 
 
 def _table_of_scores(summary: Summary) -> str:
-    header = ["score", "mean", "median", *(f"95 % over {unit}" for unit in UNITS), "what it is"]
+    header = ["score", "mean", "median", *INTERVALS, "what it is"]
     rows = [[name, mean, median, *ends, SCORES[name]] for name, mean, median, ends in score_rows(summary)]
     return _table(header, rows, texts=(0, len(header) - 1))
 
@@ -110,7 +111,8 @@ def _section(title: str, figure: Figure) -> str:
     figure.savefig(buffer, format="png", dpi=DPI)
     width = int(figure.get_figwidth() * DPI / 1.3)  # pixels are smaller than points on most screens
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<h3>{html.escape(title)}</h3><img alt="{html.escape(title)}" width="{width}" src="data:image/png;base64,{data}">'
+    image = f'<img alt="{html.escape(title)}" width="{width}" src="data:image/png;base64,{data}">'
+    return f"<h3>{html.escape(title)}</h3>{image}"
 
 
 def _page(title: str, parts: Sequence[str]) -> str:

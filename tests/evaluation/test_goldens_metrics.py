@@ -80,12 +80,12 @@ def check_align_responses_to_model_output(case: Case) -> None:
 
 def stop_batches(case: Case, lag: int) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
     """Predictions (the input without its first frames) and responses of every batch, by session."""
+
+    def batch(name: str) -> tuple[np.ndarray, np.ndarray]:
+        return case.array(f"{name}/x")[..., lag:, :], case.array(f"{name}/responses")[..., lag:, :]
+
     return {
-        session: [
-            (case.array(f"input/{session}/{k}/x")[..., lag:, :], case.array(f"input/{session}/{k}/responses")[..., lag:, :])
-            for k in range(count)
-            if f"input/{session}/{k}/x" in case.names
-        ]
+        session: [batch(f"input/{session}/{k}") for k in range(count) if f"input/{session}/{k}/x" in case.names]
         for session, count in STOP_BATCHES.items()
     }
 
