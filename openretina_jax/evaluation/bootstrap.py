@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Integer
 from openretina_jax.evaluation.moments import TrialMoments
 
 LEVEL = 0.95  # of the intervals
-TRIAL_CHUNK = 100  # resamples of trials at once
 
 
 def resampled_means(
@@ -38,43 +37,38 @@ def resampled_means(
         return (drawn @ sums) / (drawn @ counts)
 
 
-def means_of_resampled_trials(
-    sessions: Sequence[TrialMoments], kept: Sequence[Bool[np.ndarray, " neuron"]], resamples: int, seed: int
+def deviations_with_other_trials(
+    sessions: Sequence[TrialMoments], kept: Sequence[Bool[np.ndarray, " _"]], resamples: int, seed: int
 ) -> dict[str, Float[np.ndarray, " resample"]]:
-    """Means over neurons when the trials of every session are drawn with replacement.
+    """By how much means over neurons move when the trials of every session are drawn with replacement.
 
-    A resample in which a session's trials are all the same one has no noise variance there; its neurons are then left
-    out of scores that need it.
+    What is drawn are the pseudo-values of the jackknife: how the mean changes without a trial (Efron and Tibshirani
+    1993, chapter 11). A resample of the trials themselves would hold some of them twice and others not at all; its mean
+    response is noisier, and every correlation lower.
 
     Args:
-        sessions: what is known of their trials.
+        sessions: what is known of their trials; each has at least two.
         kept: which neurons of each session take part.
         resamples: how often to draw.
         seed: of the draws.
+
+    Returns:
+        Deviations from the mean by name of the score; those of neurons that keep the score without any one trial.
     """
     rng = np.random.default_rng(seed)
     sums: dict[str, np.ndarray] = {}
-    counts: dict[str, np.ndarray] = {}
+    counts: dict[str, int] = {}
     for moments, neurons in zip(sessions, kept, strict=True):
-        drawn = _drawn(rng, resamples, moments.n_trials)
-        chunks = [moments.scores(drawn[k : k + TRIAL_CHUNK], neurons) for k in range(0, resamples, TRIAL_CHUNK)]
-        for name in chunks[0]:
-            values = np.concatenate([chunk[name] for chunk in chunks])
-            sums[name] = sums.get(name, 0) + np.nansum(values, axis=1)
-            counts[name] = counts.get(name, 0) + np.isfinite(values).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return {name: sums[name] / counts[name] for name in sums}
-
-
-def centred(resampled: Float[np.ndarray, "resample *score"], estimate: Float[np.ndarray, "*score"]) -> np.ndarray:
-    """Resamples moved so that their mean is the estimate.
-
-    A resample of trials holds fewer different ones than there are, so its mean response is noisier and fits less well:
-    how resamples differ says something of the estimate, where they lie does not.
-    """
-    known = np.isfinite(resampled)
-    mean = np.where(known, resampled, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return resampled - mean + estimate
+        trials = moments.n_trials
+        drawn = _drawn(rng, resamples, trials) / trials
+        unbiased = np.sqrt(trials / (trials - 1))
+        for name, without in moments.scores(1 - np.eye(trials), neurons).items():
+            known = np.isfinite(without).all(axis=0)
+            pseudo_values = (1 - trials) * without[:, known].sum(axis=1)
+            moved = unbiased * (drawn @ (pseudo_values - pseudo_values.mean()))
+            sums[name] = sums.get(name, 0) + moved
+            counts[name] = counts.get(name, 0) + int(known.sum())
+    return {name: moved / counts[name] if counts[name] else np.full(resamples, np.nan) for name, moved in sums.items()}
 
 
 def interval(resampled: Float[np.ndarray, "resample *score"]) -> Float[np.ndarray, "2 *score"]:

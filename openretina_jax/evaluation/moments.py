@@ -1,4 +1,4 @@
-"""Scores under weights of trials, from second moments: so cheap that trials can be drawn again a thousand times."""
+"""Scores under weights of trials, from second moments: without a trial they cost next to nothing."""
 
 from typing import NamedTuple
 
@@ -66,8 +66,8 @@ class TrialMoments:
         )
 
     def scores(
-        self, weight: Float[np.ndarray, "resample trial"], neurons: Bool[np.ndarray, " neuron"]
-    ) -> dict[str, Float[np.ndarray, "resample chosen"]]:
+        self, weight: Float[np.ndarray, "weighting trial"], neurons: Bool[np.ndarray, " neuron"]
+    ) -> dict[str, Float[np.ndarray, "weighting chosen"]]:
         """Scores of chosen neurons under weights of the trials, by the names of ``neurons.SCORES``.
 
         A trial that is drawn twice counts twice, but is no second observation of the noise: noise and signal are
@@ -76,12 +76,13 @@ class TrialMoments:
         m = _Moments(*(moment[..., neurons] for moment in self._moments))
         w = weight[:, :, None] * self._used[:, neurons]
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _scores(m, w, self._frames[neurons] * self._used[:, neurons].sum(axis=0))
+            return _scores(m, w, self._frames[neurons])
 
 
-def _scores(m: _Moments, w: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
+def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndarray]:
     total = w.sum(axis=1)
     share = w / total[:, None]
+    samples = total * frames
     square = np.einsum("iin->in", m.product)
 
     def of_trials(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from openretina_jax.evaluation.bootstrap import centred, interval, means_of_resampled_trials, resampled_means
+from openretina_jax.evaluation.bootstrap import deviations_with_other_trials, interval, resampled_means
 from openretina_jax.evaluation.moments import TrialMoments
 from openretina_jax.evaluation.neurons import SCORES, cell_type_column
 from openretina_jax.evaluation.responses import SessionResponses
@@ -158,15 +158,14 @@ def _scores(
     of_session = [(neurons["session"] == session.session).to_numpy() for session in responses]
     repeated = [number for number, session in enumerate(responses) if len(session.recorded) > 1]
     if repeated:
-        means = means_of_resampled_trials(
+        deviations = deviations_with_other_trials(
             [TrialMoments(responses[number]) for number in repeated],
             [kept.to_numpy()[of_session[number]] for number in repeated],
             options.resamples,
             options.seed,
         )
         for number, name in enumerate(SCORES):
-            resampled["trials"][:, number] = means.get(name, np.nan)
-        resampled["trials"] = centred(resampled["trials"], table["mean"].to_numpy())
+            resampled["trials"][:, number] = table["mean"][name] + deviations.get(name, np.nan)
     for unit in UNITS:
         table[f"{unit}_low"], table[f"{unit}_high"] = interval(resampled[unit])
     return table
