@@ -57,7 +57,7 @@ def dataset_statistics(dataset: Dataset, tables: Tables) -> dict[str, SplitStati
     return {split: SplitStatistics(sessions[split], *count_frames(clips)) for split, clips in shown.items()}
 
 
-def count_frames(clips: Iterable[Integer[np.ndarray, "clip time"]]) -> tuple[int, int]:
+def count_frames(clips: Iterable[Integer[np.ndarray, "_ _"]]) -> tuple[int, int]:
     """Different frames, and different pairs of successive frames, among clips of frame numbers."""
     frames, pairs = [], []
     for part in clips:
@@ -66,7 +66,7 @@ def count_frames(clips: Iterable[Integer[np.ndarray, "clip time"]]) -> tuple[int
     return len(np.unique(np.concatenate(frames))), len(np.unique(np.concatenate(pairs)))
 
 
-def frame_numbers(*movies: Float32[np.ndarray, "frame ..."]) -> list[Integer[np.ndarray, " frame"]]:
+def frame_numbers(*movies: Float32[np.ndarray, "_ ..."]) -> list[Integer[np.ndarray, " _"]]:
     """A number for every frame of each movie, equal for frames whose pixels are all equal."""
     digests = [[_digest(frame) for frame in movie] for movie in movies]
     number = {digest: k for k, digest in enumerate(dict.fromkeys(itertools.chain(*digests)))}

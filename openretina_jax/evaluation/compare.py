@@ -87,7 +87,7 @@ def _paired(evaluation: Evaluation, split: str, options: SummaryOptions) -> pd.D
 
 def _difference(
     tables: Mapping[str, pd.DataFrame], score: str, first: str, second: str, options: SummaryOptions
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     pair = pd.concat([tables[first][score], tables[second][score]], axis=1, keys=["first", "second"]).dropna()
     difference = (pair["first"] - pair["second"]).to_numpy(float)
     ends, of_sessions = np.full((2, 1), np.nan), np.full((2, 1), np.nan)

@@ -57,7 +57,7 @@ def test_trials_of_a_noisy_recording() -> None:
     moved = deviations_with_other_trials([TrialMoments(recording(0))], [np.ones(20, bool)], RESAMPLES, 0)
     for name, deviations in moved.items():
         means = np.array([table[name].mean() for table in tables])
-        assert deviations.std() == pytest.approx(means.std(), rel=0.4), name
+        assert 0.5 < deviations.std() / means.std() < 2, name
         assert deviations.mean() == pytest.approx(0, abs=0.1 * means.std()), name
 
 
