@@ -153,7 +153,7 @@ def plot_traces(
 
 
 def _joined(
-    trials: Sequence[Float32[np.ndarray, "trial time neuron"]],
+    trials: Sequence[Float32[np.ndarray, "_ time _"]],
 ) -> Float32[np.ndarray, "trial time neuron"]:
     """Neurons of all sessions; a trial that one session lacks is NaN there."""
     most = max(map(len, trials))
