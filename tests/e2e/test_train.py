@@ -100,6 +100,26 @@ def test_summary_tells_the_scores_of_the_table(finished: tuple[Path, str]) -> No
     assert correlation > 0.1
 
 
+def test_an_evaluation_finds_the_same_scores(cache: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
+    workdir, output = finished
+    flags = [f"--checkpoint={workdir}", "--split=test,validation", f"--folder={tmp_path / 'scores'}"]
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "scripts/evaluate.py", *flags], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found, expected = pd.read_csv(tmp_path / "scores" / "neurons.csv"), pd.read_csv(workdir / "neurons.csv")
+    for split, names in (
+        ("test", ("correlation", "reliability", "mse", "feve")),
+        ("validation", ("correlation_clips",)),
+    ):
+        scores = found[found["split"] == split]
+        for name in names:
+            column = "validation_correlation" if split == "validation" else f"test_{name}"
+            np.testing.assert_allclose(scores[name], expected[column], rtol=1e-3, atol=1e-5, err_msg=column)
+    assert f"test: correlation {summary(output)[0]:.4f} over all" in done.stdout
+
+
 def test_files_of_a_run(finished: tuple[Path, str]) -> None:
     workdir, output = finished
     assert epochs(workdir) == list(range(1, EPOCHS + 1))

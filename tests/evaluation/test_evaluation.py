@@ -1,0 +1,58 @@
+"""All scores of a model in one call, and models that do not belong to the data."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.session import Session
+from openretina_jax.errors import UserError
+from openretina_jax.evaluation.evaluation import Evaluator, check_fits
+from openretina_jax.evaluation.neurons import SCORES
+from openretina_jax.evaluation.summary import SummaryOptions
+from tests import tiny
+
+
+def test_evaluation_of_a_model() -> None:
+    model = tiny.model()
+    evaluation = Evaluator(tiny.dataset())("tiny", model, ["test"], SummaryOptions(resamples=20))
+    assert (evaluation.name, evaluation.lag) == ("tiny", model.lag)
+    test = evaluation.of_split("test")
+    assert len(test) == tiny.dataset().n_neurons
+    assert list(test.columns[:4]) == ["session", "neuron", "split", "trials"]
+    assert {*SCORES, "cell_type", "roi_coords_1", "mse_2"} <= {*test.columns}
+    assert [one.session for one in evaluation.responses["test"]] == ["right_1", "right_2", "left"]
+    assert evaluation.summaries["test"].scores["mean_of_all"]["mse"] == pytest.approx(test["mse"].mean())
+
+
+def with_sessions(change: Callable[[tuple[Session, ...]], tuple[Session, ...]]) -> Dataset:
+    return dataclasses.replace(tiny.dataset(), sessions=change(tiny.dataset().sessions))
+
+
+def renamed(sessions: tuple[Session, ...]) -> tuple[Session, ...]:
+    return (dataclasses.replace(sessions[0], name="other"), *sessions[1:])
+
+
+def fewer_neurons(sessions: tuple[Session, ...]) -> tuple[Session, ...]:
+    first, *others = sessions
+    repeats = {name: trials[..., :2] for name, trials in first.repeats.items()}
+    return (dataclasses.replace(first, responses=first.responses[:, :2], repeats=repeats, neurons={}), *others)
+
+
+def test_the_first_sessions_of_a_model_suffice() -> None:
+    check_fits(tiny.model(), with_sessions(lambda sessions: sessions[:2]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (renamed, "the model does not know 1 of 3 sessions of the data, such as other; it has right_1, right_2, left"),
+        (fewer_neurons, r"1 sessions have other numbers of neurons than in the model, such as right_1 \(2, not 3\)"),
+        (lambda sessions: sessions[1:], "the sessions of the data are not the first ones of the model, in its order"),
+    ],
+    ids=["names", "neurons", "order"],
+)
+def test_a_model_of_other_sessions(change: Callable[[tuple[Session, ...]], tuple[Session, ...]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_fits(tiny.model(), with_sessions(change))
