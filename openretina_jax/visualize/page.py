@@ -3,8 +3,10 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from openretina_jax.data.dataset import Dataset
@@ -77,12 +79,18 @@ def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame
         numbers = [
             [str(row["score"]), f"{row['first']} - {row['second']}", str(row["n"])]
             + [f"{row[name]:.4f}" for name in ("mean_first", "mean_second")]
-            + [f"{row['difference']:+.4f}", f"{row['low']:+.4f} .. {row['high']:+.4f}", f"{row['p_holm']:.2g}"]
+            + [f"{row['difference']:+.4f}", *_ends(row), f"{row['p_holm']:.2g}"]
             for row in rows.to_dict("records")
         ]
-        header = ["score", "models", "neurons", "first", "second", "difference", "95 % over neurons", "p (Holm)"]
+        header = ["score", "models", "neurons", "first", "second", "difference", *INTERVALS[:2], "p (Holm)"]
         parts.append(_table(header, numbers, texts=(0, 1)))
     return _page(f"Comparison of {len(evaluations)} models", parts)
+
+
+def _ends(row: Mapping[Any, Any]) -> list[str]:
+    """The intervals of a difference, over neurons and over sessions; nothing for what is not known."""
+    pairs = (("low", "high"), ("sessions_low", "sessions_high"))
+    return ["" if np.isnan(row[low]) else f"{row[low]:+.4f} .. {row[high]:+.4f}" for low, high in pairs]
 
 
 def _table_of_scores(summary: Summary) -> str:

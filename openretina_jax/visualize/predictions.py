@@ -32,7 +32,7 @@ def plot_predictions(
     names: Sequence[str],
     trials: Float[np.ndarray, "trial time neuron"] | None = None,
 ) -> Figure:
-    """Traces of five neurons from the best to the worst, and the histogram of all test correlations.
+    """Traces of five neurons from the best to the worst, and the histogram of all correlations.
 
     Neurons whose correlation is NaN are left out.
 
@@ -112,7 +112,7 @@ def _plot_histogram(figure: SubFigure, correlation: np.ndarray) -> None:
     axes.hist(correlation.clip(-1, 1), bins=BIN_EDGES, color=BLUE)
     axes.axvline(mean, color=BLACK, linestyle="--")
     axes.set_xlim(min(0, np.floor(10 * lowest) / 10), 1)
-    axes.set(xlabel="test correlation", ylabel="neurons")
+    axes.set(xlabel="correlation", ylabel="neurons")
     axes.set_title(f"{len(correlation)} neurons, mean {mean:.2f}", fontsize=10)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
     open_axes(axes)

@@ -163,7 +163,7 @@ def _joined(
 
 def _bars(axes: Axes, values: Sequence[np.ndarray], labels: Sequence[str]) -> None:
     means = [one.mean() if len(one) else 0 for one in values]
-    axes.barh(np.arange(len(means)), means, color=BLUE, height=0.7, alpha=0.8)
+    axes.barh(np.arange(len(means)), means, color=BLUE, height=0.7, alpha=0.5)
     axes.set_yticks(np.arange(len(means)), labels, fontsize=7)
     axes.set_ylim(len(means) - 0.5, -0.5)
     axes.axvline(0, color=BLACK, linewidth=0.6)
