@@ -133,7 +133,10 @@ def data_settings(checkpoint: str, config: ml_collections.ConfigDict | None) -> 
         if "data" not in settings:
             raise UserError('the configuration has no entry "data"; take one such as configs/hoefling_low_res.py')
         return settings["data"]
-    recorded = read_about(best_checkpoint(Path(checkpoint)))["config"].get("data")
+    try:
+        recorded = read_about(best_checkpoint(Path(checkpoint)))["config"].get("data")
+    except UserError:  # it was loaded, so it is no damaged checkpoint, but a model from elsewhere
+        recorded = None
     if recorded is None:
         raise UserError(f"{checkpoint} does not say which data it was trained on; give their --config")
     return recorded
