@@ -186,6 +186,7 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
     """The recordings of Höfling et al. 2024 with the neurons of the published models."""
     return ml_collections.ConfigDict(
         {
+            "source": "hoefling_2024",
             "resolution": resolution,
             "stimuli_path": placeholder(str),  # a local zip or pickle instead of the published file
             "responses_path": placeholder(str),  # a local zip or HDF5 file instead of the published file

@@ -14,10 +14,9 @@ from flax import nnx
 from rich.console import Console
 
 from openretina_jax.command_line import show_progress
-from openretina_jax.data.dataset import DataInfo, Dataset
+from openretina_jax.data.dataset import DataInfo
 from openretina_jax.data.fetch import cache_folder
-from openretina_jax.data.sources.hoefling_2024 import RESPONSES, STIMULI_18X16, STIMULI_72X64, load_hoefling_2024
-from openretina_jax.data.sources.hoefling_2024_recordings import QualityFilter
+from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
@@ -59,7 +58,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
     settings = resolved(config.to_dict())
     use_compilation_cache()
     with first_before_others():
-        dataset = make_dataset(settings["data"])
+        dataset = make_dataset(settings["data"], cache_folder() / "simulated", show_progress)
     _log.info(
         "%d neurons in %d sessions, %d with a mirrored stimulus",
         dataset.n_neurons,
@@ -261,30 +260,6 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
         average_decay=options["average_decay"],
         rematerialize=options["rematerialize"],
         seed=settings["seed"],
-    )
-
-
-def make_dataset(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: published or local files, or simulated ones in the same format."""
-    settings = dict(settings)
-    high_resolution = settings.pop("resolution") == "72x64"
-    simulated, stimuli, responses = (settings.pop(name) for name in ("simulated", "stimuli_path", "responses_path"))
-    if simulated.pop("enabled"):
-        if stimuli or responses:
-            raise UserError("config.data.simulated.enabled and config.data.*_path are both set; take one of them")
-        # a simulation filters, and scipy takes a second to import
-        from openretina_jax.data.sources.simulated import SimulationConfig
-        from openretina_jax.data.sources.simulated_cache import simulated_files
-
-        stimuli, responses = simulated_files(SimulationConfig(**simulated), cache_folder() / "simulated", show_progress)
-    quality = settings.pop("quality")
-    quality["cell_types"] = tuple(quality["cell_types"])
-    settings["validation_clips"] = tuple(settings["validation_clips"])
-    return load_hoefling_2024(
-        stimuli or (STIMULI_72X64 if high_resolution else STIMULI_18X16),
-        responses or RESPONSES,
-        quality=QualityFilter(**quality),
-        **settings,
     )
 
 
