@@ -268,6 +268,15 @@ def training() -> ml_collections.ConfigDict:
             # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
             "mesh": {"data": -1, "neuron": 1},
             "stopping": {"epochs": 10, "threshold": 1e-3},
+            "logging": {  # besides metrics.csv, see docs/logging.md
+                "tensorboard": True,
+                "wandb": False,
+                "mlflow": False,
+                "project": placeholder(str),  # of wandb, experiment of mlflow; without, openretina_jax
+                "run": placeholder(str),  # name that they show; without, that of the workdir
+                "wandb_mode": placeholder(str),  # "offline"; without, what WANDB_MODE says
+                "mlflow_uri": placeholder(str),  # without, what MLFLOW_TRACKING_URI says, or the folder mlruns
+            },
             "train": {
                 "order": "shared",
                 "windows": {
