@@ -1,7 +1,6 @@
 """Where a run is followed besides its own files: TensorBoard, Weights & Biases, MLflow."""
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import time
@@ -14,6 +13,7 @@ from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
 from openretina_jax.errors import UserError
+from openretina_jax.extras import require
 from openretina_jax.processes import is_first
 
 PROJECT = "openretina_jax"
@@ -52,11 +52,8 @@ def check_installed(*, wandb: bool, mlflow: bool, **_: Any) -> None:
         UserError: gives the command that installs it.
     """
     for name, asked in (("wandb", wandb), ("mlflow", mlflow)):
-        if asked and importlib.util.find_spec(name) is None:
-            raise UserError(
-                f'config.logging.{name} is set, but {name} is not installed; pip install "openretina-jax[{name}]", or '
-                f'pip install -e ".[{name}]" in a checkout'
-            )
+        if asked:
+            require(name, name, f"config.logging.{name} is set")
 
 
 def open_trackers(

@@ -235,6 +235,7 @@ def test_trackers_follow_a_run_and_its_resumption(
     for epochs_now in (1, 2):
         output = finish(start(cache, *flags, f"--workdir={workdir}", f"--config.train.epochs={epochs_now}"))
     assert "tensorboard" not in output + "".join(path.name for path in workdir.iterdir())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # which the script does for itself
     run = MlflowClient(f"file:{tmp_path}/mlruns").get_run((workdir / "mlflow_run").read_text())
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer.learning_rate"] == "0.01"
