@@ -17,6 +17,7 @@ from openretina_jax.extras import require
 from openretina_jax.processes import is_first
 
 PROJECT = "openretina_jax"
+WANDB_MODES = ("online", "offline", "disabled")
 MLFLOW_PARAMETERS = 100  # of one call, and characters of a value: what MLflow takes
 MLFLOW_CHARACTERS = 6000
 
@@ -133,9 +134,11 @@ class Wandb:
     def __init__(self, workdir: Path, config: Mapping[str, Any], project: str | None, run: str | None, mode: Any):
         import wandb  # an extra
 
+        if mode not in (None, *WANDB_MODES):
+            raise UserError(f'config.logging.wandb_mode is "{mode}"; choose {", ".join(WANDB_MODES)}')
         self._image = wandb.Image
         identity = workdir / "wandb_run"
-        with _one_line("wandb", (wandb.Error, ValueError)):  # ValueError: a mode that there is not
+        with _one_line("wandb", wandb.Error):
             self._run = wandb.init(
                 project=project or os.environ.get("WANDB_PROJECT", PROJECT),
                 name=run or os.environ.get("WANDB_NAME", workdir.absolute().name),
@@ -236,14 +239,15 @@ class Mlflow:
 
 
 @contextlib.contextmanager
-def _one_line(name: str, errors: type[Exception] | tuple[type[Exception], ...]) -> Iterator[None]:
+def _one_line(name: str, errors: type[Exception]) -> Iterator[None]:
     """An error of a tracker is one that the user can mend."""
     try:
         yield
     except errors as error:
+        what = str(error).splitlines()[0].rstrip(".")
         raise UserError(
-            f"{name}: {str(error).splitlines()[0]}; mend that, or set --config.logging.{name}=False: the same command "
-            "goes on from the last checkpoint"
+            f"{name}: {what}; mend that, or set --config.logging.{name}=False: the same command goes on from the last "
+            "checkpoint"
         ) from error
 
 

@@ -24,7 +24,7 @@ for epoch in range(len(table.read_text().splitlines()), int(settings["train.epoc
     with table.open("a") as file:
         file.write(f"{epoch},{0.1 * epoch},{score},{1 - score}\n")
     if settings["seed"] == "1":
-        time.sleep(0.1)
+        time.sleep(0.05)
     if stopped:
         print(f"stopped after epoch {epoch}")
         sys.exit(0)

@@ -3,9 +3,11 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -38,11 +40,11 @@ def write(workdir: Path, trackers: Callable[[], Sequence[Tracker]]) -> None:
     with Writers(workdir, trackers()) as writers:
         writers.resume(0, 0)
         writers.scalars(10, {"epoch": 1, "validation/correlation": 0.5})
-        writers.picture("filters_layer_0", PICTURE, 10)
         writers.scalars(20, {"epoch": 2, "validation/correlation": 0.6})
     with Writers(workdir, trackers()) as writers:
         writers.resume(1, 10)
         writers.scalars(20, {"epoch": 2, "validation/correlation": 0.7})
+        writers.picture("filters_layer_0", PICTURE, 20)
         (workdir / "neurons.csv").write_text("neuron,test_correlation\n")
         (workdir / "history.png").write_bytes(b"a picture")
         writers.finish(SCORES, workdir / "checkpoints" / "2")
@@ -75,17 +77,35 @@ def test_mlflow(workdir: Path, tmp_path: Path) -> None:
     assert any("filters_layer_0" in image.path for image in client.list_artifacts(run.info.run_id, "images"))
 
 
-def test_wandb(workdir: Path) -> None:
+def test_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[dict[str, Any]] = []
+    ended: list[tuple[Any, ...]] = []
+    log, finish = wandb.Run.log, wandb.Run.finish
+
+    def then_log(self: wandb.Run, row: dict[str, Any]) -> None:
+        logged.append(row)
+        log(self, row)
+
+    def then_finish(self: wandb.Run, exit_code: int) -> None:
+        ended.append((self.project, self.name, self.id, dict(self.config), self.summary.get("checkpoint"), exit_code))
+        finish(self, exit_code)
+
+    monkeypatch.setattr(wandb.Run, "log", then_log)
+    monkeypatch.setattr(wandb.Run, "finish", then_finish)
     write(workdir, lambda: open_one(workdir, "wandb"))
-    identity = (workdir / "wandb_run").read_text()
-    runs = sorted(workdir.glob("wandb/offline-run-*"))
-    assert [folder.name.endswith(f"-{identity}") for folder in runs] == [True] * len(runs)
-    events = b"".join(file.read_bytes() for file in workdir.glob(f"wandb/*/run-{identity}.wandb"))
-    for word in (b"retina", b"first", b"validation/correlation", b"filters_layer_0", b"hidden_channels"):
-        assert word in events
-    assert str(workdir / "checkpoints" / "2").encode() in events
-    files = {file.name for folder in runs for file in (folder / "files").iterdir()}
-    assert {"media", "metrics.csv", "neurons.csv", "history.png"} <= files
+    *rows, picture = logged
+    assert rows == [
+        {"step": step, "epoch": step / 10, "validation/correlation": score}
+        for step, score in ((10, 0.5), (20, 0.6), (20, 0.7))
+    ]
+    assert list(picture) == ["step", "filters_layer_0"]
+    same = ("retina", "first", (workdir / "wandb_run").read_text(), CONFIG)
+    assert ended == [(*same, None, 0), (*same, str(workdir / "checkpoints" / "2"), 0)]
+    (of_finished,) = workdir.glob(f"wandb/offline-run-*-{same[2]}/files/neurons.csv")
+    files = {file.name for file in of_finished.parent.iterdir()}
+    assert {"metrics.csv", "neurons.csv", "history.png"} <= files
+    (image,) = of_finished.parent.glob("media/images/*.png")
+    assert image.name.startswith("filters_layer_0")
 
 
 def test_tensorboard(workdir: Path) -> None:
@@ -132,7 +152,7 @@ def test_wandb_without_an_account(workdir: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", str(workdir))
     with pytest.raises(UserError, match=r"wandb: No API key.*config.logging.wandb=False"):
         open_one(workdir, "wandb", wandb_mode="online")
-    with pytest.raises(UserError, match=r"wandb: .*mode"):
+    with pytest.raises(UserError, match=r'config.logging.wandb_mode is "ofline"; choose online, offline'):
         open_one(workdir, "wandb", wandb_mode="ofline")
 
 
