@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
 
 from openretina_jax.search.study import as_flags
@@ -52,10 +53,15 @@ def report(study: optuna.Study, objective: str, workdir: Path, command: Sequence
     complete = table[table["state"] == "complete"]
     if complete.empty:
         return [f"{len(table)} trials ({counts}); none is complete yet"]
-    shown = complete.head(BEST).drop(columns=["state", "error"]).rename(columns={"value": objective})
-    lines = shown.to_string(index=False, float_format="%.4g").splitlines()
-    names = [name for name in table.columns if name in study.best_params]
-    figures = {"scores": plot_scores(table, objective), "slices": plot_slices(table, names, objective)}
+    shown = complete.head(BEST).drop(columns=["state", "error"])
+    last = [name.rpartition(".")[2] for name in shown.columns]  # the end of a name is enough where it is the only one
+    short = {name: end for name, end in zip(shown.columns, last, strict=True) if last.count(end) == 1}
+    lines = shown.rename(columns=short | {"value": objective}).to_string(index=False, float_format="%.4g").splitlines()
+    scales = {name: _scale(distribution) for name, distribution in study.best_trial.distributions.items()}
+    figures = {
+        "scores": plot_scores(table, objective),
+        "slices": plot_slices(table, scales, objective),
+    }
     if complete["value"].nunique() > 1:
         figures["importances"] = plot_importances(optuna.importance.get_param_importances(study))
     for name, figure in figures.items():
@@ -63,6 +69,12 @@ def report(study: optuna.Study, objective: str, workdir: Path, command: Sequence
     best = study.best_trial
     return [
         *lines,
-        f"{len(table)} trials ({counts}); the best one is trial {best.number}, {objective} {best.value:.4f}: ",
+        f"{len(table)} trials ({counts}); the best one is trial {best.number}, {objective} {best.value:.4f}:",
         shlex.join([*command, *as_flags(best.params)]),
     ]
+
+
+def _scale(distribution: BaseDistribution) -> str | Sequence[str]:
+    if isinstance(distribution, CategoricalDistribution):
+        return [str(choice) for choice in distribution.choices]
+    return "log" if getattr(distribution, "log", False) else "linear"

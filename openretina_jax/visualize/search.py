@@ -3,16 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, ROUND_STEPS, VERMILION, open_axes
 
 COLUMNS = 3  # of panels
-WIDE = 20  # a setting whose largest value is so many times its smallest one has a logarithmic axis
+TICKS = 4  # of a panel, or fewer
 
 
 def plot_scores(trials: pd.DataFrame, objective: str) -> Figure:
@@ -56,32 +55,37 @@ def plot_importances(importances: Mapping[str, float]) -> Figure:
     return figure
 
 
-def plot_slices(trials: pd.DataFrame, names: Sequence[str], objective: str) -> Figure:
+def plot_slices(trials: pd.DataFrame, scales: Mapping[str, str | Sequence[str]], objective: str) -> Figure:
     """Scores over every setting that was searched.
 
     Args:
         trials: columns ``trial``, ``state``, ``value``, and one for every setting.
-        names: of the settings.
+        scales: of every setting "linear" or "log", or the choices that there are.
         objective: name of the values.
     """
-    rows, columns = math.ceil(len(names) / COLUMNS), min(len(names), COLUMNS)
+    rows, columns = math.ceil(len(scales) / COLUMNS), min(len(scales), COLUMNS)
     figure = Figure(figsize=(max(3.4 * columns, 5), 0.5 + 2.8 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes, name in zip(panels.flat, names, strict=False):
-        values = trials[name]
-        if pd.api.types.is_numeric_dtype(values):
-            _draw_states(axes, trials, values)
-            if values.min() > 0 and values.max() > WIDE * values.min():
-                axes.set_xscale("log")
+    for axes, (name, scale) in zip(panels.flat, scales.items(), strict=False):
+        if isinstance(scale, str):
+            _draw_states(axes, trials, trials[name])
+            axes.set_xscale(scale)
         else:
-            choices = sorted(values.dropna().unique())
-            _draw_states(axes, trials, values.map({choice: place for place, choice in enumerate(choices)}))
-            axes.set_xticks(np.arange(len(choices)), choices, fontsize=8)
-            axes.set_xlim(-0.5, len(choices) - 0.5)
-        # the whole name is too long for a panel
-        axes.set_xlabel(name.replace(".", ".\n", name.count(".") - 1) if len(name) > 30 else name, fontsize=8)
+            places = {choice: place for place, choice in enumerate(scale)}
+            _draw_states(axes, trials, trials[name].map(places))
+            axes.set_xticks(list(places.values()), scale)
+            axes.set_xlim(-0.5, len(scale) - 0.5)
+        if scale == "log":
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        elif scale == "linear":
+            axes.xaxis.set_major_locator(MaxNLocator(TICKS))
+        axes.tick_params(axis="x", labelsize=8)
+        part, dot, option = name.rpartition(".")
+        axes.set_xlabel(f"{part}{dot}\n{option}" if dot else name, fontsize=8)  # in a line it would be too long
         open_axes(axes)
-    for axes in panels.flat[len(names) :]:
+    for axes in panels.flat[len(scales) :]:
         axes.remove()
     for axes in panels[:, 0]:
         axes.set_ylabel(objective)

@@ -36,10 +36,15 @@ def test_importances() -> None:
 
 
 def test_slices() -> None:
-    names = ["optimizer.learning_rate", "optimizer.clip_norm", "train.order", "seed"]
-    rate, clip, order, seed = plot_slices(TRIALS, names, "validation/correlation").axes
+    scales = {
+        "optimizer.learning_rate": "log",
+        "optimizer.clip_norm": "linear",
+        "train.order": ["shared", "session"],
+        "seed": "linear",
+    }
+    rate, clip, order, seed = plot_slices(TRIALS, scales, "validation/correlation").axes
     assert [axes.get_xscale() for axes in (rate, clip, order, seed)] == ["log", "linear", "linear", "linear"]
     assert list(rate.lines[0].get_xdata()) == [0.01, 0.1]
-    assert [label.get_text() for label in order.get_xticklabels()] == ["session", "shared"]
-    assert list(order.lines[0].get_xdata()) == [1, 0]
+    assert [label.get_text() for label in order.get_xticklabels()] == ["shared", "session"]
+    assert list(order.lines[0].get_xdata()) == [0, 1]
     assert rate.get_ylabel() == seed.get_ylabel() == "validation/correlation"
