@@ -90,7 +90,8 @@ def make_pruner(rules: Rules) -> optuna.pruners.BasePruner:
     if rules.pruner == "median":
         return optuna.pruners.MedianPruner(n_warmup_steps=rules.warmup_epochs)
     if rules.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=max(rules.warmup_epochs, 1), max_resource=rules.epochs)
+        first = min(max(rules.warmup_epochs, 1), rules.epochs)
+        return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=rules.epochs)
     return optuna.pruners.NopPruner()
 
 
@@ -136,6 +137,10 @@ class Search:
         self._command, self._workdir, self._lock = command, workdir, lock
         known = study.get_trials(deepcopy=False)
         self._left = [trial for trial in known if trial.state == TrialState.RUNNING]
+        for trial in self._left[:]:
+            if trial.params.keys() != space.keys():  # the search was killed while it was asked for
+                self._left.remove(trial)
+                study.tell(trial.number, state=TrialState.FAIL)
         self._asked, self._trials = len(known), trials
         self._free, self._running = list(places), list[_Running]()
         self._failures, self._works = 0, False
@@ -225,7 +230,8 @@ class Search:
     def _stop(self) -> None:
         """Let the processes end after their epochs; trials that are not done are for the next call."""
         for one in self._running:
-            one.process.stop()
+            if not one.pruned:  # else it has been told
+                one.process.stop()
         for one in self._running[:]:
             while one.process.running():
                 time.sleep(WAIT_S)

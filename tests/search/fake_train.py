@@ -1,6 +1,7 @@
 """A training script that takes no time: its scores are a function of its settings.
 
-The best learning rate is 0.01. With one above 1 it fails as a user's mistake does; with seed 1 an epoch takes a while.
+The best learning rate is 0.01. With one above 1 it fails as a user's mistake does. With seed 1 it stays in epoch 3 until
+it is stopped, or there is a file "go" in the folder of the search.
 """
 
 import re
@@ -23,8 +24,8 @@ for epoch in range(len(table.read_text().splitlines()), int(settings["train.epoc
     score = (1 - abs(rate - 0.01)) * epoch / (epoch + 1)
     with table.open("a") as file:
         file.write(f"{epoch},{0.1 * epoch},{score},{1 - score}\n")
-    if settings["seed"] == "1":
-        time.sleep(0.05)
+    while settings["seed"] == "1" and epoch == 3 and not stopped and not (workdir.parent.parent / "go").exists():
+        time.sleep(0.02)
     if stopped:
         print(f"stopped after epoch {epoch}")
         sys.exit(0)

@@ -1,5 +1,6 @@
 """A space is what the file says, or one line that says what is wrong with it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from configs import common, hoefling_high_res, hoefling_low_res
 from configs.spaces import hoefling_high_res as high_res_space
 from configs.spaces import hoefling_low_res as low_res_space
-from openretina_jax.command_line import entries
+from openretina_jax.command_line import entries, returned_by
 from openretina_jax.errors import UserError
 from openretina_jax.search.space import as_flag, make_space
 
@@ -90,3 +91,27 @@ def test_an_option_of_a_kind_that_is_searched_too() -> None:
 def test_mistakes(space: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         make_space(space, ENTRIES, {"seed": 3})
+
+
+def test_a_space_is_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "space.py"
+    file.write_text("from configs import common\n\ndef get_space():\n    return {'seed': common.integers(1, 3)}\n")
+    assert returned_by(str(file), "get_space") == {"seed": {"integers": (1, 3)}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def get_spaces(): ...", r"space.py has no function get_space\(\)"),
+        ("1 / 0", "space.py: ZeroDivisionError: division by zero"),
+        ("def get_space(:", "space.py: SyntaxError"),
+        (None, "there is no file .*space.py; choose among .*other.py"),
+    ],
+)
+def test_files_that_give_no_space(tmp_path: Path, text: str | None, words: str) -> None:
+    (tmp_path / "other.py").touch()
+    file = tmp_path / "space.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UserError, match=words):
+        returned_by(str(file), "get_space")

@@ -98,6 +98,7 @@ def test_the_best_trial_and_its_command(finished: tuple[Path, list[str]]) -> Non
     assert {file.name for file in workdir.glob("*.png")} == {"scores.png", "slices.png", "importances.png"}
 
 
+@pytest.mark.slow
 def test_more_trials_of_the_same_search(finished: tuple[Path, list[str]], tmp_path: Path) -> None:
     """A search in two parts draws what one in one part draws; what is done is not done again."""
     run(tmp_path, jobs=1, trials=2)
@@ -118,6 +119,7 @@ def test_failing_trials_are_written_down(tmp_path: Path) -> None:
     assert any(f"{len(failed)} failed" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_mistake_of_all_trials_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the first 5 trials have failed, the last one with: the loss was not finite"):
         run(tmp_path, common.one_of(3.0), trials=50)
@@ -136,21 +138,36 @@ def test_hopeless_trials_are_pruned(tmp_path: Path) -> None:
         known.add_trial(optuna.trial.create_trial(params={RATE: 0.9}, distributions=dict(space), **good))
     run(tmp_path, distribution, seed=1, epochs=20, trials=6, rules=rules)
     (pruned,) = [trial for trial in trials(tmp_path) if trial.state == TrialState.PRUNED]
-    assert 2 <= pruned.user_attrs["epochs"] == len(read_epochs(tmp_path / "trials" / "5")) < 20
-    assert pruned.value == pruned.intermediate_values[2]
+    assert 2 <= pruned.user_attrs["epochs"] == len(read_epochs(tmp_path / "trials" / "5")) <= 3
+    assert pruned.value == pruned.intermediate_values[max(pruned.intermediate_values)]
+
+
+def test_a_search_that_was_killed_while_it_asked(tmp_path: Path) -> None:
+    """A trial without settings is not trained."""
+    space = make_space({RATE: common.log_uniform(1e-3, 0.5)}, ENTRIES, {})
+    flags = ["--config=configs/x.py:small", f"--config.train.epochs={EPOCHS}", "--config.seed=0"]
+    study.open_study(tmp_path / "search.sqlite", "x_small", space, flags, Rules(**RULES)).ask()
+    run(tmp_path, trials=2)
+    assert [trial.state for trial in trials(tmp_path)] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert not (tmp_path / "trials" / "0").exists()
 
 
 def test_pruners() -> None:
-    assert isinstance(make_pruner(Rules(**RULES | {"pruner": "hyperband"})), optuna.pruners.HyperbandPruner)
+    hyperband = make_pruner(Rules(**RULES | {"pruner": "hyperband", "warmup_epochs": EPOCHS + 1}))
+    scores = optuna.create_study(pruner=hyperband)
+    first = scores.ask()
+    first.report(0.1, EPOCHS)
+    assert not first.should_prune()
+    assert isinstance(hyperband, optuna.pruners.HyperbandPruner)
     assert isinstance(make_pruner(Rules(**RULES)), optuna.pruners.NopPruner)
 
 
 @contextlib.contextmanager
-def control_c(when: Path) -> Iterator[None]:
-    """Press Ctrl-C when a file has some lines."""
+def control_c(*trials: Path) -> Iterator[None]:
+    """Press Ctrl-C when all trials are in their third epoch."""
 
     def press() -> None:
-        while not (when.exists() and when.read_text().count("\n") > 3):
+        while not all(len(read_epochs(folder)) == 3 for folder in trials):
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -162,18 +179,17 @@ def control_c(when: Path) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_stopped_search_goes_on(tmp_path: Path) -> None:
-    with control_c(tmp_path / "trials" / "1" / "metrics.csv"):
-        lines = run(tmp_path, seed=1, epochs=20, trials=3)
+    with control_c(*(tmp_path / "trials" / number for number in "01")):
+        lines = run(tmp_path, seed=1, epochs=5, trials=3)
     assert lines[-1] == "stopped; the same command goes on from there"
     left = trials(tmp_path)
     assert [trial.state for trial in left] == [TrialState.RUNNING] * 2
-    before = [len(read_epochs(tmp_path / "trials" / str(number))) for number in (0, 1)]
-    assert all(0 < done < 20 for done in before)
-    run(tmp_path, seed=1, epochs=20, trials=3)
+    (tmp_path / "go").touch()
+    run(tmp_path, seed=1, epochs=5, trials=3)
     done = trials(tmp_path)
     assert [trial.state for trial in done] == [TrialState.COMPLETE] * 3
     assert [trial.params for trial in done[:2]] == [trial.params for trial in left]
-    assert [sorted(trial.intermediate_values) for trial in done] == [list(range(1, 21))] * 3
+    assert [sorted(trial.intermediate_values) for trial in done] == [[1, 2, 3, 4, 5]] * 3
 
 
 def test_another_search_in_the_same_place(finished: tuple[Path, list[str]], tmp_path: Path) -> None:
