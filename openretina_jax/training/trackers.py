@@ -185,7 +185,7 @@ class Mlflow:
 
         uri = uri or os.environ.get("MLFLOW_TRACKING_URI", f"file:{Path('mlruns').absolute()}")
         if "://" not in uri or uri.startswith("file:"):
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # folders need this since MLflow 3.13
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # without it MLflow 3.17 refuses folders
         self._metric = mlflow.entities.Metric
         self._errors = mlflow.exceptions.MlflowException
         identity = workdir / "mlflow_run"

@@ -1,7 +1,7 @@
 """A training script that takes no time: its scores are a function of its settings.
 
-The best learning rate is 0.01. With one above 1 it fails as a user's mistake does. With seed 1 it stays in epoch 3 until
-it is stopped, or there is a file "go" in the folder of the search.
+The best learning rate is 0.01. With one above 1 it fails as a user's mistake does. With seed 1 it stays in epoch 3
+until it is stopped, or there is a file "go" in the folder of the search.
 """
 
 import re
