@@ -14,7 +14,7 @@ from flax import nnx
 from rich.console import Console
 
 from openretina_jax.command_line import show_progress
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.errors import UserError
