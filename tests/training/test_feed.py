@@ -31,6 +31,7 @@ def bytes_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return dataclasses.replace(data, stimuli={name: on_disk(stimulus) for name, stimulus in data.stimuli.items()})
 
 
+@pytest.mark.slow
 def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 2 * 4 * 16 * 240)  # two steps of two parts of four windows
     recipe = dataclasses.replace(RECIPE, accumulate=2)
