@@ -30,17 +30,27 @@ def choice(kind: str, **options: Mapping[str, Any]) -> ml_collections.ConfigDict
 
 
 def uniform(low: float, high: float) -> dict[str, tuple[float, ...]]:
-    """A distribution for ``population.vary``: all numbers from ``low`` to ``high`` alike."""
+    """A distribution for ``population.vary`` and for searches: all numbers from ``low`` to ``high`` alike."""
     return {"uniform": (low, high)}
 
 
 def log_uniform(low: float, high: float) -> dict[str, tuple[float, ...]]:
-    """A distribution for ``population.vary``: all orders of magnitude from ``low`` to ``high`` alike."""
+    """A distribution for ``population.vary`` and for searches: all orders of magnitude in between alike."""
     return {"log_uniform": (low, high)}
 
 
-def one_of(*values: float) -> dict[str, tuple[float, ...]]:
-    """A distribution for ``population.vary``: these values alike."""
+def integers(low: int, high: int) -> dict[str, tuple[int, ...]]:
+    """A distribution for searches: all integers from ``low`` to ``high`` alike, both included."""
+    return {"integers": (low, high)}
+
+
+def log_integers(low: int, high: int) -> dict[str, tuple[int, ...]]:
+    """A distribution for searches: integers of all orders of magnitude in between alike."""
+    return {"log_integers": (low, high)}
+
+
+def one_of(*values: Any) -> dict[str, tuple[Any, ...]]:
+    """A distribution for ``population.vary`` (of numbers) and for searches (of anything): these values alike."""
     return {"one_of": values}
 
 
@@ -186,6 +196,7 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
     """The recordings of Höfling et al. 2024 with the neurons of the published models."""
     return ml_collections.ConfigDict(
         {
+            "source": "hoefling_2024",
             "resolution": resolution,
             "stimuli_path": placeholder(str),  # a local zip or pickle instead of the published file
             "responses_path": placeholder(str),  # a local zip or HDF5 file instead of the published file
@@ -268,16 +279,26 @@ def training() -> ml_collections.ConfigDict:
             # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
             "mesh": {"data": -1, "neuron": 1},
             "stopping": {"epochs": 10, "threshold": 1e-3},
+            "logging": {  # besides metrics.csv, see docs/logging.md
+                "tensorboard": True,
+                "wandb": False,
+                "mlflow": False,
+                "project": placeholder(str),  # of wandb, experiment of mlflow; without, openretina_jax
+                "run": placeholder(str),  # name that they show; without, that of the workdir
+                "wandb_mode": placeholder(str),  # "offline"; without, what WANDB_MODE says
+                "mlflow_uri": placeholder(str),  # without, what MLFLOW_TRACKING_URI says, or the folder mlruns
+            },
             "train": {
                 "order": "shared",
                 "windows": {
-                    "session": {"window_frames": 50, "windows_per_step": 128},
-                    "shared": {"window_frames": 150, "windows_per_step": 4},
+                    "session": {"window_frames": 50, "windows_per_step": 128, "within_clips": False},
+                    "shared": {"window_frames": 150, "windows_per_step": 4, "within_clips": False},
                 },
                 "epochs": 100,
                 "picture_every": 10,
                 "trainable": placeholder(tuple),  # parts such as ("readout",); without, all parameters
                 "compute_dtype": "float32",  # or "bfloat16"
+                "frames_on_device": placeholder(bool),  # or on the host, which sends windows; without, as it fits
                 "rematerialize": False,  # compute within layers again for gradients: less memory, more time
                 "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.999
             },

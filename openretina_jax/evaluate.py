@@ -15,8 +15,11 @@ import pandas as pd
 from rich.console import Console
 
 from openretina_jax import load
-from openretina_jax.config import make_dataset, use_compilation_cache
+from openretina_jax.command_line import show_progress
+from openretina_jax.config import use_compilation_cache
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.fetch import cache_folder
+from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.data.statistics import SplitStatistics, dataset_statistics
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.evaluation import Evaluation, Evaluator
@@ -91,7 +94,7 @@ def evaluate(
             pass  # before the work rather than after it
     use_compilation_cache()
     models = [load(path) for path in checkpoints]
-    dataset = make_dataset(data_settings(checkpoints[0], config))
+    dataset = make_dataset(data_settings(checkpoints[0], config), cache_folder() / "simulated", show_progress)
     chosen = chosen_splits(dataset, splits)
     evaluator = Evaluator(dataset)
     evaluations = [evaluator(name, model, chosen, options) for name, model in zip(names, models, strict=True)]

@@ -1,8 +1,11 @@
-"""Write a simulated data set in the format of Höfling et al. 2024, to try everything without a download.
+"""Write a simulated data set in the format of a publication, to try everything without a download.
 
-python scripts/simulate.py --folder=data/simulated [--sessions=8] [--neurons=40] [--seed=0] [--field_names=old]
+python scripts/simulate.py --folder=data/simulated [--format=hoefling_2024] [--sessions=8] [--neurons=40] [--seed=0]
+    [--set=field_names=new]
 
-writes the zipped stimulus, the zipped responses, and truth.h5 with the responses without noise.
+writes files of the published layout, and prints the settings of config.data that lead to them. The other formats, and
+what --set changes of each, are the modules of openretina_jax/data/sources/simulated. Files of Höfling et al. 2024 come
+with truth.h5, the responses without noise.
 """
 
 from pathlib import Path
@@ -12,21 +15,21 @@ from absl import flags
 from openretina_jax import command_line
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where to write; made if missing.", required=True)
-_SESSIONS = flags.DEFINE_integer("sessions", 8, "Number of recording sessions.")
-_NEURONS = flags.DEFINE_integer("neurons", 40, "Neurons recorded per session; about three quarters pass the checks.")
+_FORMAT = flags.DEFINE_string("format", "hoefling_2024", "Publication whose format it is.")
+_SESSIONS = flags.DEFINE_integer("sessions", None, "Number of recording sessions.")
+_NEURONS = flags.DEFINE_integer("neurons", None, "Neurons recorded per session.")
 _SEED = flags.DEFINE_integer("seed", 0, "The files are a function of the seed.")
-_FIELD_NAMES = flags.DEFINE_enum(
-    "field_names", "old", ["old", "new"], "Names of the arrays: as published, or later ones."
-)
+_SET = flags.DEFINE_multi_string("set", [], "Another number or word of the simulation, as name=value.")
 
 
 def main() -> None:
     """Simulate, and say where the files are."""
-    from openretina_jax.data.sources.simulated import SimulationConfig, write_simulated_hoefling
+    from openretina_jax.data.sources.catalogue import simulate
 
-    config = SimulationConfig(_SESSIONS.value, _NEURONS.value, _SEED.value, _FIELD_NAMES.value)
-    for file in write_simulated_hoefling(Path(_FOLDER.value), config, command_line.show_progress):
-        command_line.console.print(file)
+    named = {"n_sessions": _SESSIONS.value, "neurons_per_session": _NEURONS.value, "seed": _SEED.value}
+    files = simulate(_FORMAT.value, Path(_FOLDER.value), named, _SET.value, command_line.show_progress)
+    for setting, path in files.items():
+        command_line.console.print(f"--config.data.{setting}={path}", soft_wrap=True)
 
 
 if __name__ == "__main__":

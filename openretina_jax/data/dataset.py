@@ -23,7 +23,7 @@ class DataInfo:
         input_shape: ``(height, width, channel)`` of a frame.
         frame_rate_hz: frames, and responses, per second.
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
-        norm_mean, norm_std: normalisation of the stimulus (None: not known).
+        norm_mean, norm_std: normalisation of the stimulus (None: not known, or another for every session).
         neurons: per-neuron metadata by session name and column name.
         source: where the data came from (paths, revision, hashes, filters).
         conditions: numbers that describe each session, by session name; empty if there are none.
@@ -72,15 +72,16 @@ class DataInfo:
 class Dataset:
     """Recordings, the movies they saw, and the split.
 
-    The training movie is made of clips of equal length. Every ``clip_length`` successive entries of a session's
-    ``frame_index`` show one clip from its beginning to its end.
+    Training movies are cut into clips of equal length; what is left at the end is a shorter clip. Every
+    ``clip_length`` successive entries of a session's ``frame_index`` show one clip from its beginning to its end.
 
     Attributes:
-        stimuli: movies by name; test movies carry the names used in ``Session.repeats``.
-        sessions: recordings; sessions that saw the stimulus mirrored come after those that did not, so that
-            sessions with a common stimulus are neighbours.
-        clip_length: frames of a clip.
-        validation_clips: clips of the training movie (position in the stimulus) kept for validation.
+        stimuli: movies by name, all with frames of one shape; test movies carry the names that
+            ``Session.test_stimulus`` gives.
+        sessions: recordings; sessions with the same stimulus are neighbours, and those that saw it mirrored come after
+            those that did not.
+        clip_length: frames of a clip; 1 if the stimuli are single images.
+        validation_clips: clips kept for validation (position in the stimulus), by the name of the training stimulus.
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
         source: where the data came from, as plain values.
 
@@ -91,7 +92,7 @@ class Dataset:
     stimuli: Mapping[str, Stimulus]
     sessions: tuple[Session, ...]
     clip_length: int
-    validation_clips: tuple[int, ...]
+    validation_clips: Mapping[str, tuple[int, ...]]
     pixel_size_um: float | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -102,6 +103,9 @@ class Dataset:
         duplicates = sorted({name for name in names if names.count(name) > 1})
         if duplicates:
             raise UserError(f"session names must be unique, but these come twice: {', '.join(duplicates)}")
+        shapes = {name: stimulus.frames.shape[1:] for name, stimulus in self.stimuli.items()}
+        if len(set(shapes.values())) > 1:
+            raise UserError(f"all stimuli need frames of one (height, width, channel), but they have {shapes}")
         ordered = sorted(self.sessions, key=lambda session: (session.stimulus, session.mirrored))
         object.__setattr__(self, "sessions", tuple(ordered))
         for session in self.sessions:
@@ -111,7 +115,7 @@ class Dataset:
             raise UserError(f"all sessions need conditions of the same size, but they have {sizes}")
 
     def _check_session(self, session: Session) -> None:
-        for name in (session.stimulus, *session.repeats):
+        for name in (session.stimulus, *map(session.test_stimulus, session.repeats)):
             if name not in self.stimuli:
                 raise UserError(
                     f'{session.name}: has no stimulus "{name}"; the data set has {", ".join(sorted(self.stimuli))}'
@@ -123,22 +127,39 @@ class Dataset:
                 f'{session.name}: was shown frames {first} to {last}, but stimulus "{session.stimulus}" '
                 f"has frames 0 to {frames - 1}"
             )
-        starts = session.frame_index[:: self.clip_length]
-        whole = starts[:, None] + np.arange(self.clip_length)
-        if whole.size != session.frame_index.size or (whole.ravel() != session.frame_index).any():
+        clips, place = np.divmod(session.frame_index, self.clip_length)
+        starts = clips[:: self.clip_length]
+        time = np.arange(len(place))
+        if (place != time % self.clip_length).any() or (clips != starts[time // self.clip_length]).any():
             raise UserError(f"{session.name}: was not shown whole clips of {self.clip_length} frames")
+        if len(time) % self.clip_length and last != frames - 1:
+            raise UserError(
+                f"{session.name}: its last clip has {len(time) % self.clip_length} of {self.clip_length} frames, but "
+                "only the last clip of a stimulus may be shorter"
+            )
         for test, repeats in session.repeats.items():
-            shown = len(self.stimuli[test].frames)
+            name = session.test_stimulus(test)
+            shown = len(self.stimuli[name].frames)
             if repeats.shape[1] != shown:
                 raise UserError(
-                    f'{session.name}: responses to "{test}" have {repeats.shape[1]} frames, stimulus "{test}" has '
+                    f'{session.name}: responses to "{test}" have {repeats.shape[1]} frames, stimulus "{name}" has '
                     f"{shown}; the responses belong to another stimulus or were cut"
                 )
-        unknown = sorted(set(self.validation_clips) - set((starts // self.clip_length).tolist()))
+        unknown = sorted(set(self.kept_for_validation(session)) - set(starts.tolist()))
         if unknown:
             raise UserError(
                 f"{session.name}: validation clips {unknown} were never shown; choose among the clips shown"
             )
+        short = frames // self.clip_length  # number of the clip that is not whole, if there is one
+        if short in self.kept_for_validation(session):
+            raise UserError(
+                f"{session.name}: validation clip {short} has {frames % self.clip_length} of {self.clip_length} "
+                "frames; choose whole clips"
+            )
+
+    def kept_for_validation(self, session: Session) -> tuple[int, ...]:
+        """The clips of the session's stimulus that are kept for validation."""
+        return self.validation_clips.get(session.stimulus, ())
 
     @property
     def n_neurons(self) -> int:
@@ -153,15 +174,15 @@ class Dataset:
     @property
     def info(self) -> DataInfo:
         """The facts that a model keeps."""
-        stimulus = self.stimuli[self.sessions[0].stimulus]
+        shown = [self.stimuli[session.stimulus] for session in self.sessions]
         return DataInfo(
             sessions={session.name: session.n_neurons for session in self.sessions},
             mean_activity={session.name: _mean_activity(session.responses) for session in self.sessions},
-            input_shape=stimulus.frames.shape[1:],
-            frame_rate_hz=stimulus.frame_rate_hz,
+            input_shape=shown[0].frames.shape[1:],
+            frame_rate_hz=shown[0].frame_rate_hz,
             pixel_size_um=self.pixel_size_um,
-            norm_mean=stimulus.norm_mean,
-            norm_std=stimulus.norm_std,
+            norm_mean=_common([stimulus.norm_mean for stimulus in shown]),
+            norm_std=_common([stimulus.norm_std for stimulus in shown]),
             neurons={
                 session.name: {column: values.tolist() for column, values in session.neurons.items()}
                 for session in self.sessions
@@ -171,6 +192,12 @@ class Dataset:
                 session.name: list(session.condition) for session in self.sessions if session.condition is not None
             },
         )
+
+
+def _common(statistics: list[float | None]) -> float | None:
+    """The statistic of the first movie, if those of the others are within a grey level of it."""
+    known = [statistic for statistic in statistics if statistic is not None]
+    return known[0] if len(known) == len(statistics) and np.allclose(known, known[0], rtol=0, atol=1) else None
 
 
 def _mean_activity(responses: Float32[np.ndarray, "time neuron"]) -> list[float]:

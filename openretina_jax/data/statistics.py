@@ -3,13 +3,15 @@
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Float32, Integer
+from jaxtyping import Integer, Num
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
+
+FRAMES_AT_ONCE = 1000  # that are read together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +40,15 @@ def dataset_statistics(dataset: Dataset, tables: Tables) -> dict[str, SplitStati
         tables: of the data set.
     """
     splits = {"train": tables.training()}
-    if dataset.validation_clips:
+    if any(dataset.validation_clips.values()):
         splits["validation"] = tables.validation()
     splits |= {name: tables.test(name) for name in dataset.test_names}
     seen = {timeline.mirrored for timelines in splits.values() for timeline in timelines}
-    views = {mirrored: tables.frames[:, :, ::-1] if mirrored else tables.frames for mirrored in seen}
-    numbers = dict(zip(views, frame_numbers(*views.values()), strict=True))
+    numbers = dict(zip(seen, frame_numbers(*(_frames(tables, mirrored) for mirrored in seen)), strict=True))
 
     def clips(split: str) -> list[np.ndarray]:
         seen = ((timeline, numbers[timeline.mirrored][timeline.frames]) for timeline in splits[split])
-        return [frames.reshape(-1, len(t) if split == "train" else t.clip_length) for t, frames in seen]
+        return [frames.reshape(-1, len(t) if split == "train" else t.clip_length) for t, frames in seen if len(t)]
 
     shown = {split: clips(split) for split in splits}
     sessions = {split: sum(timeline.n_sessions for timeline in timelines) for split, timelines in splits.items()}
@@ -66,11 +67,18 @@ def count_frames(clips: Iterable[Integer[np.ndarray, "_ _"]]) -> tuple[int, int]
     return len(np.unique(np.concatenate(frames))), len(np.unique(np.concatenate(pairs)))
 
 
-def frame_numbers(*movies: Float32[np.ndarray, "_ ..."]) -> list[Integer[np.ndarray, " _"]]:
+def frame_numbers(*movies: Iterable[Num[np.ndarray, "..."]]) -> list[Integer[np.ndarray, " _"]]:
     """A number for every frame of each movie, equal for frames whose pixels are all equal."""
     digests = [[_digest(frame) for frame in movie] for movie in movies]
     number = {digest: k for k, digest in enumerate(dict.fromkeys(itertools.chain(*digests)))}
     return [np.array([number[digest] for digest in movie]) for movie in digests]
+
+
+def _frames(tables: Tables, mirrored: bool) -> Iterator[np.ndarray]:
+    """The frames one by one, as the animal saw them; read a part at a time, since large movies stay in their files."""
+    for start in range(0, tables.n_frames, FRAMES_AT_ONCE):
+        part = tables.pick(np.arange(start, min(start + FRAMES_AT_ONCE, tables.n_frames)))
+        yield from part[:, :, ::-1] if mirrored else part
 
 
 def _digest(frame: np.ndarray) -> bytes:

@@ -12,7 +12,7 @@ from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.neurons import score_table, with_metadata
 from openretina_jax.evaluation.responses import SessionResponses, split_responses
-from openretina_jax.evaluation.scores import Scorer
+from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.evaluation.summary import Summary, SummaryOptions, summarize
 from openretina_jax.models.core_readout import Model
 
@@ -43,7 +43,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates models on one data set, which goes to the device once.
+    """Evaluates models on one data set, whose responses go to the device once, and frames split by split.
 
     Args:
         dataset: recordings, movies and split.
@@ -52,7 +52,7 @@ class Evaluator:
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
         self.tables = Tables(dataset)
-        self._recordings = Recordings.of(self.tables)
+        self._recordings = Recordings.of(self.tables, frames_on_device=False)
 
     def __call__(self, name: str, model: Model, splits: Sequence[str], options: SummaryOptions) -> Evaluation:
         """Evaluate a model: one call to the device per split.
@@ -71,7 +71,10 @@ class Evaluator:
         scorer = Scorer(graph)
         tables = Tables(self.dataset, per_session=True) if model.per_session else self.tables
         responses = {
-            split: split_responses(split, self.dataset, tables, scorer, (state,), self._recordings) for split in splits
+            split: split_responses(
+                split, self.dataset, tables, scorer, (state,), self._recordings, lambda shown: Split(shown, tables)
+            )
+            for split in splits
         }
         scores = {split: score_table(sessions) for split, sessions in responses.items()}
         for split, table in scores.items():

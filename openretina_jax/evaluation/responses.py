@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from flax import nnx
@@ -16,7 +16,6 @@ from openretina_jax.evaluation.metrics import aligned
 from openretina_jax.evaluation.scores import Scorer, Split
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-CLIPS_AT_ONCE = 16  # of the training movie, for which the maps of the core would not fit into memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,7 +52,7 @@ def chosen_splits(dataset: Dataset, names: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such split.
     """
-    known = [TRAIN, *([VALIDATION] if dataset.validation_clips else []), *dataset.test_names]
+    known = [TRAIN, *([VALIDATION] if any(dataset.validation_clips.values()) else []), *dataset.test_names]
     result: list[str] = []
     for name in names:
         chosen = list(dataset.test_names) if name == TEST and name not in known else [name]
@@ -73,10 +72,12 @@ def split_responses(
     scorer: Scorer,
     variables: tuple[nnx.State, ...],
     recordings: Recordings,
+    predicted_from: Callable[[Sequence[Timeline]], Split] = Split,
 ) -> list[SessionResponses]:
     """Responses of every session that was shown a split, in the order of the data set.
 
-    Training clips are in the order of the movie, validation clips in that of the data set. The device is called once.
+    Training clips are in the order of the movie, without a shorter one at its end; validation clips are in that of the
+    data set. The device is called once.
 
     Args:
         split: "train", "validation", or the name of a test movie.
@@ -85,9 +86,10 @@ def split_responses(
         scorer: of the model.
         variables: of the model.
         recordings: the tables on the device.
+        predicted_from: what makes a ``Split`` of timelines, if their frames are not on the device.
     """
     timelines = _timelines(split, tables)
-    predicted = scorer.by_timeline(variables, recordings, Split(timelines))
+    predicted = scorer.by_timeline(variables, recordings, predicted_from(timelines))
     result, first = [], 0
     for session in dataset.sessions:
         columns = slice(first, first + session.n_neurons)
@@ -95,13 +97,12 @@ def split_responses(
         shown = [number for number, timeline in enumerate(timelines) if _has(timeline, columns.start)]
         if not shown:
             continue
-        parts = [predicted[n][..., _within(timelines[n], columns)] for n in shown]
-        prediction = np.concatenate(parts)
+        (number,) = shown
+        timeline, prediction = timelines[number], predicted[number][..., _within(timelines[number], columns)]
         if split in session.repeats:
             recorded = session.repeats[split][:, None]
         else:
-            rows = np.concatenate([timelines[n].rows.reshape(-1, timelines[n].clip_length) for n in shown])
-            recorded = tables.responses[rows, columns][None]
+            recorded = tables.responses[timeline.rows.reshape(-1, timeline.clip_length), columns][None]
         finite = np.isfinite(prediction).all(axis=(0, 1))
         result.append(
             SessionResponses(
@@ -120,17 +121,16 @@ def _timelines(split: str, tables: Tables) -> list[Timeline]:
         return tables.test(split)
     # of the sessions that saw the same clips one is enough, since clips are predicted one by one
     groups = {timeline.first_neuron: timeline for timeline in reversed(tables.shared_training())}
-    return [piece for _, timeline in sorted(groups.items()) for piece in _pieces(timeline)]
+    return [_in_order(timeline) for _, timeline in sorted(groups.items())]
 
 
-def _pieces(timeline: Timeline) -> Iterator[Timeline]:
-    """A few clips each, in the order of the movie."""
-    clips = timeline.frames.reshape(-1, timeline.clip_length)
+def _in_order(timeline: Timeline) -> Timeline:
+    """Whole clips in the order of the movie; single images, which know nothing of each other, are one clip."""
+    length = len(timeline) if timeline.clip_length == 1 else timeline.clip_length
+    whole = len(timeline) // length * length
+    clips, rows = timeline.frames[:whole].reshape(-1, length), timeline.rows[:whole].reshape(-1, length)
     order = np.argsort(clips[:, 0], kind="stable")
-    for start in range(0, len(order), CLIPS_AT_ONCE):
-        chosen = order[start : start + CLIPS_AT_ONCE]
-        rows = timeline.rows.reshape(clips.shape)[chosen].ravel()
-        yield dataclasses.replace(timeline, frames=clips[chosen].ravel(), rows=rows)
+    return dataclasses.replace(timeline, frames=clips[order].ravel(), rows=rows[order].ravel(), clip_length=length)
 
 
 def _has(timeline: Timeline, column: int) -> bool:

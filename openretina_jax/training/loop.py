@@ -1,18 +1,14 @@
 """The life of a run, from the first epoch (or the last checkpoint) to the scores on the test movies."""
 
-import contextlib
 import dataclasses
 import itertools
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax.numpy as jnp
 import numpy as np
 import psutil
@@ -26,9 +22,11 @@ from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.interruption import interruptible
 from openretina_jax.models.core_readout import Model
 from openretina_jax.processes import in_any
 from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.feed import Feed, fits_on_device
 from openretina_jax.training.members import Members
 from openretina_jax.training.population import Population, PopulationCheckpoints
 from openretina_jax.training.profile import tracing
@@ -51,7 +49,7 @@ class FitResult:
         best_epoch: epoch of the best state (of the best member).
         finished: False if the run was interrupted and can be resumed.
         seconds: of training, all parts of the run together.
-        recordings: the data on the devices.
+        recordings: the data on the devices; without the movies if these do not fit.
         tables: the data on the host.
     """
 
@@ -62,6 +60,10 @@ class FitResult:
     seconds: float
     recordings: Recordings
     tables: Tables
+
+    def split(self, timelines: Sequence[Timeline]) -> Split:
+        """Timelines to be predicted from these recordings."""
+        return Split(timelines, self.tables if self.recordings.frames is None else None)
 
 
 def fit(
@@ -74,12 +76,15 @@ def fit(
     order: str,
     window_frames: int,
     windows_per_step: int,
+    within_clips: bool = False,
     epochs: int,
     picture_every: int,
     console: Console,
     sharding: Sharding,
+    writers: Writers,
     members: Members | None = None,
     profile: bool = False,
+    frames_on_device: bool | None = None,
 ) -> FitResult:
     """Train until the validation score stops rising, or resume such a run.
 
@@ -89,18 +94,21 @@ def fit(
     Args:
         model: what to start from; it is not changed. Its first sessions are those of the data set.
         dataset: recordings, movies and split.
-        workdir: logs go there, checkpoints to its ``checkpoints``.
+        workdir: checkpoints go to its ``checkpoints``.
         about: saved as JSON with every checkpoint.
         recipe: what a step does, and how the learning rate goes on.
         order: "session" or "shared", see ``data.windows``.
         window_frames: length of a window.
         windows_per_step: windows of a step (in "shared" order: of each timeline).
+        within_clips: whether no window crosses the border of two clips.
         epochs: most epochs to train.
-        picture_every: epochs between pictures of weights and validation traces in TensorBoard (0: none).
+        picture_every: epochs between pictures of weights and validation traces (0: none).
         console: for the live display.
         sharding: what lies on which device.
+        writers: where numbers and pictures go.
         members: of a population, which is trained instead of the model (None: the model alone).
         profile: whether to write a trace of the second epoch of this call.
+        frames_on_device: whether the device holds all movies, or the host sends windows of them (None: as it fits).
 
     Raises:
         UserError: the data or the devices do not allow such windows, the data belong to other sessions, the workdir
@@ -109,9 +117,14 @@ def fit(
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
     timelines = tables.training() if order == "session" else tables.shared_training()
-    windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=int(recipe.seed))
+    windows = ORDERS[order](
+        timelines,
+        frames=window_frames,
+        windows_per_step=windows_per_step,
+        seed=int(recipe.seed),
+        within_clips=within_clips,
+    )
     sharding.check(windows[0])
-    data = grain.MapDataset.source(windows)
     recipe = recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate))
     trainer = Trainer(model, recipe) if members is None else Population(recipe, members)
     state = trainer.start(model)
@@ -126,24 +139,29 @@ def fit(
         state = checkpoints.restore(done, state)
         _log.info("resuming after epoch %d", done)
 
-    state, recordings, table = sharding.state(state), sharding.recordings(tables), TimelineTable.of(timelines)
-    validation, scorer = Split(tables.validation()), Scorer(trainer.graph, members=members is not None)
+    on_device = fits_on_device(tables) if frames_on_device is None else frames_on_device
+    if members is not None and not on_device:
+        raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")
+    feed = Feed(windows, timelines, tables, parts=recipe.accumulate, on_device=on_device, first_epoch=done)
+    state, recordings = sharding.state(state), sharding.recordings(tables, on_device)
+    table, scorer = TimelineTable.of(timelines), Scorer(trainer.graph, members=members is not None)
+    validation = Split(tables.validation(), None if on_device else tables)
     run_epoch, first_epoch = trainer.epoch(window_frames), done
-    writers = Writers(workdir, done, int(state.step.max()))
+    writers.resume(done, int(state.step.max()))
     traced = workdir / "profile" if profile else None
     with sharding.active(), EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
         while done < epochs and not state.patience.stop.all() and not in_any(bool(interrupted)):
             began = time.perf_counter()
-            chosen = data[done]
             before, rate = np.array(state.step), median(trainer.rates(state, done).learning_rate)
             with tracing(traced if done == first_epoch + 1 else None):  # the first one compiles
-                state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start, jnp.asarray(done))
+                state, metrics = feed.run(run_epoch, state, recordings, table, epoch=done)
                 if done == first_epoch:
                     _log.info("first step %.1f s after the start of the process", seconds_of_process())
                 scores = scorer(state.evaluated, recordings, validation)
                 score = jnp.nanmean(scores["correlation"], axis=-1).block_until_ready()
-            parts = np.split(chosen.timeline, range(recipe.accumulate, len(chosen.timeline), recipe.accumulate))
-            check_finite(metrics.pop("finite_steps"), score, int(before.max()), parts, timelines, checkpoints)
+            parts = windows[done].timeline
+            steps = np.split(parts, range(recipe.accumulate, len(parts), recipe.accumulate))
+            check_finite(metrics.pop("finite_steps"), score, int(before.max()), steps, timelines, checkpoints)
             state = trainer.judge(state, score)
             done += 1
             elapsed = time.perf_counter() - began
@@ -175,7 +193,6 @@ def fit(
                         writers.picture(name, image, last_step)
             progress.update(row)
         finished = not in_any(bool(interrupted))
-    writers.close()
     best = checkpoints.best_epoch
     if best is None:
         raise UserError(f"nothing was trained: config.train.epochs is {epochs}; take at least 1")
@@ -252,35 +269,3 @@ def member_columns(state: TrainState, score: Float32[Array, "*member"]) -> dict[
         return {}
     scores = {f"validation/members/{number}": float(value) for number, value in enumerate(score)}
     return {"training_members": int((~state.patience.stop).sum())} | scores
-
-
-class Interruption:
-    """True once the user or the system has asked the run to stop."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __bool__(self) -> bool:
-        return self._asked
-
-    def ask(self, number: int, _: object) -> None:
-        """Handle a signal: finish the epoch; a second one ends the process as usual."""
-        self._asked = True
-        _log.warning("%s: stopping after this epoch (again to stop at once)", signal.Signals(number).name)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Let Ctrl-C and SIGTERM end the epoch instead of the process (in the main thread, which receives them)."""
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, interruption.ask) for number in numbers]
-    try:
-        yield interruption
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)

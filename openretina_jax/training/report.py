@@ -13,7 +13,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.neurons import SCORES, neuron_table, score_table
 from openretina_jax.evaluation.report import headline
 from openretina_jax.evaluation.responses import split_responses
-from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.evaluation.scores import Scorer
 from openretina_jax.models.core_readout import Model
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.saved import SCORE, best_checkpoint, load_model, read_about, save_model
@@ -28,7 +28,9 @@ from openretina_jax.visualize.predictions import plot_history
 from openretina_jax.visualize.scores import plot_traces
 
 
-def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sharding: Sharding) -> list[str]:
+def report(
+    result: FitResult, model: Model, dataset: Dataset, workdir: Path, sharding: Sharding
+) -> tuple[dict[str, float], list[str]]:
     """Test the best state on every test movie, write ``neurons.csv`` and the pictures, and say it in a few lines.
 
     Args:
@@ -39,30 +41,32 @@ def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sha
         sharding: of the run; it is active.
 
     Returns:
-        Lines for the terminal.
+        Mean correlation of every split, such as "test_correlation", and lines for the terminal.
     """
     graph, variables = nnx.graphdef(model), (sharding.state(nnx.state(model)),)
     scorer, neurons = Scorer(graph), neuron_table(dataset)
-    validation = scorer(variables, result.recordings, Split(result.tables.validation()))
+    validation = scorer(variables, result.recordings, result.split(result.tables.validation()))
     neurons["validation_correlation"] = ranking = np.asarray(validation["correlation"])
     lines = [f"best epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s of training"]
     lines.append(headline("validation", ranking, len(dataset.sessions)))
+    scores = {"validation_correlation": float(np.nanmean(ranking))}
     figures: dict[str, Figure] = {}
     for test in dataset.test_names:
-        responses = split_responses(test, dataset, result.tables, scorer, variables, result.recordings)
-        scores = score_table(responses)
-        correlation = scores["correlation"].to_numpy()
-        shown = scores[["session", "neuron", *SCORES]].rename(columns={name: f"{test}_{name}" for name in SCORES})
+        responses = split_responses(test, dataset, result.tables, scorer, variables, result.recordings, result.split)
+        table = score_table(responses)
+        correlation = table["correlation"].to_numpy()
+        shown = table[["session", "neuron", *SCORES]].rename(columns={name: f"{test}_{name}" for name in SCORES})
         neurons = neurons.merge(shown, on=["session", "neuron"], how="left")
         ranking = neurons[f"{test}_correlation"].to_numpy()
         lines.append(headline(test, ranking, len(dataset.sessions)))
-        figures[f"predictions_{test}"] = plot_traces(responses, correlation, dataset.stimuli[test].frame_rate_hz)
+        scores[f"{test}_correlation"] = float(np.nanmean(ranking))
+        figures[f"predictions_{test}"] = plot_traces(responses, correlation, dataset.info.frame_rate_hz)
     if is_first():
         _write_table(neurons, workdir / "neurons.csv")
         figures["history"] = plot_history(pd.read_csv(workdir / "metrics.csv"))
         for name, figure in (figures | weight_pictures(model, ranking)).items():
             save(figure, workdir / f"{name}.png")
-    return lines
+    return scores, lines
 
 
 def report_members(
@@ -105,7 +109,7 @@ def _tests(result: FitResult, model: Model, dataset: Dataset) -> dict[str, float
     """Mean correlation of a model on every test movie."""
     scorer, variables = Scorer(nnx.graphdef(model)), (nnx.state(model),)
     responses = {
-        test: split_responses(test, dataset, result.tables, scorer, variables, result.recordings)
+        test: split_responses(test, dataset, result.tables, scorer, variables, result.recordings, result.split)
         for test in dataset.test_names
     }
     return {f"{test}_correlation": float(score_table(of)["correlation"].mean()) for test, of in responses.items()}

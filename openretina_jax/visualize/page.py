@@ -47,11 +47,10 @@ def evaluation_page(evaluation: Evaluation, dataset: Dataset) -> str:
     parts = [f"<p>Predictions begin at frame {evaluation.lag} of a clip.</p>"]
     for split, summary in evaluation.summaries.items():
         neurons = evaluation.of_split(split)
-        stimulus = dataset.stimuli.get(split, dataset.stimuli[dataset.sessions[0].stimulus])
         parts.append(f"<h2>{html.escape(split)}</h2>" + _paragraph(opening(summary)) + _table_of_scores(summary))
         if neurons["correlation"].notna().any():
             traces = plot_traces(
-                evaluation.responses[split], neurons["correlation"].to_numpy(float), stimulus.frame_rate_hz
+                evaluation.responses[split], neurons["correlation"].to_numpy(float), dataset.info.frame_rate_hz
             )
             figures = {
                 "Responses": traces,

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from configs.hoefling_low_res import get_config
-from openretina_jax.config import make_dataset, resolved
+from openretina_jax.config import resolved
+from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saved import save_model
 from tests import tiny
@@ -36,9 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, value in SMALL.items():
         config.update_from_flattened_dict({name: value})
     settings = resolved(config.to_dict())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(folder / "cache"))
-        info = make_dataset(settings["data"]).info
+    info = make_dataset(settings["data"], folder / "cache" / "simulated").info
     for seed, name in enumerate(("first", "second")):
         model = make_model(settings["model"], info, seed)
         save_model(model, folder / name)

@@ -74,7 +74,7 @@ def data() -> Dataset:
                 )
             )
     movie = Stimulus("train", np.zeros((trials.shape[1], 2, 2, 1), np.float32), 30.0)
-    return Dataset({"train": movie}, tuple(sessions), clip_length=trials.shape[1], validation_clips=())
+    return Dataset({"train": movie}, tuple(sessions), clip_length=trials.shape[1], validation_clips={})
 
 
 def test_table_of_a_test_movie(data: Dataset) -> None:

@@ -69,7 +69,6 @@ def test_test_movie(data: Dataset, model: CoreReadout, scorer: Scorer) -> None:
 def test_clips_of_the_training_movie(
     split: str, data: Dataset, model: CoreReadout, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(responses, "CLIPS_AT_ONCE", 4)
     calls = []
     predict = scorer.by_timeline
     monkeypatch.setattr(scorer, "by_timeline", lambda *given: calls.append(0) or predict(*given))

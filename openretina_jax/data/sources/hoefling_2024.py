@@ -7,6 +7,7 @@ clips. The published files are a pickle with the movies and an HDF5 file with on
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ STIMULI_18X16 = HubFile(
 STIMULI_72X64 = HubFile(
     _REPOSITORY, "euler_lab/hoefling_2024/stimuli/rgc_natstim_72x64_joint_normalized_2024-10-11.zip"
 )
+_PUBLISHED_STIMULI = {"18x16": STIMULI_18X16, "72x64": STIMULI_72X64}
 RESPONSES = HubFile(_REPOSITORY, "euler_lab/hoefling_2024/responses/rgc_natstim_2024-08-14.zip")
 
 CLIP_FRAMES = 150
@@ -54,6 +56,29 @@ _RESPONSES_SUFFIXES = (".h5", ".hdf5")
 _LABELLED_LEFT_BUT_RIGHT = "session_2_ventral2_20200626"
 
 _log = logging.getLogger(__name__)
+
+
+def from_settings(settings: Mapping[str, Any]) -> Dataset:
+    """The data set of ``config.data``: the arguments of ``load_hoefling_2024`` as plain values.
+
+    ``resolution`` chooses among the published movies, "18x16" or "72x64", and paths may be None: the published files.
+
+    Raises:
+        UserError: as in ``load_hoefling_2024``.
+    """
+    options = dict(settings)
+    resolution, quality = options.pop("resolution"), dict(options.pop("quality"))
+    stimuli, responses = options.pop("stimuli_path"), options.pop("responses_path")
+    if resolution not in _PUBLISHED_STIMULI:
+        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(_PUBLISHED_STIMULI)}')
+    quality["cell_types"] = tuple(quality["cell_types"])
+    options["validation_clips"] = tuple(options["validation_clips"])
+    return load_hoefling_2024(
+        stimuli or _PUBLISHED_STIMULI[resolution],
+        responses or RESPONSES,
+        quality=QualityFilter(**quality),
+        **options,
+    )
 
 
 def load_hoefling_2024(
@@ -97,7 +122,7 @@ def load_hoefling_2024(
         stimuli=stimuli,
         sessions=tuple(sessions),
         clip_length=CLIP_FRAMES,
-        validation_clips=validation_clips,
+        validation_clips={"train": validation_clips},
         pixel_size_um=pixel_size_um,
         source={
             "publication": "hoefling_2024",

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.sources.hoefling_2024_cells import roi_position
-from openretina_jax.data.sources.simulated import (
+from openretina_jax.data.sources.simulated.hoefling_2024 import (
     RESPONSES_FILE,
     STIMULUS_FILE,
     TRUTH_FILE,
     SimulationConfig,
-    write_simulated_hoefling,
+    simulate,
 )
-from openretina_jax.data.sources.simulated_imaging import quality_index
-from openretina_jax.data.sources.simulated_movies import BAR_DIRECTIONS_DEG, chirp_clip, moving_bar_clips
-from openretina_jax.data.sources.simulated_retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
+from openretina_jax.data.sources.simulated.imaging import quality_index
+from openretina_jax.data.sources.simulated.movies import BAR_DIRECTIONS_DEG, chirp_clip, moving_bar_clips
+from openretina_jax.data.sources.simulated.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
 
 SESSIONS, NEURONS = 2, 4
@@ -26,7 +26,7 @@ SESSIONS, NEURONS = 2, 4
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
     calls = []
-    write_simulated_hoefling(folder, SimulationConfig(SESSIONS, NEURONS), lambda *call: calls.append(call))
+    simulate(folder, SimulationConfig(SESSIONS, NEURONS), lambda *call: calls.append(call))
     assert calls == [("simulated sessions", 1, 2), ("simulated sessions", 2, 2)]
     return folder
 
@@ -128,8 +128,8 @@ def test_repeats_correlate_with_the_truth(folder):
 
 
 def test_same_seed_same_files_and_more_sessions_extend_them(folder, tmp_path):
-    paths = write_simulated_hoefling(tmp_path, SimulationConfig(1, NEURONS, field_names="new"))
-    assert paths[0].read_bytes() == (folder / f"{STIMULUS_FILE}.zip").read_bytes()
+    paths = simulate(tmp_path, SimulationConfig(1, NEURONS, field_names="new"))
+    assert paths["stimuli_path"].read_bytes() == (folder / f"{STIMULUS_FILE}.zip").read_bytes()
     with open_responses(folder) as old, open_responses(tmp_path) as new:
         (name,) = new
         spikes = old[name]["natural_inferred_spikes"][:], new[name]["natural_spikes"][:]

@@ -18,9 +18,9 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
-from openretina_jax.data.sources import simulated_movies as movies
-from openretina_jax.data.sources.simulated_imaging import IMAGING_RATE_HZ, PROTOCOLS, Recording, quality_index
-from openretina_jax.data.sources.simulated_retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
+from openretina_jax.data.sources.simulated import movies
+from openretina_jax.data.sources.simulated.imaging import IMAGING_RATE_HZ, PROTOCOLS, Recording, quality_index
+from openretina_jax.data.sources.simulated.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
 
 STIMULUS_FILE = "rgc_natstim_18x16_joint_normalized_2024-01-11"
@@ -67,9 +67,9 @@ class SimulationConfig:
             raise UserError(f"seed is {self.seed}, but must not be negative")
 
 
-def write_simulated_hoefling(
+def simulate(
     folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
-) -> tuple[Path, Path]:
+) -> dict[str, Path]:
     """Write stimulus, responses and the truth behind the responses into a folder; files of the same name are replaced.
 
     The truth, ``truth.h5``, has a group per session with noise-free responses at 30 Hz, ``train (time, neuron)`` in the
@@ -82,7 +82,7 @@ def write_simulated_hoefling(
         progress: called with (what, number done, number in all).
 
     Returns:
-        paths of the zipped stimulus and the zipped responses.
+        The zipped stimulus and the zipped responses, by the settings of ``hoefling_2024.from_settings``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stimulus, sequences, clips = _make_stimulus(np.random.default_rng((config.seed, 0)))
@@ -102,7 +102,10 @@ def write_simulated_hoefling(
         _zip_one(work / f"{RESPONSES_FILE}.h5", work / f"{RESPONSES_FILE}.zip")
         for name in (f"{STIMULUS_FILE}.zip", f"{RESPONSES_FILE}.zip", TRUTH_FILE):
             os.replace(work / name, folder / name)
-    return folder / f"{STIMULUS_FILE}.zip", folder / f"{RESPONSES_FILE}.zip"
+    return {
+        "stimuli_path": folder / f"{STIMULUS_FILE}.zip",
+        "responses_path": folder / f"{RESPONSES_FILE}.zip",
+    }
 
 
 def _make_stimulus(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

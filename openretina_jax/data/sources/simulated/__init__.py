@@ -1,0 +1,1 @@
+"""A simulated retina, recorded and stored in the formats of the publications."""

@@ -1,0 +1,55 @@
+"""Simulated data sets, written once and read again by later runs."""
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from openretina_jax.data.sources.catalogue import simulator
+
+_log = logging.getLogger(__name__)
+
+_WRITTEN = "files.json"
+
+
+def simulated_files(
+    source: str, options: Mapping[str, Any], cache: Path, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, str]:
+    """Simulated files of a source, as the settings that lead to them.
+
+    Args:
+        source: whose format it is.
+        options: of its ``SimulationConfig``.
+        cache: files of the same simulation, by the same version of the simulator, are found there.
+        progress: told what is written, how much of it is done, and of how much.
+
+    Raises:
+        UserError: numbers of the simulation are out of range.
+    """
+    module = simulator(source)
+    config = module.SimulationConfig(**options)
+    digest = hashlib.sha256(json.dumps([repr(config), *_sources()]).encode()).hexdigest()[:12]
+    folder = cache / f"{source}_{digest}"
+    if not (folder / _WRITTEN).exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=cache, prefix=".simulating-"))
+        try:
+            files = module.simulate(work, config, progress)
+            names = {setting: str(file.relative_to(work)) for setting, file in files.items()}
+            (work / _WRITTEN).write_text(json.dumps(names))
+            shutil.rmtree(folder, ignore_errors=True)
+            work.replace(folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    _log.info("simulated recordings are in %s", folder)
+    names = json.loads((folder / _WRITTEN).read_text())
+    return {setting: str(folder / name) for setting, name in names.items()}
+
+
+def _sources() -> list[str]:
+    """Text of all simulators: files of another version are not taken."""
+    return [file.read_text() for file in sorted(Path(__file__).parent.glob("*.py"))]

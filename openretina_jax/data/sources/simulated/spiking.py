@@ -1,0 +1,130 @@
+"""Simulated spiking retinal ganglion cells that watch any movie, for recordings with electrodes.
+
+A cell sees the difference of a centre and a surround (Rodieck 1965), filters time by a difference of two gamma-like
+kernels, and fires spikes at a rate that is a softplus of the filtered light: a linear-nonlinear Poisson cell.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Float32, Num
+from scipy.signal import lfilter
+
+_SURROUND_SIZE, _SURROUND_WEIGHT = 2.5, 0.7  # relative to the centre
+_KERNEL_S = 0.4
+_SLOPE = 2.0
+_AT_ONCE = 500  # frames: large movies are never in memory as floating-point numbers
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SpikingNeurons:
+    """Cells of one recording.
+
+    Attributes:
+        centre_px: receptive-field centre (row, column) in pixels.
+        centre_sd_px: standard deviation of the centre, in pixels.
+        polarity: 1 for cells that light excites, -1 for cells that dark excites.
+        peak_s: time of the temporal kernel's peak.
+        biphasic: 0 for a sustained response, 1 for a response that forgets constant light.
+        threshold: in standard deviations of the filtered light.
+        mean_rate_hz: mean number of spikes per second while the training movie is shown.
+    """
+
+    centre_px: Float[np.ndarray, "neuron 2"]
+    centre_sd_px: Float[np.ndarray, " neuron"]
+    polarity: Float[np.ndarray, " neuron"]
+    peak_s: Float[np.ndarray, " neuron"]
+    biphasic: Float[np.ndarray, " neuron"]
+    threshold: Float[np.ndarray, " neuron"]
+    mean_rate_hz: Float[np.ndarray, " neuron"]
+
+    @classmethod
+    def drawn(
+        cls, rng: np.random.Generator, n_neurons: int, *, height: int, width: int, centre_sd_px: float
+    ) -> "SpikingNeurons":
+        """Cells at random places of the screen.
+
+        Args:
+            rng: where they come from.
+            n_neurons: their number.
+            height, width: of the screen, in pixels.
+            centre_sd_px: typical size of a centre.
+        """
+        return cls(
+            centre_px=rng.uniform(0.2, 0.8, (n_neurons, 2)) * (height - 1, width - 1),
+            centre_sd_px=centre_sd_px * rng.uniform(0.8, 1.25, n_neurons),
+            polarity=rng.choice([-1.0, 1.0], n_neurons),
+            peak_s=rng.uniform(0.05, 0.12, n_neurons),
+            biphasic=rng.uniform(0.3, 1.0, n_neurons),
+            threshold=rng.uniform(0.0, 1.0, n_neurons),
+            mean_rate_hz=rng.uniform(3.0, 12.0, n_neurons),
+        )
+
+    def __len__(self) -> int:
+        return len(self.polarity)
+
+    def receptive_fields(self, height: int, width: int) -> Float32[np.ndarray, "height width neuron"]:
+        """Weights of the pixels: the centre's add up to 1, the surround's to a little less than -1 times that."""
+        rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+        distance = np.square(rows - self.centre_px[:, 0]) + np.square(columns - self.centre_px[:, 1])
+
+        def gaussian(deviation: np.ndarray) -> np.ndarray:
+            weights = np.exp(-distance / (2 * np.square(deviation)))
+            return weights / weights.sum(axis=(0, 1))
+
+        surround = gaussian(_SURROUND_SIZE * self.centre_sd_px)
+        return (self.polarity * (gaussian(self.centre_sd_px) - _SURROUND_WEIGHT * surround)).astype(np.float32)
+
+    def temporal_kernels(self, frame_rate_hz: float) -> Float[np.ndarray, "frame neuron"]:
+        """Weights of the frames, that on the screen first; of norm 1."""
+        time = np.arange(max(round(_KERNEL_S * frame_rate_hz), 1))[:, None] / frame_rate_hz + 0.5 / frame_rate_hz
+
+        def lobe(peak_s: np.ndarray) -> np.ndarray:
+            values = (time / peak_s) ** 3 * np.exp(3 * (1 - time / peak_s))
+            return values / values.sum(axis=0)
+
+        kernels = lobe(self.peak_s) - self.biphasic * lobe(2 * self.peak_s)
+        return kernels / np.linalg.norm(kernels, axis=0)
+
+    def drive(
+        self, movie: Num[np.ndarray, "time height width"], frame_rate_hz: float | None
+    ) -> Float[np.ndarray, "time neuron"]:
+        """Filtered light.
+
+        Args:
+            movie: pixels of one colour.
+            frame_rate_hz: of the movie (None: single images, which do not know of each other).
+        """
+        fields = self.receptive_fields(*movie.shape[1:]).reshape(-1, len(self))
+        light = np.concatenate(
+            [
+                movie[at : at + _AT_ONCE].reshape(-1, len(fields)).astype(np.float32) @ fields
+                for at in range(0, len(movie), _AT_ONCE)
+            ]
+        )
+        if frame_rate_hz is None:
+            return light
+        kernels = self.temporal_kernels(frame_rate_hz)
+        return np.stack([lfilter(kernels[:, n], 1.0, light[:, n]) for n in range(len(self))], axis=1)
+
+
+def expected_spikes(
+    neurons: SpikingNeurons, movies: dict[str, Num[np.ndarray, "_ height width"]], bin_s: float, *, images: bool = False
+) -> dict[str, Float[np.ndarray, "_ neuron"]]:
+    """Mean number of spikes in the bin of every frame.
+
+    Args:
+        neurons: the cells.
+        movies: by name; the first one sets the scale of every cell's drive and its mean rate.
+        bin_s: seconds of a frame.
+        images: whether the frames are single images, each shown for one bin.
+    """
+    drives = {name: neurons.drive(movie, None if images else 1 / bin_s) for name, movie in movies.items()}
+    first = next(iter(drives.values()))
+    mean, scale = first.mean(axis=0), np.maximum(first.std(axis=0), 1e-12)
+
+    def output(drive: np.ndarray) -> np.ndarray:
+        return np.logaddexp(0, _SLOPE * ((drive - mean) / scale - neurons.threshold))
+
+    gain = neurons.mean_rate_hz * bin_s / output(first).mean(axis=0)
+    return {name: gain * output(drive) for name, drive in drives.items()}
