@@ -150,9 +150,7 @@ class _TorchUnpickler(PlainUnpickler):
         return self._archive.storage(np.dtype(dtype), key)[:count]
 
 
-def _tensor(
-    storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: Any
-) -> np.ndarray:
+def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: Any) -> np.ndarray:
     """A view of a storage; torch counts strides in numbers."""
     del more  # whether it has a gradient
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))

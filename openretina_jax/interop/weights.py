@@ -154,8 +154,6 @@ NOT_TAKEN = re.compile(
 UNUSED: Mapping[type, str] = {FactorizedReadout: "bias", SpatialContrastReadout: "bias"}
 
 
-
-
 def correspondence(module: nnx.Module) -> dict[str, tuple[Theirs, ...]]:
     """openretina's arrays for each of ours, by its dotted path; what it has no counterpart of is left out."""
     found = {}
@@ -189,7 +187,9 @@ def take(
             problems.append(f"{candidates[0].name} is missing")
             continue
         used.add(given[0].name)
-        fitting = [array for theirs in given if (array := to_ours(arrays[theirs.name], theirs.axes, wanted[path])) is not None]
+        fitting = [
+            array for theirs in given if (array := to_ours(arrays[theirs.name], theirs.axes, wanted[path])) is not None
+        ]
         if fitting:
             values[path] = fitting[0]
         else:
@@ -241,7 +241,9 @@ def _owner(module: Any, path: tuple[Any, ...]) -> tuple[Any, str]:
         child = module[step] if isinstance(step, int) else getattr(module, step)
         if isinstance(step, int):
             # openretina numbers the projection among the layers
-            skipped = isinstance(above, GruCore) and place.endswith("film_") and above.projection is not None and step > 0
+            skipped = (
+                isinstance(above, GruCore) and place.endswith("film_") and above.projection is not None and step > 0
+            )
             place += f"{step + skipped}."
         else:
             default = f"{step}." if isinstance(child, nnx.List) else step

@@ -304,12 +304,14 @@ MODELS: dict[str, Callable[[Path], Any]] = {
     "by_command_line": lambda _: by_command_line(),
     "factorized": lambda _: unified(SIMPLE | {"convolution_type": "separable", "gamma_hidden": 0.0}, FACTORIZED),
     "sampled_gaussian": lambda _: unified(
-        SIMPLE | {"convolution_type": "full", "gamma_temporal": 0.0, "gamma_hidden": 0.0, "gamma_input": 0.0}
+        SIMPLE
+        | {"convolution_type": "full", "gamma_temporal": 0.0, "gamma_hidden": 0.0, "gamma_input": 0.0}
         | {"gamma_in_sparse": 0.0, "maxpool_every_n_layers": 2},
         SAMPLED,
     ),
     "sampled_isotropic": lambda _: unified(
-        SIMPLE | {"convolution_type": "time_independent", "gamma_temporal": 0.0, "gamma_hidden": 0.0}
+        SIMPLE
+        | {"convolution_type": "time_independent", "gamma_temporal": 0.0, "gamma_hidden": 0.0}
         | {"gamma_input": 0.0, "gamma_in_sparse": 0.0, "cut_first_n_frames": 4},
         SAMPLED | {"gauss_type": "isotropic", "bias": True, "align_corners": False, "batch_sample": False},
     ),
@@ -321,7 +323,8 @@ MODELS: dict[str, Callable[[Path], Any]] = {
         hidden_channels=(4, 3, 3),
     ),
     "plain_gru": lambda _: unified(
-        GRU | {"use_projections": False, "final_nonlinearity": False, "batch_norm_scale": False, "nonlinearity": "ReLU"},
+        GRU
+        | {"use_projections": False, "final_nonlinearity": False, "batch_norm_scale": False, "nonlinearity": "ReLU"},
         FACTORIZED | {"readout_bias": True, "weights_constraint": None, "mask_constraint": None},
         hidden_channels=(4, 3, 3),
     ),
@@ -477,7 +480,9 @@ def write_tensors(out: Path) -> None:
         },
     }
     torch.save({"state_dict": tensors, "hyper_parameters": {}}, out / "tensors.ckpt")
-    arrays = {name: (value.float() if name == "bfloat16" else value).detach().numpy() for name, value in tensors.items()}
+    arrays = {
+        name: (value.float() if name == "bfloat16" else value).detach().numpy() for name, value in tensors.items()
+    }
     np.savez_compressed(out / "tensors.npz", **arrays)
 
 
