@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openretina_jax.interop.exported import ExportedModel
     from openretina_jax.models.core_readout import Model
 
 
@@ -34,3 +35,21 @@ def save(model: "Model", folder: str | Path) -> None:
     from openretina_jax.models.saved import save_model
 
     save_model(model, folder)
+
+
+def export(model: "Model", path: str | Path) -> None:
+    """Write a model as one program that needs nothing but JAX, for CPUs, GPUs and TPUs, and movies of any length."""
+    from openretina_jax.interop.exported import export
+
+    export(model, path)
+
+
+def load_exported(path: str | Path) -> "ExportedModel":
+    """A program that ``export`` wrote, ready to be called as the model was.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    from openretina_jax.interop.exported import load_exported
+
+    return load_exported(path)

@@ -7,7 +7,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.interop.translation import Options, translate_model
 
 # its GRU core forgets the penalties of other convolutions; the rest costs more than it does in ours
-GRU_MEASURED = {"convolution": "custom_separable", "adapt_speed": False, "condition_size": None}
+GRU_MEASURED: Mapping[str, Any] = {"convolution": "custom_separable", "adapt_speed": False, "condition_size": None}
 
 
 def translate(settings: Mapping[str, Any], channels: int) -> dict[str, Any]:

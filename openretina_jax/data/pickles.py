@@ -56,6 +56,7 @@ class PlainUnpickler(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
+        """What the pickle means by a name."""
         try:
             return _GLOBALS[module, name]
         except KeyError:

@@ -1,6 +1,5 @@
 """Trained models of openretina as ours."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,9 @@ def open_model(source: str | Path, **arguments: Any) -> Model:
         if arguments:
             raise UserError(f"{source} is a folder of ours, which says all; leave out {', '.join(arguments)}")
         if not Path(source).exists():
-            raise UserError(f"{source} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")
+            raise UserError(
+                f"{source} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}"
+            )
         return load_model(source)
     return load_checkpoint(source, **arguments)
 

@@ -7,14 +7,22 @@ from typing import Any
 import numpy as np
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.counterparts import SPATIAL_CONTRAST_CELL, READOUT_COUNTERPARTS
+from openretina_jax.interop.counterparts import READOUT_COUNTERPARTS, SPATIAL_CONTRAST_CELL
 from openretina_jax.interop.options import check_known, core_options, readout_options
 
 Options = dict[str, Any]
 CELL = "cell"  # the session of a model of a single cell
 
 # how a model was trained, and what Lightning saves a second time
-_TRAINING = ("learning_rate", "loss", "evaluation_loss", "validation_loss", "correlation_loss", "optimizer", "lr_scheduler")
+_TRAINING = (
+    "learning_rate",
+    "loss",
+    "evaluation_loss",
+    "validation_loss",
+    "correlation_loss",
+    "optimizer",
+    "lr_scheduler",
+)
 _UNIFIED = ("in_shape", "hidden_channels", "n_neurons_dict", "core", "readout", "data_info")
 # arguments of the class without a configuration of its parts: those of the core and of the readout, and defaults
 _EXAMPLE_CORE = {

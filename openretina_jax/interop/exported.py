@@ -1,4 +1,4 @@
-"""Models as programs that need nothing but JAX: StableHLO with the weights inside, for batches and movies of any length.
+"""Models as programs that need nothing but JAX: StableHLO with the weights inside, for movies of any length.
 
 The file is a zip archive: ``program`` is what ``jax.export`` serialised, ``metadata.json`` says what goes in and out.
 """
@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
-from openretina_jax.models.core_readout import Model
+from openretina_jax.models.core_readout import PROBE_FRAMES, Model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA = "program", "metadata.json"
@@ -54,8 +54,8 @@ def export(model: Model, path: str | Path) -> None:
             return of(None)
         return jax.lax.cond(session < 0, lambda: of(None), lambda: of(jnp.maximum(session, 0)[None]))
 
-    lag = model.lag
-    batch, time = jax_export.symbolic_shape("batch, time", constraints=["batch >= 1", f"time >= {lag + 1}"])
+    frames = shortest_stimulus(model)
+    batch, time = jax_export.symbolic_shape("batch, time", constraints=["batch >= 1", f"time >= {frames}"])
     shapes = (
         jax.ShapeDtypeStruct((batch, time, *model.data_info.input_shape), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.int32),
@@ -63,11 +63,11 @@ def export(model: Model, path: str | Path) -> None:
     exported = jax_export.export(jax.jit(respond), platforms=PLATFORMS)(*shapes)
     metadata = {
         "format": FORMAT,
-        "lag": lag,
+        "shortest_stimulus": frames,
         "per_session": portable.per_session,
         "axes": {
             "stimulus": ["batch", "time", "height", "width", "channel"],
-            "responses": ["batch", "time - lag", "neuron"],
+            "responses": ["batch", "new_time", "neuron"],
         },
         "platforms": list(PLATFORMS),
         "options": model.options,
@@ -80,7 +80,9 @@ def export(model: Model, path: str | Path) -> None:
             archive.writestr(PROGRAM, bytes(exported.serialize()))
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); check the folder and the disk") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); check the folder and the disk"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -91,14 +93,15 @@ class ExportedModel:
     Attributes:
         data_info: what the model knew of its data.
         options: what the model was built from.
-        lag: frames by which a prediction is shorter than its stimulus.
+        shortest_stimulus: frames of the shortest stimulus that has a response.
         per_session: whether predictions depend on the session beyond the rows of its neurons.
     """
 
     def __init__(self, program: jax_export.Exported, metadata: Mapping[str, Any]):
         self._program = jax.jit(program.call)
         self.data_info = DataInfo.from_json(json.dumps(metadata["data_info"]))
-        self.options, self.lag, self.per_session = metadata["options"], metadata["lag"], metadata["per_session"]
+        self.options, self.per_session = metadata["options"], metadata["per_session"]
+        self.shortest_stimulus = metadata["shortest_stimulus"]
 
     def __call__(
         self,
@@ -116,10 +119,10 @@ class ExportedModel:
             UserError: the session is unknown, the stimulus has other pixels or channels than the model's, or it is too
                 short.
         """
-        if stimulus.shape[2:] != self.data_info.input_shape or stimulus.shape[1] <= self.lag:
+        if stimulus.shape[2:] != self.data_info.input_shape or stimulus.shape[1] < self.shortest_stimulus:
             raise UserError(
                 f"the stimulus has shape {stimulus.shape}; the model needs (batch, time, height, width, channel) = "
-                f"(any, at least {self.lag + 1}, {', '.join(map(str, self.data_info.input_shape))})"
+                f"(any, at least {self.shortest_stimulus}, {', '.join(map(str, self.data_info.input_shape))})"
             )
         sessions = self.data_info.sessions
         if session is not None and session not in sessions:
@@ -143,12 +146,25 @@ def load_exported(path: str | Path) -> ExportedModel:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(METADATA))
             if metadata["format"] != FORMAT:
-                raise UserError(f"{path}: has format {metadata['format']}, only {FORMAT} is known; update openretina_jax")
+                raise UserError(
+                    f"{path}: has format {metadata['format']}, only {FORMAT} is known; update openretina_jax"
+                )
             return ExportedModel(jax_export.deserialize(bytearray(archive.read(PROGRAM))), metadata)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path}: is damaged or no exported model ({error}); export it again") from error
+
+
+def shortest_stimulus(model: Model) -> int:
+    """Frames of the shortest stimulus that has a response; a core may average over blocks of frames first."""
+
+    def responses(frames: int) -> int:
+        return jax.eval_shape(model, jax.ShapeDtypeStruct(model.stimulus_shape(frames), jnp.float32)).shape[1]
+
+    some = responses(PROBE_FRAMES)
+    block = round(PROBE_FRAMES / (responses(2 * PROBE_FRAMES) - some))
+    return block * (PROBE_FRAMES // block - some + 1)
 
 
 def _portable(model: Model) -> Model:

@@ -35,7 +35,7 @@ def core_options(cls: str, arguments: Mapping[str, Any], channels: Sequence[int]
     if name not in CORE_CLASSES:
         raise unknown("core", name, CORE_CLASSES)
     kind = CORE_CLASSES[name]
-    options = {"kind": kind} | renamed(name, CORE_COUNTERPARTS[kind], arguments)
+    options: Options = {"kind": kind} | renamed(name, CORE_COUNTERPARTS[kind], arguments)
     if kind == "identity":
         options["cut_first_frames"] = options.get("cut_first_frames") or 0
         return options

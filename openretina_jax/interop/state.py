@@ -67,7 +67,8 @@ def readout_values(
     readout = model.readout
     variables = {".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(readout))}
     parts: dict[str, list[np.ndarray]] = {}
-    values, problems = {}, []
+    values: dict[str, np.ndarray] = {}
+    problems: list[str] = []
     for number, (session, state) in enumerate(rows.items()):
         count = model.data_info.sessions[session]
         shapes = {
@@ -109,7 +110,9 @@ def state_dict(model: CoreReadout) -> dict[str, np.ndarray]:
     readout = model.readout
     for session in model.data_info.sessions:
         first, count = model.rows(session)
-        state |= {f"readout.{session}.{name}": value for name, value in _arrays(readout, slice(first, first + count)).items()}
+        state |= {
+            f"readout.{session}.{name}": value for name, value in _arrays(readout, slice(first, first + count)).items()
+        }
         if isinstance(readout, SpatialContrastReadout):  # whose counterpart of many cells has no patches
             state[f"readout.{session}.spatial_filters"] = np.asarray(readout.masks()[first : first + count])
     return state

@@ -5,7 +5,6 @@ tensors, numpy arrays and plain containers; an object of any other class becomes
 """
 
 import io
-import math
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -38,6 +37,7 @@ class Record:
     elements: list[Any]
 
     def __new__(cls, *arguments: Any, **_: Any) -> "Record":
+        """Remembers the arguments."""
         record = object.__new__(cls)
         record.arguments, record.state, record.items, record.elements = arguments, None, {}, []
         return record
@@ -106,8 +106,8 @@ class _Archive:
             )
         if order != "little":
             raise UserError(
-                f"{self._path}: has {order}-endian numbers, only little-endian ones are read; load and save it again on "
-                "the machine that you have now"
+                f"{self._path}: has {order}-endian numbers, only little-endian ones are read; load and save it again "
+                "on the machine that you have now"
             )
         return _TorchUnpickler(io.BytesIO(self._bytes("data.pkl")), self).load()
 
@@ -154,7 +154,7 @@ def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tup
     """A view of a storage; torch counts strides in numbers."""
     del more  # whether it has a gradient
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if min((offset, *size, *stride)) < 0 or (math.prod(size) and last >= len(storage)):
+    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
         raise ValueError(f"a tensor of {size} lies outside of its {len(storage)} numbers")
     steps = tuple(step * storage.itemsize for step in stride)
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)

@@ -38,7 +38,7 @@ def translate_model(model: Mapping[str, Any], channels: int) -> dict[str, tuple[
         seen = channels if options["color_weights"] is None else 1
         arguments["channels"] = (seen, *options["hidden_channels"])
     if core is CORE_COUNTERPARTS["gru"]:
-        arguments |= _gru_paddings(options) | _gru_cell(options) | {"nonlinearity": _nonlinearity(options)}
+        arguments |= _gru_paddings(options) | _gru_cell(options) | _nonlinearity(options)
         if options["condition_size"] is not None:
             path = path.replace("ConvGRUCore", "ConditionedGRUCore")
             arguments["cond_dim"] = options["condition_size"]
@@ -115,17 +115,19 @@ def _gru_cell(options: Options) -> Options:
     return {"use_gru": True, "gru_kwargs": {theirs: options[ours] for ours, theirs in CELL.items()}}
 
 
-def _nonlinearity(options: Options) -> str:
-    """openretina's GRU core has one nonlinearity for all layers.
+def _nonlinearity(options: Options) -> Options:
+    """openretina's GRU core has one nonlinearity for all layers, or for all but the first and the last.
 
     Raises:
-        UserError: the layers differ, or torch calls it by a name that is not known here.
+        UserError: the layers differ in another way, or torch calls the nonlinearity by a name that is not known here.
     """
     given = options["nonlinearity"]
-    names = {given} if isinstance(given, str) else set(given)
+    layers = (given,) if isinstance(given, str) else given
+    without_ends = len(layers) > 2 and layers[0] == layers[-1] == "identity"
+    names = set(layers[1:-1] if without_ends else layers)
     if len(names) != 1 or not names <= NONLINEARITIES.keys():
         raise UserError(
             f'openretina does not have core "gru" with nonlinearity {given!r}; take one of '
             f"{', '.join(NONLINEARITIES)} for all layers"
         )
-    return NONLINEARITIES[names.pop()]
+    return {"nonlinearity": NONLINEARITIES[names.pop()], "final_nonlinearity": not without_ends}

@@ -4,8 +4,8 @@ Run by hand where torch and openretina are installed; imports nothing of ours:
 
     python tests/parity/write_checkpoints.py tests/goldens/checkpoints
 
-Beside every ``NAME.ckpt`` stands ``NAME.npz``: the stimulus ``x`` as openretina takes it, responses ``eval/SESSION`` and
-``train/SESSION`` computed in double precision, and ``atol``, how far single precision may be off.
+Beside every ``NAME.ckpt`` stands ``NAME.npz``: the stimulus ``x`` as openretina takes it, responses ``eval/SESSION``
+and ``train/SESSION`` computed in double precision, and ``atol``, how far single precision may be off.
 """
 
 import copy
@@ -135,7 +135,7 @@ SCHEDULE = {
 
 
 def data_info(sessions: dict[str, int] = SESSIONS, in_shape: tuple[int, ...] = IN_SHAPE, **more: Any) -> dict[str, Any]:
-    """What ``compute_data_info`` of openretina returns for recordings of Höfling et al. 2024, merged with a config's."""
+    """What ``compute_data_info`` of openretina returns for recordings of Höfling et al. 2024."""
     generator = np.random.default_rng(1)
     partial = OmegaConf.create(
         {
@@ -423,6 +423,8 @@ def write(name: str, out: Path) -> None:
             double = {key: value for key, value in double.items() if key.startswith("eval")}
         error = max(float((double[key] - single[key]).abs().max()) for key in double)
         arrays = {key: value.numpy() for key, value in double.items()}
+        if isinstance(model, SingleCellSpatialContrast):  # whose checkpoint does not say where its patch lies
+            arrays["sta"] = np.load(folder / "stas" / model.hparams["sta_file_name"])
         np.savez_compressed(out / f"{name}.npz", x=x.numpy(), atol=1e-6 + 10 * error, **arrays)
         print(f"{name}: {checkpoint.stat().st_size} bytes, error {error:.1e}")
 
