@@ -5,6 +5,7 @@ tensors, numpy arrays and plain containers; an object of any other class becomes
 """
 
 import io
+import pickletools
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -109,7 +110,9 @@ class _Archive:
                 f"{self._path}: has {order}-endian numbers, only little-endian ones are read; load and save it again "
                 "on the machine that you have now"
             )
-        return _TorchUnpickler(io.BytesIO(self._bytes("data.pkl")), self).load()
+        content = self._bytes("data.pkl")
+        _check_memo(content)
+        return _TorchUnpickler(io.BytesIO(content), self).load()
 
     def storage(self, dtype: "np.dtype[Any]", key: str) -> np.ndarray:
         """All numbers that some tensors share."""
@@ -148,6 +151,17 @@ class _TorchUnpickler(PlainUnpickler):
     def persistent_load(self, pid: Any) -> np.ndarray:
         _, dtype, key, _, count = pid
         return self._archive.storage(np.dtype(dtype), key)[:count]
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse a pickle that numbers its objects beyond its own length: Python would make a table as long as that.
+
+    Raises:
+        ValueError: it does, or it is no pickle.
+    """
+    for code, argument, _ in pickletools.genops(content):
+        if code.name.endswith("PUT") and int(str(argument)) > len(content):
+            raise ValueError(f"an object has the number {argument}")
 
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: Any) -> np.ndarray:
