@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
@@ -146,6 +147,8 @@ def _fetch_from_server(address: str, ways_out: str) -> FetchedFile:
             _log.info("%s: %d bytes fetched to %s", address, written, target)
     # ValueError: no address; HTTPException: the connection broke off
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the answer
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise UserError(f"{address} cannot be fetched: {reason}; {ways_out}") from error
     return FetchedFile(target, address, None, _sha256(target))
