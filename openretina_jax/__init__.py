@@ -2,29 +2,32 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openretina_jax.interop.exported import ExportedModel
     from openretina_jax.models.core_readout import Model
 
 
-def load(path: str | Path | Sequence[str | Path]) -> "Model":
+def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> "Model":
     """A trained model, ready to be called: ``model(stimulus, session=...)``.
 
     Args:
-        path: the folder of a run (its best checkpoint is taken), of a checkpoint or of a saved model; several of them
-            make an ensemble.
+        path: the folder of a run (its best checkpoint is taken), of a checkpoint or of a saved model; or a model of
+            openretina: its published name such as "hoefling_2024_low_res", the path of a ``.ckpt`` file, or its
+            address. Several of them make an ensemble.
+        arguments: of the constructor of openretina's model, where its checkpoint does not say them.
 
     Raises:
-        UserError: there is no checkpoint, it is damaged, or the models do not make an ensemble.
+        UserError: there is no such model, it is damaged, or the models do not make an ensemble.
     """
     # imported here because jax takes longer than the rest of the package
+    from openretina_jax.interop.checkpoints import open_model
     from openretina_jax.models.ensemble import Ensemble
-    from openretina_jax.models.saved import load_model
 
     if isinstance(path, str | Path):
-        return load_model(path)
-    return Ensemble([load_model(one) for one in path])
+        return open_model(path, **arguments)
+    return Ensemble([open_model(one, **arguments) for one in path])
 
 
 def save(model: "Model", folder: str | Path) -> None:
@@ -32,3 +35,21 @@ def save(model: "Model", folder: str | Path) -> None:
     from openretina_jax.models.saved import save_model
 
     save_model(model, folder)
+
+
+def export(model: "Model", path: str | Path) -> None:
+    """Write a model as one program that needs nothing but JAX, for CPUs, GPUs and TPUs, and movies of any length."""
+    from openretina_jax.interop.exported import export
+
+    export(model, path)
+
+
+def load_exported(path: str | Path) -> "ExportedModel":
+    """A program that ``export`` wrote, ready to be called as the model was.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    from openretina_jax.interop.exported import load_exported
+
+    return load_exported(path)

@@ -18,6 +18,7 @@ from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.errors import UserError
+from openretina_jax.interop.checkpoints import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.core_readout import CoreReadout, Model
@@ -228,7 +229,7 @@ def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
             model = make_model(settings["model"], info, seed)
         read_sta_filters(model)
         return model
-    trained = load_model(start)
+    trained = open_model(start)
     if not isinstance(trained, CoreReadout):
         raise UserError(f"config.start_from is {start}, which is no core + readout model; give the run of one")
     model = add_sessions(trained, info, seed)

@@ -68,7 +68,7 @@ def apart(
         of_parts: arrays with an entry for each part. A device may have a share of a part only: then the entry of that.
         train: whether the function moves the batch statistics of the module.
     """
-    devices, n_windows = count(DATA), len(jax.tree.leaves(of_windows)[0])
+    devices, n_windows = count(DATA), jax.tree.leaves(of_windows)[0].shape[0]
     if devices == 1 or n_windows % devices:
         return function(module, common, of_windows, of_parts)
     graph, params, others = nnx.split(module, nnx.Param, ...)  # type: ignore[misc]

@@ -17,6 +17,7 @@ LAYERS = [
     {"data"},
     {"modules"},
     {"models"},
+    {"interop"},
     {"evaluation"},
     {"visualize"},
     {"training"},

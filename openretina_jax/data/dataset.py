@@ -21,7 +21,7 @@ class DataInfo:
         sessions: number of neurons by session name, in the order of the readout's rows.
         mean_activity: mean training response of every neuron by session name.
         input_shape: ``(height, width, channel)`` of a frame.
-        frame_rate_hz: frames, and responses, per second.
+        frame_rate_hz: frames, and responses, per second (None: not known).
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
         norm_mean, norm_std: normalisation of the stimulus (None: not known, or another for every session).
         neurons: per-neuron metadata by session name and column name.
@@ -32,7 +32,7 @@ class DataInfo:
     sessions: Mapping[str, int]
     mean_activity: Mapping[str, list[float]]
     input_shape: tuple[int, int, int]
-    frame_rate_hz: float
+    frame_rate_hz: float | None
     pixel_size_um: float | None
     norm_mean: float | None
     norm_std: float | None

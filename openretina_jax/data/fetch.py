@@ -1,22 +1,31 @@
-"""Published files: fetched from the Hugging Face Hub or found on the disk, checked, unpacked."""
+"""Published files: fetched from the Hugging Face Hub or another server, or found on the disk; checked, unpacked."""
 
 import dataclasses
 import hashlib
+import http.client
+import logging
 import os
 import re
 import shutil
 import stat
+import urllib.error
+import urllib.parse
+import urllib.request
 import uuid
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError, XetDownloadError
 
 from openretina_jax.errors import UserError
 
-_WAYS_OUT = (
+_log = logging.getLogger(__name__)
+
+TIMEOUT_SECONDS = 60  # without an answer
+WAYS_OUT = (
     "connect to the network, or give local files by --config.data.stimuli_path=... "
     "--config.data.responses_path=..., or train on simulated data by appending :simulated to the config"
 )
@@ -68,26 +77,30 @@ def cache_folder() -> Path:
     return Path(folder).expanduser()
 
 
-def fetch(source: HubFile | str | Path, *, sha256: str | None = None) -> FetchedFile:
+def fetch(source: HubFile | str | Path, *, sha256: str | None = None, ways_out: str = WAYS_OUT) -> FetchedFile:
     """Brings a published file to this machine; a local path is taken as it is.
 
     Files of the Hub go through the cache of ``huggingface_hub``, whose environment variables are honoured
-    (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...): what is cached needs no network.
+    (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...); those of other servers are kept in ``cache_folder()``:
+    what is cached needs no network.
 
     Args:
-        source: the file.
+        source: the file: in a repository of the Hub, an address that begins with http:// or https://, or a path.
         sha256: what the file's hash has to be (None: any).
+        ways_out: what a user can do where the file cannot be had, for messages.
 
     Raises:
         UserError: the file cannot be had, or has another hash than ``sha256`` or than the Hub says.
     """
     if isinstance(source, HubFile):
-        fetched = _fetch_from_hub(source)
+        fetched = _fetch_from_hub(source, ways_out)
+    elif isinstance(source, str) and source.startswith(("http://", "https://")):
+        fetched = _fetch_from_server(source, ways_out)
     else:
         path = Path(source).expanduser()
         if not path.is_file():
             found = "is a folder" if path.is_dir() else "does not exist"
-            raise UserError(f"{path}: {found}; give a file, or {_WAYS_OUT}")
+            raise UserError(f"{path}: {found}; give a file, or {ways_out}")
         fetched = FetchedFile(path, str(path), None, _sha256(path))
     if sha256 is not None and fetched.sha256 != sha256.lower():
         raise UserError(
@@ -97,7 +110,7 @@ def fetch(source: HubFile | str | Path, *, sha256: str | None = None) -> Fetched
     return fetched
 
 
-def _fetch_from_hub(file: HubFile) -> FetchedFile:
+def _fetch_from_hub(file: HubFile, ways_out: str) -> FetchedFile:
     try:
         cached = hf_hub_download(file.repo_id, file.path, revision=file.revision, repo_type=file.repo_type)
     except (OSError, EntryNotFoundError, HFValidationError, XetDownloadError) as error:
@@ -105,7 +118,7 @@ def _fetch_from_hub(file: HubFile) -> FetchedFile:
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
         reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
         raise UserError(
-            f"{file.path} of {file.repo_id} (revision {file.revision}) cannot be fetched: {reason}; {_WAYS_OUT}"
+            f"{file.path} of {file.repo_id} (revision {file.revision}) cannot be fetched: {reason}; {ways_out}"
         ) from error
     path = Path(cached)
     # The cache lays files out as snapshots/<commit>/<path in the repository>.
@@ -119,6 +132,26 @@ def _fetch_from_hub(file: HubFile) -> FetchedFile:
             f"{path.resolve()} and fetch it again"
         )
     return FetchedFile(path, f"hf://{file.repo_type}s/{file.repo_id}/{file.path}", commit, sha256)
+
+
+def _fetch_from_server(address: str, ways_out: str) -> FetchedFile:
+    """A file of any server; it appears under its name only when all of it is there."""
+    name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).name or "file"
+    target = cache_folder() / "downloads" / hashlib.sha256(address.encode()).hexdigest()[:16] / name
+    try:
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response:
+                size = response.headers.get("Content-Length")
+                written = _write_whole(response, target, int(size) if size else None)
+            _log.info("%s: %d bytes fetched to %s", address, written, target)
+    # ValueError: no address; HTTPException: the connection broke off
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the answer
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(f"{address} cannot be fetched: {reason}; {ways_out}") from error
+    return FetchedFile(target, address, None, _sha256(target))
 
 
 def unpacked(file: FetchedFile, suffixes: tuple[str, ...], folder: Path | None = None) -> Path:
@@ -186,13 +219,27 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) ->
     free = shutil.disk_usage(target.parent).free
     if free < member.file_size:
         raise OSError(f"{member.filename} needs {member.file_size} bytes, {target.parent} has {free}")
-    temporary = target.with_name(f".{uuid.uuid4().hex}.part")  # processes may unpack side by side
+    with archive.open(member) as content:
+        _write_whole(content, target, member.file_size)
+
+
+def _write_whole(content: Any, target: Path, size: int | None) -> int:
+    """Writes a stream to a file, which appears under its name only when all is there; returns the number of bytes.
+
+    Raises:
+        OSError: the stream ended early, or the disk is full.
+    """
+    temporary = target.with_name(f".{uuid.uuid4().hex}.part")  # processes may write side by side
     try:
-        with archive.open(member) as content, temporary.open("xb") as stream:
+        with temporary.open("xb") as stream:
             shutil.copyfileobj(content, stream, length=1 << 20)
+            written = stream.tell()
+        if size is not None and written != size:
+            raise OSError(f"only {written} of {size} bytes came")
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+    return written
 
 
 def _sha256(path: Path) -> str:

@@ -32,8 +32,8 @@ def load_plain_pickle(file: str | Path) -> Any:
     file = Path(file)
     try:
         with file.open("rb") as stream:
-            return _PlainUnpickler(stream).load()
-    except _ForbiddenGlobalError as error:
+            return PlainUnpickler(stream).load()
+    except ForbiddenGlobalError as error:
         raise UserError(
             f"{file}: asks for {error}, but only numpy arrays and plain containers are read from a pickle; "
             "nothing was run; save it again as numpy arrays where it was made"
@@ -44,24 +44,29 @@ def load_plain_pickle(file: str | Path) -> Any:
         raise UserError(f"{file}: is truncated or not a pickle ({type(error).__name__}); fetch it again") from error
 
 
-class _ForbiddenGlobalError(Exception):
+class ForbiddenGlobalError(Exception):
     """The pickle named something that we do not admit; the message is its full name."""
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Finds the globals of the table below alone."""
+class PlainUnpickler(pickle.Unpickler):
+    """Finds the globals of the table below alone.
+
+    Raises:
+        ForbiddenGlobalError: the pickle names another.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
+        """What the pickle means by a name."""
         try:
             return _GLOBALS[module, name]
         except KeyError:
-            raise _ForbiddenGlobalError(f"{module}.{name}") from None
+            raise ForbiddenGlobalError(f"{module}.{name}") from None
 
 
 def _latin1(text: str, encoding: str) -> bytes:
     """Protocols 0 to 2 write bytes as text."""
     if encoding not in ("latin1", "latin-1"):
-        raise _ForbiddenGlobalError(f"the codec {encoding!r}")
+        raise ForbiddenGlobalError(f"the codec {encoding!r}")
     return text.encode("latin1")
 
 

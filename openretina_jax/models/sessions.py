@@ -50,14 +50,20 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReado
 
 
 def merge(new: DataInfo, known: DataInfo) -> DataInfo:
-    """The facts of both, the new sessions first; where both know a session the new facts count."""
+    """The facts of both, the new sessions first; where both know a session the new facts count.
+
+    Of the stimulus the facts of the trained model count, and the new ones where it knows none.
+    """
 
     def both(name: str) -> dict[str, Any]:
         mine, theirs = getattr(new, name), getattr(known, name)
         return dict(mine) | {key: value for key, value in theirs.items() if key not in mine}
 
+    stimulus = ("frame_rate_hz", "pixel_size_um", "norm_mean", "norm_std")
+    unknown = {name: getattr(new, name) for name in stimulus if getattr(known, name) is None}
     return dataclasses.replace(
         known,
+        **unknown,
         sessions=both("sessions"),
         mean_activity=both("mean_activity"),
         neurons=both("neurons"),

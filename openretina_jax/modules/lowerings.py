@@ -172,9 +172,10 @@ def convolve(
 ) -> Float[Array, "batch new_time new_height new_width out"]:
     """3-D cross-correlation in full float32, whatever the type of the output.
 
-    The library's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``.
+    The library's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``; but it
+    alone takes sizes that are not known yet, those of a program for movies of any length.
     """
-    if jax.default_backend() == "cpu":
+    if jax.default_backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
         wide = jnp.promote_types(x.dtype, jnp.float32)
         apply = patched if is_small(x.shape, kernel.shape, strides) else spectral
         before, after = list(padding), [(0, 0)] * 3

@@ -28,7 +28,7 @@ def plot_predictions(
     predicted: Float[np.ndarray, "time neuron"],
     correlation: Float[np.ndarray, " neuron"],
     *,
-    frame_rate_hz: float,
+    frame_rate_hz: float | None,
     names: Sequence[str],
     trials: Float[np.ndarray, "trial time neuron"] | None = None,
 ) -> Figure:
@@ -40,7 +40,7 @@ def plot_predictions(
         recorded: mean response to a test stimulus.
         predicted: the model's response to it.
         correlation: between both, of every neuron.
-        frame_rate_hz: responses per second.
+        frame_rate_hz: responses per second (None: not known, time is in frames).
         names: of the neurons.
         trials: single responses, drawn behind their mean.
 
@@ -55,7 +55,8 @@ def plot_predictions(
     ranks = np.unique(np.linspace(0, len(ranked) - 1, ROWS).round().astype(int))
     figure = Figure(figsize=(11, 1 + 1.25 * len(ranks)), layout="constrained")
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(7, 4))[0]
-    time = np.arange(len(recorded)) / frame_rate_hz
+    seconds = frame_rate_hz is not None
+    time = np.arange(len(recorded)) / (frame_rate_hz or 1.0)
     rows = left.subplots(len(ranks), squeeze=False, sharex=True)[:, 0]
     for axes, rank in zip(rows, ranks, strict=True):
         neuron = ranked[rank]
@@ -68,7 +69,7 @@ def plot_predictions(
         axes.set_title(title, fontsize=9, loc="left")
         axes.margins(x=0)
         open_axes(axes)
-    rows[-1].set_xlabel("time (s)")
+    rows[-1].set_xlabel("time (s)" if seconds else "time (frames)")
     left.supylabel("response")
     left.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False, fontsize=9)
     _plot_histogram(right, correlation[ranked])

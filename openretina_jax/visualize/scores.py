@@ -20,7 +20,7 @@ HISTOGRAMS = {
     "feve": "explainable variance explained (FEVe)",
     "variance_ratio": "explainable / total variance",
 }
-TRACE_SECONDS = 30  # of a split that are drawn
+TRACE_FRAMES = 900  # of a split that are drawn
 BINS = 40
 ROW_INCHES = 0.19  # of a session or a type of cell
 LEAST_NEURONS = 3  # of a type that is drawn
@@ -127,24 +127,23 @@ def plot_pairs(tables: Sequence[tuple[str, pd.DataFrame]], score: str = "correla
 
 
 def plot_traces(
-    responses: Sequence[SessionResponses], correlation: Float[np.ndarray, " neuron"], frame_rate_hz: float
+    responses: Sequence[SessionResponses], correlation: Float[np.ndarray, " neuron"], frame_rate_hz: float | None
 ) -> Figure:
-    """Traces of neurons from the best to the worst, at most ``TRACE_SECONDS`` of them; see ``plot_predictions``.
+    """Traces of neurons from the best to the worst, at most ``TRACE_FRAMES`` of them; see ``plot_predictions``.
 
     Args:
         responses: of all sessions to one split.
         correlation: of their neurons, in the same order.
-        frame_rate_hz: responses per second.
+        frame_rate_hz: responses per second (None: not known, time is in frames).
 
     Raises:
         UserError: no neuron has a correlation.
     """
-    frames = int(TRACE_SECONDS * frame_rate_hz)
-    trials = _joined([session.trials[:, :frames] for session in responses])
+    trials = _joined([session.trials[:, :TRACE_FRAMES] for session in responses])
     names = [f"{one.session} neuron {number}" for one in responses for number in range(one.recorded.shape[-1])]
     return plot_predictions(
         mean_over_trials(trials),
-        np.concatenate([session.prediction[:frames] for session in responses], axis=1),
+        np.concatenate([session.prediction[:TRACE_FRAMES] for session in responses], axis=1),
         correlation,
         frame_rate_hz=frame_rate_hz,
         names=names,

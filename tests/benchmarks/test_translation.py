@@ -105,7 +105,7 @@ def test_optimizer() -> None:
         (
             "custom_separable",
             {"model__readout": {"kind": "cloned"}},
-            'not measured with readout "cloned"; choose gauss',
+            'openretina has no readout "cloned"; it has gauss',
         ),
         ("lnp", {"model__readout__speed": 3}, 'openretina does not have speed of readout "lnp"; take the default'),
         ("gru", {"model__core__convolution": "full"}, "with convolution 'full'; set it to 'custom_separable'"),

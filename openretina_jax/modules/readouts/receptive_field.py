@@ -56,6 +56,8 @@ def filter_in_time(
     """
     frames = len(kernel)
     new_time = _new_time(x, frames)
+    if not isinstance(new_time, int):  # of a program for movies of any length
+        return _shifted_sum(x, list(kernel))
     block = min(frames, new_time)
     starts = range(0, new_time, block)
     padding = starts[-1] + block - new_time
@@ -64,7 +66,7 @@ def filter_in_time(
     lag = np.arange(block + frames - 1) - np.arange(block)[:, None]
     toeplitz = jnp.where((lag >= 0) & (lag < frames), kernel[np.clip(lag, 0, frames - 1)], 0)
     filtered = jnp.einsum("st,bnt...->bns...", toeplitz, blocks, precision=jax.lax.Precision.HIGHEST)
-    return filtered.reshape(len(x), -1, *x.shape[2:])[:, :new_time]
+    return filtered.reshape(x.shape[0], -1, *x.shape[2:])[:, :new_time]
 
 
 def filter_each_in_time(
@@ -75,8 +77,13 @@ def filter_each_in_time(
     Raises:
         UserError: the kernels have more frames than ``x``.
     """
-    new_time = _new_time(x, len(kernels))
-    terms = [kernels[n] * x[:, n : n + new_time] for n in range(len(kernels))]
+    return _shifted_sum(x, list(kernels))
+
+
+def _shifted_sum(x: Array, weights: list[Array]) -> Array:
+    """Every frame times its weights, summed over as many frames as there are weights."""
+    new_time = _new_time(x, len(weights))
+    terms = [weight * x[:, n : n + new_time] for n, weight in enumerate(weights)]
     return sum(terms[1:], start=terms[0])
 
 

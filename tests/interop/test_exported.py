@@ -1,0 +1,107 @@
+"""Exported programs answer as the model does, with JAX alone."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import openretina_jax
+from openretina_jax.errors import UserError
+from tests import tiny
+from tests.interop.frozen import NAMES, answers, compare, load
+
+ALONE = """
+import json, sys, zipfile
+import jax, numpy as np
+with zipfile.ZipFile(sys.argv[1]) as archive:
+    metadata = json.loads(archive.read("metadata.json"))
+    program = jax.export.deserialize(bytearray(archive.read("program")))
+x = np.load(sys.argv[2])
+np.save(sys.argv[3], program.call(x, np.int32(0)))
+assert not [name for name in sys.modules if name.startswith(("openretina", "flax"))]
+print(json.dumps([metadata["data_info"]["sessions"], metadata["shortest_stimulus"], program.platforms]))
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model as a program."""
+    path = tmp_path_factory.mktemp("exported") / "model.zip"
+    openretina_jax.export(tiny.model(seed=1), path)
+    return path
+
+
+def movie(batch: int, time: int) -> np.ndarray:
+    return np.random.default_rng(time).standard_normal(tiny.model().stimulus_shape(time, batch)).astype(np.float32)
+
+
+def test_batches_and_movies_of_any_length(exported: Path) -> None:
+    model, program = tiny.model(seed=1), openretina_jax.load_exported(exported)
+    assert program.data_info == model.data_info
+    assert program.options == model.options
+    for batch, time in ((1, 7), (3, 20)):
+        for session in (None, "left"):
+            x = movie(batch, time)
+            np.testing.assert_allclose(
+                program(x, session), tiny.predict(model, x, session=session), rtol=1e-5, atol=1e-6
+            )
+
+
+def test_jax_alone_is_enough(exported: Path, tmp_path: Path) -> None:
+    x = movie(2, 12)
+    np.save(tmp_path / "x.npy", x)
+    files = [str(exported), str(tmp_path / "x.npy"), str(tmp_path / "y.npy")]
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *files], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    sessions, shortest, platforms = json.loads(done.stdout)
+    assert (sessions, shortest, platforms) == (tiny.model().data_info.sessions, 7, ["cpu", "cuda", "tpu"])
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), tiny.predict(tiny.model(seed=1), x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("_cell")])
+def test_every_kind_of_model(name: str, tmp_path: Path) -> None:
+    openretina_jax.export(load(name), tmp_path / "model.zip")
+    program = openretina_jax.load_exported(tmp_path / "model.zip")
+    x = answers(name)["x"]
+    for session in program.data_info.sessions:
+        compare(name, f"eval/{session}", program(x, session))
+    assert program(x[:1, : program.shortest_stimulus]).shape[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "session", "message"),
+    [
+        ((1, 6, 12, 10, 2), None, "needs .* at least 7, 12, 10, 2"),
+        ((1, 9, 12, 11, 2), None, "the stimulus has shape"),
+        ((1, 9, 12, 10, 2), "middle", 'has no session "middle"; it has right_1'),
+    ],
+)
+def test_wrong_calls(exported: Path, shape: tuple[int, ...], session: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        openretina_jax.load_exported(exported)(np.zeros(shape, np.float32), session)
+
+
+def test_damaged_files(exported: Path, tmp_path: Path) -> None:
+    for name, content in (("cut.zip", exported.read_bytes()[:200]), ("text.zip", b"program")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match="is damaged or no exported model"):
+            openretina_jax.load_exported(tmp_path / name)
+    with pytest.raises(UserError, match=r"absent.zip: cannot be read \(No such file"):
+        openretina_jax.load_exported(tmp_path / "absent.zip")
+    with zipfile.ZipFile(tmp_path / "newer.zip", "w") as archive:
+        archive.writestr("metadata.json", '{"format": 2}')
+    with pytest.raises(UserError, match="has format 2, only 1 is known"):
+        openretina_jax.load_exported(tmp_path / "newer.zip")
+
+
+def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        openretina_jax.export(tiny.model(), tmp_path / "absent" / "model.zip")
+    assert list(tmp_path.iterdir()) == []
