@@ -8,6 +8,7 @@ import pytest
 
 from openretina_jax.evaluation.neurons import score_table
 from openretina_jax.visualize.figures import pixels
+from openretina_jax.visualize import scores
 from openretina_jax.visualize.scores import (
     plot_cell_types,
     plot_histograms,
@@ -71,7 +72,8 @@ def test_every_pair_of_models(models: int, panels: int) -> None:
     assert shown[0].get_ylabel() == "correlation: model 0"
 
 
-def test_traces_of_sessions_with_different_numbers_of_trials() -> None:
+def test_traces_of_sessions_with_different_numbers_of_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "TRACE_FRAMES", 30)
     fewer = [dataclasses.replace(GIVEN[0], recorded=GIVEN[0].recorded[:2]), *GIVEN[1:]]
     correlation = score_table(fewer)["correlation"].to_numpy()
     figure = plot_traces(fewer, correlation, frame_rate_hz=1.0)
@@ -80,6 +82,6 @@ def test_traces_of_sessions_with_different_numbers_of_trials() -> None:
         figure.axes[0].get_title(loc="left").startswith(f"s{best // 8} neuron {best % 8}: r = {correlation.max():.2f}")
     )
     predicted = next(line for line in figure.axes[0].lines if line.get_label() == "predicted")
-    assert len(predicted.get_xdata()) == 30  # seconds
+    assert len(predicted.get_xdata()) == 30
     np.testing.assert_array_equal(predicted.get_ydata(), fewer[best // 8].prediction[:30, best % 8])
     assert pixels(figure).std() > 0
