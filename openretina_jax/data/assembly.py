@@ -26,7 +26,7 @@ class RepeatedMovie:
         repeats: responses to it.
     """
 
-    movie: Num[np.ndarray, "test_time height width channel"]
+    movie: Num[np.ndarray, "test_frame height width channel"]
     repeats: Float32[np.ndarray, "trial test_time neuron"]
 
 
@@ -43,7 +43,7 @@ class MovieRecording:
     """
 
     name: str
-    movie: Num[np.ndarray, "time height width channel"]
+    movie: Num[np.ndarray, "frame height width channel"]
     responses: Float32[np.ndarray, "time neuron"]
     tests: Mapping[str, RepeatedMovie]
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -132,9 +132,7 @@ def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int
     """Every problem of the folder, of its stimuli, and of its sessions."""
     files = _session_files(folder)
     if not files:
-        yield UserError(
-            f"{folder}: holds no files ending in {' or '.join(SUFFIXES)}; there must be one for each session"
-        )
+        yield UserError(f"{folder}: holds no files ending in {' or '.join(SUFFIXES)}; give one for each session")
     stimuli: dict[str, tuple[int, ...] | None] = {}  # None: it is not to be read
     for file in sorted((folder / STIMULI_FOLDER).glob("*.npy")):
         stimuli[file.stem] = None
@@ -214,7 +212,7 @@ def _shape_of_stimulus(
     if name not in shared:
         known = ", ".join(sorted(shared)) or "none"
         raise recording.error(
-            f'has responses to "{name}", but there is neither {own} nor {STIMULI_FOLDER}/{name}.npy; stimuli are {known}'
+            f'has responses to "{name}", but neither {own} nor {STIMULI_FOLDER}/{name}.npy exists; stimuli are {known}'
         )
     return shared[name]
 
@@ -233,10 +231,10 @@ def _check_stimulus(what: str, shape: tuple[int, ...], dtype: np.dtype, size: tu
 def _check_length(recording: RecordingFile, name: str, frames: int, shape: tuple[int, ...]) -> None:
     if shape[1] == frames:
         return
-    if frames in shape:
-        hint = f"are the axes of the stimulus swapped? They are ({AXES.replace(' ', ', ')})"
-    elif shape[1] in recording.file[RESPONSES + name].shape:
+    if shape[1] in recording.file[RESPONSES + name].shape:
         hint = "are the axes of the responses swapped? They are (neuron, time)"
+    elif frames in shape:
+        hint = f"are the axes of the stimulus swapped? They are ({AXES.replace(' ', ', ')})"
     else:
         hint = "cut the longer one"
     raise recording.error(f'"{RESPONSES}{name}" has {frames} frames, the stimulus "{name}" has {shape[1]}; {hint}')

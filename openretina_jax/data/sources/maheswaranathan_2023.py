@@ -137,6 +137,6 @@ def _trials(
 
 def _for_frames(
     responses: Float32[np.ndarray, "time ..."], movie: Num[np.ndarray, "frame height width channel"]
-) -> Float32[np.ndarray, "frame ..."]:
+) -> Float32[np.ndarray, "answered ..."]:
     """Responses without a last one that has no frame."""
     return responses[: len(movie)] if len(responses) == len(movie) + 1 else responses

@@ -73,7 +73,11 @@ class RecordingFile:
         """
         values = self.dataset(key, axes)
         kept = values.dtype in (np.uint8, np.float16, np.float32)
-        return arranged(self._read(values if kept else values.astype(np.float32), key), axes, MOVIE, key)
+        frames = arranged(self._read(values if kept else values.astype(np.float32), key), axes, MOVIE, key)
+        bad = 0 if frames.dtype == np.uint8 else sum(not np.isfinite(frame).all() for frame in frames)
+        if bad:
+            raise self.error(f'"{key}" holds NaN or infinity in {bad} of {len(frames)} frames')
+        return frames
 
     def responses(
         self, key: str, axes: str = "neuron time", *, unit: float = 1.0, wanted: str = RESPONSES, signed: bool = False
@@ -86,7 +90,7 @@ class RecordingFile:
         Raises:
             UserError: as in ``movie``.
         """
-        values = np.asarray(self._read(self.dataset(key, axes), key), np.float64) / unit
+        values = self._read(self.dataset(key, axes), key).astype(np.float64) / unit
         bad = ~np.isfinite(values) if signed else ~(np.isfinite(values) & (values >= 0))
         if bad.any():
             what = "not finite" if signed else "negative or not finite"
@@ -124,8 +128,8 @@ class RecordingFile:
         self,
         key: str,
         mean: Float32[np.ndarray, "time neuron"],
-        trials: Float32[np.ndarray, "trial time neuron"] | None,
-    ) -> Float32[np.ndarray, "trial time neuron"]:
+        trials: Float32[np.ndarray, "trial test_time test_neuron"] | None,
+    ) -> Float32[np.ndarray, "kept time neuron"]:
         """The trials, if their mean is the published one; otherwise that mean as a single trial, and a line is logged.
 
         Scores are correlations with the mean, which must be the published one for them to be comparable.
@@ -161,11 +165,11 @@ class RecordingFile:
         """
         if not isinstance(self.file.get(key), h5py.Dataset):
             raise self.error(f'"{key}" is missing or no array')
-        return np.asarray(self._read(self.file[key], key))
+        return self._read(self.file[key], key)
 
     def _read(self, dataset: h5py.Dataset, key: str) -> np.ndarray:
         try:
-            return dataset[()]
+            return np.asarray(dataset[()])
         except (OSError, RuntimeError) as error:
             raise self.error(f'"{key}" cannot be read ({error}); the file is damaged: fetch it again') from error
 
