@@ -218,7 +218,14 @@ def maheswaranathan_data() -> ml_collections.ConfigDict:
         {
             "source": "maheswaranathan_2023",
             "path": placeholder(str),  # a local folder or archive with ganglion_cell_data instead of the published one
-            "simulated": {"enabled": False, "n_sessions": 3, "neurons_per_session": 10, "seed": 0, "seconds": 300},
+            "simulated": {
+                "enabled": False,
+                "n_sessions": 3,
+                "neurons_per_session": 10,
+                "seed": 0,
+                "seconds": 300,
+                "side": 50,
+            },
             "stimulus": "naturalscene",  # or "whitenoise"
             "response_type": "firing_rate_10ms",  # or "firing_rate_5ms", "firing_rate_20ms"
             "fr_normalization": 1.0,
@@ -266,7 +273,7 @@ def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, w
         lag: frames at the beginning of a window that are not predicted.
     """
     config.train.order = "session"
-    config.train.windows.session = {"window_frames": window_frames, "windows_per_step": windows_per_step}
+    config.train.windows.session.update({"window_frames": window_frames, "windows_per_step": windows_per_step})
     for kind, options in config.objective.loss.items():
         if kind != "kind":
             per_window = 1 if kind in CORRELATIONS else window_frames - lag
