@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Num
 
-from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
+from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble, check_lengths
 from openretina_jax.data.axes import MOVIE, REPEATS, RESPONSES, arranged
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.stimulus import AT_ONCE
@@ -93,18 +93,20 @@ def dataset_from_arrays(
 
 
 def _arranged(name: str, recording: ArrayRecording) -> MovieRecording:
+    movie = _movie(f"{name}: the training movie", recording.movie, recording.movie_axes)
     responses = _responses(f"{name}: the responses", recording.responses, recording.response_axes, RESPONSES)
     tests = {
         test: _test(f'{name}: test "{test}"', shown, recording.movie_axes) for test, shown in recording.tests.items()
     }
+    result = MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=recording.neurons)
+    check_lengths(result)
     for test, shown in tests.items():
         if shown.repeats.shape[2] != responses.shape[1]:
             raise UserError(
                 f'{name}: responses to test "{test}" have {shown.repeats.shape[2]} neurons, the others '
                 f"{responses.shape[1]}; are axes swapped?"
             )
-    movie = _movie(f"{name}: the training movie", recording.movie, recording.movie_axes)
-    return MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=recording.neurons)
+    return result
 
 
 def _test(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovie:
