@@ -1,6 +1,6 @@
 """Reads a data set before anything is trained on it, and says what is in it and what is wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +38,36 @@ def check_data(
     """
     cache = cache_folder() / "simulated"
     problems = source_problems(data, cache, show_progress)
-    if not problems:
-        dataset = make_dataset(data, cache, show_progress)
-        problems = dataset_problems(dataset) + (window_problems(dataset, train) if train else [])
-        for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
-            _print_table(console, title, table)
-        console.print(
-            f"{dataset.n_neurons} neurons, clips of {dataset.clip_length} frames, for validation "
-            + ", ".join(f"{len(clips)} of {name}" for name, clips in dataset.validation_clips.items()),
-            soft_wrap=True,
-        )
-        if folder is not None:
-            console.print(f"picture     {draw(dataset, folder)}", soft_wrap=True)
-    for problem in problems:
-        console.print(f"problem: {problem}", soft_wrap=True, markup=False)
-    console.print(f"{len(problems)} problems" if problems else "no problems")
-    return problems
+    if problems:
+        return _conclude(console, problems)
+    dataset = make_dataset(data, cache, show_progress)
+    return check_dataset(dataset, console, folder, window_problems(dataset, train) if train else [])
+
+
+def check_dataset(
+    dataset: Dataset, console: Console, folder: Path | None = None, known: Sequence[str] = ()
+) -> list[str]:
+    """Print tables of the movies and sessions of a data set, and its problems; draw a picture.
+
+    Args:
+        dataset: from files or arrays.
+        console: where tables and problems are printed.
+        folder: where the picture is written (None: none is drawn).
+        known: problems that were found before, which are printed too.
+
+    Returns:
+        The problems, a line each.
+    """
+    for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
+        _print_table(console, title, table)
+    console.print(
+        f"{dataset.n_neurons} neurons, clips of {dataset.clip_length} frames, for validation "
+        + ", ".join(f"{len(clips)} of {name}" for name, clips in dataset.validation_clips.items()),
+        soft_wrap=True,
+    )
+    if folder is not None:
+        console.print(f"picture     {draw(dataset, folder)}", soft_wrap=True)
+    return _conclude(console, [*known, *dataset_problems(dataset)])
 
 
 def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
@@ -77,6 +91,13 @@ def draw(dataset: Dataset, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     save(plot_dataset(dataset), folder / PICTURE)
     return folder / PICTURE
+
+
+def _conclude(console: Console, problems: list[str]) -> list[str]:
+    for problem in problems:
+        console.print(f"problem: {problem}", soft_wrap=True, markup=False)
+    console.print(f"{len(problems)} problems" if problems else "no problems")
+    return problems
 
 
 def _print_table(console: Console, title: str, table: pd.DataFrame) -> None:
