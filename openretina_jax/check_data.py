@@ -13,7 +13,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.data.sources.catalogue import make_dataset, source_problems
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import check_enough_windows
+from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
 
 PICTURE = "data.png"
@@ -72,12 +72,12 @@ def check_dataset(
 
 def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
     """Whether every session has the windows of a step."""
-    order = train["order"]
-    windows = train["windows"][order]
+    windows = train["windows"][train["order"]]
+    frames, per_step, within = (windows[name] for name in ("window_frames", "windows_per_step", "within_clips"))
     found = []
     for timeline in Tables(dataset).training():
         try:
-            check_enough_windows([timeline], windows["window_frames"], windows["windows_per_step"])
+            SessionOrder([timeline], frames=frames, windows_per_step=per_step, seed=0, within_clips=within)
         except UserError as error:
             found.append(str(error))
     return found

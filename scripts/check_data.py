@@ -38,7 +38,8 @@ def main() -> None:
         from configs.common import hdf5_data
 
         data, train = hdf5_data().to_dict(), None
-        data |= {"path": _FOLDER.value, "test_names": tuple(_TESTS.value), "validation_clips": 1}
+        # short recordings can be checked too: how they are split is the configuration's business
+        data |= {"path": _FOLDER.value, "test_names": tuple(_TESTS.value), "clip_length": 1, "validation_clips": 1}
 
     from openretina_jax.check_data import check_data  # takes seconds: flags are checked before
 

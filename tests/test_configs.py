@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openretina_jax.config import make_dataset, read_config, resolved
+from openretina_jax.config import read_config, resolved
+from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.training.loop import ORDERS
@@ -43,7 +44,7 @@ def test_windows_and_losses_fit_model_and_data(variant, cache):
 
 def test_the_template_asks_for_data():
     settings = resolved(read_config(ROOT / "configs" / "template.py").to_dict())
-    with pytest.raises(UserError, match="config.data.path is not given"):
+    with pytest.raises(UserError, match="path is not given"):
         make_dataset(settings["data"], ROOT)
 
 

@@ -39,7 +39,7 @@ def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pyt
         '"train.epochs": 30', '"train.epochs": 2'
     )
     exec(compile(few, "your_own_data.md", "exec"), arrays)
-    assert arrays["predicted"].shape == (60 - 14, 2)
+    assert arrays["predicted"].shape == (1, 60 - 14, 2)
     assert load_model(tmp_path / "run").data_info.sessions == {"my_retina": 2}
 
 

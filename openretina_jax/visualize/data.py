@@ -2,10 +2,11 @@
 
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.data.checks import reliability
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, GREEN, ROUND_STEPS, VERMILION, open_axes
 
 _FRAMES = 4
 _SECONDS = 60.0
@@ -61,6 +62,7 @@ def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
     image_axes.set_facecolor("0.6")
     image_axes.imshow(scaled.T, aspect="auto", cmap="magma", vmin=0, vmax=1, extent=extent, interpolation="nearest")
     image_axes.set(ylabel="neuron")
+    image_axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
     image_axes.set_title(f"responses of {session.name}, each neuron divided by its largest", fontsize=10)
     time = np.arange(shown) / stimulus.frame_rate_hz
     light = stimulus.frames[session.frame_index[:shown]].reshape(shown, -1).mean(axis=1, dtype=np.float64)
@@ -69,7 +71,7 @@ def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
         mean_axes.plot(time, (values - values.mean()) / (values.std() or 1), color=colour, linewidth=0.7, label=name)
     mean_axes.set(xlabel="time (s)", ylabel="z-score")
     mean_axes.margins(x=0)
-    mean_axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper right")
+    mean_axes.legend(fontsize=7, framealpha=0.8, edgecolor="none", ncols=2, loc="upper right")
     open_axes(mean_axes)
 
 
@@ -80,6 +82,7 @@ def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
     panels = figure.subplots(1, 2)
     panels[0].hist(np.concatenate(means), bins=30, color=BLUE)
     panels[0].set(xlabel="mean response", ylabel="neurons")
+    panels[0].yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
     panels[1].hist(reliable[np.isfinite(reliable)].clip(-1, 1), bins=np.linspace(-1, 1, 41).tolist(), color=GREEN)
     panels[1].set(xlabel="reliability of the mean response to tests", ylabel="neurons and tests")
     if not np.isfinite(reliable).any():
