@@ -111,7 +111,7 @@ def _session_problems(dataset: Dataset, session: Session) -> list[str]:
         if missing.any():
             found.append(f"{session.name}: neurons {_some(missing)} have no responses in the {what}; leave them out")
         filled = np.where(recorded, flat, np.nan_to_num(flat[np.argmax(recorded, axis=0), np.arange(flat.shape[1])]))
-        constant = ~missing & (np.ptp(filled, axis=0) == 0)
+        constant = np.logical_and(~missing, np.ptp(filled, axis=0) == 0)
         if constant.any():
             found.append(f"{session.name}: neurons {_some(constant)} never change in the {what}; leave them out")
         negative = (np.where(recorded, flat, 0) < 0).any(axis=0)

@@ -21,7 +21,7 @@ def plot_dataset(dataset: Dataset) -> Figure:
     the mean over neurons beside the mean light; of all neurons mean response and reliability (where there are repeats).
     """
     figure = Figure(figsize=(11, 9), layout="constrained")
-    above, middle, below = figure.subfigures(3, 1, height_ratios=(2.4, 4, 2.6))
+    above, middle, below = figure.subfigures(3, 1, squeeze=False, height_ratios=(2.4, 4, 2.6))[:, 0]
     _draw_movie(above, dataset)
     _draw_responses(middle, dataset)
     _draw_neurons(below, dataset)
