@@ -157,63 +157,6 @@ def test_no_local_file(tmp_path, name, found):
     assert_names_three_ways_out(str(raised.value))
 
 
-class Files(http.server.BaseHTTPRequestHandler):
-    """One file, whole at /lab/model.ckpt; what else is asked for goes wrong as its name says."""
-
-    def do_GET(self):
-        self.server.requested.append(self.path)
-        self.send_response(200 if self.path.startswith("/lab/") else int(self.path[1:4]))
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write(CONTENT[: len(CONTENT) // 2] if "half" in self.path else CONTENT)
-
-    def log_message(self, *_):
-        """The server keeps quiet."""
-
-
-@pytest.fixture
-def files(monkeypatch, tmp_path):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
-    server.requested = []
-    server.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_an_address_is_fetched_once(files):
-    fetched = fetch(f"{files.address}/lab/model.ckpt?download=1")
-    assert fetched.path.read_bytes() == CONTENT
-    assert fetched.path.name == "model.ckpt"
-    assert (fetched.source, fetched.sha256) == (f"{files.address}/lab/model.ckpt?download=1", DIGEST)
-    assert fetch(fetched.source, sha256=DIGEST) == fetched
-    assert files.requested == ["/lab/model.ckpt?download=1"]
-    with pytest.raises(UserError, match=f"has sha256 {DIGEST}, not 00"):
-        fetch(fetched.source, sha256="0" * 64)
-
-
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("/404", "HTTP Error 404"),
-        ("/500", "HTTP Error 500"),
-        ("/lab/half", f"only {len(CONTENT) // 2} of {len(CONTENT)} bytes came"),
-    ],
-)
-def test_what_goes_wrong_on_the_way_is_one_line(files, tmp_path, path, reason):
-    with pytest.raises(UserError, match=f"{files.address}{path} cannot be fetched: {reason}.*; give a file") as raised:
-        fetch(f"{files.address}{path}", ways_out="give a file")
-    assert "\n" not in str(raised.value)
-    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
-
-
-def test_no_server(files):
-    with pytest.raises(UserError, match=r"cannot be fetched: .*refused"):
-        fetch("http://127.0.0.1:1/lab/model.ckpt")
-
-
 def zipped(file, members):
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
