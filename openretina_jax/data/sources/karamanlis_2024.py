@@ -253,8 +253,8 @@ def _movies(recording: Recording, size: tuple[int, int]) -> tuple[np.ndarray, np
         return unpacked_movie(archive, "train_data", size), unpacked_movie(archive, "test_data", size)
     if "runningImages" not in recording:
         raise recording.error(
-            f"has no photographs and traces of gaze to make a movie from, but {', '.join(sorted(recording.group))}; put "
-            f"the movie beside it as {archive.name} (train_data, test_data), or take the responses alone by "
+            f"has no photographs and traces of gaze to make a movie from, but {', '.join(sorted(recording.group))}; "
+            f"put the movie beside it as {archive.name} (train_data, test_data), or take the responses alone by "
             "load_block_responses"
         )
     running = _fixations(recording, "running")

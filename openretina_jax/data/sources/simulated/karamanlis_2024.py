@@ -1,8 +1,8 @@
 """Writes simulated recordings in the published format of Karamanlis et al. 2024.
 
 The format: a folder per session with a file ``..._fixationmovie_data.mat`` (HDF5), which holds photographs, traces of
-gaze, and spike counts per frame, all with the axes in MATLAB's order. How many photographs there are, how large, and how
-long the parts of the published stimulus are, its files tell; here they are settings.
+gaze, and spike counts per frame, all with the axes in MATLAB's order. How many photographs there are, how large, and
+how long the parts of the published stimulus are, its files tell; here they are settings.
 """
 
 import dataclasses

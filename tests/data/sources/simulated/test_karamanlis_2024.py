@@ -13,7 +13,7 @@ SMALL = {
     "n_blocks": 6,
     "block_frames": 150,
     "n_trials": 30,
-    "frozen_frames": 100,
+    "frozen_frames": 300,
     "n_images": 2,
     "image_height": 650,
     "image_width": 860,
@@ -47,9 +47,9 @@ def test_layout(folder):
             "runningImages": ((2, 860, 650), "u"),
             "frozenImages": ((2, 860, 650), "u"),
             "runningfixations": ((6, 150, 3), "f"),
-            "frozenfixations": ((100, 3), "f"),
+            "frozenfixations": ((300, 3), "f"),
             "runningbin": ((6, 150, 4), "u"),
-            "frozenbin": ((30, 100, 4), "u"),
+            "frozenbin": ((30, 300, 4), "u"),
         }
         for part in ("running", "frozen"):
             _, columns, rows = np.moveaxis(opened[f"{part}fixations"][:], -1, 0)
@@ -68,7 +68,7 @@ def test_cells_answer_to_the_movie(folder, tmp_path, monkeypatch):
         trials = session.repeats["test"]
         halves = trials[::2].mean(axis=0), trials[1::2].mean(axis=0)
         correlations = [np.corrcoef(*(half[:, neuron] for half in halves))[0, 1] for neuron in range(4)]
-        assert np.mean(correlations) > 0.5
+        assert np.mean(correlations) > 0.25
     means = [session.responses.mean() * 75 for session in dataset.sessions]
     assert all(2 < mean < 15 for mean in means)
 
@@ -84,7 +84,7 @@ def test_more_sessions_extend_the_files(folder, tmp_path):
 def test_photographs_are_coarse_and_dark():
     images = photographs(np.random.default_rng(0), 3, 64, 96).astype(float)
     assert images.shape == (3, 64, 96)
-    assert np.abs(np.diff(images, axis=2)).mean() < 0.5 * images.std()
+    assert np.abs(np.diff(images, axis=2)).mean() < 0.7 * images.std()  # 1.1 for noise
     assert (np.median(images, axis=(1, 2)) < images.mean(axis=(1, 2))).all()
 
 
