@@ -190,7 +190,13 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
             "resolution": resolution,
             "stimuli_path": placeholder(str),  # a local zip or pickle instead of the published file
             "responses_path": placeholder(str),  # a local zip or HDF5 file instead of the published file
-            "simulated": {"enabled": False, "n_sessions": 8, "neurons_per_session": 40, "seed": 0},
+            "simulated": {
+                "enabled": False,
+                "n_sessions": 8,
+                "neurons_per_session": 40,
+                "seed": 0,
+                "resolution": resolution,
+            },
             "trace_type": "spikes",  # or "raw", "preprocessed", "detrended"
             "norm_by_std": True,
             "scale_traces": 1.0,

@@ -19,7 +19,7 @@ Movie = Float32[np.ndarray, "time height width channel"]
 
 # of Baden et al. 2016, https://doi.org/10.1038/nature16468
 CHIRP_SECOND_TRIGGER_S = 5.0
-BAR_DIRECTIONS_DEG = (0, 180, 45, 225, 90, 270, 135, 315)
+BAR_DIRECTIONS_DEG = (0.0, 180.0, 45.0, 225.0, 90.0, 270.0, 135.0, 315.0)
 
 
 def as_seen(
@@ -216,7 +216,9 @@ def at_triggers(movie: Movie, trigger_times_s: Sequence[float], *, frame_rate_hz
     """
     starts = [int(time * frame_rate_hz) for time in trigger_times_s]
     if not starts or starts[0] < 0 or any(later <= start for start, later in zip(starts, starts[1:], strict=False)):
-        raise UserError(f"triggers must be times from 0 on that rise by a frame or more, but are {list(trigger_times_s)}")
+        raise UserError(
+            f"triggers must be times from 0 on that rise by a frame or more, but are {list(trigger_times_s)}"
+        )
     shown = np.full((starts[-1] + len(movie), *movie.shape[1:]), between, np.float32)
     for start, end in zip(starts, [*starts[1:], len(shown)], strict=True):
         shown[start:end][: len(movie)] = movie[: end - start]

@@ -61,7 +61,7 @@ class SimulationConfig:
     neurons_per_session: int = 40
     seed: int = 0
     field_names: Literal["old", "new"] = "old"
-    resolution: Literal["18x16", "72x64"] = "18x16"
+    resolution: str = "18x16"
 
     def __post_init__(self) -> None:
         if self.n_sessions < 1:

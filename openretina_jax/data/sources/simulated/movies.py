@@ -45,7 +45,7 @@ class _Texture:
         """The part under the screen (clip, frame, channel, height, width)."""
         values, positions = self.values[clips], self.positions[clips]
         if finer > 1:
-            values = np.stack([_finer(*each, finer) for each in zip(values, self.details[clips], strict=True)])
+            values = np.stack([_finer(*each, finer) for each in zip(values, self.details[clips].tolist(), strict=True)])
         return _shown_texture(values, finer * positions, finer)
 
 
@@ -78,8 +78,8 @@ class NaturalScenes:
     """Textured scenes under a moving camera, each with a textured object that moves on its own; one for every clip.
 
     Textures have 1/f amplitude in space. Their speeds vary widely between clips and slowly within them, so that
-    power falls with temporal frequency too. Clips are independent: a change of clip is a hard cut. Lengths are in pixels
-    of 50 µm, whatever the resolution in which the scenes are shown.
+    power falls with temporal frequency too. Clips are independent: a change of clip is a hard cut. Lengths are in
+    pixels of 50 µm, whatever the resolution in which the scenes are shown.
     """
 
     scene: _Texture
@@ -101,12 +101,14 @@ class NaturalScenes:
         luminance = rng.normal(0, 0.15, (n_clips, 1, 1, 1, 1)).astype(np.float32)
         return cls(scene, thing, radius, centre, contrast, object_luminance, luminance)
 
-    def shown(self, clips: slice = slice(None), finer: int = 1) -> Float32[np.ndarray, "clip frame channel height width"]:
+    def shown(
+        self, clips: slice = slice(None), finer: int = 1
+    ) -> Float32[np.ndarray, "clip frame channel height width"]:
         """What the screen shows.
 
         Args:
             clips: which ones.
-            finer: pixels per pixel of 50 µm along each axis; finer movies have details that are missing in coarse ones.
+            finer: pixels per pixel of 50 µm along each axis; finer movies have details that coarse ones lack.
 
         Returns:
             intensities from 0 to 255, skewed towards dark as in natural scenes.
