@@ -11,6 +11,8 @@ from openretina_jax.errors import UserError
 
 CORES = ("gru",)  # words that choose a core
 READOUTS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
+ALONE = ("lnp", "separable_lnp")  # readouts that see the stimulus itself
+HOEFLING = ("simulated", "quick", "greyscale", *CORES, *READOUTS, *ALONE)
 CORRELATIONS = ("correlation", "l1_correlation", "scaled_correlation")  # losses with a value per window
 
 
@@ -262,6 +264,19 @@ def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
         config.model.readout.kind = "factorized" if word == "klindt" else word
 
 
+def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
+    """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone."""
+    config.data.simulated.enabled = "simulated" in chosen
+    choose_parts(config, chosen)
+    for word in chosen.intersection(ALONE):
+        config.model.core.kind, config.model.readout.kind = "identity", word
+        config.model.core.identity.cut_first_frames = 30 if word == "lnp" else 0
+        config.optimizer.learning_rate = 0.005
+    if "greyscale" in chosen:
+        for core in (config.model.core.simple, config.model.core.gru, config.model.core.identity):
+            core.color_weights = (0.5, 0.5)
+
+
 def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, window_frames: int, lag: int) -> None:
     """Steps as in openretina: of one session each, with a loss that is a sum over all predicted frames.
 
@@ -272,7 +287,7 @@ def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, w
         lag: frames at the beginning of a window that are not predicted.
     """
     config.train.order = "session"
-    config.train.windows.session = {"window_frames": window_frames, "windows_per_step": windows_per_step}
+    config.train.windows.session.update({"window_frames": window_frames, "windows_per_step": windows_per_step})
     for kind, options in config.objective.loss.items():
         if kind != "kind":
             per_window = 1 if kind in CORRELATIONS else window_frames - lag

@@ -7,10 +7,9 @@
 
 Three layers with kernels of 21, 15 and 11 pixels. Without ":simulated" the published recordings are fetched, and their
 fixation movies rendered once (docs/data.md says where they are kept). openretina publishes models of both species, but
-no score; we have not trained on the published data. A GPU is advised: a step of openretina, which
---config.train.order=session gives (64 windows of 50 frames), takes half a minute on two CPU cores. ":quick" makes
-everything small, the model too: ten epochs in a minute. The name of a core or readout takes it instead, such as
-":gru,factorized".
+no score; we have not trained on the published data. A GPU is advised: a step (64 windows of 50 frames of one session,
+as openretina's) takes half a minute on two CPU cores. ":quick" makes everything small, the model too. The name of a
+core or readout takes it instead, such as ":gru,factorized".
 """
 
 import ml_collections
@@ -18,14 +17,12 @@ from ml_collections.config_dict import placeholder
 
 from configs import common
 
-CORES = ("gru",)
-READOUTS = ("factorized", "point_gaussian")
 SPECIES = ("mouse", "marmoset")
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "klindt", *SPECIES, *CORES, *READOUTS))
+    chosen = common.words(arg, ("simulated", "quick", *SPECIES, *common.CORES, *common.READOUTS))
     species = "marmoset" if "marmoset" in chosen else "mouse"
     config = common.training()
     config.data = ml_collections.ConfigDict(
@@ -35,7 +32,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
             "species": species,
             "stimulus": "fixationmovie",  # others need movies beside the files, see docs/data.md
             "size": (60, 80),
-            "response_divisor": 1.0,
+            "fr_normalization": 1.0,
             "onset_frames": 30,
             "clip_length": 75,
             "validation_clips": 20,
@@ -58,13 +55,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         core.temporal_kernel_sizes = (11, 11, 11)
         core.spatial_kernel_sizes = (21, 15, 11)
         core.hidden_padding = (0, 5, 5)
-    for word in chosen.intersection(CORES):
-        config.model.core.kind = word
-    for word in chosen.intersection(READOUTS):
-        config.model.readout.kind = word
-    if "klindt" in chosen:
-        config.model.readout.kind = "factorized"
-    config.train.windows.session.windows_per_step = 64
+    common.choose_parts(config, chosen)
+    common.session_steps(config, windows_per_step=64, window_frames=50, lag=30)
     config.train.epochs = 50
     if "quick" in chosen:
         config.data.size = (30, 40)
@@ -73,6 +65,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         for core in (config.model.core.simple, config.model.core.gru):
             core.hidden_channels = (8, 8, 8)
             core.spatial_kernel_sizes = (11, 7, 5)
-        config.train.windows.session.windows_per_step = 8
+        common.session_steps(config, windows_per_step=8, window_frames=50, lag=30)
         config.train.epochs = 10
     return config

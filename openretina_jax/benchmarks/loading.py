@@ -31,7 +31,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "species": "mouse",
         "stimulus": "fixationmovie",
         "size": (60, 80),
-        "response_divisor": 1.0,
+        "fr_normalization": 1.0,
         "onset_frames": 0,
         "clip_length": 75,
         "validation_clips": 20,
@@ -89,10 +89,8 @@ def measure_loading(
         }
 
 
-def _measured(
-    program: Program, source: str, settings: Mapping[str, Any], run: str, cache: Path
-) -> dict[str, str | float | int]:
-    """Load in a fresh process."""
+def _measured(program: Program, source: str, settings: Mapping[str, Any], run: str, cache: Path) -> dict[str, Any]:
+    """Load in a fresh process; ``before_mb`` is what its libraries need."""
     task = {"source": source, "settings": settings, "cache": str(cache), "threads": len(os.sched_getaffinity(0))}
     with child(program, task) as process:
         return {

@@ -6,7 +6,8 @@ Any Python runs this file: it needs the standard library alone. ``program.py`` h
 returns the work, as a function that returns when all is computed, and what to say of it.
 
 Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and
-time and memory of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with its input.
+time and memory of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with
+its input.
 """
 
 import importlib.util

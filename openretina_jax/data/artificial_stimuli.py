@@ -1,13 +1,15 @@
 """Stimuli made by formulas: chirp, moving bars, flashes, gratings and noise, of any size and rate.
 
-Movies are ``(time, height, width, channel)`` with the contrast of every pixel, from -1 (dark) to 1 (bright), equal in all
-channels. ``as_seen`` turns them into what a model was trained on. Directions are in degrees, 0 rightwards and 90 upwards.
+Movies are ``(time, height, width, channel)`` with the contrast of every pixel, from -1 (dark) to 1 (bright), equal in
+all channels. ``as_seen`` turns them into what a model was trained on. Directions are in degrees, 0 rightwards and 90
+upwards.
 
     info = model.data_info
     movie = chirp(*info.input_shape, frame_rate_hz=info.frame_rate_hz)
     rates = model(as_seen(movie, info.norm_mean, info.norm_std)[None], session="...")
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,9 +51,22 @@ def chirp(height: int, width: int, channels: int = 2, *, frame_rate_hz: float = 
     """
     time_s = np.arange(round(8 * frame_rate_hz)) / frame_rate_hz
     sweep, ramp = np.sin(np.pi * time_s**2), time_s / 8 * np.sin(4 * np.pi * time_s)
-    parts = [(-1.0, 2), (1.0, 3), (-1.0, 3), (0.0, 2), sweep, (0.0, 2), ramp, (0.0, 2), (-1.0, 3)]
-    held = [np.full(round(part[1] * frame_rate_hz), part[0]) if isinstance(part, tuple) else part for part in parts]
-    return full_field(np.concatenate(held), height, width, channels)
+
+    def held(value: float, duration_s: int) -> np.ndarray:
+        return np.full(round(duration_s * frame_rate_hz), value)
+
+    parts = [
+        held(-1.0, 2),
+        held(1.0, 3),
+        held(-1.0, 3),
+        held(0.0, 2),
+        sweep,
+        held(0.0, 2),
+        ramp,
+        held(0.0, 2),
+        held(-1.0, 3),
+    ]
+    return full_field(np.concatenate(parts), height, width, channels)
 
 
 def full_field(contrasts: Float[np.ndarray, " time"], height: int, width: int, channels: int = 2) -> Movie:
@@ -79,7 +94,10 @@ def flashes(
         frame_rate_hz: of the movie.
         on_s, off_s: seconds of light, and of dark before it.
         count: how many.
-        channel: the one that flashes, on others that stay dark (None: all).
+        channel: the one that flashes, while others stay dark (None: all).
+
+    Raises:
+        UserError: there is no such channel.
     """
     _check_channel(channel, channels)
     once = np.r_[np.full(round(off_s * frame_rate_hz), -1.0), np.full(round(on_s * frame_rate_hz), 1.0)]
@@ -99,6 +117,9 @@ def colored_pulse(
         channel: which one.
         n_frames: frames of the pulse.
         before, after: frames of 0 around it.
+
+    Raises:
+        UserError: there is no such channel.
     """
     _check_channel(channel, channels)
     movie = np.zeros((before + n_frames + after, height, width, channels), np.float32)
@@ -191,6 +212,9 @@ def checkerboard_noise(
         frames_per_pattern: frames for which a pattern stays.
         seed: of the patterns.
         independent_channels: whether each channel has patterns of its own.
+
+    Raises:
+        UserError: a check or a pattern is smaller than a pixel or a frame.
     """
     if check_px < 1 or frames_per_pattern < 1:
         raise UserError(f"check_px is {check_px} and frames_per_pattern {frames_per_pattern}; both must be at least 1")
@@ -202,7 +226,9 @@ def checkerboard_noise(
     return np.ascontiguousarray(np.broadcast_to(movie, (n_frames, height, width, channels)))
 
 
-def at_triggers(movie: Movie, trigger_times_s: Sequence[float], *, frame_rate_hz: float, between: float = 0.0) -> Movie:
+def at_triggers(
+    movie: Movie, trigger_times_s: Sequence[float], *, frame_rate_hz: float, between: float = 0.0
+) -> Float32[np.ndarray, "shown height width channel"]:
     """A movie that begins anew at every trigger, up to the end of the last presentation.
 
     Args:
@@ -215,7 +241,7 @@ def at_triggers(movie: Movie, trigger_times_s: Sequence[float], *, frame_rate_hz
         UserError: triggers do not follow each other.
     """
     starts = [int(time * frame_rate_hz) for time in trigger_times_s]
-    if not starts or starts[0] < 0 or any(later <= start for start, later in zip(starts, starts[1:], strict=False)):
+    if not starts or starts[0] < 0 or any(later <= start for start, later in itertools.pairwise(starts)):
         raise UserError(
             f"triggers must be times from 0 on that rise by a frame or more, but are {list(trigger_times_s)}"
         )

@@ -66,7 +66,7 @@ def load_karamanlis_2024(
     species: str = "mouse",
     stimulus: str = "fixationmovie",
     size: tuple[int, int] = (60, 80),
-    response_divisor: float = 1.0,
+    fr_normalization: float = 1.0,
     onset_frames: int = ONSET_FRAMES,
     clip_length: int = CLIP_FRAMES,
     validation_clips: int = N_VALIDATION_CLIPS,
@@ -87,7 +87,7 @@ def load_karamanlis_2024(
         species: "mouse" or "marmoset"; sessions have it in their names.
         stimulus: one of ``STIMULI``.
         size: height and width of the movie in pixels; the screen has 600 x 800.
-        response_divisor: spike counts are divided by it.
+        fr_normalization: spike counts are divided by it.
         onset_frames: masked frames of every running part but the first.
         clip_length: frames of a clip.
         validation_clips: number of clips kept for validation, drawn for every training movie.
@@ -99,8 +99,8 @@ def load_karamanlis_2024(
     Raises:
         UserError: the files cannot be had, are damaged or of another kind, or there are none of the species.
     """
-    if not response_divisor > 0:
-        raise UserError(f"response_divisor is {response_divisor}, but must be above 0")
+    if not fr_normalization > 0:
+        raise UserError(f"fr_normalization is {fr_normalization}, but must be above 0")
     _check_choices(species, stimulus)
     fetched = fetch_folder(path, (f"*{species}*",))
     files = session_files(fetched.path, species, stimulus)
@@ -108,7 +108,7 @@ def load_karamanlis_2024(
     def recordings() -> Iterator[MovieRecording]:
         for name, file in files.items():
             with _opened(name, file) as recording:
-                yield _movie_recording(recording, size, response_divisor, onset_frames, clip_length)
+                yield _movie_recording(recording, size, fr_normalization, onset_frames, clip_length)
 
     return assemble(
         recordings(),
@@ -122,7 +122,7 @@ def load_karamanlis_2024(
             "species": species,
             "stimulus": stimulus,
             "sessions": fetched.record,
-            "response_divisor": response_divisor,
+            "fr_normalization": fr_normalization,
             "onset_frames": onset_frames,
         },
     )
@@ -214,7 +214,7 @@ def _block_responses(recording: Recording) -> BlockResponses:
 
 
 def _movie_recording(
-    recording: Recording, size: tuple[int, int], response_divisor: float, onset_frames: int, clip_length: int
+    recording: Recording, size: tuple[int, int], fr_normalization: float, onset_frames: int, clip_length: int
 ) -> MovieRecording:
     responses = _block_responses(recording)
     n_blocks, block_frames, _ = responses.running.shape
@@ -240,8 +240,8 @@ def _movie_recording(
     return MovieRecording(
         name=recording.name,
         movie=training,
-        responses=responses.running.reshape(n_blocks * block_frames, -1) / np.float32(response_divisor),
-        tests={"test": RepeatedMovie(test, responses.frozen / np.float32(response_divisor))},
+        responses=responses.running.reshape(n_blocks * block_frames, -1) / np.float32(fr_normalization),
+        tests={"test": RepeatedMovie(test, responses.frozen / np.float32(fr_normalization))},
         metadata={"blocks": n_blocks, "block_frames": block_frames},
     )
 

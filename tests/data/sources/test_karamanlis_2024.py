@@ -46,7 +46,7 @@ def sessions(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(cache, sessions):
-    return load_karamanlis_2024(sessions, response_divisor=2.0, onset_frames=0, **SPLIT)
+    return load_karamanlis_2024(sessions, fr_normalization=2.0, onset_frames=0, **SPLIT)
 
 
 @pytest.fixture
@@ -252,7 +252,7 @@ def test_damaged_archives(cache, tmp_path, values, content, message):
         ({"species": "macaque"}, r'config\.data\.species is "macaque"; choose among mouse, marmoset'),
         ({"stimulus": "movie"}, r'config\.data\.stimulus is "movie"; choose among fixationmovie,'),
         ({"stimulus": "gratingflicker"}, r"none of 2 sessions \(mouse\) has a file \*gratingflicker_data\.mat"),
-        ({"response_divisor": 0.0}, r"response_divisor is 0\.0, but must be above 0"),
+        ({"fr_normalization": 0.0}, r"fr_normalization is 0\.0, but must be above 0"),
         ({"validation_clips": 8}, r"validation takes 8 of 8 clips"),
     ],
 )

@@ -22,7 +22,7 @@ SETTINGS = {
     "species": "mouse",
     "stimulus": "fixationmovie",
     "size": (30, 40),
-    "response_divisor": 1.0,
+    "fr_normalization": 1.0,
     "onset_frames": 0,
     "clip_length": 75,
     "validation_clips": 2,
