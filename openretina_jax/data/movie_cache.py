@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float16, Float32, UInt8
 
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.errors import UserError
 
-Movie = Float32[np.ndarray, "time height width channel"] | UInt8[np.ndarray, "time height width channel"]
+Movie = (
+    Float32[np.ndarray, "time height width channel"]
+    | Float16[np.ndarray, "time height width channel"]
+    | UInt8[np.ndarray, "time height width channel"]
+)
 
 
 def cached_movie(
@@ -23,7 +27,7 @@ def cached_movie(
     shape: tuple[int, int, int, int],
     compute: Callable[[], Iterable[Movie]],
     *,
-    dtype: type[np.float32] | type[np.uint8] = np.float32,
+    dtype: type[np.float32] | type[np.float16] | type[np.uint8] = np.float32,
 ) -> Movie:
     """A movie on the disk; it is computed, block by block, if none of its recipe is there.
 
