@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from openretina_jax.benchmarks.serving import peak_memory_mb
 from openretina_jax.data.sources.catalogue import source
 
 WINDOWS, WINDOW_FRAMES = 64, 50
 
 
 def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
-    """Loading, as a function that does it, and the memory before.
+    """Loading, as a function that does it, and nothing to say of it.
 
     Args:
         task: ``source``, the ``settings`` for it, and a ``cache`` folder.
@@ -27,4 +26,4 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         starts = np.random.default_rng(0).integers(len(movie.frames) - WINDOW_FRAMES, size=WINDOWS)
         return np.stack([movie.normalized(slice(start, start + WINDOW_FRAMES)) for start in starts])
 
-    return work, {"before_mb": peak_memory_mb()}
+    return work, {}

@@ -1,8 +1,8 @@
 """Retinal ganglion cells of mice and marmosets (Karamanlis et al. 2024, doi:10.1038/s41586-024-08212-3).
 
 A session is one piece of retina on a multielectrode array. Each of its files ends with the name of a stimulus, such as
-``fixationmovie_data.mat``. A stimulus is shown in blocks: each begins or ends with a frozen part, always the same (the
-test), and has a running part of its own (training).
+``fixationmovie_data.mat``. It holds running parts, which are shown once each (training), and a frozen part, which is
+shown again and again (test).
 """
 
 import dataclasses
@@ -40,8 +40,8 @@ class BlockResponses:
     """Spike counts per frame of one session to one stimulus; NaN where nothing was recorded.
 
     Attributes:
-        running: to the running part of every block.
-        frozen: to its frozen part, which is the same in all.
+        running: to the running parts, called blocks.
+        frozen: to the presentations of the frozen part.
     """
 
     running: Float32[np.ndarray, "block time neuron"]
