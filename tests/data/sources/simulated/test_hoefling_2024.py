@@ -166,6 +166,7 @@ def test_finer_movies_show_the_same_scenes():
     assert within > 0.2 * coarse.std(), "finer pixels show what coarse ones do not"
 
 
+@pytest.mark.slow
 def test_both_resolutions_belong_to_the_same_responses(folder, tmp_path):
     files = simulate(tmp_path, SimulationConfig(1, 2, resolution="72x64"))
     assert files["stimuli_path"].name == "rgc_natstim_72x64_joint_normalized_2024-10-11.zip"
