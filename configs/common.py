@@ -236,7 +236,14 @@ def maheswaranathan_data() -> ml_collections.ConfigDict:
         {
             "source": "maheswaranathan_2023",
             "path": placeholder(str),  # a local folder or archive with ganglion_cell_data instead of the published one
-            "simulated": {"enabled": False, "n_sessions": 3, "neurons_per_session": 10, "seed": 0, "seconds": 300},
+            "simulated": {
+                "enabled": False,
+                "n_sessions": 3,
+                "neurons_per_session": 10,
+                "seed": 0,
+                "seconds": 300,
+                "side": 50,
+            },
             "stimulus": "naturalscene",  # or "whitenoise"
             "response_type": "firing_rate_10ms",  # or "firing_rate_5ms", "firing_rate_20ms"
             "fr_normalization": 1.0,

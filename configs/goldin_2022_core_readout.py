@@ -57,5 +57,5 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     if "quick" in chosen:
         config.train.epochs = 10
         config.data.validation_images = 64
-        config.data.simulated.n_sessions, config.data.simulated.n_images, config.data.simulated.side = 1, 640, 36
+        config.data.simulated.update({"n_sessions": 1, "n_images": 640, "side": 36})
     return config

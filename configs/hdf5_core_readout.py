@@ -36,5 +36,5 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     if "quick" in chosen:
         config.train.epochs = 10
         config.data.validation_clips = 4
-        config.data.simulated.n_sessions, config.data.simulated.clips = 1, 26
+        config.data.simulated.update({"n_sessions": 1, "clips": 26})
     return config

@@ -29,5 +29,5 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.train.epochs = 60
     if "quick" in chosen:
         config.train.epochs = 10
-        config.data.simulated.n_sessions, config.data.simulated.seconds = 1, 60
+        config.data.simulated.update({"n_sessions": 1, "seconds": 60, "side": 24})
     return config

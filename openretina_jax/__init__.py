@@ -1,10 +1,13 @@
 """Deep core + readout models of the retina: train on many recordings at once, probe in silico."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from openretina_jax.data.dataset import Dataset
     from openretina_jax.models.core_readout import Model
 
 
@@ -32,3 +35,29 @@ def save(model: "Model", folder: str | Path) -> None:
     from openretina_jax.models.saved import save_model
 
     save_model(model, folder)
+
+
+def train(
+    dataset: "Dataset",
+    workdir: str | Path,
+    config: "str | Path | ConfigDict",
+    settings: Mapping[str, Any] | None = None,
+) -> "Model":
+    """Train a model on a data set in memory, as scripts/train.py does, or go on with a run that was stopped.
+
+    Args:
+        dataset: such as that of ``Dataset.from_arrays``; ``config.data`` is not used.
+        workdir: folder of the run: checkpoints, scores of the neurons, pictures. A run of the same data set and
+            configuration goes on from its last checkpoint.
+        config: a file of configs/, maybe with words after a colon, or what its ``get_config`` returns.
+        settings: entries of the configuration to change, such as ``{"train.epochs": 20}``.
+
+    Returns:
+        The model of the best epoch.
+
+    Raises:
+        UserError: the configuration does not fit the data, or the workdir holds another run.
+    """
+    from openretina_jax.config import train_on
+
+    return train_on(dataset, config, Path(workdir), settings or {})

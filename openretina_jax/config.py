@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import json
 import logging
+import runpy
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,43 @@ MAY_CHANGE = (
 CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
 
-def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, profile: bool = False) -> None:
+def train_on(
+    dataset: Dataset, config: str | Path | ml_collections.ConfigDict, workdir: Path, settings: Mapping[str, Any]
+) -> Model:
+    """Train, or go on training, on a data set in memory; see ``openretina_jax.train``."""
+    if not isinstance(config, ml_collections.ConfigDict):
+        config = read_config(config)
+    try:
+        config.update_from_flattened_dict(settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
+    train(config, workdir, Console(highlight=False), dataset=dataset)
+    return load_model(workdir)
+
+
+def read_config(path: str | Path) -> ml_collections.ConfigDict:
+    """The configuration in a file; words after a colon choose variants, as in ``--config`` of the scripts.
+
+    Raises:
+        UserError: there is no such file, or it does not know a word.
+    """
+    name, _, words = str(path).partition(":")
+    file = Path(name).resolve()
+    if not file.is_file():
+        raise UserError(f"there is no configuration {name}; give a file such as configs/hdf5_core_readout.py")
+    if str(file.parent.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent.parent))  # where configurations find configs/common.py
+    config: ml_collections.ConfigDict = runpy.run_path(str(file))["get_config"](words)
+    return config
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    console: Console,
+    profile: bool = False,
+    dataset: Dataset | None = None,
+) -> None:
     """Train, or go on training, what ``config`` describes; report at the end.
 
     Args:
@@ -60,6 +98,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
         workdir: everything of the run goes there.
         console: for the live display and the summary.
         profile: whether to write a trace of the second epoch.
+        dataset: what to train on instead of ``config.data`` (None: that).
 
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
@@ -67,8 +106,11 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
     settings = resolved(config.to_dict())
     check_installed(**settings["logging"])
     use_compilation_cache()
-    with first_before_others():
-        dataset = make_dataset(settings["data"], cache_folder() / "simulated", show_progress)
+    if dataset is None:
+        with first_before_others():
+            dataset = make_dataset(settings["data"], cache_folder() / "simulated", show_progress)
+    else:
+        settings["data"] = {"source": "arrays"} | json.loads(json.dumps(dataset.source))
     _log.info(
         "%d neurons in %d sessions, %d with a mirrored stimulus",
         dataset.n_neurons,

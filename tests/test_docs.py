@@ -19,6 +19,30 @@ from tests import tiny
 DOCS = Path(__file__).parents[1] / "docs"
 
 
+@pytest.mark.slow
+def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of docs/your_own_data.md, with small arrays and few epochs, run where a user would."""
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "your_own_data.md").read_text(), re.DOTALL)
+    assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
+    monkeypatch.chdir(DOCS.parent)
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    movie, test_movie = (rng.integers(256, size=(frames, 12, 10), dtype=np.uint8) for frames in (2400, 60))
+    light = movie[:, 4:7, 4:7].mean(axis=(1, 2))
+    arrays = {
+        "movie": movie,
+        "responses": np.stack([light > 130, light < 125], axis=1).astype(np.float32),
+        "test_movie": test_movie,
+        "repeats": rng.poisson(1.0, (3, 60, 2)).astype(np.float32),
+    }
+    few = example.replace('"runs/my_retina"', repr(str(tmp_path / "run"))).replace(
+        '"train.epochs": 30', '"train.epochs": 2'
+    )
+    exec(compile(few, "your_own_data.md", "exec"), arrays)
+    assert arrays["predicted"].shape == (60 - 14, 2)
+    assert load_model(tmp_path / "run").data_info.sessions == {"my_retina": 2}
+
+
 def test_a_core_of_ones_own(tmp_path: Path) -> None:
     """The core of docs/architecture.md is built by kind, trained, saved and loaded without an edit elsewhere."""
     (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "architecture.md").read_text(), re.DOTALL)

@@ -21,7 +21,7 @@ LAYERS = [
     {"visualize"},
     {"training"},
     {"benchmarks", "search"},
-    {"config", "command_line", "__init__"},
+    {"check_data", "config", "command_line", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 

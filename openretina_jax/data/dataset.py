@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -11,6 +11,9 @@ from jaxtyping import Float32
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from openretina_jax.data.arrays import ArrayRecording
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +116,46 @@ class Dataset:
         sizes = {session.name: len(session.condition or ()) for session in self.sessions}
         if len(set(sizes.values())) > 1:
             raise UserError(f"all sessions need conditions of the same size, but they have {sizes}")
+
+    @classmethod
+    def from_arrays(
+        cls,
+        recordings: "Mapping[str, ArrayRecording]",
+        *,
+        frame_rate_hz: float,
+        clip_length: int | None = None,
+        validation_clips: int | Sequence[int] | None = None,
+        normalization: tuple[float, float] | None = None,
+        pixel_size_um: float | None = None,
+        seed: int = 42,
+    ) -> "Dataset":
+        """A data set of recordings that are arrays; see docs/your_own_data.md.
+
+        Args:
+            recordings: by name; movies that several of them saw are kept once.
+            frame_rate_hz: frames, and responses, per second.
+            clip_length: frames of a clip; validation keeps whole clips (None: as long as crosses no border of
+                ``clip_starts``, or without these 5 s, but at most a tenth of the shortest movie).
+            validation_clips: number of clips kept for validation, drawn for each movie, or the clips themselves (None:
+                a tenth of the shortest movie).
+            normalization: mean and standard deviation of pixels (None: those of each training movie).
+            pixel_size_um: side of a pixel on the retina (None: not known).
+            seed: of the draw of validation clips.
+
+        Raises:
+            UserError: arrays do not fit each other or their named axes, hold infinity, or are too short for the split.
+        """
+        from openretina_jax.data.arrays import dataset_from_arrays  # which makes data sets, and so imports this module
+
+        return dataset_from_arrays(
+            recordings,
+            frame_rate_hz=frame_rate_hz,
+            clip_length=clip_length,
+            validation_clips=validation_clips,
+            normalization=normalization,
+            pixel_size_um=pixel_size_um,
+            seed=seed,
+        )
 
     def _check_session(self, session: Session) -> None:
         for name in (session.stimulus, *map(session.test_stimulus, session.repeats)):

@@ -54,6 +54,33 @@ def make_dataset(settings: Mapping[str, Any], cache: Path, progress: Progress | 
     Raises:
         UserError: settings contradict each other, or whatever is wrong with the data.
     """
+    name, options = _with_simulated_files(settings, cache, progress)
+    return source(name).from_settings(options)
+
+
+def source_problems(settings: Mapping[str, Any], cache: Path, progress: Progress | None = None) -> list[str]:
+    """All that keeps ``make_dataset`` from reading the files, a line each, if the source can tell; arguments as there.
+
+    Sources with several files go on after the first problem (``problems`` of their modules).
+
+    Raises:
+        UserError: the files cannot be had.
+    """
+    name, options = _with_simulated_files(settings, cache, progress)
+    module = source(name)
+    if hasattr(module, "problems") and (found := module.problems(options)):
+        return list(found)
+    try:
+        module.from_settings(options)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _with_simulated_files(
+    settings: Mapping[str, Any], cache: Path, progress: Progress | None
+) -> tuple[str, dict[str, Any]]:
+    """Name of the source, and the settings that it takes."""
     options = dict(settings)
     name, simulated = options.pop("source"), dict(options.pop("simulated"))
     if simulated.pop("enabled"):
@@ -65,7 +92,7 @@ def make_dataset(settings: Mapping[str, Any], cache: Path, progress: Progress | 
         if given:
             raise UserError(f"config.data.simulated.enabled and config.data.{given[0]} are both set; take one of them")
         options |= files
-    return source(name).from_settings(options)
+    return name, options
 
 
 def simulate(

@@ -12,8 +12,14 @@ from typing import Any
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fetch import HubFile
-from openretina_jax.data.folders import HubFolder, fetch_folder
-from openretina_jax.data.sources.recording_file import SUFFIXES, RecordingFile, check_same_neurons, open_recording
+from openretina_jax.data.folders import FetchedFolder, HubFolder, fetch_folder
+from openretina_jax.data.sources.recording_file import (
+    SUFFIXES,
+    RecordingFile,
+    check_same_neurons,
+    open_recording,
+    problems_of,
+)
 from openretina_jax.errors import UserError
 
 PUBLISHED = HubFolder("open-retina/open-retina", "marre_lab/goldin_2022")
@@ -29,6 +35,17 @@ def from_settings(settings: Mapping[str, Any]) -> Dataset:
     """
     options = dict(settings)
     return load_goldin_2022(options.pop("path") or PUBLISHED, **options)
+
+
+def problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The first problem of each file that ``from_settings`` would read, a line each.
+
+    Raises:
+        UserError: the folder cannot be had, or there is no session of the species.
+    """
+    species, unit = settings["species"], settings["fr_normalization"]
+    folder = _fetched(settings["path"] or PUBLISHED, species)
+    yield from problems_of(_files(folder, species), lambda recording: _read(recording, unit))
 
 
 def load_goldin_2022(
@@ -57,14 +74,11 @@ def load_goldin_2022(
     Raises:
         UserError: the files cannot be had or are damaged, or there is no session of the species.
     """
-    if species not in SPECIES:
-        raise UserError(f'config.data.species is "{species}"; choose among {", ".join(SPECIES)}')
     if not fr_normalization > 0:
         raise UserError(f"config.data.fr_normalization is {fr_normalization}; it must be above 0")
-    folder = fetch_folder(path, tuple(f"*{species}*{suffix}" for suffix in (*SUFFIXES, ".zip")))
-    files = sorted(file for file in folder.path.rglob(f"*{species}*") if file.suffix in SUFFIXES)
+    folder = _fetched(path, species)
     return assemble(
-        _recordings(files, fr_normalization),
+        _recordings(_files(folder, species), fr_normalization),
         clip_length=1,
         validation=validation_images,
         normalization=None if normalize_stimuli else (0.0, 1.0),
@@ -77,6 +91,16 @@ def load_goldin_2022(
             "fr_normalization": fr_normalization,
         },
     )
+
+
+def _fetched(path: HubFolder | HubFile | str | Path, species: str) -> FetchedFolder:
+    if species not in SPECIES:
+        raise UserError(f'config.data.species is "{species}"; choose among {", ".join(SPECIES)}')
+    return fetch_folder(path, tuple(f"*{species}*{suffix}" for suffix in (*SUFFIXES, ".zip")))
+
+
+def _files(folder: FetchedFolder, species: str) -> list[Path]:
+    return sorted(file for file in folder.path.rglob(f"*{species}*") if file.suffix in SUFFIXES)
 
 
 def _recordings(files: list[Path], unit: float) -> Iterator[MovieRecording]:

@@ -16,7 +16,7 @@ from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fetch import HubFile
 from openretina_jax.data.folders import HubFolder, fetch_folder
-from openretina_jax.data.sources.recording_file import RecordingFile, check_same_neurons, open_recording
+from openretina_jax.data.sources.recording_file import RecordingFile, check_same_neurons, open_recording, problems_of
 from openretina_jax.errors import UserError
 
 PUBLISHED = HubFile("open-retina/open-retina", "baccus_lab/maheswaranathan_2023/neural_code_data.zip")
@@ -35,6 +35,17 @@ def from_settings(settings: Mapping[str, Any]) -> Dataset:
     """
     options = dict(settings)
     return load_maheswaranathan_2023(options.pop("path") or PUBLISHED, **options)
+
+
+def problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The first problem of each file that ``from_settings`` would read, a line each.
+
+    Raises:
+        UserError: the files cannot be had, or no session saw the stimulus.
+    """
+    stimulus, response_type, unit = (settings[name] for name in ("stimulus", "response_type", "fr_normalization"))
+    folder = fetch_folder(settings["path"] or PUBLISHED, (f"*{stimulus}.h5",))
+    yield from problems_of(_files(folder.path, stimulus), lambda recording: _read(recording, response_type, unit))
 
 
 def load_maheswaranathan_2023(

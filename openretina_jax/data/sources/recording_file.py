@@ -3,13 +3,14 @@
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 from jaxtyping import Float32, Num
 
+from openretina_jax.data.assembly import MovieRecording, check_lengths
 from openretina_jax.data.axes import MOVIE, RESPONSES, arranged
 from openretina_jax.errors import UserError
 
@@ -200,3 +201,13 @@ def check_same_neurons(recording: RecordingFile, counts: Mapping[str, int]) -> N
     if len(set(counts.values())) > 1:
         each = ", ".join(f'{count} in "{key}"' for key, count in counts.items())
         raise recording.error(f"numbers of neurons differ: {each}; are axes swapped? They are (neuron, time)")
+
+
+def problems_of(files: Iterable[Path], read: Callable[[RecordingFile], MovieRecording]) -> Iterator[str]:
+    """The first problem of each file, a line each."""
+    for file in files:
+        try:
+            with open_recording(file) as recording:
+                check_lengths(read(recording))
+        except UserError as error:
+            yield str(error)

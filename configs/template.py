@@ -1,0 +1,40 @@
+"""A start for your own experiment: copy this file beside it, and change what is marked.
+
+    python scripts/check_data.py --config=configs/template.py --config.data.path=my_data
+    python scripts/train.py --config=configs/template.py --config.data.path=my_data
+
+It takes recordings in a folder of the layout that docs/your_own_data.md describes; for arrays in a notebook, give it to
+``openretina_jax.train``. Any entry can also be set on the command line (``--config.model.core.kind=gru``). A line that
+is left out keeps its value in configs/common.py, where all entries are.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+    """The configuration; ``arg`` must be empty."""
+    common.words(arg, ())
+    config = common.training()
+
+    # your data
+    config.data = common.hdf5_data()
+    config.data.test_names = ()  # names of the stimuli that are tests
+    config.data.frame_rate_hz = 30.0
+    config.data.clip_length = 75  # frames; clips are kept for validation as a whole
+    config.data.validation_clips = 20
+
+    # the model: sizes must fit your frames
+    config.model = common.model()
+    core = config.model.core.simple
+    core.hidden_channels = (16, 16)
+    core.temporal_kernel_sizes = (21, 11)  # frames: together about as long as your neurons remember
+    core.spatial_kernel_sizes = (11, 5)  # pixels: the first about as wide as the centre of a receptive field
+
+    # training: windows without their first frames, which the model needs to see, are predicted
+    lag = sum(size - 1 for size in core.temporal_kernel_sizes)
+    common.session_steps(config, windows_per_step=32, window_frames=lag + 20, lag=lag)
+    config.optimizer.learning_rate = 0.01
+    config.train.epochs = 100
+    return config

@@ -1,0 +1,176 @@
+"""What is in a data set, and what of it would spoil a training: tables and lines of text."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Float32
+
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.session import Session
+from openretina_jax.data.stimulus import AT_ONCE, Stimulus
+from openretina_jax.data.timelines import mean_over_trials
+
+LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # of the pixels that a model sees
+
+
+def session_table(dataset: Dataset) -> pd.DataFrame:
+    """A row per session: its movie, neurons, length in seconds, responses, missing share, tests, trials, reliability.
+
+    ``missing`` is the share of responses that are NaN, ``reliability`` the mean over neurons and tests, see there.
+    """
+    rows = []
+    for session in dataset.sessions:
+        rate_hz = dataset.stimuli[session.stimulus].frame_rate_hz
+        known = [reliability(trials) for trials in session.repeats.values()]
+        rows.append(
+            {
+                "session": session.name,
+                "movie": session.stimulus,
+                "neurons": session.n_neurons,
+                "seconds": len(session.responses) / rate_hz,
+                "mean response": _mean(session.responses),
+                "deviation": _mean(_deviations(session.responses)),
+                "missing": float(np.isnan(session.responses).mean()),
+                "tests": len(session.repeats),
+                "trials": "/".join(str(len(trials)) for trials in session.repeats.values()),
+                "reliability": _mean(np.concatenate(known)) if known else np.nan,
+            }
+        )
+    return pd.DataFrame(rows).set_index("session")
+
+
+def movie_table(dataset: Dataset) -> pd.DataFrame:
+    """A row per movie: frames, their size, range of raw pixels, and mean and deviation of what a model sees."""
+    rows = []
+    for name, stimulus in dataset.stimuli.items():
+        frames, height, width, channels = stimulus.frames.shape
+        mean, deviation = _seen(stimulus)
+        rows.append(
+            {
+                "movie": name,
+                "frames": frames,
+                "seconds": frames / stimulus.frame_rate_hz,
+                "size": f"{height} x {width} x {channels}",
+                "type": str(stimulus.frames.dtype),
+                "lowest": float(min(part.min() for part in _parts(stimulus))),
+                "highest": float(max(part.max() for part in _parts(stimulus))),
+                "seen mean": mean,
+                "seen deviation": deviation,
+            }
+        )
+    return pd.DataFrame(rows).set_index("movie")
+
+
+def reliability(trials: Float32[np.ndarray, "trial time neuron"]) -> Float[np.ndarray, " neuron"]:
+    """Correlation of the mean of every second trial with the mean of the others, for as many trials as both have.
+
+    The halves' correlation r is extrapolated to that of means over all trials, 2 r / (1 + r) (Spearman and Brown 1910).
+    NaN with less than two trials, and for neurons whose halves are constant.
+    """
+    if len(trials) < 2:
+        return np.full(trials.shape[2], np.nan)
+    one, other = (mean_over_trials(half).astype(np.float64) for half in (trials[::2], trials[1::2]))
+    recorded = np.isfinite(one) & np.isfinite(other)
+    count = np.maximum(recorded.sum(axis=0), 1)
+    x, y = (np.where(recorded, half, 0) for half in (one, other))
+    x, y = (np.where(recorded, half - half.sum(axis=0) / count, 0) for half in (x, y))
+    variance = np.square(x).sum(axis=0) * np.square(y).sum(axis=0)
+    half = np.where(variance > 0, (x * y).sum(axis=0) / np.sqrt(np.where(variance > 0, variance, 1)), np.nan)
+    return 2 * half / (1 + half)
+
+
+def dataset_problems(dataset: Dataset) -> list[str]:
+    """What would spoil a training, a line each: movies of a wrong scale, silent neurons, negative responses, leaks."""
+    found = [problem for stimulus in dataset.stimuli.values() for problem in _movie_problems(stimulus)]
+    if not any(dataset.validation_clips.values()):
+        found.append("no clips are kept for validation, which training needs; keep at least one")
+    if not dataset.test_names:
+        found.append("no session has a test; there will be no test scores")
+    for session in dataset.sessions:
+        found += _session_problems(dataset, session)
+    return found
+
+
+def _movie_problems(stimulus: Stimulus) -> list[str]:
+    mean, deviation = _seen(stimulus)
+    if abs(mean) <= LARGEST_MEAN and SMALLEST_DEVIATION <= deviation <= LARGEST_DEVIATION:
+        return []
+    return [
+        f'movie "{stimulus.name}": models see pixels of mean {mean:.3g} and deviation {deviation:.3g}; normalise them '
+        "to about 0 and 1"
+    ]
+
+
+def _session_problems(dataset: Dataset, session: Session) -> list[str]:
+    found = []
+    for what, responses in (("training", session.responses), *((f'test "{t}"', r) for t, r in session.repeats.items())):
+        flat = responses.reshape(-1, session.n_neurons)
+        recorded = np.isfinite(flat)
+        missing = ~recorded.any(axis=0)
+        if missing.any():
+            found.append(f"{session.name}: neurons {_some(missing)} have no responses in the {what}; leave them out")
+        filled = np.where(recorded, flat, np.nan_to_num(flat[np.argmax(recorded, axis=0), np.arange(flat.shape[1])]))
+        constant = ~missing & (np.ptp(filled, axis=0) == 0)
+        if constant.any():
+            found.append(f"{session.name}: neurons {_some(constant)} never change in the {what}; leave them out")
+        negative = (np.where(recorded, flat, 0) < 0).any(axis=0)
+        if negative.any():
+            found.append(
+                f"{session.name}: responses of neurons {_some(negative)} are negative in the {what}, and the Poisson "
+                "loss needs rates; shift them, or take config.objective.loss.kind=squared_error"
+            )
+    training = _frame_digests(dataset.stimuli[session.stimulus])
+    for test in session.repeats:
+        name = session.test_stimulus(test)
+        shown = [frame.tobytes() for part in _parts(dataset.stimuli[name]) for frame in part]
+        common = sum(frame in training for frame in shown)
+        if common > len(shown) // 2:
+            found.append(
+                f'{session.name}: {common} of {len(shown)} frames of the test "{test}" are in the training movie too; '
+                "scores of the test would be too good"
+            )
+    return found
+
+
+def _frame_digests(stimulus: Stimulus) -> set[bytes]:
+    return {frame.tobytes() for part in _parts(stimulus) for frame in part}
+
+
+def _parts(stimulus: Stimulus) -> list[np.ndarray]:
+    """The movie in pieces, which may lie on disk."""
+    return [stimulus.frames[at : at + AT_ONCE] for at in range(0, len(stimulus.frames), AT_ONCE)]
+
+
+def _seen(stimulus: Stimulus) -> tuple[float, float]:
+    """Mean and deviation of what a model sees."""
+    size = stimulus.frames.size
+    parts = range(0, len(stimulus.frames), AT_ONCE)
+
+    def total(power: int, centre: float) -> float:
+        return sum(
+            float(((stimulus.normalized(slice(at, at + AT_ONCE)).astype(np.float64) - centre) ** power).sum())
+            for at in parts
+        )
+
+    mean = total(1, 0.0) / size
+    return mean, float(np.sqrt(total(2, mean) / size))
+
+
+def _deviations(responses: np.ndarray) -> np.ndarray:
+    recorded = np.isfinite(responses)
+    count = np.maximum(recorded.sum(axis=0), 1)
+    mean = np.where(recorded, responses, 0).sum(axis=0, dtype=np.float64) / count
+    return np.sqrt(np.where(recorded, np.square(responses - mean), 0).sum(axis=0) / count)
+
+
+def _mean(values: Any) -> float:
+    """Mean of what is not NaN; NaN if nothing is."""
+    known = np.asarray(values)[np.isfinite(values)]
+    return float(known.mean(dtype=np.float64)) if known.size else float("nan")
+
+
+def _some(which: np.ndarray) -> str:
+    """Numbers of the neurons, at most ten of them."""
+    numbers = np.flatnonzero(which).tolist()
+    return f"{numbers[:10]}" + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")

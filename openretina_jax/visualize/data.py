@@ -1,0 +1,88 @@
+"""What a data set looks like before anything is trained on it."""
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+from openretina_jax.data.checks import reliability
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, open_axes
+
+_FRAMES = 4
+_SECONDS = 60.0
+_PIXELS = 20_000  # of the histogram
+
+
+def plot_dataset(dataset: Dataset) -> Figure:
+    """Frames, pixels, responses and their reliability.
+
+    From above: frames of the first training movie, and the pixels that models see of every movie; responses of the
+    neurons of the first session to the first minute, each divided by its largest, missing ones grey, and under them
+    the mean over neurons beside the mean light; of all neurons mean response and reliability (where there are repeats).
+    """
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    above, middle, below = figure.subfigures(3, 1, height_ratios=(2.4, 4, 2.6))
+    _draw_movie(above, dataset)
+    _draw_responses(middle, dataset)
+    _draw_neurons(below, dataset)
+    return figure
+
+
+def _draw_movie(figure: SubFigure, dataset: Dataset) -> None:
+    session = dataset.sessions[0]
+    stimulus = dataset.stimuli[session.stimulus]
+    panels = figure.subplots(1, _FRAMES + 1, width_ratios=[*([1] * _FRAMES), 1.6])
+    numbers = np.linspace(0, len(stimulus.frames) - 1, _FRAMES).round().astype(int)
+    frames = np.stack([np.asarray(stimulus.frames[number], np.float32).mean(axis=-1) for number in numbers])
+    for axes, number, frame in zip(panels, numbers, frames, strict=False):
+        axes.imshow(frame, cmap="gray", vmin=frames.min(), vmax=frames.max() or 1)
+        axes.set_title(f"frame {number}", fontsize=8)
+        axes.set(xticks=[], yticks=[])
+    figure.suptitle(f'movie "{stimulus.name}" (mean over channels), and the pixels of all movies', fontsize=10)
+    for movie in dataset.stimuli.values():
+        chosen = np.linspace(0, len(movie.frames) - 1, min(len(movie.frames), 50)).astype(int)
+        pixels = np.concatenate([movie.normalized(slice(number, number + 1)).ravel() for number in chosen])
+        pixels = pixels[:: -(-len(pixels) // _PIXELS)]
+        panels[-1].hist(pixels, bins=50, density=True, histtype="step", label=movie.name)
+    panels[-1].set(xlabel="pixel, as models see it", yticks=[])
+    if len(dataset.stimuli) <= 6:
+        panels[-1].legend(fontsize=7, frameon=False)
+    open_axes(panels[-1])
+
+
+def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
+    session = dataset.sessions[0]
+    stimulus = dataset.stimuli[session.stimulus]
+    shown = min(round(_SECONDS * stimulus.frame_rate_hz), len(session.responses))
+    responses = session.responses[:shown]
+    largest = np.nanmax(np.where(np.isfinite(responses), responses, -np.inf), axis=0)
+    scaled = responses / np.where(np.isfinite(largest) & (largest > 0), largest, 1)
+    image_axes, mean_axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    extent = (0, shown / stimulus.frame_rate_hz, session.n_neurons - 0.5, -0.5)
+    image_axes.set_facecolor("0.6")
+    image_axes.imshow(scaled.T, aspect="auto", cmap="magma", vmin=0, vmax=1, extent=extent, interpolation="nearest")
+    image_axes.set(ylabel="neuron")
+    image_axes.set_title(f"responses of {session.name}, each neuron divided by its largest", fontsize=10)
+    time = np.arange(shown) / stimulus.frame_rate_hz
+    light = stimulus.frames[session.frame_index[:shown]].reshape(shown, -1).mean(axis=1, dtype=np.float64)
+    population = np.where(np.isfinite(responses), responses, 0).mean(axis=1)
+    for values, colour, name in ((light, BLACK, "mean light"), (population, VERMILION, "mean response")):
+        mean_axes.plot(time, (values - values.mean()) / (values.std() or 1), color=colour, linewidth=0.7, label=name)
+    mean_axes.set(xlabel="time (s)", ylabel="z-score")
+    mean_axes.margins(x=0)
+    mean_axes.legend(fontsize=7, frameon=False, ncols=2, loc="upper right")
+    open_axes(mean_axes)
+
+
+def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
+    means = [np.where(np.isfinite(s.responses), s.responses, 0).mean(axis=0) for s in dataset.sessions]
+    known = [reliability(trials) for s in dataset.sessions for trials in s.repeats.values()]
+    reliable = np.concatenate(known) if known else np.empty(0)
+    panels = figure.subplots(1, 2)
+    panels[0].hist(np.concatenate(means), bins=30, color=BLUE)
+    panels[0].set(xlabel="mean response", ylabel="neurons")
+    panels[1].hist(reliable[np.isfinite(reliable)].clip(-1, 1), bins=np.linspace(-1, 1, 41).tolist(), color=GREEN)
+    panels[1].set(xlabel="reliability of the mean response to tests", ylabel="neurons and tests")
+    if not np.isfinite(reliable).any():
+        panels[1].text(0.5, 0.5, "no repeats", ha="center", transform=panels[1].transAxes)
+    for axes in panels:
+        open_axes(axes)

@@ -1,0 +1,63 @@
+"""Configurations of the published experiments: their data can be read, and their models built and called."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from openretina_jax.config import make_dataset, read_config, resolved
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_model
+from openretina_jax.training.loop import ORDERS
+
+ROOT = Path(__file__).parents[1]
+VARIANTS = [
+    "goldin_2022_core_readout.py:simulated,quick",
+    "goldin_2022_core_readout.py:simulated,quick,axolotl,klindt",
+    "maheswaranathan_2023_core_readout.py:simulated,quick",
+    "maheswaranathan_2023_core_readout.py:simulated,quick,whitenoise,factorized",
+    "maheswaranathan_2023_lnp.py:simulated,quick",
+    "hdf5_core_readout.py:simulated,quick",
+]
+LAGS = {"goldin": 0, "maheswaranathan": 30, "hdf5": 7}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_windows_and_losses_fit_model_and_data(variant, cache):
+    settings = resolved(read_config(ROOT / "configs" / variant).to_dict())
+    windows = settings["train"]["windows"][settings["train"]["order"]]
+    dataset = make_dataset(settings["data"], cache)
+    model = make_model(settings["model"], dataset.info, 0)
+    assert model.lag == LAGS[variant.split("_")[0]]
+    predicted = windows["window_frames"] - model.lag
+    assert settings["objective"]["loss"]["samples"] == windows["windows_per_step"] * predicted
+    assert settings["train"]["order"] in ORDERS
+    height, width, channels = dataset.info.input_shape
+    assert model.stimulus_shape(windows["window_frames"])[-3:] == (height, width, channels)
+
+
+def test_the_template_asks_for_data():
+    settings = resolved(read_config(ROOT / "configs" / "template.py").to_dict())
+    with pytest.raises(UserError, match="config.data.path is not given"):
+        make_dataset(settings["data"], ROOT)
+
+
+def test_the_space_of_goldin_names_settings_that_there_are():
+    config = read_config(ROOT / "configs" / "goldin_2022_core_readout.py:factorized")
+    space = runpy.run_path(str(ROOT / "configs" / "spaces" / "goldin_2022.py"))["get_space"]()
+    for name in space:
+        entry = config
+        for part in name.split("."):
+            entry = entry[part]
+
+
+def test_configurations_that_are_not_there():
+    with pytest.raises(UserError, match=r"there is no configuration configs/absent\.py; give a file such as"):
+        read_config("configs/absent.py")
+    with pytest.raises(UserError, match='does not know "axolot"; did you mean "axolotl"'):
+        read_config(ROOT / "configs" / "goldin_2022_core_readout.py:axolot")

@@ -1,0 +1,34 @@
+import numpy as np
+
+from openretina_jax.data.arrays import ArrayRecording, ArrayTest
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.visualize.data import plot_dataset
+from openretina_jax.visualize.figures import pixels
+
+RNG = np.random.default_rng(0)
+
+
+def dataset(trials: int) -> Dataset:
+    movie = RNG.integers(256, size=(90, 6, 5), dtype=np.uint8)
+    responses = RNG.gamma(1.0, size=(90, 4)).astype(np.float32)
+    responses[:10, 1] = np.nan
+    repeats = RNG.gamma(1.0, size=(trials, 30, 4)).astype(np.float32)
+    recording = ArrayRecording(movie, responses, {"clip": ArrayTest(movie[:30] // 2, repeats, "trial time neuron")})
+    return Dataset.from_arrays({"retina": recording}, frame_rate_hz=30.0)
+
+
+def test_movie_responses_and_neurons_are_drawn():
+    figure = plot_dataset(dataset(trials=4))
+    above, middle, below = figure.subfigs
+    assert [axes.get_title() for axes in above.axes[:4]] == ["frame 0", "frame 30", "frame 59", "frame 89"]
+    image = middle.axes[0].images[0].get_array()
+    assert (image.shape, int(np.ma.getmaskarray(image).sum())) == ((4, 90), 10)
+    assert {line.get_label() for line in middle.axes[1].lines} == {"mean light", "mean response"}
+    assert sum(bar.get_height() for bar in below.axes[0].patches) == 4
+    assert sum(bar.get_height() for bar in below.axes[1].patches) == 4
+    assert pixels(figure).std() > 0
+
+
+def test_without_repeats_it_says_so():
+    below = plot_dataset(dataset(trials=1)).subfigs[2]
+    assert [text.get_text() for text in below.axes[1].texts] == ["no repeats"]
