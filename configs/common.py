@@ -11,6 +11,8 @@ from openretina_jax.errors import UserError
 
 CORES = ("gru",)  # words that choose a core
 READOUTS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
+ALONE = ("lnp", "separable_lnp")  # readouts that see the stimulus itself
+HOEFLING = ("simulated", "quick", "greyscale", *CORES, *READOUTS, *ALONE)
 CORRELATIONS = ("correlation", "l1_correlation", "scaled_correlation")  # losses with a value per window
 
 
@@ -204,7 +206,13 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
             "resolution": resolution,
             "stimuli_path": placeholder(str),  # a local zip or pickle instead of the published file
             "responses_path": placeholder(str),  # a local zip or HDF5 file instead of the published file
-            "simulated": {"enabled": False, "n_sessions": 8, "neurons_per_session": 40, "seed": 0},
+            "simulated": {
+                "enabled": False,
+                "n_sessions": 8,
+                "neurons_per_session": 40,
+                "seed": 0,
+                "resolution": resolution,
+            },
             "trace_type": "spikes",  # or "raw", "preprocessed", "detrended"
             "norm_by_std": True,
             "scale_traces": 1.0,
@@ -271,6 +279,19 @@ def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
         config.model.core.kind = word
     for word in chosen.intersection(READOUTS):
         config.model.readout.kind = "factorized" if word == "klindt" else word
+
+
+def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
+    """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone."""
+    config.data.simulated.enabled = "simulated" in chosen
+    choose_parts(config, chosen)
+    for word in chosen.intersection(ALONE):
+        config.model.core.kind, config.model.readout.kind = "identity", word
+        config.model.core.identity.cut_first_frames = 30 if word == "lnp" else 0
+        config.optimizer.learning_rate = 0.005
+    if "greyscale" in chosen:
+        for core in (config.model.core.simple, config.model.core.gru, config.model.core.identity):
+            core.color_weights = (0.5, 0.5)
 
 
 def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, window_frames: int, lag: int) -> None:

@@ -35,7 +35,7 @@ HOME = {
     "mlflow": ("training/trackers.py",),
     "optuna": ("search/",),
     "torch": ("benchmarks/reference.py",),
-    "openretina": ("benchmarks/reference.py",),
+    "openretina": ("benchmarks/reference.py", "benchmarks/loading_reference.py"),
 }
 
 FILES = sorted(str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py"))

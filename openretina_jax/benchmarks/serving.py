@@ -5,14 +5,14 @@
 Any Python runs this file: it needs the standard library alone. ``program.py`` has a function ``prepare(task)``. It
 returns the work, as a function that returns when all is computed, and what to say of it.
 
-Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and the
-time of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with its input.
+Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and
+time and memory of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with
+its input.
 """
 
 import importlib.util
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +31,8 @@ def serve(program: str) -> None:
     task = json.loads(sys.stdin.readline())
     use_cores(task["threads"])
     work, about = load(program).prepare(task)
-    answer(about | {"compile_seconds": seconds_of(work)})
+    before, seconds = peak_memory_mb(), seconds_of(work)
+    answer(about | {"before_mb": before, "compile_seconds": seconds, "peak_memory_mb": peak_memory_mb()})
     for _ in sys.stdin:
         before = time.process_time()
         seconds = seconds_of(work)
@@ -68,8 +69,13 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def peak_memory_mb() -> float:
-    """Most memory that the process has held so far (Linux counts in units of 1024 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """Most memory that the process has held so far.
+
+    From Linux itself: what ``getrusage`` says begins with the memory of the process that started this one.
+    """
+    with open("/proc/self/status") as status:
+        kibibytes = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+    return int(kibibytes) * 1024 / 1e6
 
 
 if __name__ == "__main__":
