@@ -1,25 +1,31 @@
 """Published files: fetched from the Hugging Face Hub or found on the disk, checked, unpacked."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import re
 import shutil
 import stat
+import urllib.parse
 import uuid
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError, XetDownloadError
 
+from openretina_jax.data.download import download, is_url
 from openretina_jax.errors import UserError
 
 _WAYS_OUT = (
     "connect to the network, or give local files by --config.data.stimuli_path=... "
     "--config.data.responses_path=..., or train on simulated data by appending :simulated to the config"
 )
+_HUB = "huggingface.co"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -72,29 +78,50 @@ def fetch(source: HubFile | str | Path, *, sha256: str | None = None) -> Fetched
     """Brings a published file to this machine; a local path is taken as it is.
 
     Files of the Hub go through the cache of ``huggingface_hub``, whose environment variables are honoured
-    (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...): what is cached needs no network.
+    (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...), files at other addresses lie below ``cache_folder()``:
+    what is cached needs no network.
 
     Args:
-        source: the file.
+        source: the file, an address of one, or a local path. Addresses of pages of the Hub are understood.
         sha256: what the file's hash has to be (None: any).
 
     Raises:
         UserError: the file cannot be had, or has another hash than ``sha256`` or than the Hub says.
     """
+    if is_url(source):
+        source = hub_source(str(source), HubFile) or str(source)
     if isinstance(source, HubFile):
         fetched = _fetch_from_hub(source)
+    elif is_url(source):
+        path = download(str(source), cache_folder())
+        fetched = FetchedFile(path, str(source), None, file_sha256(path))
     else:
         path = Path(source).expanduser()
         if not path.is_file():
             found = "is a folder" if path.is_dir() else "does not exist"
             raise UserError(f"{path}: {found}; give a file, or {_WAYS_OUT}")
-        fetched = FetchedFile(path, str(path), None, _sha256(path))
+        fetched = FetchedFile(path, str(path), None, file_sha256(path))
     if sha256 is not None and fetched.sha256 != sha256.lower():
         raise UserError(
             f"{fetched.path}: has sha256 {fetched.sha256}, not {sha256.lower()}; it is damaged or another "
             "version: delete it and fetch it again"
         )
     return fetched
+
+
+_Kind = TypeVar("_Kind")
+
+
+def hub_source(url: str, kind: Callable[[str, str, str, str], _Kind]) -> _Kind | HubFile | None:
+    """What an address of the Hub's website means: a file, or ``kind`` for the page of a folder; None elsewhere."""
+    parts = urllib.parse.urlsplit(url)
+    match = re.fullmatch(
+        r"/(datasets/|spaces/)?([^/]+/[^/]+)/(resolve|blob|tree)/([^/]+)/?(.*)", urllib.parse.unquote(parts.path)
+    )
+    if parts.hostname != _HUB or match is None:
+        return None
+    repo_type, repo_id, page, revision, path = match.groups()
+    return (kind if page == "tree" else HubFile)(repo_id, path.strip("/"), revision, (repo_type or "models/")[:-2])
 
 
 def _fetch_from_hub(file: HubFile) -> FetchedFile:
@@ -110,15 +137,23 @@ def _fetch_from_hub(file: HubFile) -> FetchedFile:
     path = Path(cached)
     # The cache lays files out as snapshots/<commit>/<path in the repository>.
     commit = path.parents[len(PurePosixPath(file.path).parts) - 1].name
-    sha256 = _sha256(path)
-    # Large files are kept under the hash that the Hub gives for them, small ones under a git hash.
+    sha256 = file_sha256(path)
+    check_hash_of_hub(path, sha256)
+    return FetchedFile(path, f"hf://{file.repo_type}s/{file.repo_id}/{file.path}", commit, sha256)
+
+
+def check_hash_of_hub(path: Path, sha256: str) -> None:
+    """Large files are cached under the hash that the Hub gives for them (small ones under a git hash).
+
+    Raises:
+        UserError: the file has another one.
+    """
     blob = path.resolve().name
     if _DIGEST.fullmatch(blob) and blob != sha256:
         raise UserError(
             f"{path}: has sha256 {sha256}, the Hub says {blob}; the download was damaged: delete "
             f"{path.resolve()} and fetch it again"
         )
-    return FetchedFile(path, f"hf://{file.repo_type}s/{file.repo_id}/{file.path}", commit, sha256)
 
 
 def unpacked(file: FetchedFile, suffixes: tuple[str, ...], folder: Path | None = None) -> Path:
@@ -138,39 +173,54 @@ def unpacked(file: FetchedFile, suffixes: tuple[str, ...], folder: Path | None =
     """
     if file.path.suffix.lower() in suffixes:
         return file.path
+    with safe_members(file.path) as (archive, members):
+        member = _wanted_member(members, file.path, suffixes)
+        target = (folder or cache_folder()) / "unpacked" / file.sha256 / PurePosixPath(member.filename).name
+        if not (target.is_file() and target.stat().st_size == member.file_size):
+            extract(archive, member, target)
+        return target
+
+
+@contextlib.contextmanager
+def safe_members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """An open archive and its members, none of which would be written outside its folder.
+
+    Raises:
+        UserError: there is one that would; or, also while the archive is read, it is truncated or no zip, or the disk
+            has no room for it.
+    """
     try:
-        with zipfile.ZipFile(file.path) as archive:
-            member = _wanted_member(archive, file.path, suffixes)
-            name = PurePosixPath(member.filename).name
-            target = (folder or cache_folder()) / "unpacked" / file.sha256 / name
-            if not (target.is_file() and target.stat().st_size == member.file_size):
-                _extract(archive, member, target)
-            return target
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = PurePosixPath(member.filename.replace("\\", "/"))
+                outside = name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename)
+                if outside or stat.S_ISLNK(member.external_attr >> 16):
+                    raise UserError(
+                        f'{path}: its member "{member.filename}" would be written outside the archive\'s folder; '
+                        "the archive is not the published one: delete it and fetch it again"
+                    )
+            yield archive, archive.infolist()
     # RuntimeError: encrypted; NotImplementedError: packed by a method that Python does not know.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise UserError(
-            f"{file.path}: is not a whole zip archive ({error}); delete it and fetch it again, or give the path "
-            f"of the unpacked {' or '.join(suffixes)} file"
+            f"{path}: is not a whole zip archive ({error}); delete it and fetch it again, or unpack it by hand and "
+            "give the path of what was in it"
         ) from error
     except OSError as error:
         raise UserError(
-            f"{file.path}: cannot be unpacked ({error}); check the disk, or set OPENRETINA_JAX_CACHE to another folder"
+            f"{path}: cannot be unpacked ({error}); check the disk, or set OPENRETINA_JAX_CACHE to another folder"
         ) from error
 
 
-def _wanted_member(archive: zipfile.ZipFile, path: Path, suffixes: tuple[str, ...]) -> zipfile.ZipInfo:
-    wanted = []
-    for member in archive.infolist():
-        name = PurePosixPath(member.filename.replace("\\", "/"))
-        outside = name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename)
-        if outside or stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(
-                f'{path}: its member "{member.filename}" would be written outside the archive\'s folder; '
-                "the archive is not the published one: delete it and fetch it again"
-            )
+def _wanted_member(members: list[zipfile.ZipInfo], path: Path, suffixes: tuple[str, ...]) -> zipfile.ZipInfo:
+    wanted = [
+        member
+        for member in members
         # macOS adds a file ._<name> for every file.
-        if name.suffix.lower() in suffixes and not name.name.startswith("._") and not member.is_dir():
-            wanted.append(member)
+        if member.filename.lower().endswith(suffixes)
+        and not PurePosixPath(member.filename).name.startswith("._")
+        and not member.is_dir()
+    ]
     if len(wanted) != 1:
         names = ", ".join(member.filename for member in wanted) or "none"
         raise UserError(
@@ -180,7 +230,7 @@ def _wanted_member(archive: zipfile.ZipFile, path: Path, suffixes: tuple[str, ..
     return wanted[0]
 
 
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
     """Writes one member; it appears under its name only when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
@@ -195,7 +245,8 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) ->
         temporary.unlink(missing_ok=True)
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hexadecimal."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,258 @@
+"""Published folders: fetched from the Hugging Face Hub or found on the disk, checked; archives in them are unpacked."""
+
+import contextlib
+import dataclasses
+import fnmatch
+import glob
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from huggingface_hub import get_cached_repo_tree, snapshot_download
+from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    XetDownloadError,
+)
+
+from openretina_jax.data.download import is_url
+from openretina_jax.data.fetch import (
+    FetchedFile,
+    HubFile,
+    cache_folder,
+    check_hash_of_hub,
+    extract,
+    fetch,
+    file_sha256,
+    hub_source,
+    safe_members,
+)
+from openretina_jax.errors import UserError
+
+_WAYS_OUT = (
+    "connect to the network, or give a local folder by --config.data.path=..., or train on simulated data by appending "
+    ":simulated to the config"
+)
+_JUNK = ("__MACOSX/*", "*/__MACOSX/*", "._*", "*/._*", ".DS_Store", "*/.DS_Store")
+
+
+@dataclasses.dataclass(frozen=True)
+class HubFolder:
+    """A folder in a repository of the Hugging Face Hub; attributes as those of ``HubFile``."""
+
+    repo_id: str
+    path: str
+    revision: str = "main"
+    repo_type: str = "dataset"
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchedFolder:
+    """A folder on this machine, and what is needed to know it again.
+
+    Attributes:
+        path: where it lies. Archives that were in it are folders here.
+        origin: where it came from, as a user would write it.
+        revision: commit of the repository that it came from (None: a local folder).
+        record: what a data set remembers of it, as plain values: source, revision, number of files, and a hash of the
+            names and hashes of all files.
+    """
+
+    path: Path
+    origin: str
+    revision: str | None
+    record: dict[str, Any]
+
+
+def fetch_folder(source: HubFolder | HubFile | str | Path, patterns: tuple[str, ...] = ("*",)) -> FetchedFolder:
+    """Brings a published folder to this machine; a local one is taken as it is.
+
+    A source may be a zip archive too: a file of the Hub, at an address, or local. Folders of the Hub go through the
+    cache of ``huggingface_hub``, as in ``fetch``: an interrupted download goes on where it stopped, and what is cached
+    needs no network. Archives are unpacked below ``cache_folder()``, never where they lie.
+
+    Args:
+        source: the folder. Addresses of pages of the Hub are understood.
+        patterns: what is taken of a folder, such as ``("*mouse*.h5",)``: file names relative to it match one of these.
+
+    Raises:
+        UserError: the folder cannot be had or is empty, a file has another hash than the Hub says, or an archive is
+            damaged or does not fit on the disk.
+    """
+    if is_url(source):
+        source = hub_source(str(source), HubFolder) or str(source)
+    if isinstance(source, HubFolder):
+        return _fetch_from_hub(source, patterns)
+    if isinstance(source, HubFile) or is_url(source) or Path(source).expanduser().is_file():
+        archive = fetch(source)
+        return FetchedFolder(unpacked_folder(archive), archive.source, archive.revision, archive.record)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder; {_WAYS_OUT}")
+    files = [file for file in _files(folder) if _matches(file, patterns)]
+    return _with_record(folder, str(folder), None, files, patterns)
+
+
+def unpacked_folder(file: FetchedFile, folder: Path | None = None) -> Path:
+    """The content of a zip archive, in a folder of the archive's name below ``folder`` (None: ``cache_folder()``).
+
+    If all members lie in one folder that has the archive's name, that is the one. The archive is unpacked once, under
+    its hash; an interrupted run leaves no folder that looks whole.
+
+    Raises:
+        UserError: the archive is damaged, has members that would be written outside, or does not fit on the disk.
+    """
+    target = (folder or cache_folder()) / "unpacked" / file.sha256 / file.path.stem
+    with safe_members(file.path) as (archive, members):
+        wanted = {
+            _inside(member, file.path.stem, members): member
+            for member in members
+            if not member.is_dir() and not _matches(member.filename, _JUNK)
+        }
+        if not _is_whole(target, wanted):
+            _unpack(archive, wanted, target)
+    return target
+
+
+def _fetch_from_hub(folder: HubFolder, patterns: tuple[str, ...]) -> FetchedFolder:
+    inside = f"{folder.path.strip('/')}/" if folder.path.strip("/") else ""
+    wanted = [glob.escape(inside) + pattern for pattern in patterns]
+    try:
+        snapshot = Path(
+            snapshot_download(
+                folder.repo_id, revision=folder.revision, repo_type=folder.repo_type, allow_patterns=wanted
+            )
+        )
+        tree = get_cached_repo_tree(folder.repo_id, revision=snapshot.name, repo_type=folder.repo_type)
+    except (OSError, EntryNotFoundError, CachedRepoTreeNotFoundError, HFValidationError, XetDownloadError) as error:
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+        reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
+        raise UserError(
+            f"{folder.path} of {folder.repo_id} (revision {folder.revision}) cannot be fetched: {reason}; {_WAYS_OUT}"
+        ) from error
+    sizes = {entry.path.removeprefix(inside): entry.size for entry in tree if entry.path.startswith(inside)}
+    files = sorted(name for name in sizes if _matches(name, patterns))
+    for name in files:
+        path = snapshot / inside / name
+        found = path.stat().st_size
+        if found != sizes[name]:
+            raise UserError(
+                f"{path}: has {found} bytes, the Hub says {sizes[name]}; the download was damaged: delete "
+                f"{path.resolve()} and fetch it again"
+            )
+        check_hash_of_hub(path, _known_sha256(path))
+    origin = f"hf://{folder.repo_type}s/{folder.repo_id}/{folder.path}"
+    return _with_record(snapshot / inside, origin, snapshot.name, files, patterns)
+
+
+def _with_record(
+    folder: Path, origin: str, revision: str | None, files: list[str], patterns: tuple[str, ...]
+) -> FetchedFolder:
+    if not files:
+        what = "" if patterns == ("*",) else f" named {' or '.join(patterns)}"
+        raise UserError(f"{origin}: holds no files{what}; is it another folder? Or {_WAYS_OUT}")
+    hashes = {name: _known_sha256(folder / name) for name in files}
+    digest = hashlib.sha256("".join(f"{name} {sha256}\n" for name, sha256 in hashes.items()).encode()).hexdigest()
+    record = {"source": origin, "revision": revision, "files": len(files), "sha256": digest}
+    archives = [name for name in files if name.lower().endswith(".zip")]
+    path = _with_archives_unpacked(folder, hashes, digest) if archives else folder
+    return FetchedFolder(path, origin, revision, record)
+
+
+def _with_archives_unpacked(folder: Path, hashes: dict[str, str], digest: str) -> Path:
+    """A folder in the cache with links to all files, and to those in the archives among them.
+
+    An archive becomes a folder of its name; if it holds a single file, that file stands in its place.
+    """
+    links = {}
+    for name, sha256 in hashes.items():
+        path = (folder / name).absolute()
+        if not name.lower().endswith(".zip"):
+            links[name] = path
+            continue
+        content = unpacked_folder(FetchedFile(path, str(path), None, sha256))
+        inner = _files(content)
+        place = PurePosixPath(name).parent if len(inner) == 1 else PurePosixPath(name).with_suffix("")
+        links |= {str(place / file): content / file for file in inner}
+    where = hashlib.sha256(f"{digest} {folder.absolute()}".encode()).hexdigest()
+    target = cache_folder() / "unpacked" / where / (folder.name or "folder")
+    if not all((target / name).exists() for name in links):
+        with _replacing(target) as work:
+            for name, path in links.items():
+                (work / name).parent.mkdir(parents=True, exist_ok=True)
+                (work / name).symlink_to(path)
+    return target
+
+
+def _unpack(archive: zipfile.ZipFile, wanted: dict[str, zipfile.ZipInfo], target: Path) -> None:
+    needed = sum(member.file_size for member in wanted.values())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target.parent).free
+    if free < needed:
+        raise OSError(f"its content needs {needed} bytes, {target.parent} has {free}")
+    with _replacing(target) as work:
+        for name, member in wanted.items():
+            extract(archive, member, work / name)
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A new folder that takes the place of ``target`` when it is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-", ignore_cleanup_errors=True) as temporary:
+        work = Path(temporary) / target.name
+        work.mkdir()
+        yield work
+        if target.exists():
+            target.replace(Path(temporary) / "damaged")
+        work.replace(target)
+
+
+def _is_whole(folder: Path, members: dict[str, zipfile.ZipInfo]) -> bool:
+    return folder.is_dir() and all(
+        (folder / name).is_file() and (folder / name).stat().st_size == member.file_size
+        for name, member in members.items()
+    )
+
+
+def _inside(member: zipfile.ZipInfo, stem: str, members: list[zipfile.ZipInfo]) -> str:
+    """Name of a member in the folder of its archive, without a folder that repeats the archive's name."""
+    repeated = all(
+        PurePosixPath(other.filename).parts[0] == stem for other in members if not _matches(other.filename, _JUNK)
+    )
+    return member.filename.removeprefix(f"{stem}/") if repeated else member.filename
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of all files relative to a folder, with slashes, sorted; hidden ones are left out."""
+    found = [
+        str(PurePosixPath(Path(place, name).relative_to(folder)))
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+    ]
+    return sorted(name for name in found if not any(part.startswith(".") for part in PurePosixPath(name).parts))
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _known_sha256(path: Path) -> str:
+    """Hash of a file, which is not read again while its size and time of change stay the same."""
+    status = path.stat()
+    key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    known = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+    if known.is_file() and len(text := known.read_text()) == hashlib.sha256().digest_size * 2:
+        return text
+    sha256 = file_sha256(path)
+    with contextlib.suppress(OSError):  # without a note it is computed again
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(sha256)
+    return sha256
