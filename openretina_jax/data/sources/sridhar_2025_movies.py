@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float16, Int64, Num
+from jaxtyping import Bool, Float16, Int64, Shaped
 
 from openretina_jax.data.movie_cache import Movie, cached_movie
 from openretina_jax.errors import UserError
@@ -258,11 +258,11 @@ def _on_screen(
     return image[left:right, top:bottom].T
 
 
-def _image(file: Path) -> Num[np.ndarray, "x y"]:
+def _image(file: Path) -> Shaped[np.ndarray, "x y"]:
     return _stored(file, ("x", "y"))
 
 
-def _noise_trial(file: Path, frames: int) -> Num[np.ndarray, "height width time"]:
+def _noise_trial(file: Path, frames: int) -> Shaped[np.ndarray, "height width time"]:
     trial = _stored(file, ("height", "width", "time"))
     if trial.shape[2] < frames:
         raise UserError(
@@ -272,7 +272,7 @@ def _noise_trial(file: Path, frames: int) -> Num[np.ndarray, "height width time"
     return trial[:, :, :frames]
 
 
-def _stored(file: Path, axes: tuple[str, ...]) -> Num[np.ndarray, "..."]:
+def _stored(file: Path, axes: tuple[str, ...]) -> Shaped[np.ndarray, "..."]:
     """Pixels of a ``.npy`` file, mapped into memory."""
     try:
         pixels = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -1,10 +1,9 @@
 """What the retinas of Sridhar et al. 2025 watched: which files hold the movies of which trials."""
 
-import functools
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -34,24 +33,10 @@ NOISE = {"01": "1", "02": "1", "03": "1", "04": "2"}  # the sequence that each r
 _T = TypeVar("_T")
 
 
-class Movies(Protocol):
-    """The movies in a folder of the published layout.
-
-    Every method raises UserError where a file is missing or damaged, or the retina has no movies.
-    """
-
-    def n_trials(self, retina: str, frames: int) -> int:
-        """Trials of that many frames that the folder has movies for."""
-
-    def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
-        """What these trials showed, one after the other."""
-
-    def test(self, retina: str, frames: int, crop: Crop) -> Movie:
-        """The movie of the test."""
-
-
 class NaturalMovies:
     """Films around fixations.
+
+    Methods raise UserError where a file is missing or damaged, or a retina has no movies.
 
     Args:
         folder: with images, and the text files of fixations.
@@ -65,17 +50,16 @@ class NaturalMovies:
 
     def __init__(self, folder: Path, fixation_files: Mapping[str, str], screen: Screen, opposite_flips: bool):
         self._folder, self._files, self._screen, self._opposite = folder, fixation_files, screen, opposite_flips
+        self._read: dict[str, Fixations] = {}
         self._images = sorted(folder.glob(IMAGES))
         if not self._images:
             raise UserError(f"{folder}: has no images {IMAGES}; is it the folder of the natural movie?")
 
-    @functools.cache  # noqa: B019 - lives as long as the data set is read
-    def _fixations(self, file: str) -> Fixations:
-        return read_fixations(self._folder / file, self._opposite)
-
     def _of_retina(self, retina: str) -> Fixations:
         file = of_retina(self._files, retina, "fixation file")
-        fixations = self._fixations(file)
+        if file not in self._read:
+            self._read[file] = read_fixations(self._folder / file, self._opposite)
+        fixations = self._read[file]
         if len(fixations) < TEST_LINES:
             raise UserError(
                 f"{self._folder / file}: has {len(fixations)} lines, but the test movie alone takes {TEST_LINES}"
@@ -83,23 +67,23 @@ class NaturalMovies:
         return fixations
 
     def n_trials(self, retina: str, frames: int) -> int:
-        """See ``Movies``."""
+        """Trials of that many frames that the folder has movies for."""
         return (len(self._of_retina(retina)) - TEST_LINES) // frames
 
     def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
-        """See ``Movies``."""
+        """What these trials showed, one after the other."""
         lines = TEST_LINES + (trials[:, None] * frames + np.arange(frames)).ravel()
         return fixation_movie(self._images, self._of_retina(retina)[lines], self._screen, crop)
 
     def test(self, retina: str, frames: int, crop: Crop) -> Movie:
-        """See ``Movies``."""
+        """The movie of the test."""
         if frames > TEST_LINES:
             raise UserError(f"{retina}: test responses have {frames} frames, but the test movie has {TEST_LINES}")
         return fixation_movie(self._images, self._of_retina(retina)[:frames], self._screen, crop)
 
 
 class NoiseMovies:
-    """White noise.
+    """White noise; methods raise errors as those of ``NaturalMovies``.
 
     Args:
         folder: with folders of trials, and of the repeated noise.
@@ -113,18 +97,21 @@ class NoiseMovies:
         return self._folder / f"non_repeating_stimuli_{sequence}" / f"trial_{trial:03d}" / "all_images.npy"
 
     def n_trials(self, retina: str, frames: int) -> int:
-        """See ``Movies``."""
+        """Trials of that many frames that the folder has movies for."""
         del frames
         return next(trial for trial in itertools.count() if not self._trial(retina, trial).exists())
 
     def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
-        """See ``Movies``."""
+        """What these trials showed, one after the other."""
         return noise_movie([self._trial(retina, trial) for trial in trials.tolist()], frames, crop)
 
     def test(self, retina: str, frames: int, crop: Crop) -> Movie:
-        """See ``Movies``."""
+        """The movie of the test."""
         sequence = of_retina(NOISE, retina, "white noise")
         return noise_movie([self._folder / f"repeating_stimuli_{sequence}" / "all_images.npy"], frames, crop)
+
+
+Movies = NaturalMovies | NoiseMovies
 
 
 def of_retina(by_retina: Mapping[str, _T], retina: str, what: str) -> _T:
