@@ -70,7 +70,7 @@ def from_settings(settings: Mapping[str, Any]) -> Dataset:
         options.pop("path"),
         split=TrialSplit(**split),
         screen=Screen(**options.pop("screen")),
-        crops={retina: Crop(*cut, every) for retina, cut in options.pop("crops").items()},
+        crops={retina: Crop(*cut, every=every) for retina, cut in options.pop("crops").items()},
         **options,
     )
 

@@ -5,6 +5,7 @@ horizontal axis first, larger than the screen by a border. White noise is stored
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -210,10 +211,10 @@ def noise_movie(files: Sequence[Path], frames: int, crop: Crop) -> Movie:
 
     for dtype in (np.uint8, np.float16):
         try:
-            return cached_movie(recipe, shape, lambda kind=dtype: trials(kind), dtype=dtype)
+            return cached_movie(recipe, shape, functools.partial(trials, dtype), dtype=dtype)
         except _InexactError:
             continue
-    return cached_movie(recipe, shape, lambda: trials(np.float32))
+    return cached_movie(recipe, shape, functools.partial(trials, np.float32))
 
 
 class _InexactError(Exception):

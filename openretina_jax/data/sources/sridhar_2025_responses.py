@@ -133,7 +133,7 @@ def _trial_by_trial(
     file: Path, name: str, responses: np.ndarray, cells: np.ndarray, trials: np.ndarray
 ) -> Float32[np.ndarray, "trial time neuron"]:
     """What was chosen, as ``(trial, time, neuron)``."""
-    chosen = np.ascontiguousarray(responses[np.ix_(cells, range(responses.shape[1]), trials)].T, np.float32)
+    chosen = np.ascontiguousarray(responses[cells[:, None], :, trials].transpose(1, 2, 0), np.float32)
     wrong = (chosen < 0) | np.isinf(chosen)
     if wrong.any():
         trial, frame, cell = (int(axis[0]) for axis in np.nonzero(wrong))
