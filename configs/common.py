@@ -272,13 +272,14 @@ def training() -> ml_collections.ConfigDict:
             "train": {
                 "order": "shared",
                 "windows": {
-                    "session": {"window_frames": 50, "windows_per_step": 128},
-                    "shared": {"window_frames": 150, "windows_per_step": 4},
+                    "session": {"window_frames": 50, "windows_per_step": 128, "within_clips": False},
+                    "shared": {"window_frames": 150, "windows_per_step": 4, "within_clips": False},
                 },
                 "epochs": 100,
                 "picture_every": 10,
                 "trainable": placeholder(tuple),  # parts such as ("readout",); without, all parameters
                 "compute_dtype": "float32",  # or "bfloat16"
+                "frames_on_device": placeholder(bool),  # or on the host, which sends windows; without, as it fits
                 "rematerialize": False,  # compute within layers again for gradients: less memory, more time
                 "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.999
             },

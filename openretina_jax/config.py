@@ -38,7 +38,14 @@ from openretina_jax.training.step import Recipe
 _log = logging.getLogger(__name__)
 
 # a resumed run may train longer, draw other pictures or have other devices; everything else is part of what it is
-MAY_CHANGE = ("train.epochs", "train.picture_every", "population.ensemble", "mesh.data", "mesh.neuron")
+MAY_CHANGE = (
+    "train.epochs",
+    "train.picture_every",
+    "train.frames_on_device",
+    "population.ensemble",
+    "mesh.data",
+    "mesh.neuron",
+)
 # part.kind names one of the dictionaries beside it
 CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
@@ -91,6 +98,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
         members=members,
         profile=profile,
         sharding=sharding,
+        frames_on_device=options["frames_on_device"],
     )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)

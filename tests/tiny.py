@@ -58,7 +58,7 @@ def dataset() -> Dataset:
         stimuli={name: Stimulus(name, frames, frame_rate_hz=30.0) for name, frames in movies.items()},
         sessions=tuple(_session(rng, name, count, movies) for name, count in NEURONS.items()),
         clip_length=CLIP_LENGTH,
-        validation_clips=VALIDATION_CLIPS,
+        validation_clips={"train": VALIDATION_CLIPS},
     )
 
 

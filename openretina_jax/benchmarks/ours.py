@@ -213,7 +213,7 @@ def random_dataset(task: Mapping[str, Any]) -> Dataset:
         stimuli={"train": Stimulus("train", movie, frame_rate_hz=30.0)},
         sessions=tuple(session(number) for number in range(task["sessions"])),
         clip_length=length,
-        validation_clips=tuple(range(task["validation_clips"])),
+        validation_clips={"train": tuple(range(task["validation_clips"]))},
     )
 
 

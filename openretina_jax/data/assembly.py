@@ -27,7 +27,7 @@ class RepeatedMovie:
     """
 
     movie: Num[np.ndarray, "test_time height width channel"]
-    repeats: Float32[np.ndarray, "trial test_time neuron"]
+    repeats: Float32[np.ndarray, "trial response_time neuron"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class MovieRecording:
 
     name: str
     movie: Num[np.ndarray, "time height width channel"]
-    responses: Float32[np.ndarray, "time neuron"]
+    responses: Float32[np.ndarray, "response_time neuron"]
     tests: Mapping[str, RepeatedMovie]
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
@@ -146,8 +146,8 @@ def validation_clips(n_clips: int, chosen: int | Sequence[int], seed: int) -> tu
     Raises:
         UserError: the movie has not so many clips, or none would be left for training.
     """
-    clips = chosen if not isinstance(chosen, int) else None
-    count = len(clips) if clips is not None else chosen
+    clips = None if isinstance(chosen, int) else chosen
+    count = chosen if isinstance(chosen, int) else len(chosen)
     if not 0 <= count < n_clips:
         raise UserError(
             f"validation takes {count} of {n_clips} clips of the training movie; leave at least one for training, or "

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from openretina_jax import devices
 from openretina_jax.data.timelines import Tables, Timeline
@@ -49,12 +49,14 @@ class TimelineTable:
 
     Attributes:
         frames, rows: what ``Timeline`` holds, by number of the timeline.
-        mirrored, session, first_neuron, n_neurons, n_sessions, order, clip_length: likewise.
+        length: of each timeline, without the padding.
+        mirrored, session, first_neuron, n_neurons, n_sessions, order, clip_length, shift, scale: likewise.
         width: columns of the widest timeline.
     """
 
     frames: Int[Array, "timeline time"]
     rows: Int[Array, "timeline time"]
+    length: Int[Array, " timeline"]
     mirrored: Bool[Array, " timeline"]
     session: Int[Array, " timeline"]
     first_neuron: Int[Array, " timeline"]
@@ -62,6 +64,8 @@ class TimelineTable:
     n_sessions: Int[Array, " timeline"]
     order: Int[Array, " timeline"]
     clip_length: Int[Array, " timeline"]
+    shift: Float[Array, " timeline"]
+    scale: Float[Array, " timeline"]
     width: int = dataclasses.field(metadata={"static": True})
 
     @classmethod
@@ -75,6 +79,7 @@ class TimelineTable:
         return cls(
             frames=jnp.asarray(np.stack([padded(timeline.frames) for timeline in timelines])),
             rows=jnp.asarray(np.stack([padded(timeline.rows) for timeline in timelines])),
+            length=jnp.asarray([len(timeline) for timeline in timelines], jnp.int32),
             mirrored=jnp.asarray([timeline.mirrored for timeline in timelines]),
             session=jnp.asarray([timeline.session for timeline in timelines], jnp.int32),
             first_neuron=jnp.asarray([timeline.first_neuron for timeline in timelines], jnp.int32),
@@ -82,6 +87,8 @@ class TimelineTable:
             n_sessions=jnp.asarray([timeline.n_sessions for timeline in timelines], jnp.int32),
             order=jnp.asarray([timeline.order for timeline in timelines], jnp.int32),
             clip_length=jnp.asarray([timeline.clip_length for timeline in timelines], jnp.int32),
+            shift=jnp.asarray([timeline.shift for timeline in timelines], jnp.float32),
+            scale=jnp.asarray([timeline.scale for timeline in timelines], jnp.float32),
             width=max(timeline.n_neurons for timeline in timelines),
         )
 
@@ -92,23 +99,23 @@ class Recordings:
     """The tables of frames and responses on the device.
 
     Attributes:
-        frames: all movies, one after another.
+        frames: all movies, one after another (None: they stay on the host, which sends windows of them).
         responses: a column per neuron; NaN where nothing was recorded. Spread over several devices, it may have more
             rows and columns at the end.
         session: number of the session that a neuron belongs to.
         order: number of the order in which a neuron saw its clips.
     """
 
-    frames: Float[Array, "frame height width channel"]
+    frames: Num[Array, "frame height width channel"] | None
     responses: Float[Array, "row column"]
     session: Int[Array, " neuron"]
     order: Int[Array, " neuron"]
 
     @classmethod
-    def of(cls, tables: Tables) -> "Recordings":
-        """Put the tables on the default device."""
+    def of(cls, tables: Tables, frames_on_device: bool = True) -> "Recordings":
+        """Put the tables, or those of responses alone, on the default device."""
         return cls(
-            frames=jnp.asarray(tables.frames),
+            frames=jnp.asarray(tables.frames()) if frames_on_device else None,
             responses=jnp.asarray(tables.responses),
             session=jnp.asarray(tables.session),
             order=jnp.asarray(tables.order),
@@ -120,14 +127,16 @@ class Recordings:
         number: Int[Array, "timeline window"],
         start: Int[Array, "timeline window"],
         frames: int,
+        shown: Num[Array, "timeline window time height width channel"] | None = None,
     ) -> Batch:
-        """Windows of ``frames`` frames.
+        """Windows of ``frames`` frames; responses beyond the end of a timeline are NaN.
 
         Args:
             timelines: of the split.
             number: timeline of each window; those of a row have the same neurons.
             start: first time of each window on its timeline.
             frames: length of the windows.
+            shown: frames of the windows, if they are not on the device.
         """
         number, start = devices.everywhere((number, start))
         # each of several devices along the axis of neurons works on its own rows of the readout, whichever take part
@@ -139,11 +148,15 @@ class Recordings:
         first = jnp.minimum(wanted, n_columns - width)
         columns = first[:, None] + jnp.arange(width)
         time = start[..., None] + jnp.arange(frames)
-        shown, rows, mirrored, about = devices.everywhere(
+        index, rows, beyond, seen, about = devices.everywhere(
             (
                 timelines.frames[number[..., None], time],
                 timelines.rows[number[..., None], time],
-                timelines.mirrored[number][..., None, None, None, None],
+                time >= timelines.length[number][..., None],
+                [
+                    of_timeline[number][..., None, None, None, None]
+                    for of_timeline in (timelines.mirrored, timelines.shift, timelines.scale)
+                ],
                 {
                     "first_neuron": first,
                     "neuron_mask": (columns >= wanted[:, None])
@@ -156,11 +169,14 @@ class Recordings:
                 },
             )
         )
-        stimulus = devices.spread(self.frames[shown])
+        if shown is None:
+            assert self.frames is not None, "windows of frames on the host come with them"
+            shown = self.frames[index]
+        mirrored, shift, scale = seen
+        stimulus = (devices.spread(shown).astype(jnp.float32) - shift) / scale
         stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
-        return Batch(
-            stimulus=stimulus, responses=read_rows(self.responses, rows, about["first_neuron"], width), **about
-        )
+        responses = read_rows(self.responses, rows, about["first_neuron"], width)
+        return Batch(stimulus=stimulus, responses=jnp.where(beyond[..., None], jnp.nan, responses), **about)
 
 
 def read_rows(

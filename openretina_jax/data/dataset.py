@@ -134,8 +134,8 @@ class Dataset:
             raise UserError(f"{session.name}: was not shown whole clips of {self.clip_length} frames")
         if len(time) % self.clip_length and last != frames - 1:
             raise UserError(
-                f"{session.name}: its last clip ends after {len(time) % self.clip_length} of {self.clip_length} frames, "
-                "but only the last clip of a stimulus may be shorter"
+                f"{session.name}: its last clip has {len(time) % self.clip_length} of {self.clip_length} frames, but "
+                "only the last clip of a stimulus may be shorter"
             )
         for test, repeats in session.repeats.items():
             name = session.test_stimulus(test)
@@ -153,8 +153,8 @@ class Dataset:
         short = frames // self.clip_length  # number of the clip that is not whole, if there is one
         if short in self.kept_for_validation(session):
             raise UserError(
-                f"{session.name}: validation clip {short} has {frames % self.clip_length} of {self.clip_length} frames; "
-                "choose whole clips"
+                f"{session.name}: validation clip {short} has {frames % self.clip_length} of {self.clip_length} "
+                "frames; choose whole clips"
             )
 
     def kept_for_validation(self, session: Session) -> tuple[int, ...]:

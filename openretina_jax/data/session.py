@@ -19,11 +19,11 @@ class Session:
         responses: training and validation responses at the frame rate; NaN where there is none.
         frame_index: frame of the stimulus that was shown at each time; clip order and reuse are expressed here.
         repeats: responses to each test stimulus, trial by trial, by the name of the test.
-        test_stimuli: name of the stimulus shown in a test, for tests whose stimulus has another name than the test.
         mirrored: whether the animal saw the frames mirrored left to right (recordings of left eyes).
         neurons: per-neuron metadata by column name; the first axis of every array is the neuron.
         metadata: what else is known of the recording (eye, date, ...), as plain values.
         condition: numbers that describe the recording (light level, age, ...) for a core that takes them, or None.
+        test_stimuli: name of the stimulus shown in a test, for tests whose stimulus has another name than the test.
 
     Raises:
         UserError: arrays of one session that do not fit each other.
@@ -34,11 +34,11 @@ class Session:
     responses: Float32[np.ndarray, "time neuron"]
     frame_index: Int32[np.ndarray, " time"]
     repeats: Mapping[str, Float32[np.ndarray, "trial test_time neuron"]]
-    test_stimuli: Mapping[str, str] = dataclasses.field(default_factory=dict)
     mirrored: bool = False
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
     condition: tuple[float, ...] | None = None
+    test_stimuli: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         time, count = self.responses.shape

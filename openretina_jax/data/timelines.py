@@ -1,24 +1,26 @@
 """What is shown to which neurons, split by split, as rows of two tables.
 
-All movies lie one after another in one table of frames, and all responses in one table with a column per neuron.
+All movies lie one after another in one table of frames, and all responses in a table with a column per neuron.
 A ``Timeline`` says in which order a group of neurons sees frames, and where its responses lie. Nothing is ever
 reordered or copied: clip orders, random sequences, splits and shared stimuli are all timelines.
 
-Where a session sees no frame twice, the response to a frame lies in the row of that frame. Sessions that saw the same
-clips, in whatever order, can then share a timeline: one pass of the core serves them all. What a model predicts just
-after the border of two clips depends on the clip before, so there a timeline serves only the sessions with its own
-order of clips.
+Where a session sees no frame twice, the response to a frame lies in a row that belongs to the frame. Sessions that
+saw the same clips, in whatever order, can then share a timeline: one pass of the core serves them all. What a model
+predicts just after the border of two clips depends on the clip before, so there a timeline serves only the sessions
+with its own order of clips.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Int, Int32, Num
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
+from openretina_jax.data.stimulus import Frames
 from openretina_jax.errors import UserError
 
 
@@ -37,6 +39,7 @@ class Timeline:
         n_sessions: sessions that the neurons belong to.
         order: number of the order of clips; see ``Tables.order``.
         clip_length: a new clip begins every ``clip_length`` frames.
+        shift, scale: what is subtracted from the frames, and what they are divided by then.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Timeline:
     n_sessions: int
     order: int
     clip_length: int
+    shift: float = 0.0
+    scale: float = 1.0
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -58,9 +63,8 @@ class Tables:
     """The frames and responses of a data set as two tables, and the timelines that point into them.
 
     Attributes:
-        frames: movies one after another, in the order of ``dataset.stimuli``.
         responses: one column per neuron in the order of ``dataset.sessions``; responses to test movies are means over
-            trials; NaN where nothing was recorded.
+            trials; NaN where nothing was recorded. Sessions without a common stimulus use the same rows.
         session: number of the session that a column belongs to.
         order: number of the order in which the session of a column saw its clips; equal for equal orders.
 
@@ -71,26 +75,55 @@ class Tables:
 
     def __init__(self, dataset: Dataset, per_session: bool = False):
         self._dataset, self._per_session = dataset, per_session
-        movies = list(dataset.stimuli.values())
-        self.frames: Float32[np.ndarray, "frame height width channel"] = (
-            movies[0].frames if len(movies) == 1 else np.concatenate([movie.frames for movie in movies])
-        )
-        ends = np.cumsum([len(movie.frames) for movie in movies])
-        self._first_frame = {movie.name: int(end) - len(movie.frames) for movie, end in zip(movies, ends, strict=True)}
+        self._movies = list(dataset.stimuli.values())
+        # movies of different types have one table together only as the model sees them
+        self._raw = len({(movie.raw, movie.frames.dtype) for movie in self._movies}) == 1
+        self._first_frame = _one_after_another({name: len(movie.frames) for name, movie in dataset.stimuli.items()})
+        self._first_row, n_rows = first_rows(dataset)
         counts = np.array([session.n_neurons for session in dataset.sessions])
         self._first_neuron = np.cumsum(counts) - counts
         self.session = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
         shown = [(session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions]
         self._orders = [shown.index(order) for order in shown]
         self.order = np.repeat(self._orders, counts).astype(np.int32)
-        longest = max((len(s.frame_index) for s in dataset.sessions if not _sees_frames_once(s)), default=0)
-        self.responses = np.full((len(self.frames) + longest, counts.sum()), np.nan, np.float32)
+        self.responses = np.full((n_rows, counts.sum()), np.nan, np.float32)
         for session, first in zip(dataset.sessions, self._first_neuron, strict=True):
             columns = slice(first, first + session.n_neurons)
             self.responses[self._rows(session), columns] = session.responses
             for test, trials in session.repeats.items():
-                start = self._first_frame[test]
+                start = self._first_row[session.test_stimulus(test)]
                 self.responses[start : start + trials.shape[1], columns] = mean_over_trials(trials)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames of all movies."""
+        return sum(len(movie.frames) for movie in self._movies)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of the table of frames."""
+        each = self._movies[0].frames.dtype.itemsize if self._raw else np.dtype(np.float32).itemsize
+        return self.n_frames * math.prod(self._movies[0].frames.shape[1:]) * each
+
+    def frames(self) -> Frames:
+        """The table of frames: all movies one after another, in the order of ``dataset.stimuli``."""
+        return self._movies[0].frames if len(self._movies) == 1 and self._raw else self.pick(np.arange(self.n_frames))
+
+    def pick(self, rows: Int[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape height width channel"]:
+        """Some rows of the table of frames, read from the movies."""
+        first = self._movies[0].frames
+        picked = np.empty((*rows.shape, *first.shape[1:]), first.dtype if self._raw else np.float32)
+        for name, movie in self._dataset.stimuli.items():
+            index = rows - self._first_frame[name]
+            inside = (index >= 0) & (index < len(movie.frames))
+            if not inside.any():
+                continue
+            shown = movie.frames[index[inside]]
+            if not self._raw and movie.raw:
+                shift, scale = (np.float32(number) for number in movie.shift_and_scale)
+                shown = (shown.astype(np.float32) - shift) / scale
+            picked[inside] = shown
+        return picked
 
     def training(self) -> list[Timeline]:
         """One timeline per session: its training clips in the order in which they were shown."""
@@ -107,31 +140,47 @@ class Tables:
         Raises:
             UserError: there are none.
         """
-        if not self._dataset.validation_clips:
+        if not any(self._dataset.validation_clips.values()):
             raise UserError("validation_clips is empty, but training needs a validation score; keep at least one clip")
         length = self._dataset.clip_length
         timelines = []
         for numbers in self._neighbours(self._what_it_saw):
             session = self._dataset.sessions[numbers[0]]
+            kept = self._dataset.kept_for_validation(session)
+            if not kept:
+                continue
             shown = (session.frame_index[::length] // length).tolist()
-            starts = [shown.index(clip) * length for clip in self._dataset.validation_clips]
+            starts = [shown.index(clip) * length for clip in kept]
             times = np.concatenate([start + np.arange(length) for start in starts])
-            timelines.append(self._timeline(session, numbers, self._frames(session)[times], self._rows(session)[times]))
+            # images know nothing of each other, and a score needs more than one
+            clip_length = len(times) if length == 1 else length
+            frames, rows = self._frames(session)[times], self._rows(session)[times]
+            timelines.append(self._timeline(session, numbers, session.stimulus, frames, rows, clip_length))
         return timelines
 
     def test(self, name: str) -> list[Timeline]:
-        """The test movie of that name, one timeline for all neighbouring sessions that saw the same."""
-        length = len(self._dataset.stimuli[name].frames)
-        index = np.arange(length, dtype=np.int32) + np.int32(self._first_frame[name])
-        groups = self._neighbours(lambda session: (session.mirrored, name in session.repeats))
-        shown = [group for group in groups if name in self._dataset.sessions[group[0]].repeats]
-        return [self._timeline(self._dataset.sessions[group[0]], group, index, index, length) for group in shown]
+        """The test movies of that name, one timeline for all neighbouring sessions that saw the same."""
+
+        def what_it_saw(session: Session) -> object:
+            return session.mirrored, session.test_stimulus(name) if name in session.repeats else None
+
+        timelines = []
+        for group in self._neighbours(what_it_saw):
+            session = self._dataset.sessions[group[0]]
+            if name not in session.repeats:
+                continue
+            stimulus = session.test_stimulus(name)
+            index = np.arange(len(self._dataset.stimuli[stimulus].frames), dtype=np.int32)
+            frames, rows = index + self._first_frame[stimulus], index + self._first_row[stimulus]
+            timelines.append(self._timeline(session, group, stimulus, frames, rows, len(index)))
+        return timelines
 
     def _session_timeline(self, number: int, group: Sequence[int]) -> Timeline:
         session = self._dataset.sessions[number]
         clips = session.frame_index // self._dataset.clip_length
-        kept = ~np.isin(clips, self._dataset.validation_clips)
-        return self._timeline(session, group, self._frames(session)[kept], self._rows(session)[kept])
+        kept = ~np.isin(clips, self._dataset.kept_for_validation(session))
+        frames, rows = self._frames(session)[kept], self._rows(session)[kept]
+        return self._timeline(session, group, session.stimulus, frames, rows, self._dataset.clip_length)
 
     def _what_it_saw(self, session: Session) -> object:
         if not _sees_frames_once(session):
@@ -149,11 +198,13 @@ class Tables:
         self,
         session: Session,
         group: Sequence[int],
+        stimulus: str,
         frames: np.ndarray,
         rows: np.ndarray,
-        clip_length: int | None = None,
+        clip_length: int,
     ) -> Timeline:
-        """Frames and rows of a session, with the neurons of its group."""
+        """Frames of a stimulus and rows of a session, with the neurons of its group."""
+        shift, scale = self._dataset.stimuli[stimulus].shift_and_scale if self._raw else (0.0, 1.0)
         return Timeline(
             name=session.name,
             frames=frames,
@@ -164,16 +215,50 @@ class Tables:
             n_neurons=sum(self._dataset.sessions[number].n_neurons for number in group),
             n_sessions=len(group),
             order=self._orders[self._dataset.sessions.index(session)],
-            clip_length=clip_length or self._dataset.clip_length,
+            clip_length=clip_length,
+            shift=shift,
+            scale=scale,
         )
 
     def _frames(self, session: Session) -> Int32[np.ndarray, " time"]:
-        return session.frame_index + np.int32(self._first_frame[session.stimulus])
+        return session.frame_index + self._first_frame[session.stimulus]
 
     def _rows(self, session: Session) -> Int32[np.ndarray, " time"]:
         if _sees_frames_once(session):
-            return self._frames(session)
-        return np.arange(len(session.frame_index), dtype=np.int32) + np.int32(len(self.frames))
+            return session.frame_index + self._first_row[session.stimulus]
+        return np.arange(len(session.frame_index), dtype=np.int32) + self._first_row[_own_rows(session)]
+
+
+def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:
+    """Where each begins if they lie one after another."""
+    ends = np.cumsum(list(lengths.values()), dtype=np.int32)
+    return {name: end - np.int32(length) for (name, length), end in zip(lengths.items(), ends, strict=True)}
+
+
+def first_rows(dataset: Dataset) -> tuple[dict[str, np.int32], int]:
+    """First row of every stimulus in the table of responses, and the number of rows.
+
+    Stimuli of one session lie one after another; stimuli that no session has in common may share rows. Those that most
+    sessions saw come first, so that few rows are left empty. The responses of a session that saw frames twice have rows
+    of their own.
+    """
+    lengths = {name: len(stimulus.frames) for name, stimulus in dataset.stimuli.items()}
+    users: dict[str, list[int]] = {name: [] for name in lengths}
+    for number, session in enumerate(dataset.sessions):
+        for name in {session.stimulus, *map(session.test_stimulus, session.repeats)}:
+            users[name].append(number)
+        if not _sees_frames_once(session):
+            lengths[_own_rows(session)], users[_own_rows(session)] = len(session.frame_index), [number]
+    ends = np.zeros(len(dataset.sessions), np.int32)
+    first = {}
+    for name, numbers in sorted(users.items(), key=lambda item: -len(item[1])):
+        first[name] = ends[numbers].max() if numbers else np.int32(0)
+        ends[numbers] = first[name] + np.int32(lengths[name])
+    return first, int(ends.max())
+
+
+def _own_rows(session: Session) -> str:
+    return f"responses of {session.name}"
 
 
 def _sees_frames_once(session: Session) -> bool:

@@ -1,5 +1,7 @@
 """Predictions and scores of all neurons on one split, computed on the device."""
 
+import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
@@ -9,25 +11,47 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Int
 
 from openretina_jax import devices
-from openretina_jax.data.batches import Recordings, TimelineTable
-from openretina_jax.data.timelines import Timeline
+from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.models.core_readout import Model
 from openretina_jax.modules import losses
 
+PIXELS_AT_ONCE = 4_000_000  # of the windows that are predicted together: bounds the memory for the maps of the core
+
 
 class Split:
-    """Whole clips of some timelines, as windows to predict.
+    """Whole clips of some timelines, to be predicted.
 
     Args:
         timelines: of the split; every neuron belongs to at most one of them.
+        tables: where the frames come from, if they are not on the device.
     """
 
-    def __init__(self, timelines: Sequence[Timeline]):
-        self.frames = timelines[0].clip_length
+    def __init__(self, timelines: Sequence[Timeline], tables: Tables | None = None):
         self.timelines = tuple(timelines)
+        self._shown = None
+        if tables is not None:
+            rows, index = np.unique(np.concatenate([t.frames for t in timelines]), return_inverse=True)
+            self._shown = jnp.asarray(tables.pick(rows))
+            ends = np.cumsum([len(timeline) for timeline in timelines])[:-1]
+            timelines = [
+                dataclasses.replace(timeline, frames=own.astype(np.int32))
+                for timeline, own in zip(timelines, np.split(index, ends), strict=True)
+            ]
         self.table = TimelineTable.of(timelines)
-        starts = [np.arange(0, len(timeline), self.frames, dtype=np.int32) for timeline in timelines]
-        self.start = jnp.asarray(np.stack([np.resize(start, max(map(len, starts))) for start in starts]))
+        self.frames = max(timeline.clip_length for timeline in timelines)
+        starts = [np.arange(0, len(timeline), timeline.clip_length, dtype=np.int32) for timeline in timelines]
+        clips = max(map(len, starts))
+        # a clip that begins at the end of its timeline has no responses
+        rows_of = [
+            np.pad(own, (0, clips - len(own)), constant_values=len(timeline))
+            for own, timeline in zip(starts, timelines, strict=True)
+        ]
+        self.start = jnp.asarray(np.stack(rows_of))
+
+    def of(self, recordings: Recordings) -> Recordings:
+        """The recordings with the frames of the split."""
+        return recordings if self._shown is None else dataclasses.replace(recordings, frames=self._shown)
 
 
 class Scorer:
@@ -49,23 +73,24 @@ class Scorer:
         self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
     ) -> dict[str, Float[Array, "*member neuron"]]:
         """Mean correlation over clips and mean Poisson loss of every neuron; NaN for a neuron without responses."""
-        return self._score(variables, recordings, split.table, split.start, frames=split.frames)
+        return self._score(variables, split.of(recordings), split.table, split.start, frames=split.frames)
 
     def predict(
         self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
     ) -> Float32[np.ndarray, "clip time neuron"]:
         """Predictions for the clips of the split (without the first frames, which the model cannot predict).
 
-        Neurons of no timeline of the split are NaN.
+        NaN for neurons of no timeline of the split, and after the end of clips that are shorter than others.
         """
-        shown = self._predict(variables, recordings, split.table, split.start, frames=split.frames)
+        shown = self._predict(variables, split.of(recordings), split.table, split.start, frames=split.frames)
         clips, time = shown.shape[1:3]
         result = np.full((clips, time, len(recordings.session)), np.nan, np.float32)
         first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - shown.shape[3])
         for number, timeline in enumerate(split.timelines):
             skipped = timeline.first_neuron - int(first[number])
             columns = slice(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
-            result[:, :, columns] = shown[number, :, :, skipped : skipped + timeline.n_neurons]
+            own, length = -(-len(timeline) // timeline.clip_length), time - (split.frames - timeline.clip_length)
+            result[:own, :length, columns] = shown[number, :own, :length, skipped : skipped + timeline.n_neurons]
         return result
 
     def _score_split(
@@ -135,12 +160,55 @@ def _predict_timeline(
     timeline: tuple[Array, Array],
     frames: int,
 ) -> tuple[Array, Array, Array, Array]:
-    """Prediction and response ``(clip, time, neuron)`` of one timeline, its columns, and which of them are its own."""
+    """Prediction and response ``(clip, time, neuron)`` of one timeline, its columns, and which of them are its own.
+
+    Responses are NaN beyond the end of a clip that is shorter than others. Long clips are predicted in pieces that
+    overlap by what the model needs to know of the past, and many clips in groups.
+    """
     number, clips = timeline
-    start = devices.filled(clips)
-    batch = recordings.gather(table, jnp.full_like(start, number)[None], start[None], frames)
-    width = batch.neuron_mask.shape[1]
-    prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session)[0]
-    response = losses.without_lag(batch.responses[0], prediction.shape[1])
-    columns = batch.first_neuron[0] + jnp.arange(width)
-    return prediction[: len(clips)], response[: len(clips)], columns, batch.neuron_mask[0]
+    lag, pixels = model.lag, math.prod(model.data_info.input_shape[:2])
+    offsets, length = pieces(frames, model.history, PIXELS_AT_ONCE // pixels)
+    start = (clips[:, None] + jnp.asarray(offsets, jnp.int32)).ravel()
+    n_groups = -(-len(start) * length * pixels // PIXELS_AT_ONCE)
+    share = devices.count(devices.DATA)  # of several devices each takes an equal part of a group
+    per_group = -(-len(start) // (n_groups * share)) * share
+    filled = jnp.take(start, jnp.arange(n_groups * per_group), mode="wrap").reshape(n_groups, per_group)
+
+    def gather(start: Array) -> Batch:
+        return recordings.gather(table, jnp.full_like(start, number)[None], start[None], length)
+
+    def predict(start: Array) -> tuple[Array, Array]:
+        batch = gather(start)
+        width = batch.neuron_mask.shape[1]
+        prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session)[0]
+        return prediction, losses.without_lag(batch.responses[0], prediction.shape[1])
+
+    def whole(windows: Array) -> Array:
+        """Clips from their pieces, the last of which may begin before the one before it has ended."""
+        windows = windows.reshape(-1, *windows.shape[2:])[: len(start)]
+        windows = windows.reshape(len(clips), len(offsets), *windows.shape[1:])
+        ends = [*offsets[1:], frames - lag]
+        parts = [windows[:, piece, : end - begin] for piece, (begin, end) in enumerate(zip(offsets, ends, strict=True))]
+        return jnp.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+    groups = predict(filled[0]) if n_groups == 1 else jax.lax.map(predict, filled)
+    prediction, response = (whole(x[None] if n_groups == 1 else x) for x in groups)
+    about = gather(filled[0, :1])
+    inside = jnp.arange(lag, frames) < table.clip_length[number]
+    columns = about.first_neuron[0] + jnp.arange(about.neuron_mask.shape[1])
+    return prediction, jnp.where(inside[:, None], response, jnp.nan), columns, about.neuron_mask[0]
+
+
+def pieces(frames: int, history: int | None, longest: int) -> tuple[list[int], int]:
+    """Where the pieces of a clip begin, and how long they are.
+
+    Args:
+        frames: of the clip.
+        history: frames before its own on which a prediction depends (None: all).
+        longest: wanted length of a piece at most; it is exceeded rather than that history were most of a piece.
+    """
+    if history is None or frames <= max(longest, 2 * history + 1):
+        return [0], frames
+    length = max(longest, 2 * history + 1)
+    last = frames - length
+    return [*range(0, last, length - history), last], length

@@ -81,6 +81,11 @@ class AutoencoderModel(Model):
         """Whether the base depends on the session beyond the rows of its neurons."""
         return self.base.per_session
 
+    @property
+    def history(self) -> int | None:
+        """Frames before its own on which a prediction depends, see ``Model``."""
+        return self.base.history
+
     def activations(
         self,
         stimulus: Float[Array, "part batch time height width channel"],

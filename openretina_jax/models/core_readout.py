@@ -145,6 +145,11 @@ class Model(nnx.Module):
         probe = jax.ShapeDtypeStruct(self.stimulus_shape(PROBE_FRAMES), jnp.float32)
         return PROBE_FRAMES - jax.eval_shape(self, probe).shape[1]
 
+    @property
+    def history(self) -> int | None:
+        """Frames before its own on which a prediction depends, at most ``lag``; None if it may depend on more."""
+        return None
+
     def is_causal(self) -> bool:
         """Whether no prediction depends on frames that come after its own.
 
@@ -217,6 +222,12 @@ class CoreReadout(Model):
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Apply the readout's constraints to these rows."""
         self.readout.project(rows)
+
+    @property
+    def history(self) -> int | None:
+        """Frames before its own on which a prediction depends, see ``Model``."""
+        frames, lag = self.receptive_field().frames, self.lag
+        return lag if frames is not None and frames <= lag + 1 else None
 
     def receptive_field(self) -> ReceptiveField:
         """Frames and pixels of the stimulus that a prediction depends on, before the readout pools over space."""

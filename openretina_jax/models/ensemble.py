@@ -47,6 +47,12 @@ class Ensemble(Model):
         """Whether the members depend on the session beyond the rows of its neurons."""
         return self.members.per_session
 
+    @property
+    def history(self) -> int | None:
+        """Frames before its own on which a prediction depends, see ``Model``."""
+        graph, states = nnx.split(self.members)
+        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[0], states), copy=True).history
+
     def each(
         self,
         stimulus: Float[Array, "part batch time height width channel"],

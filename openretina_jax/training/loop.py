@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax.numpy as jnp
 import numpy as np
 import psutil
@@ -29,6 +28,7 @@ from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.models.core_readout import Model
 from openretina_jax.processes import in_any
 from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.feed import Feed, fits_on_device
 from openretina_jax.training.members import Members
 from openretina_jax.training.population import Population, PopulationCheckpoints
 from openretina_jax.training.profile import tracing
@@ -51,7 +51,7 @@ class FitResult:
         best_epoch: epoch of the best state (of the best member).
         finished: False if the run was interrupted and can be resumed.
         seconds: of training, all parts of the run together.
-        recordings: the data on the devices.
+        recordings: the data on the devices; without the movies if these do not fit.
         tables: the data on the host.
     """
 
@@ -62,6 +62,10 @@ class FitResult:
     seconds: float
     recordings: Recordings
     tables: Tables
+
+    def split(self, timelines: Sequence[Timeline]) -> Split:
+        """Timelines to be predicted from these recordings."""
+        return Split(timelines, self.tables if self.recordings.frames is None else None)
 
 
 def fit(
@@ -74,12 +78,14 @@ def fit(
     order: str,
     window_frames: int,
     windows_per_step: int,
+    within_clips: bool = False,
     epochs: int,
     picture_every: int,
     console: Console,
     sharding: Sharding,
     members: Members | None = None,
     profile: bool = False,
+    frames_on_device: bool | None = None,
 ) -> FitResult:
     """Train until the validation score stops rising, or resume such a run.
 
@@ -95,12 +101,14 @@ def fit(
         order: "session" or "shared", see ``data.windows``.
         window_frames: length of a window.
         windows_per_step: windows of a step (in "shared" order: of each timeline).
+        within_clips: whether no window crosses the border of two clips.
         epochs: most epochs to train.
         picture_every: epochs between pictures of weights and validation traces in TensorBoard (0: none).
         console: for the live display.
         sharding: what lies on which device.
         members: of a population, which is trained instead of the model (None: the model alone).
         profile: whether to write a trace of the second epoch of this call.
+        frames_on_device: whether the device holds all movies, or the host sends windows of them (None: as it fits).
 
     Raises:
         UserError: the data or the devices do not allow such windows, the data belong to other sessions, the workdir
@@ -109,9 +117,14 @@ def fit(
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
     timelines = tables.training() if order == "session" else tables.shared_training()
-    windows = ORDERS[order](timelines, frames=window_frames, windows_per_step=windows_per_step, seed=int(recipe.seed))
+    windows = ORDERS[order](
+        timelines,
+        frames=window_frames,
+        windows_per_step=windows_per_step,
+        seed=int(recipe.seed),
+        within_clips=within_clips,
+    )
     sharding.check(windows[0])
-    data = grain.MapDataset.source(windows)
     recipe = recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate))
     trainer = Trainer(model, recipe) if members is None else Population(recipe, members)
     state = trainer.start(model)
@@ -126,24 +139,29 @@ def fit(
         state = checkpoints.restore(done, state)
         _log.info("resuming after epoch %d", done)
 
-    state, recordings, table = sharding.state(state), sharding.recordings(tables), TimelineTable.of(timelines)
-    validation, scorer = Split(tables.validation()), Scorer(trainer.graph, members=members is not None)
+    on_device = fits_on_device(tables) if frames_on_device is None else frames_on_device
+    if members is not None and not on_device:
+        raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")
+    feed = Feed(windows, timelines, tables, parts=recipe.accumulate, on_device=on_device, first_epoch=done)
+    state, recordings = sharding.state(state), sharding.recordings(tables, on_device)
+    table, scorer = TimelineTable.of(timelines), Scorer(trainer.graph, members=members is not None)
+    validation = Split(tables.validation(), None if on_device else tables)
     run_epoch, first_epoch = trainer.epoch(window_frames), done
     writers = Writers(workdir, done, int(state.step.max()))
     traced = workdir / "profile" if profile else None
     with sharding.active(), EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
         while done < epochs and not state.patience.stop.all() and not in_any(bool(interrupted)):
             began = time.perf_counter()
-            chosen = data[done]
             before, rate = np.array(state.step), median(trainer.rates(state, done).learning_rate)
             with tracing(traced if done == first_epoch + 1 else None):  # the first one compiles
-                state, metrics = run_epoch(state, recordings, table, chosen.timeline, chosen.start, jnp.asarray(done))
+                state, metrics = feed.run(run_epoch, state, recordings, table, epoch=done)
                 if done == first_epoch:
                     _log.info("first step %.1f s after the start of the process", seconds_of_process())
                 scores = scorer(state.evaluated, recordings, validation)
                 score = jnp.nanmean(scores["correlation"], axis=-1).block_until_ready()
-            parts = np.split(chosen.timeline, range(recipe.accumulate, len(chosen.timeline), recipe.accumulate))
-            check_finite(metrics.pop("finite_steps"), score, int(before.max()), parts, timelines, checkpoints)
+            parts = windows[done].timeline
+            steps = np.split(parts, range(recipe.accumulate, len(parts), recipe.accumulate))
+            check_finite(metrics.pop("finite_steps"), score, int(before.max()), steps, timelines, checkpoints)
             state = trainer.judge(state, score)
             done += 1
             elapsed = time.perf_counter() - began

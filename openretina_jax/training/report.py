@@ -13,7 +13,7 @@ from jaxtyping import Float
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import mean_over_trials
 from openretina_jax.evaluation.neurons import neuron_names, neuron_table, test_scores
-from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.evaluation.scores import Scorer
 from openretina_jax.models.core_readout import Model
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.saved import SCORE, best_checkpoint, load_model, read_about, save_model
@@ -42,13 +42,13 @@ def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sha
     """
     graph, variables = nnx.graphdef(model), (sharding.state(nnx.state(model)),)
     scorer, neurons = Scorer(graph), neuron_table(dataset)
-    validation = scorer(variables, result.recordings, Split(result.tables.validation()))
+    validation = scorer(variables, result.recordings, result.split(result.tables.validation()))
     neurons["validation_correlation"] = ranking = np.asarray(validation["correlation"])
     lines = [f"best epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s of training"]
     lines.append(_line("validation", ranking, dataset))
     figures: dict[str, Figure] = {}
     for test in dataset.test_names:
-        predicted = scorer.predict(variables, result.recordings, Split(result.tables.test(test)))[0]
+        predicted = scorer.predict(variables, result.recordings, result.split(result.tables.test(test)))[0]
         for name, values in test_scores(dataset, test, predicted).items():
             neurons[f"{test}_{name}"] = values
         ranking = neurons[f"{test}_correlation"].to_numpy()
@@ -102,7 +102,7 @@ def _tests(result: FitResult, model: Model, dataset: Dataset) -> dict[str, float
     """Mean correlation of a model on every test movie."""
     scorer, variables = Scorer(nnx.graphdef(model)), (nnx.state(model),)
     predicted = {
-        test: scorer.predict(variables, result.recordings, Split(result.tables.test(test)))[0]
+        test: scorer.predict(variables, result.recordings, result.split(result.tables.test(test)))[0]
         for test in dataset.test_names
     }
     return {

@@ -85,10 +85,10 @@ class Sharding:
 
         return _by_kind(take, self._whole(state))
 
-    def recordings(self, tables: Tables) -> Recordings:
+    def recordings(self, tables: Tables, frames_on_device: bool = True) -> Recordings:
         """The data on the devices; every device holds its part of the responses only."""
         if self.mesh is None:
-            return Recordings.of(tables)
+            return Recordings.of(tables, frames_on_device)
         rows, columns = tables.responses.shape
         more = (-rows % self.mesh.shape[DATA], self.n_neurons + self._padding - columns)
         padded = np.pad(tables.responses, ((0, more[0]), (0, more[1])), constant_values=np.nan)
@@ -96,7 +96,7 @@ class Sharding:
         held = sum(shard.data.size for shard in responses.addressable_shards) / responses.size
         _log.info("%d devices; this process holds %.0f %% of the responses", self.mesh.size, 100 * held)
         return Recordings(
-            frames=self._put(tables.frames),
+            frames=self._put(tables.frames()) if frames_on_device else None,
             responses=responses,
             session=self._put(tables.session),
             order=self._put(tables.order),

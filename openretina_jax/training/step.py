@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Float32, Int, Int32
+from jaxtyping import Array, Float, Float32, Int, Int32, Num
 
 from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
@@ -234,8 +234,9 @@ class Trainer:
         timeline: Int[Array, "part timeline window"],
         start: Int[Array, "part timeline window"],
         epoch: Int[Array, ""],
+        shown: Num[Array, "part timeline window time height width channel"] | None = None,
     ) -> tuple[TrainState, Metrics]:
-        """All steps of an epoch.
+        """Some steps of an epoch, or all.
 
         Args:
             frames: length of the windows.
@@ -244,16 +245,17 @@ class Trainer:
             timelines: of the training.
             timeline, start: timelines of the windows of every part of a step, and where they begin there.
             epoch: epochs done.
+            shown: frames of these windows, if they are not on the device.
         """
 
         def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
-            def batch_of(part: tuple[Array, Array]) -> Batch:
-                number, start = part
-                return recordings.gather(timelines, number, start, frames)
+            def batch_of(part: tuple[Array, Array, Array | None]) -> Batch:
+                number, start, shown = part
+                return recordings.gather(timelines, number, start, frames, shown)
 
             return self.step(state, windows, batch_of, epoch)
 
-        state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start))))
+        state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start, shown))))
         finite = jnp.isfinite(metrics["objective"])
         means = jax.tree.map(jnp.mean, metrics)
         # the first step whose objective is not a number, or the number of steps

@@ -47,7 +47,7 @@ def check(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: 
         assert found.n_sessions[step] == timeline.n_sessions
         for window, begin in enumerate(begins):
             time = slice(begin, begin + FRAMES)
-            frames = tables.frames[timeline.frames[time]]
+            frames = tables.frames()[timeline.frames[time]]
             seen = frames[:, :, ::-1] if timeline.mirrored else frames
             np.testing.assert_array_equal(found.stimulus[step, window], seen)
             recorded = tables.responses[timeline.rows[time]][:, columns]

@@ -35,7 +35,7 @@ def dataset(*sessions: Session, **options: Any) -> Dataset:
     defaults = {
         "stimuli": {"train": stimulus(), "test": stimulus("test", 5)},
         "clip_length": CLIP,
-        "validation_clips": (1,),
+        "validation_clips": {"train": (1,)},
     }
     return Dataset(sessions=sessions, **(defaults | options))
 
@@ -93,7 +93,9 @@ def test_session_that_does_not_fit_the_data_set(options: dict[str, Any], message
 
 def test_a_clip_that_was_cut() -> None:
     cut = session(frame_index=np.arange(10, dtype=np.int32), responses=np.ones((10, 2), np.float32))
-    with pytest.raises(UserError, match="a: was not shown whole clips of 4 frames"):
+    with pytest.raises(
+        UserError, match="a: its last clip has 2 of 4 frames, but only the last clip of a stimulus may be shorter"
+    ):
         dataset(cut)
 
 

@@ -12,7 +12,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.data.windows import SessionOrder
+from openretina_jax.data.windows import Cuts, SessionOrder, starts_within_clips
 from openretina_jax.evaluation.scores import Split
 from tests.data.test_goldens_data import WINDOWS, function
 from tests.goldens_case import Case, cases
@@ -33,7 +33,7 @@ def frames_first(movie: np.ndarray) -> np.ndarray:
 
 def seen(tables: Tables, timeline: Timeline) -> np.ndarray:
     """The movie on a timeline as the reference stores it, ``c t h w``."""
-    movie = frames_first(tables.frames[timeline.frames])
+    movie = frames_first(tables.frames()[timeline.frames])
     return movie[..., ::-1] if timeline.mirrored else movie
 
 
@@ -69,7 +69,7 @@ def make_dataset(
     movies: dict[str, np.ndarray], sessions: list[Session], clip_length: int, validation: list[int]
 ) -> Tables:
     stimuli = {name: Stimulus(name, frames, 30.0) for name, frames in movies.items()}
-    return Tables(Dataset(stimuli, tuple(sessions), clip_length, tuple(validation)))
+    return Tables(Dataset(stimuli, tuple(sessions), clip_length, {name: tuple(validation) for name in movies}))
 
 
 def check_generate_movie_splits(case: Case) -> None:
@@ -117,14 +117,15 @@ def check_gen_start_indices(case: Case) -> None:
 
 
 def check_movie_sampler(case: Case) -> None:
-    checks = {"over": check_over, "within": None, "scene_is_chunk": None, "validation": check_in_order}
+    checks = {
+        "over": check_over,
+        "within": check_within,
+        "scene_is_chunk": check_not_shifted,
+        "validation": check_in_order,
+    }
     assert set(case.kwargs["variants"]) == set(checks)
     for name, options in case.kwargs["variants"].items():
         check = checks[name]
-        if check is None:
-            # windows within clips come with the first data set that needs them; the reference does not shift
-            # windows as long as a clip, ours are shifted like any others
-            continue
         for seed in case.under(f"output/{name}"):
             check(options, case.array(f"output/{name}/{seed}"))
 
@@ -138,6 +139,37 @@ def check_over(options: dict, starts: np.ndarray) -> None:
     np.testing.assert_array_equal(last, np.minimum(np.add(options["start_indices"], frames - 1), length - frames))
     assert (np.sort(starts) >= first).all()
     assert (np.sort(starts) <= last).all()
+
+
+def check_within(options: dict, starts: np.ndarray) -> None:
+    """Windows stay within clips: one after each cut, as far as the clip goes."""
+    cut, frames, length = np.array(options["start_indices"]), options["chunk_size"], options["scene_length"]
+    end = (cut // length + 1) * length
+    possible = [starts_within_clips(cut, np.full_like(cut, shift), end, frames) for shift in range(frames // 2)]
+    for start, ours in zip(np.sort(starts), np.sort(possible).T, strict=True):
+        assert start in ours
+    # ours begin anew with every clip
+    drawn = Cuts(timeline(options["movie_length"], length), frames, within_clips=True).shifted(np.random.default_rng(0))
+    assert set(drawn // length) == set(range(options["movie_length"] // length))
+    np.testing.assert_array_equal(drawn // length, (drawn + frames - 1) // length)
+
+
+def check_not_shifted(options: dict, starts: np.ndarray) -> None:
+    """Windows as long as a clip stay where they are; only ours are shuffled then."""
+    np.testing.assert_array_equal(starts, options["start_indices"])
+    length = options["chunk_size"]
+    cuts = Cuts(timeline(options["movie_length"], options["scene_length"]), length, within_clips=True)
+    np.testing.assert_array_equal(cuts.shifted(np.random.default_rng(0)), np.arange(0, options["movie_length"], length))
+
+
+def check_gen_shifts_with_boundaries(case: Case) -> None:
+    borders, cut = np.array(case.kwargs["clip_bounds"]), np.array(case.kwargs["start_indices"])
+    frames = case.kwargs["clip_chunk_size"]
+    end = borders[np.searchsorted(borders, cut, side="right")]
+    for name in case.under("output"):
+        legacy = np.random.RandomState(int(name.removeprefix("seed_")))
+        shift = legacy.randint(0, frames // 2, len(cut))
+        case.check(f"output/{name}", starts_within_clips(cut, shift, end, frames), exact=True)
 
 
 def check_in_order(options: dict, starts: np.ndarray) -> None:
@@ -233,6 +265,7 @@ def gathered(
 CHECKS = {
     "generate_movie_splits": check_generate_movie_splits,
     "get_all_movie_combinations": check_get_all_movie_combinations,
+    "gen_shifts_with_boundaries": check_gen_shifts_with_boundaries,
     "gen_start_indices": check_gen_start_indices,
     "MovieSampler": check_movie_sampler,
     "natmov_dataloaders_v2": check_natmov_dataloaders,

@@ -44,7 +44,7 @@ class Plan(NamedTuple):
             for name, count in movies.items()
         }
         sessions = tuple(self._session(number, shown) for number, shown in enumerate(self.sessions))
-        return Dataset(stimuli, sessions, self.clip_length, tuple(self.validation_clips))
+        return Dataset(stimuli, sessions, self.clip_length, {"movie": tuple(self.validation_clips)})
 
     def _session(self, number: int, shown: Shown) -> Session:
         frames = tiny.whole_clips(np.array(shown.order), self.clip_length)
@@ -68,7 +68,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 def seen(tables: Tables, timeline: Timeline) -> np.ndarray:
     """Numbers of the frames on a timeline."""
-    return tables.frames[timeline.frames, 0, 0, 0].astype(int)
+    return tables.frames()[timeline.frames, 0, 0, 0].astype(int)
 
 
 def recorded(tables: Tables, timeline: Timeline) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_training_timelines_hold_all_that_is_not_validation(plan: Plan) -> None:
     timelines = tables.training()
     assert [timeline.name for timeline in timelines] == [session.name for session in data.sessions]
     for timeline, session in zip(timelines, data.sessions, strict=True):
-        validation = np.isin(session.frame_index // data.clip_length, data.validation_clips)
+        validation = np.isin(session.frame_index // data.clip_length, data.validation_clips["movie"])
         np.testing.assert_array_equal(times(data, tables, timeline)[session.name], np.flatnonzero(~validation))
 
 
@@ -135,7 +135,7 @@ def test_shared_timelines_are_those_of_sessions_with_the_neurons_of_their_groups
 def test_validation_clips_come_in_their_given_order(plan: Plan) -> None:
     data = plan.dataset()
     tables = Tables(data)
-    frames = tiny.whole_clips(np.array(data.validation_clips), data.clip_length)
+    frames = tiny.whole_clips(np.array(data.validation_clips["movie"]), data.clip_length)
     found: list[str] = []
     for timeline in tables.validation():
         np.testing.assert_array_equal(seen(tables, timeline), frames)
@@ -185,8 +185,8 @@ def test_nothing_is_copied() -> None:
     movie = {"train": data.stimuli["train"]}
     sessions = tuple(dataclasses.replace(session, repeats={}) for session in data.sessions)
     tables = Tables(dataclasses.replace(data, stimuli=movie, sessions=sessions))
-    assert tables.frames is movie["train"].frames
-    assert tables.responses.shape == (len(tables.frames), data.n_neurons)
+    assert tables.frames() is movie["train"].frames
+    assert tables.responses.shape == (tables.n_frames, data.n_neurons)
 
 
 def test_missing_trials_are_left_out_of_the_mean() -> None:
@@ -217,4 +217,4 @@ def test_timelines_of_one_session_each() -> None:
 
 def test_no_validation_clips() -> None:
     with pytest.raises(UserError, match="validation_clips is empty, but training needs a validation score"):
-        Tables(dataclasses.replace(tiny.dataset(), validation_clips=())).validation()
+        Tables(dataclasses.replace(tiny.dataset(), validation_clips={})).validation()

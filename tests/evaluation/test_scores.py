@@ -8,12 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openretina_jax.data.batches import Recordings
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
 from openretina_jax.data.timelines import Tables
-from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.evaluation import scores as scores_module
+from openretina_jax.evaluation.scores import Scorer, Split, pieces
 from openretina_jax.models.core_readout import CoreReadout
 from tests import tiny
 
@@ -122,3 +125,56 @@ def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, dat
             np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-6)
         else:
             assert np.isnan(found).all()
+
+
+@given(st.integers(1, 200), st.integers(0, 30), st.integers(1, 80))
+def test_pieces_predict_every_frame(frames: int, history: int, longest: int) -> None:
+    frames += history
+    begins, length = pieces(frames, history, longest)
+    assert length <= max(longest, 2 * history + 1)
+    predicted = {frame for begin in begins for frame in range(begin + history, begin + length)}
+    assert predicted == set(range(history, frames))
+    assert begins == sorted(begins)
+    assert pieces(frames, None, longest) == ([0], frames)
+
+
+def test_pieces_and_groups_give_the_same_predictions(
+    model: CoreReadout, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(data)
+    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    recordings, splits = Recordings.of(tables), [Split(tables.validation()), Split(tables.test("test"))]
+    whole = [Scorer(graph).predict(variables, recordings, split) for split in splits]
+    scores = Scorer(graph)(variables, recordings, splits[0])
+    # of a clip 20 frames at once, and never two clips together
+    monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 20 * tiny.HEIGHT * tiny.WIDTH)
+    assert len(pieces(tiny.CLIP_LENGTH, model.history, 20)[0]) == 2
+    for split, expected in zip(splits, whole, strict=True):
+        found = Scorer(graph).predict(variables, recordings, split)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for name, values in Scorer(graph)(variables, recordings, splits[0]).items():
+        np.testing.assert_allclose(values, scores[name], rtol=1e-4, atol=1e-5)
+
+
+def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
+    *others, left = data.sessions
+    short = 12
+    stimuli = {
+        **data.stimuli,
+        "short": dataclasses.replace(data.stimuli["test"], frames=data.stimuli["test"].frames[:short]),
+    }
+    changed = dataclasses.replace(
+        left, repeats={"test": left.repeats["test"][:, :short]}, test_stimuli={"test": "short"}
+    )
+    tables = Tables(dataclasses.replace(data, stimuli=stimuli, sessions=(*others, changed)))
+    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    split = Split(tables.test("test"))
+    shown = Scorer(graph).predict(variables, Recordings.of(tables), split)[0]
+    own = shown[:, -left.n_neurons :]
+    assert np.isnan(own[short - model.lag :]).all()
+    whole = Scorer(graph).predict(variables, Recordings.of(Tables(data)), Split(Tables(data).test("test")))[0]
+    np.testing.assert_allclose(own[: short - model.lag], whole[: short - model.lag, -left.n_neurons :], rtol=1e-5)
+    scores = np.asarray(Scorer(graph)(variables, Recordings.of(tables), split)["correlation"])[-left.n_neurons :]
+    mean = left.repeats["test"][:, model.lag : short].mean(axis=0)
+    wanted = [np.corrcoef(own[: short - model.lag, n], mean[:, n])[0, 1] for n in range(left.n_neurons)]
+    np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)

@@ -91,14 +91,14 @@ def simulate(
         UserError: an option is unknown or out of range.
     """
     module = simulator(name)
-    fields = {field.name: field for field in dataclasses.fields(module.SimulationConfig)}
+    default_of: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(module.SimulationConfig)}
     given = {key: value for key, value in options.items() if value is not None}
     for text in texts:
         key, _, value = text.partition("=")
-        if key not in fields:
-            raise UserError(f'a simulation of {name} has no "{key}"; it has {", ".join(fields)}')
+        if key not in default_of:
+            raise UserError(f'a simulation of {name} has no "{key}"; it has {", ".join(default_of)}')
         try:
-            given[key] = type(fields[key].default)(value)
+            given[key] = type(default_of[key])(value)
         except ValueError as error:
             raise UserError(f"--set={text}: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)

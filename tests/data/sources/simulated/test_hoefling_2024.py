@@ -129,7 +129,7 @@ def test_repeats_correlate_with_the_truth(folder):
 
 def test_same_seed_same_files_and_more_sessions_extend_them(folder, tmp_path):
     paths = simulate(tmp_path, SimulationConfig(1, NEURONS, field_names="new"))
-    assert paths[0].read_bytes() == (folder / f"{STIMULUS_FILE}.zip").read_bytes()
+    assert paths["stimuli_path"].read_bytes() == (folder / f"{STIMULUS_FILE}.zip").read_bytes()
     with open_responses(folder) as old, open_responses(tmp_path) as new:
         (name,) = new
         spikes = old[name]["natural_inferred_spikes"][:], new[name]["natural_spikes"][:]

@@ -1,0 +1,93 @@
+"""Frames on the device or on the host: the same run to the bit."""
+
+import dataclasses
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder
+from openretina_jax.training import feed
+from openretina_jax.training.feed import Feed, fits_on_device, of_all_chunks
+from tests import tiny
+from tests.training.test_loop import RECIPE, assert_equal, metrics, run
+
+
+@pytest.fixture(scope="module")
+def bytes_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The tiny data set with movies of bytes in memory-mapped files."""
+    folder = tmp_path_factory.mktemp("movies")
+
+    def on_disk(stimulus: Stimulus) -> Stimulus:
+        file = folder / f"{stimulus.name}.npy"
+        np.save(file, np.clip(50 * stimulus.frames + 128, 0, 255).astype(np.uint8))
+        return Stimulus(stimulus.name, np.load(file, mmap_mode="r"), 30.0, 128.0, 50.0, raw=True)
+
+    data = tiny.dataset()
+    return dataclasses.replace(data, stimuli={name: on_disk(stimulus) for name, stimulus in data.stimuli.items()})
+
+
+def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 2 * 4 * 16 * 240)  # two steps of two parts of four windows
+    recipe = dataclasses.replace(RECIPE, accumulate=2)
+    device, host = (
+        run(tmp_path / place, bytes_on_disk, recipe=recipe, epochs=2, frames_on_device=place == "device")
+        for place in ("device", "host")
+    )
+    assert device.recordings.frames is not None
+    assert host.recordings.frames is None
+    assert_equal(device.state, host.state)
+    for column in ("validation/correlation", "validation/loss"):
+        assert metrics(tmp_path / "device", column) == metrics(tmp_path / "host", column)
+    for column in ("train/loss", "train/objective"):
+        # a mean of means of chunks
+        np.testing.assert_allclose(metrics(tmp_path / "device", column), metrics(tmp_path / "host", column), rtol=1e-5)
+    resumed = run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=3, frames_on_device=False)
+    longer = run(tmp_path / "longer", bytes_on_disk, recipe=recipe, epochs=3, frames_on_device=True)
+    assert_equal(resumed.state, longer.state)
+
+
+def test_chunks_hold_whole_steps_and_their_frames(bytes_on_disk: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 3 * 16 * 240)
+    tables = Tables(bytes_on_disk)
+    timelines = tables.training()
+    order = SessionOrder(timelines, frames=16, windows_per_step=3, seed=0)
+    host = Feed(order, timelines, tables, parts=2, on_device=False, first_epoch=1)
+    whole = order[1]
+    chunks = list(host.epoch(1))
+    assert len(chunks) == -(-len(whole.start) // 2)
+    for name in ("timeline", "start"):
+        joined = np.concatenate([getattr(chunk, name) for chunk in chunks])
+        np.testing.assert_array_equal(joined[: len(whole.start)], getattr(whole, name))
+    frames = tables.frames()
+    for chunk in chunks:
+        assert chunk.shown is not None
+        for at in np.ndindex(chunk.start.shape):
+            seen = timelines[chunk.timeline[at]].frames[chunk.start[at] :][:16]
+            np.testing.assert_array_equal(chunk.shown[at], frames[seen])
+
+
+def test_movies_stay_on_the_host_if_they_do_not_fit(
+    bytes_on_disk: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = Tables(bytes_on_disk)
+    assert tables.frame_bytes == sum(movie.frames.nbytes for movie in bytes_on_disk.stimuli.values())
+    assert fits_on_device(tables)
+    monkeypatch.setattr(feed, "_free_bytes", lambda: tables.frame_bytes)
+    with caplog.at_level("INFO"):
+        assert not fits_on_device(tables)
+    assert "stay on the host" in caplog.text
+
+
+def test_metrics_of_an_epoch() -> None:
+    chunks = [
+        {"loss": jnp.asarray(1.0), "finite_steps": jnp.asarray(good), "steps": jnp.asarray(steps)}
+        for good, steps in ((4, 4), (1, 2), (0, 2))
+    ]
+    together = of_all_chunks(chunks)
+    assert float(together["loss"]) == 1.0
+    assert int(together["finite_steps"]) == 5
