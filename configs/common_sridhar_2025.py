@@ -91,8 +91,8 @@ def use_windows(config: ml_collections.ConfigDict, lag: int, windows_per_step: i
 def use_words(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
     """Follow the words after the colon.
 
-    ``all_cells`` takes all reliable cells instead of one. ``simulated`` takes simulated retinas, which have few cells; the
-    first two of each are unreliable. ``quick`` trains for a few epochs, and on a small screen if simulated.
+    ``all_cells`` takes all reliable cells instead of one. ``simulated`` takes simulated retinas, which have few cells,
+    the first two of each unreliable. ``quick`` trains for a few epochs, and on a small screen if simulated.
     """
     if "all_cells" in chosen:
         config.data.cell_index = None

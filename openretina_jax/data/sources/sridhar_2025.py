@@ -70,7 +70,7 @@ def from_settings(settings: Mapping[str, Any]) -> Dataset:
         options.pop("path"),
         split=TrialSplit(**split),
         screen=Screen(**options.pop("screen")),
-        crops={retina: Crop(*cut, every=every) for retina, cut in options.pop("crops").items()},
+        crops={retina: _crop(retina, cut, every) for retina, cut in options.pop("crops").items()},
         **options,
     )
 
@@ -187,6 +187,13 @@ def load_sridhar_2025(
             "split": dataclasses.asdict(split),
         },
     )
+
+
+def _crop(retina: str, pixels: Sequence[int], every: int) -> Crop:
+    if len(pixels) != 4:
+        raise UserError(f"the crop of retina {retina} is {list(pixels)}, but must be (top, bottom, left, right)")
+    top, bottom, left, right = pixels
+    return Crop(top, bottom, left, right, every)
 
 
 def _used_trials(

@@ -13,6 +13,8 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.sources.sridhar_2025 import Crop, Screen, TrialSplit, load_sridhar_2025
 from openretina_jax.data.sources.sridhar_2025_movies import fixation_movie, noise_movie, read_fixations
 from openretina_jax.data.sources.sridhar_2025_responses import read_recording
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
 from tests.data.sources.sridhar_2025_files import EXCLUDED, STIMULI, small, write
 
@@ -137,6 +139,7 @@ def test_equal_movies_are_kept_once_and_on_the_disk(folders):
     assert all(isinstance(stimulus.frames, np.memmap) for stimulus in dataset.stimuli.values())
     assert dataset.stimuli["train"].frames.dtype == np.float16
     assert (dataset.clip_length, dataset.pixel_size_um) == (FRAMES, 30.0)
+    assert dataset.info.source["sta_folder"] == str(folders["natural_movie"] / "stas")
     assert [session.neurons["cell_index"].tolist() for session in dataset.sessions if session.name == "03"] == [
         [1, 2, 3]
     ]
@@ -169,6 +172,21 @@ def test_no_frame_is_on_both_sides(n_trials, fraction, seed, first, count):
     assert set(train) | set(validation) == used
     for pair in split.repeated:
         assert len(set(pair) & set(train)) == 0 or len(set(pair) & set(validation)) == 0
+
+
+@pytest.mark.parametrize("stimulus", STIMULI)
+def test_no_training_window_touches_a_validation_or_test_frame(folders, stimulus):
+    tables = Tables(load(folders[stimulus], stimulus, retinas=("01", "02", "04")))
+    training = tables.training()
+    held_out = np.concatenate([timeline.frames for timeline in (*tables.validation(), *tables.test("test"))])
+    order = SessionOrder(training, frames=WINDOW, windows_per_step=2, seed=0, within_clips=True)
+    for epoch in range(5):
+        windows = order[epoch]
+        for number, start in zip(windows.timeline.ravel(), windows.start.ravel(), strict=True):
+            seen = training[number].frames[start : start + WINDOW]
+            assert not np.isin(seen, held_out).any()
+            assert (np.diff(seen) == 1).all()
+            assert start % FRAMES + WINDOW <= FRAMES
 
 
 @pytest.mark.parametrize(
