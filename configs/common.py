@@ -9,6 +9,12 @@ from ml_collections.config_dict import placeholder
 
 from openretina_jax.errors import UserError
 
+CORES = ("gru",)  # words that choose a core
+READOUTS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
+ALONE = ("lnp", "separable_lnp")  # readouts that see the stimulus itself
+HOEFLING = ("simulated", "quick", "greyscale", *CORES, *READOUTS, *ALONE)
+CORRELATIONS = ("correlation", "l1_correlation", "scaled_correlation")  # losses with a value per window
+
 
 def words(arg: str | None, known: tuple[str, ...]) -> set[str]:
     """The words after the colon of ``--config=file.py:one,two``.
@@ -190,7 +196,13 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
             "resolution": resolution,
             "stimuli_path": placeholder(str),  # a local zip or pickle instead of the published file
             "responses_path": placeholder(str),  # a local zip or HDF5 file instead of the published file
-            "simulated": {"enabled": False, "n_sessions": 8, "neurons_per_session": 40, "seed": 0},
+            "simulated": {
+                "enabled": False,
+                "n_sessions": 8,
+                "neurons_per_session": 40,
+                "seed": 0,
+                "resolution": resolution,
+            },
             "trace_type": "spikes",  # or "raw", "preprocessed", "detrended"
             "norm_by_std": True,
             "scale_traces": 1.0,
@@ -206,6 +218,80 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
             "pixel_size_um": pixel_size_um,
         }
     )
+
+
+def maheswaranathan_data() -> ml_collections.ConfigDict:
+    """The recordings of Maheswaranathan et al. 2023."""
+    return ml_collections.ConfigDict(
+        {
+            "source": "maheswaranathan_2023",
+            "path": placeholder(str),  # a local folder or archive with ganglion_cell_data instead of the published one
+            "simulated": {"enabled": False, "n_sessions": 3, "neurons_per_session": 10, "seed": 0, "seconds": 300},
+            "stimulus": "naturalscene",  # or "whitenoise"
+            "response_type": "firing_rate_10ms",  # or "firing_rate_5ms", "firing_rate_20ms"
+            "fr_normalization": 1.0,
+            "validation_clips": 20,
+            "normalize_stimuli": True,
+            "pixel_size_um": 50.0,
+        }
+    )
+
+
+def hdf5_data() -> ml_collections.ConfigDict:
+    """Recordings of one's own in a folder, see docs/your_own_data.md; the numbers are those of the simulated ones."""
+    return ml_collections.ConfigDict(
+        {
+            "source": "hdf5",
+            "path": placeholder(str),  # the folder
+            "simulated": {"enabled": False, "n_sessions": 2, "neurons_per_session": 15, "seed": 0, "clips": 70},
+            "test_names": ("random_noise_2", "random_noise_3"),  # stimuli that are tests; all others are for training
+            "stimulus_size": placeholder(tuple),  # (channel, height, width), to be checked
+            "norm_mean": placeholder(float),  # without both, those of each training movie
+            "norm_std": placeholder(float),
+            "frame_rate_hz": 30.0,
+            "pixel_size_um": placeholder(float),
+            "clip_length": 75,
+            "validation_clips": placeholder(object),  # their number, or a tuple of the clips themselves
+        }
+    )
+
+
+def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
+    """Take the core and the readout that are named; openretina calls the factorized readout Klindt's."""
+    for word in chosen.intersection(CORES):
+        config.model.core.kind = word
+    for word in chosen.intersection(READOUTS):
+        config.model.readout.kind = "factorized" if word == "klindt" else word
+
+
+def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
+    """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone."""
+    config.data.simulated.enabled = "simulated" in chosen
+    choose_parts(config, chosen)
+    for word in chosen.intersection(ALONE):
+        config.model.core.kind, config.model.readout.kind = "identity", word
+        config.model.core.identity.cut_first_frames = 30 if word == "lnp" else 0
+        config.optimizer.learning_rate = 0.005
+    if "greyscale" in chosen:
+        for core in (config.model.core.simple, config.model.core.gru, config.model.core.identity):
+            core.color_weights = (0.5, 0.5)
+
+
+def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, window_frames: int, lag: int) -> None:
+    """Steps as in openretina: of one session each, with a loss that is a sum over all predicted frames.
+
+    Args:
+        config: with the parts of ``training``.
+        windows_per_step: windows of a step.
+        window_frames: frames of a window.
+        lag: frames at the beginning of a window that are not predicted.
+    """
+    config.train.order = "session"
+    config.train.windows.session.update({"window_frames": window_frames, "windows_per_step": windows_per_step})
+    for kind, options in config.objective.loss.items():
+        if kind != "kind":
+            per_window = 1 if kind in CORRELATIONS else window_frames - lag
+            options.samples = windows_per_step * per_window
 
 
 def training() -> ml_collections.ConfigDict:

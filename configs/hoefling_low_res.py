@@ -9,7 +9,8 @@ Without words after the colon the published recordings are fetched (67 sessions)
 0.495, openretina's score (its LNP model: 0.25); we have not measured ours. ":simulated" needs no network: a simulated
 retina, recorded and stored as the published one; ":quick" makes it small and trains for a few epochs. The name of a
 core or readout takes it instead of the convolutional core with Gaussian masks, as --config.model.core.kind=gru does;
-":lnp" and ":separable_lnp" are models of a readout alone. docs/performance.md has scores and times of the simulated
+":lnp" and ":separable_lnp" are models of a readout alone. ":greyscale" averages the two colours first (openretina's
+core + readout model: 0.471). docs/performance.md has scores and times of the simulated
 runs on two CPU cores.
 """
 
@@ -17,26 +18,14 @@ import ml_collections
 
 from configs import common
 
-CORES = ("gru",)
-READOUTS = ("factorized", "point_gaussian")
-ALONE = ("lnp", "separable_lnp")  # readouts that see the stimulus itself
-
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", *CORES, *READOUTS, *ALONE))
+    chosen = common.words(arg, common.HOEFLING)
     config = common.training()
     config.data = common.hoefling_data("18x16", pixel_size_um=50.0)
     config.model = common.model()
-    config.model.core.identity.cut_first_frames = 30 if "lnp" in chosen else 0
-    for word in chosen.intersection(CORES):
-        config.model.core.kind = word
-    for word in chosen.intersection(READOUTS + ALONE):
-        config.model.readout.kind = word
-    if chosen.intersection(ALONE):
-        config.model.core.kind = "identity"
-        config.optimizer.learning_rate = 0.005
-    config.data.simulated.enabled = "simulated" in chosen
+    common.choose_hoefling(config, chosen)
     if "quick" in chosen:
         config.train.epochs = 10
         config.data.simulated.n_sessions = 3

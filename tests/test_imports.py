@@ -31,7 +31,7 @@ HOME = {
     "ml_collections": ("config.py", "command_line.py"),
     "absl": ("config.py", "command_line.py"),
     "torch": ("benchmarks/reference.py",),
-    "openretina": ("benchmarks/reference.py",),
+    "openretina": ("benchmarks/reference.py", "benchmarks/loading_reference.py"),
 }
 
 FILES = sorted(str(file.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py"))

@@ -48,7 +48,7 @@ def singly() -> Program:
     return ours("singly.py", "openretina_jax, one by one")
 
 
-def reference(python: str) -> Program:
+def reference(python: str, file: str = "reference.py") -> Program:
     """The reference in that interpreter.
 
     Raises:
@@ -56,7 +56,7 @@ def reference(python: str) -> Program:
     """
     if shutil.which(python) is None:
         raise UserError(f"there is no Python interpreter {python}; give the one in which openretina is installed")
-    return Program("openretina", python, _HERE / "reference.py", remedy="install openretina there, or give another one")
+    return Program("openretina", python, _HERE / file, remedy="install openretina there, or give another one")
 
 
 class Child:

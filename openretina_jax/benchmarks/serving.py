@@ -5,8 +5,9 @@
 Any Python runs this file: it needs the standard library alone. ``program.py`` has a function ``prepare(task)``. It
 returns the work, as a function that returns when all is computed, and what to say of it.
 
-Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and the
-time of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with its input.
+Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and
+time and memory of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with
+its input.
 """
 
 import importlib.util
@@ -31,7 +32,8 @@ def serve(program: str) -> None:
     task = json.loads(sys.stdin.readline())
     use_cores(task["threads"])
     work, about = load(program).prepare(task)
-    answer(about | {"compile_seconds": seconds_of(work)})
+    seconds = seconds_of(work)
+    answer(about | {"compile_seconds": seconds, "peak_memory_mb": peak_memory_mb()})
     for _ in sys.stdin:
         before = time.process_time()
         seconds = seconds_of(work)

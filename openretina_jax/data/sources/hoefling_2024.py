@@ -182,7 +182,7 @@ def read_stimuli(file: Path) -> tuple[dict[str, Stimulus], Integer[np.ndarray, "
     clip_orders = _clip_orders(file, content.get("random_sequences"))
     stimuli = {}
     for name, clips in (("train", N_CLIPS), ("test", TEST_CLIPS)):
-        # Popping frees each movie once it is copied: the large ones fill half a gigabyte.
+        # Views, or copies whose originals are freed: the large movies fill half a gigabyte.
         frames = _frames(file, name, content.pop(name), clips * CLIP_FRAMES)
         stimuli[name] = Stimulus(name, frames, FRAME_RATE_HZ, mean, std)
     shapes = {name: stimulus.frames.shape[1:] for name, stimulus in stimuli.items()}
@@ -278,7 +278,7 @@ def _frames(
             f'{file.name}: movie "{name}" has {movie.shape[1]} frames, but the recordings were made with {n_frames}; '
             "the stimulus belongs to other recordings or was cut"
         )
-    return np.ascontiguousarray(movie.transpose(1, 2, 3, 0), dtype=np.float32)
+    return movie.transpose(1, 2, 3, 0).astype(np.float32, copy=False)
 
 
 def _clip_orders(file: Path, orders: np.ndarray | None) -> Integer[np.ndarray, "clip order"]:

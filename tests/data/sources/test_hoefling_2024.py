@@ -1,5 +1,7 @@
 import json
 import logging
+import pickle
+import tracemalloc
 import zipfile
 
 import h5py
@@ -37,6 +39,23 @@ def load_one(tmp_path, stimuli_file, values, **options):
     return load_hoefling_2024(
         stimuli_file, write_recordings(tmp_path / "responses.h5", {"session_1": values}), **options
     )
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_movies_are_read_without_a_second_copy(tmp_path, protocol):
+    values = stimuli_values()
+    for name in ("train", "test"):
+        values[name] = values[name].repeat(10, axis=2)
+    size = sum(values[name].nbytes for name in ("train", "test"))
+    file = tmp_path / "movies.pkl"
+    file.write_bytes(pickle.dumps(values, protocol))
+    del values
+    tracemalloc.start()
+    stimuli, _ = read_stimuli(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(stimulus.frames.nbytes for stimulus in stimuli.values()) == size
+    assert peak < 1.4 * size
 
 
 def test_one_session_end_to_end(tmp_path, stimuli_file):

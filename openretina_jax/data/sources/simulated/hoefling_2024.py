@@ -23,7 +23,10 @@ from openretina_jax.data.sources.simulated.imaging import IMAGING_RATE_HZ, PROTO
 from openretina_jax.data.sources.simulated.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
 
-STIMULUS_FILE = "rgc_natstim_18x16_joint_normalized_2024-01-11"
+STIMULUS_FILES = {
+    "18x16": "rgc_natstim_18x16_joint_normalized_2024-01-11",
+    "72x64": "rgc_natstim_72x64_joint_normalized_2024-10-11",
+}
 RESPONSES_FILE = "rgc_natstim_2024-08-14"
 TRUTH_FILE = "truth.h5"
 
@@ -48,6 +51,7 @@ class SimulationConfig:
         neurons_per_session: neurons recorded in each, before quality checks; about three quarters pass them.
         seed: the files are a function of it.
         field_names: "old" as published; "new" with the names that later exports use for spikes and times.
+        resolution: "18x16" or "72x64" pixels of the same scenes; the responses are the same too.
 
     Raises:
         UserError: a number is out of range.
@@ -57,6 +61,7 @@ class SimulationConfig:
     neurons_per_session: int = 40
     seed: int = 0
     field_names: Literal["old", "new"] = "old"
+    resolution: str = "18x16"
 
     def __post_init__(self) -> None:
         if self.n_sessions < 1:
@@ -65,6 +70,8 @@ class SimulationConfig:
             raise UserError(f"neurons_per_session is {self.neurons_per_session}; choose from 1 to {MAX_NEURONS}")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}, but must not be negative")
+        if self.resolution not in STIMULUS_FILES:
+            raise UserError(f'resolution is "{self.resolution}"; choose among {", ".join(STIMULUS_FILES)}')
 
 
 def simulate(
@@ -85,12 +92,18 @@ def simulate(
         The zipped stimulus and the zipped responses, by the settings of ``hoefling_2024.from_settings``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stimulus, sequences, clips = _make_stimulus(np.random.default_rng((config.seed, 0)))
+    rng = np.random.default_rng((config.seed, 0))
+    scenes = movies.NaturalScenes.drawn(rng, N_TRAIN_CLIPS + N_TEST_CLIPS)
+    sequences = np.stack([rng.permutation(N_TRAIN_CLIPS) for _ in range(N_SEQUENCES)], axis=1).astype(np.uint8)
+    clips = scenes.shown()
+    mean, deviation = _statistics(clips[:N_TRAIN_CLIPS])
+    clips = ((clips - mean) / deviation).astype(np.float32)
+    stimulus_file = STIMULUS_FILES[config.resolution]
     retina = Retina({"natural": clips, "chirp": movies.chirp_clip(), "mb": movies.moving_bar_clips()})
     with tempfile.TemporaryDirectory(dir=folder, prefix=".simulating-") as temporary:
         work = Path(temporary)
-        with (work / f"{STIMULUS_FILE}.pkl").open("wb") as file:
-            pickle.dump(stimulus, file, protocol=4)
+        with (work / f"{stimulus_file}.pkl").open("wb") as file:
+            pickle.dump(_stimulus(scenes, sequences, int(config.resolution.split("x")[0]) // movies.HEIGHT), file, 4)
         with h5py.File(work / f"{RESPONSES_FILE}.h5", "w") as responses, h5py.File(work / TRUTH_FILE, "w") as truth:
             for index in range(config.n_sessions):
                 name, fields, attributes, known = _simulate_session(retina, sequences, config, index)
@@ -98,34 +111,41 @@ def simulate(
                 _write_group(truth, name, known, {})
                 if progress is not None:
                     progress("simulated sessions", index + 1, config.n_sessions)
-        _zip_one(work / f"{STIMULUS_FILE}.pkl", work / f"{STIMULUS_FILE}.zip")
+        _zip_one(work / f"{stimulus_file}.pkl", work / f"{stimulus_file}.zip")
         _zip_one(work / f"{RESPONSES_FILE}.h5", work / f"{RESPONSES_FILE}.zip")
-        for name in (f"{STIMULUS_FILE}.zip", f"{RESPONSES_FILE}.zip", TRUTH_FILE):
+        for name in (f"{stimulus_file}.zip", f"{RESPONSES_FILE}.zip", TRUTH_FILE):
             os.replace(work / name, folder / name)
     return {
-        "stimuli_path": folder / f"{STIMULUS_FILE}.zip",
+        "stimuli_path": folder / f"{stimulus_file}.zip",
         "responses_path": folder / f"{RESPONSES_FILE}.zip",
     }
 
 
-def _make_stimulus(rng: np.random.Generator) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """The content of the published pickle, the random sequences, and all clips, those of the test movie last."""
-    raw = movies.natural_clips(rng, N_TRAIN_CLIPS + N_TEST_CLIPS)
-    mean, deviation = raw[:N_TRAIN_CLIPS].mean(dtype=np.float64), raw[:N_TRAIN_CLIPS].std(dtype=np.float64)
-    clips = ((raw - mean) / deviation).astype(np.float32)
-    sequences = np.stack([rng.permutation(N_TRAIN_CLIPS) for _ in range(N_SEQUENCES)], axis=1).astype(np.uint8)
-    stimulus = {
-        "train": _as_movie(clips[:N_TRAIN_CLIPS]),
-        "test": _as_movie(clips[N_TRAIN_CLIPS:]),
+def _stimulus(scenes: movies.NaturalScenes, sequences: np.ndarray, finer: int) -> dict[str, Any]:
+    """The content of the published pickle; clips are made one by one, since fine ones are large."""
+    n_frames, size = movies.CLIP_FRAMES, (finer * movies.HEIGHT, finer * movies.WIDTH)
+    train, test = (np.empty((2, n_clips * n_frames, *size), np.float32) for n_clips in (N_TRAIN_CLIPS, N_TEST_CLIPS))
+    for clip in range(N_TRAIN_CLIPS + N_TEST_CLIPS):
+        movie, place = (train, clip) if clip < N_TRAIN_CLIPS else (test, clip - N_TRAIN_CLIPS)
+        shown = scenes.shown(slice(clip, clip + 1), finer)[0]
+        movie[:, place * n_frames : (place + 1) * n_frames] = shown.swapaxes(0, 1)
+    mean, deviation = _statistics(train)
+    for movie in (train, test):
+        movie -= np.float32(mean)
+        movie /= np.float32(deviation)
+    return {
+        "train": train,
+        "test": test,
         "random_sequences": sequences,
         "movie_stats": {"dichromatic": {"mean": np.array([mean]), "sd": np.array([deviation])}},
     }
-    return stimulus, sequences, clips
 
 
-def _as_movie(clips: np.ndarray) -> np.ndarray:
-    """Clips joined to a movie (channel, time, height, width)."""
-    return np.ascontiguousarray(np.moveaxis(np.concatenate(clips), 1, 0))
+def _statistics(movie: np.ndarray) -> tuple[np.float64, np.float64]:
+    """Mean and standard deviation of all pixels, part by part: the whole would not fit twice."""
+    parts = movie.reshape(-1, movies.CLIP_FRAMES * movie.shape[-2] * movie.shape[-1])
+    mean = np.mean([part.mean(dtype=np.float64) for part in parts])
+    return mean, np.sqrt(np.mean([np.square(part - mean).mean(dtype=np.float64) for part in parts]))
 
 
 def _simulate_session(

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from openretina_jax.data.sources.simulated.movies import CHIRP_SECOND_TRIGGER_S
+from openretina_jax.data.artificial_stimuli import CHIRP_SECOND_TRIGGER_S
 
 IMAGING_RATE_HZ = 7.8125
 FIRST_TRIGGER_S = 1.5

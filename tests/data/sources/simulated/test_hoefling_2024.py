@@ -6,20 +6,22 @@ import h5py
 import numpy as np
 import pytest
 
+from openretina_jax.data.artificial_stimuli import BAR_DIRECTIONS_DEG
 from openretina_jax.data.sources.hoefling_2024_cells import roi_position
 from openretina_jax.data.sources.simulated.hoefling_2024 import (
     RESPONSES_FILE,
-    STIMULUS_FILE,
+    STIMULUS_FILES,
     TRUTH_FILE,
     SimulationConfig,
     simulate,
 )
 from openretina_jax.data.sources.simulated.imaging import quality_index
-from openretina_jax.data.sources.simulated.movies import BAR_DIRECTIONS_DEG, chirp_clip, moving_bar_clips
+from openretina_jax.data.sources.simulated.movies import NaturalScenes, chirp_clip, moving_bar_clips
 from openretina_jax.data.sources.simulated.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
 
 SESSIONS, NEURONS = 2, 4
+STIMULUS_FILE = STIMULUS_FILES["18x16"]
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,33 @@ def test_impossible_numbers_are_refused(values):
     (name,) = values
     with pytest.raises(UserError, match=name):
         SimulationConfig(**values)
+
+
+def test_unknown_resolution_is_refused():
+    with pytest.raises(UserError, match='resolution is "9x8"; choose among 18x16, 72x64'):
+        SimulationConfig(resolution="9x8")
+
+
+def test_finer_movies_show_the_same_scenes():
+    scenes = NaturalScenes.drawn(np.random.default_rng(0), 2)
+    coarse, fine = scenes.shown(slice(1, 2)), scenes.shown(slice(1, 2), finer=4)
+    assert fine.shape == (1, 150, 2, 72, 64)
+    pooled = fine.reshape(1, 150, 2, 18, 4, 16, 4).mean(axis=(4, 6))
+    assert np.corrcoef(pooled.ravel(), coarse.ravel())[0, 1] > 0.95
+    within = fine.reshape(1, 150, 2, 18, 4, 16, 4).std(axis=(4, 6)).mean()
+    assert within > 0.2 * coarse.std(), "finer pixels show what coarse ones do not"
+
+
+def test_both_resolutions_belong_to_the_same_responses(folder, tmp_path):
+    files = simulate(tmp_path, SimulationConfig(1, 2, resolution="72x64"))
+    assert files["stimuli_path"].name == "rgc_natstim_72x64_joint_normalized_2024-10-11.zip"
+    fine = pickle.loads(read_member(files["stimuli_path"]))
+    assert fine["train"].shape == (2, 108 * 150, 72, 64)
+    coarse = pickle.loads(read_member(folder / f"{STIMULUS_FILE}.zip"))
+    np.testing.assert_array_equal(fine["random_sequences"], coarse["random_sequences"])
+    np.testing.assert_allclose([fine["train"].mean(), fine["train"].std()], [0, 1], atol=1e-3)
+    pooled = fine["test"].reshape(2, 750, 18, 4, 16, 4).mean(axis=(3, 5))
+    assert np.corrcoef(pooled.ravel(), coarse["test"].ravel())[0, 1] > 0.9
 
 
 def test_left_eye_sees_the_mirror_image():

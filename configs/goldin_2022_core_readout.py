@@ -1,0 +1,61 @@
+"""Core + readout model of ganglion cells that see natural images (Goldin et al. 2022), of mouse or axolotl.
+
+    python scripts/train.py --config=configs/goldin_2022_core_readout.py
+    python scripts/train.py --config=configs/goldin_2022_core_readout.py:axolotl
+    python scripts/train.py --config=configs/goldin_2022_core_readout.py:simulated
+    python scripts/train.py --config=configs/goldin_2022_core_readout.py:simulated,quick
+
+One convolution of 30 x 30 pixels without time, and Gaussian masks; ":factorized" (or ":klindt") takes factorized
+readouts with the penalties from which openretina's search begins. The published recordings are fetched. No score is
+published, and we have not trained it on the published data; docs/data.md has scores and times of simulated runs. As
+everywhere here, validation correlation lowers the learning rate, stops training and chooses the best epoch; openretina
+takes the Poisson loss in this experiment, and lowers the learning rate when it falls.
+"""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+    """The configuration; ``arg`` holds words separated by commas."""
+    chosen = common.words(arg, ("simulated", "quick", "axolotl", "factorized", "klindt"))
+    config = common.training()
+    config.data = ml_collections.ConfigDict(
+        {
+            "source": "goldin_2022",
+            "path": placeholder(str),  # a local folder or archive instead of the published folder
+            "simulated": {
+                "enabled": "simulated" in chosen,
+                "n_sessions": 2,
+                "neurons_per_session": 20,
+                "seed": 0,
+                "n_images": 3000,
+                "side": 108,
+            },
+            "species": "axolotl" if "axolotl" in chosen else "mouse",
+            "fr_normalization": 0.3,  # seconds that an image is shown
+            "validation_images": 640,
+            "normalize_stimuli": True,
+            "pixel_size_um": 28.0,
+        }
+    )
+    config.model = common.model()
+    core = config.model.core.simple
+    core.hidden_channels, core.temporal_kernel_sizes, core.spatial_kernel_sizes = (4,), (1,), (30,)
+    core.convolution = "time_independent"
+    core.gamma_temporal, core.gamma_input = 0.0, 0.4654576767872573
+    masks = config.model.readout.gaussian_mask
+    masks.gamma_mask, masks.gamma_features, masks.positive = 0.0, 0.0, False
+    factorized = config.model.readout.factorized
+    factorized.gamma_mask, factorized.gamma_features = 5.924553274051563, 6.075840974162483
+    factorized.gamma_laplace = 1.706070712749228
+    common.choose_parts(config, chosen)
+    common.session_steps(config, windows_per_step=16, window_frames=1, lag=0)
+    config.optimizer.accumulate = 10
+    if "quick" in chosen:
+        config.train.epochs = 10
+        config.data.validation_images = 64
+        config.data.simulated.n_sessions, config.data.simulated.n_images, config.data.simulated.side = 1, 640, 36
+    return config

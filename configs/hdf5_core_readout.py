@@ -1,0 +1,40 @@
+"""Core + readout model of recordings of your own, in a folder of the layout that docs/your_own_data.md describes.
+
+    python scripts/check_data.py --config=configs/hdf5_core_readout.py --config.data.path=my_data \
+        '--config.data.test_names=("movie_b",)'
+    python scripts/train.py --config=configs/hdf5_core_readout.py --config.data.path=my_data \
+        '--config.data.test_names=("movie_b",)'
+    python scripts/train.py --config=configs/hdf5_core_readout.py:simulated,quick
+
+Pixels are taken as they are (``norm_mean`` 0, ``norm_std`` 1), as in openretina; set both to None to normalise by each
+training movie. The name of a core or readout takes it instead of the convolutional core with Gaussian masks: ":gru",
+":factorized" (or ":klindt"), ":point_gaussian". openretina reaches a correlation of 0.27 on its own demonstration data;
+docs/data.md has our scores and times on simulated data. configs/template.py is a start for a file of your own.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+    """The configuration; ``arg`` holds words separated by commas."""
+    chosen = common.words(arg, ("simulated", "quick", *common.CORES, *common.READOUTS))
+    config = common.training()
+    config.data = common.hdf5_data()
+    config.data.norm_mean, config.data.norm_std = 0.0, 1.0
+    config.data.validation_clips = 20
+    config.data.simulated.enabled = "simulated" in chosen
+    config.model = common.model()
+    for core in (config.model.core.simple, config.model.core.gru):
+        core.hidden_channels, core.temporal_kernel_sizes, core.spatial_kernel_sizes = (8, 8, 8), (8, 8, 8), (8, 8, 8)
+        with core.ignore_type():
+            core.hidden_padding = "same"
+    common.choose_parts(config, chosen)
+    common.session_steps(config, windows_per_step=64, window_frames=50, lag=7)
+    config.train.epochs = 50
+    if "quick" in chosen:
+        config.train.epochs = 10
+        config.data.validation_clips = 4
+        config.data.simulated.n_sessions, config.data.simulated.clips = 1, 26
+    return config

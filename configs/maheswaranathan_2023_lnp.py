@@ -1,0 +1,33 @@
+"""Linear-nonlinear-Poisson models of salamander ganglion cells (Maheswaranathan et al. 2023).
+
+    python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py
+    python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated
+    python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated,quick
+
+Every neuron weighs the pixels of one frame, as in openretina's configuration of this name. The published recordings
+are fetched. No score is published, and we have not trained it on the published data; docs/data.md has scores and
+times of simulated runs.
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+    """The configuration; ``arg`` holds words separated by commas."""
+    chosen = common.words(arg, ("simulated", "quick", "whitenoise"))
+    config = common.training()
+    config.data = common.maheswaranathan_data()
+    config.data.stimulus = "whitenoise" if "whitenoise" in chosen else "naturalscene"
+    config.data.simulated.enabled = "simulated" in chosen
+    config.model = common.model()
+    config.model.core.kind, config.model.readout.kind = "identity", "lnp"
+    config.model.core.identity.cut_first_frames = 30
+    config.optimizer.learning_rate = 0.005
+    common.session_steps(config, windows_per_step=64, window_frames=50, lag=30)
+    config.train.epochs = 60
+    if "quick" in chosen:
+        config.train.epochs = 10
+        config.data.simulated.n_sessions, config.data.simulated.seconds = 1, 60
+    return config

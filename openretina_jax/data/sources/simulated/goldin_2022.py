@@ -1,0 +1,96 @@
+"""Writes a simulated data set in the published format of Goldin et al. 2022: an HDF5 file for each recording.
+
+A file holds ``train/stimulus (image, height, width)``, ``train/response/binned (neuron, image)``, the same below
+``test`` with mean counts over repeats, and counts of every repeat in ``test/repeats/cell01 (repeat, image)`` and so on.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from openretina_jax.data.sources.goldin_2022 import IMAGE_S, SPECIES
+from openretina_jax.data.sources.simulated import scenes
+from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """What to simulate.
+
+    Attributes:
+        n_sessions: recordings of each species; adding sessions does not change the first ones.
+        neurons_per_session: neurons recorded in each.
+        seed: the files are a function of it.
+        n_images: training images of a session.
+        n_test_images, n_repeats: test images, and how often each was shown.
+        side: pixels of an image along each side.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    n_sessions: int = 2
+    neurons_per_session: int = 20
+    seed: int = 0
+    n_images: int = 3000
+    n_test_images: int = 30
+    n_repeats: int = 30
+    side: int = 108
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            least = 0 if field.name == "seed" else 1
+            if getattr(self, field.name) < least:
+                raise UserError(f"{field.name} is {getattr(self, field.name)}; it must be at least {least}")
+
+
+def simulate(
+    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, Path]:
+    """Write files of mice and axolotls into a folder; files of the same name are replaced.
+
+    Args:
+        folder: where to write; made if missing.
+        config: what to simulate.
+        progress: called with (what, number done, number in all).
+
+    Returns:
+        The folder, by the setting of ``goldin_2022.from_settings``.
+    """
+    target = folder / "goldin_2022"
+    target.mkdir(parents=True, exist_ok=True)
+    names = [(species, number) for species in SPECIES for number in range(config.n_sessions)]
+    for done, (species, number) in enumerate(names, start=1):
+        rng = np.random.default_rng((config.seed, SPECIES.index(species), number))
+        part = target / f".{species}_{number + 1}.part"
+        with h5py.File(part, "w") as file:
+            for key, values in _recording(rng, config).items():
+                file[key] = values
+        os.replace(part, target / f"{species}_session_{number + 1}.h5")
+        if progress is not None:
+            progress("simulated sessions", done, len(names))
+    return {"path": target}
+
+
+def _recording(rng: np.random.Generator, config: SimulationConfig) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names in it."""
+    images = scenes.natural_images(rng, config.n_images, config.side)
+    test_images = scenes.natural_images(rng, config.n_test_images, config.side)
+    neurons = SpikingNeurons.drawn(
+        rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 18
+    )
+    expected = expected_spikes(neurons, {"train": images, "test": test_images}, IMAGE_S, images=True)
+    counts = rng.poisson(expected["train"])
+    repeats = rng.poisson(expected["test"], (config.n_repeats, *expected["test"].shape))
+    arrays = {
+        "train/stimulus": images,
+        "test/stimulus": test_images,
+        "train/response/binned": counts.T,
+        "test/response/binned": repeats.mean(axis=0).T,
+    }
+    return arrays | {f"test/repeats/cell{n + 1:02d}": repeats[:, :, n] for n in range(len(neurons))}

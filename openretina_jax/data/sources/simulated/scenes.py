@@ -1,0 +1,51 @@
+"""Images and movies of one colour and any size, as recordings with electrodes used them."""
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+_GREY, _CONTRAST = 60, 0.7
+
+
+def textures(rng: np.random.Generator, count: int, side: int) -> Float32[np.ndarray, "count side side"]:
+    """Periodic textures with 1/f amplitude in space, as natural images have; of unit variance."""
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequency[0, 0] = np.inf
+    drawn = np.empty((count, side, side), np.float32)
+    for image in drawn:
+        spectrum = (rng.standard_normal(frequency.shape) + 1j * rng.standard_normal(frequency.shape)) / frequency
+        image[...] = np.fft.irfft2(spectrum, s=(side, side))
+        image /= image.std()
+    return drawn
+
+
+def natural_images(rng: np.random.Generator, count: int, side: int) -> UInt8[np.ndarray, "image side side"]:
+    """Textures as grey levels, skewed towards dark as in natural scenes."""
+    return _grey_levels(textures(rng, count, side))
+
+
+def jittered_scenes(
+    rng: np.random.Generator, n_frames: int, side: int, *, frames_per_scene: int, hold: int
+) -> UInt8[np.ndarray, "frame side side"]:
+    """Natural images, another every ``frames_per_scene`` frames, that tremble by a pixel every ``hold`` frames."""
+    n_scenes = -(-n_frames // frames_per_scene)
+    movie = np.empty((n_frames, side, side), np.uint8)
+    for scene, texture in enumerate(textures(rng, n_scenes, 2 * side)):
+        shown = movie[scene * frames_per_scene : (scene + 1) * frames_per_scene]
+        steps = rng.integers(-1, 2, (-(-len(shown) // hold), 2))
+        places = np.repeat(np.cumsum(steps, axis=0), hold, axis=0)[: len(shown)]
+        grey = _grey_levels(texture)
+        for frame, (down, right) in zip(shown, places, strict=True):
+            frame[...] = np.roll(grey, (-down, -right), axis=(0, 1))[:side, :side]
+    return movie
+
+
+def checkerboards(
+    rng: np.random.Generator, n_frames: int, side: int, *, hold: int
+) -> UInt8[np.ndarray, "frame side side"]:
+    """Black and white pixels, drawn anew every ``hold`` frames."""
+    drawn = 255 * rng.integers(2, size=(-(-n_frames // hold), side, side), dtype=np.uint8)
+    return np.repeat(drawn, hold, axis=0)[:n_frames]
+
+
+def _grey_levels(texture: np.ndarray) -> np.ndarray:
+    return np.clip(_GREY * np.exp(_CONTRAST * texture), 0, 255).astype(np.uint8)
