@@ -36,17 +36,27 @@ def choice(kind: str, **options: Mapping[str, Any]) -> ml_collections.ConfigDict
 
 
 def uniform(low: float, high: float) -> dict[str, tuple[float, ...]]:
-    """A distribution for ``population.vary``: all numbers from ``low`` to ``high`` alike."""
+    """A distribution for ``population.vary`` and for searches: all numbers from ``low`` to ``high`` alike."""
     return {"uniform": (low, high)}
 
 
 def log_uniform(low: float, high: float) -> dict[str, tuple[float, ...]]:
-    """A distribution for ``population.vary``: all orders of magnitude from ``low`` to ``high`` alike."""
+    """A distribution for ``population.vary`` and for searches: all orders of magnitude in between alike."""
     return {"log_uniform": (low, high)}
 
 
-def one_of(*values: float) -> dict[str, tuple[float, ...]]:
-    """A distribution for ``population.vary``: these values alike."""
+def integers(low: int, high: int) -> dict[str, tuple[int, ...]]:
+    """A distribution for searches: all integers from ``low`` to ``high`` alike, both included."""
+    return {"integers": (low, high)}
+
+
+def log_integers(low: int, high: int) -> dict[str, tuple[int, ...]]:
+    """A distribution for searches: integers of all orders of magnitude in between alike."""
+    return {"log_integers": (low, high)}
+
+
+def one_of(*values: Any) -> dict[str, tuple[Any, ...]]:
+    """A distribution for ``population.vary`` (of numbers) and for searches (of anything): these values alike."""
     return {"one_of": values}
 
 
@@ -355,6 +365,15 @@ def training() -> ml_collections.ConfigDict:
             # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
             "mesh": {"data": -1, "neuron": 1},
             "stopping": {"epochs": 10, "threshold": 1e-3},
+            "logging": {  # besides metrics.csv, see docs/logging.md
+                "tensorboard": True,
+                "wandb": False,
+                "mlflow": False,
+                "project": placeholder(str),  # of wandb, experiment of mlflow; without, openretina_jax
+                "run": placeholder(str),  # name that they show; without, that of the workdir
+                "wandb_mode": placeholder(str),  # "offline"; without, what WANDB_MODE says
+                "mlflow_uri": placeholder(str),  # without, what MLFLOW_TRACKING_URI says, or the folder mlruns
+            },
             "train": {
                 "order": "shared",
                 "windows": {

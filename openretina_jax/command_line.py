@@ -1,11 +1,12 @@
 """What all scripts share: flags, logging, and one line instead of a traceback for a user's mistake."""
 
 import logging
+import runpy
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import ml_collections
 from absl import app, flags
@@ -134,6 +135,36 @@ def configuration(flag: str) -> tuple[ml_collections.ConfigDict, str]:
         known = ", ".join(str(file) for file in sorted(Path(path).parent.glob("*.py")) if file.stem != "common")
         raise UserError(f"there is no configuration {path}; {f'choose among {known}' if known else 'see configs/'}")
     return flags.FLAGS[flag].value, "_".join([Path(path).stem, *filter(None, words.split(","))])
+
+
+def entries(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, tuple[type, Any]]:
+    """Type and value of every setting, by dotted names; settings without a value have a type too."""
+    result: dict[str, tuple[type, Any]] = {}
+    for name in config:
+        if isinstance(config[name], ml_collections.ConfigDict):
+            result |= entries(config[name], f"{prefix}{name}.")
+        else:
+            result[prefix + name] = (config.get_type(name), config[name])
+    return result
+
+
+def returned_by(file: str, function: str) -> Any:
+    """What a function without arguments, in a Python file like the configurations, returns.
+
+    Raises:
+        UserError: there is no such file or function, or it fails.
+    """
+    if not Path(file).is_file():
+        known = ", ".join(str(other) for other in sorted(Path(file).parent.glob("*.py")))
+        hint = f"choose among {known}" if known else f"write one with a function {function}()"
+        raise UserError(f"there is no file {file}; {hint}")
+    try:
+        names = runpy.run_path(file)
+        if function in names:
+            return names[function]()
+    except Exception as error:
+        raise UserError(f"{file}: {type(error).__name__}: {error}") from error
+    raise UserError(f"{file} has no function {function}()")
 
 
 def show_progress(what: str, done: int, total: int) -> None:

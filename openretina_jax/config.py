@@ -14,7 +14,7 @@ from flax import nnx
 from rich.console import Console
 
 from openretina_jax.command_line import show_progress
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.errors import UserError
@@ -25,7 +25,7 @@ from openretina_jax.models.saved import load_model, read_about
 from openretina_jax.models.sessions import add_sessions
 from openretina_jax.models.sta_filters import read_sta_filters
 from openretina_jax.processes import first_before_others
-from openretina_jax.training.loop import ORDERS, fit
+from openretina_jax.training.loop import ORDERS, FitResult, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.objective import Objective, ReconstructionObjective, cell_type_weights
 from openretina_jax.training.optimizers import make_optimizer
@@ -34,17 +34,19 @@ from openretina_jax.training.population import WHOLE
 from openretina_jax.training.schedules import make_schedule
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe
+from openretina_jax.training.trackers import check_installed, open_trackers
+from openretina_jax.training.writers import Writers
 
 _log = logging.getLogger(__name__)
 
-# a resumed run may train longer, draw other pictures or have other devices; everything else is part of what it is
+# a resumed run may train longer, be shown elsewhere or have other devices; everything else is part of what it is
 MAY_CHANGE = (
     "train.epochs",
     "train.picture_every",
     "train.frames_on_device",
     "population.ensemble",
-    "mesh.data",
-    "mesh.neuron",
+    "mesh",
+    "logging",
 )
 # part.kind names one of the dictionaries beside it
 CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
@@ -63,6 +65,7 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
         UserError: anything wrong with the configuration, the data or the workdir.
     """
     settings = resolved(config.to_dict())
+    check_installed(**settings["logging"])
     use_compilation_cache()
     with first_before_others():
         dataset = make_dataset(settings["data"], cache_folder() / "simulated", show_progress)
@@ -84,25 +87,51 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
     if order not in ORDERS:
         raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
     sharding = make_sharding(settings["mesh"], model, members)
-    result = fit(
-        model=model,
-        dataset=dataset,
-        workdir=workdir,
-        about=about,
-        recipe=make_recipe(settings, model),
-        order=order,
-        **options["windows"][order],
-        epochs=options["epochs"],
-        picture_every=options["picture_every"],
-        console=console,
-        members=members,
-        profile=profile,
-        sharding=sharding,
-        frames_on_device=options["frames_on_device"],
-    )
-    if not result.finished:
-        console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
-        return
+    recipe = make_recipe(settings, model)
+    with Writers(workdir, open_trackers(workdir, flat(about["config"]), **settings["logging"])) as writers:
+        result = fit(
+            model=model,
+            dataset=dataset,
+            workdir=workdir,
+            about=about,
+            recipe=recipe,
+            order=order,
+            **options["windows"][order],
+            epochs=options["epochs"],
+            picture_every=options["picture_every"],
+            console=console,
+            members=members,
+            profile=profile,
+            sharding=sharding,
+            writers=writers,
+            frames_on_device=options["frames_on_device"],
+        )
+        if not result.finished:
+            console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
+            return
+        scores, files = conclude(result, model, members, dataset, workdir, sharding, settings, console)
+        writers.finish(scores, workdir / files[0][1])
+    if settings["logging"]["tensorboard"]:
+        files.append(("tensorboard", "tensorboard"))
+    for name, file in files:
+        console.print(f"{name:<12}{workdir / file}", highlight=False, soft_wrap=True)
+
+
+def conclude(
+    result: FitResult,
+    model: Model,
+    members: Members | None,
+    dataset: Dataset,
+    workdir: Path,
+    sharding: Sharding,
+    settings: Mapping[str, Any],
+    console: Console,
+) -> tuple[dict[str, float], list[tuple[str, str]]]:
+    """Test what was trained, and say how good it is.
+
+    Returns:
+        Mean correlation of every split, and what lies where in the workdir, the best checkpoint first.
+    """
     from openretina_jax.training.report import report, report_members  # draws, and matplotlib takes a second to import
 
     lines: list[str] = []
@@ -118,17 +147,10 @@ def train(config: ml_collections.ConfigDict, workdir: Path, console: Console, pr
             ("members", "members.csv"),
         ]
     with sharding.active():
-        lines += report(result, model, dataset, workdir, sharding)
-    for line in lines:
+        scores, of_model = report(result, model, dataset, workdir, sharding)
+    for line in lines + of_model:
         console.print(line, highlight=False, soft_wrap=True)
-    for name, file in (
-        *files,
-        ("neurons", "neurons.csv"),
-        ("metrics", "metrics.csv"),
-        ("pictures", "*.png"),
-        ("tensorboard", "tensorboard"),
-    ):
-        console.print(f"{name:<12}{workdir / file}", highlight=False, soft_wrap=True)
+    return scores, [*files, ("neurons", "neurons.csv"), ("metrics", "metrics.csv"), ("pictures", "*.png")]
 
 
 def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,7 +329,7 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     different = [
         f"config.{name} is {now.get(name)!r} now and {then.get(name)!r} there"
         for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name) and name not in may_change
+        if then.get(name) != now.get(name) and not {name, name.partition(".")[0]} & may_change
     ]
     if saved["data_info"]["sessions"] != about["data_info"]["sessions"]:
         different.append("the sessions or their numbers of neurons are others")

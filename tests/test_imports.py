@@ -13,14 +13,14 @@ PACKAGE = Path(__file__).parent.parent / "openretina_jax"
 
 # from the bottom up; parts of one layer may import each other
 LAYERS = [
-    {"errors", "memory", "devices", "processes"},
+    {"errors", "memory", "devices", "processes", "interruption", "extras"},
     {"data"},
     {"modules"},
     {"models"},
     {"evaluation"},
     {"visualize"},
     {"training"},
-    {"benchmarks"},
+    {"benchmarks", "search"},
     {"config", "command_line", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
@@ -30,6 +30,9 @@ HOME = {
     "matplotlib": ("visualize/",),
     "ml_collections": ("config.py", "command_line.py"),
     "absl": ("config.py", "command_line.py"),
+    "wandb": ("training/trackers.py",),
+    "mlflow": ("training/trackers.py",),
+    "optuna": ("search/",),
     "torch": ("benchmarks/reference.py",),
     "openretina": ("benchmarks/reference.py", "benchmarks/loading_reference.py"),
 }

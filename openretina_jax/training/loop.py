@@ -1,14 +1,11 @@
 """The life of a run, from the first epoch (or the last checkpoint) to the scores on the test movies."""
 
-import contextlib
 import dataclasses
 import itertools
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.scores import Scorer, Split
+from openretina_jax.interruption import interruptible
 from openretina_jax.models.core_readout import Model
 from openretina_jax.processes import in_any
 from openretina_jax.training.checkpoint import Checkpoints
@@ -83,6 +81,7 @@ def fit(
     picture_every: int,
     console: Console,
     sharding: Sharding,
+    writers: Writers,
     members: Members | None = None,
     profile: bool = False,
     frames_on_device: bool | None = None,
@@ -95,7 +94,7 @@ def fit(
     Args:
         model: what to start from; it is not changed. Its first sessions are those of the data set.
         dataset: recordings, movies and split.
-        workdir: logs go there, checkpoints to its ``checkpoints``.
+        workdir: checkpoints go to its ``checkpoints``.
         about: saved as JSON with every checkpoint.
         recipe: what a step does, and how the learning rate goes on.
         order: "session" or "shared", see ``data.windows``.
@@ -103,9 +102,10 @@ def fit(
         windows_per_step: windows of a step (in "shared" order: of each timeline).
         within_clips: whether no window crosses the border of two clips.
         epochs: most epochs to train.
-        picture_every: epochs between pictures of weights and validation traces in TensorBoard (0: none).
+        picture_every: epochs between pictures of weights and validation traces (0: none).
         console: for the live display.
         sharding: what lies on which device.
+        writers: where numbers and pictures go.
         members: of a population, which is trained instead of the model (None: the model alone).
         profile: whether to write a trace of the second epoch of this call.
         frames_on_device: whether the device holds all movies, or the host sends windows of them (None: as it fits).
@@ -147,7 +147,7 @@ def fit(
     table, scorer = TimelineTable.of(timelines), Scorer(trainer.graph, members=members is not None)
     validation = Split(tables.validation(), None if on_device else tables)
     run_epoch, first_epoch = trainer.epoch(window_frames), done
-    writers = Writers(workdir, done, int(state.step.max()))
+    writers.resume(done, int(state.step.max()))
     traced = workdir / "profile" if profile else None
     with sharding.active(), EpochProgress(console, epochs, done) as progress, interruptible() as interrupted:
         while done < epochs and not state.patience.stop.all() and not in_any(bool(interrupted)):
@@ -193,7 +193,6 @@ def fit(
                         writers.picture(name, image, last_step)
             progress.update(row)
         finished = not in_any(bool(interrupted))
-    writers.close()
     best = checkpoints.best_epoch
     if best is None:
         raise UserError(f"nothing was trained: config.train.epochs is {epochs}; take at least 1")
@@ -270,35 +269,3 @@ def member_columns(state: TrainState, score: Float32[Array, "*member"]) -> dict[
         return {}
     scores = {f"validation/members/{number}": float(value) for number, value in enumerate(score)}
     return {"training_members": int((~state.patience.stop).sum())} | scores
-
-
-class Interruption:
-    """True once the user or the system has asked the run to stop."""
-
-    def __init__(self) -> None:
-        self._asked = False
-
-    def __bool__(self) -> bool:
-        return self._asked
-
-    def ask(self, number: int, _: object) -> None:
-        """Handle a signal: finish the epoch; a second one ends the process as usual."""
-        self._asked = True
-        _log.warning("%s: stopping after this epoch (again to stop at once)", signal.Signals(number).name)
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Let Ctrl-C and SIGTERM end the epoch instead of the process (in the main thread, which receives them)."""
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, interruption.ask) for number in numbers]
-    try:
-        yield interruption
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)

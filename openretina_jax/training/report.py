@@ -27,7 +27,9 @@ from openretina_jax.visualize.figures import Figure, save
 from openretina_jax.visualize.predictions import plot_history, plot_predictions
 
 
-def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sharding: Sharding) -> list[str]:
+def report(
+    result: FitResult, model: Model, dataset: Dataset, workdir: Path, sharding: Sharding
+) -> tuple[dict[str, float], list[str]]:
     """Test the best state on every test movie, write ``neurons.csv`` and the pictures, and say it in a few lines.
 
     Args:
@@ -38,7 +40,7 @@ def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sha
         sharding: of the run; it is active.
 
     Returns:
-        Lines for the terminal.
+        Mean correlation of every split, such as "test_correlation", and lines for the terminal.
     """
     graph, variables = nnx.graphdef(model), (sharding.state(nnx.state(model)),)
     scorer, neurons = Scorer(graph), neuron_table(dataset)
@@ -46,6 +48,7 @@ def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sha
     neurons["validation_correlation"] = ranking = np.asarray(validation["correlation"])
     lines = [f"best epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s of training"]
     lines.append(_line("validation", ranking, dataset))
+    scores = {"validation_correlation": float(np.nanmean(ranking))}
     figures: dict[str, Figure] = {}
     for test in dataset.test_names:
         predicted = scorer.predict(variables, result.recordings, result.split(result.tables.test(test)))[0]
@@ -53,13 +56,14 @@ def report(result: FitResult, model: Model, dataset: Dataset, workdir: Path, sha
             neurons[f"{test}_{name}"] = values
         ranking = neurons[f"{test}_correlation"].to_numpy()
         lines.append(_line(test, ranking, dataset))
+        scores[f"{test}_correlation"] = float(np.nanmean(ranking))
         figures[f"predictions_{test}"] = _predictions(dataset, test, predicted, neurons)
     if is_first():
         _write_table(neurons, workdir / "neurons.csv")
         figures["history"] = plot_history(pd.read_csv(workdir / "metrics.csv"))
         for name, figure in (figures | weight_pictures(model, ranking)).items():
             save(figure, workdir / f"{name}.png")
-    return lines
+    return scores, lines
 
 
 def report_members(

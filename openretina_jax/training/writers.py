@@ -1,10 +1,10 @@
-"""Where a run is recorded: a CSV file, TensorBoard events, pictures, and the terminal."""
+"""Where a run is recorded: a CSV file, the trackers that were asked for, and the terminal."""
 
 import csv
 import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from tensorboardX import SummaryWriter
 
 from openretina_jax.processes import is_first
+from openretina_jax.training.trackers import Tracker
 
 _log = logging.getLogger(__name__)
 
@@ -56,38 +56,50 @@ class CsvWriter:
 
 
 class Writers:
-    """CSV and TensorBoard logs of a run; of several processes only the first writes.
+    """The table of epochs and the trackers of a run; of several processes only the first writes.
 
     Args:
         workdir: of the run.
-        epoch: epoch that the run resumes from (0: a fresh run).
-        step: optimiser step that it resumes from.
+        trackers: where else numbers and pictures go.
     """
 
-    def __init__(self, workdir: Path, epoch: int, step: int):
-        self.workdir = workdir
+    def __init__(self, workdir: Path, trackers: Sequence[Tracker] = ()):
+        self._workdir, self._trackers = workdir, trackers
+        self._status = "stopped"
         self.on = is_first()
+
+    def __enter__(self) -> "Writers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for tracker in self._trackers:
+            tracker.close(self._status if error is None else "failed")
+
+    def resume(self, epoch: int, step: int) -> None:
+        """Begin to write, after that epoch and optimiser step (0: a fresh run)."""
         if self.on:
-            self._csv = CsvWriter(workdir / "metrics.csv", epoch)
-            self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+            self._csv = CsvWriter(self._workdir / "metrics.csv", epoch)
+        for tracker in self._trackers:
+            tracker.resume(step)
 
     def scalars(self, step: int, row: Mapping[str, int | float]) -> None:
         """Log the numbers of an epoch; ``row`` also holds "epoch"."""
-        if not self.on:
-            return
-        self._csv.write(row)
-        for name, value in row.items():
-            self._board.add_scalar(name, value, step)
-        self._board.flush()
+        if self.on:
+            self._csv.write(row)
+        for tracker in self._trackers:
+            tracker.scalars(step, row)
 
     def picture(self, name: str, image: UInt8[np.ndarray, "height width 3"], step: int) -> None:
         """Log a picture."""
-        self._board.add_image(name, image, step, dataformats="HWC")
+        for tracker in self._trackers:
+            tracker.picture(name, image, step)
 
-    def close(self) -> None:
-        """Flush everything."""
-        if self.on:
-            self._board.close()
+    def finish(self, scores: Mapping[str, float], checkpoint: Path) -> None:
+        """Log what the finished run leaves behind: scores, tables and pictures of the workdir, the best checkpoint."""
+        self._status = "finished"
+        files = sorted(file for file in self._workdir.iterdir() if file.suffix in (".csv", ".png"))
+        for tracker in self._trackers:
+            tracker.finish(scores, files, checkpoint)
 
 
 class EpochProgress:

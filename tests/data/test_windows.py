@@ -179,14 +179,10 @@ def test_grain_reads_an_epoch(kind: str) -> None:
 
 def test_session_too_short_for_a_step() -> None:
     timelines = [timeline(40, name="long"), timeline(19, name="short")]
-    with pytest.raises(
-        UserError, match="short: 19 training frames, in clips of 1, hold 3 windows of 5 frames, but a step takes 4"
-    ):
+    with pytest.raises(UserError, match=r"short: 19 training frames, .*hold 3 windows of 5 frames, but a step takes 4"):
         SessionOrder(timelines, frames=5, windows_per_step=4, seed=0)
 
 
 def test_group_too_short_for_a_step() -> None:
-    with pytest.raises(
-        UserError, match="short: 18 training frames, in clips of 1, hold 6 windows of 3 frames, but a step takes 7"
-    ):
+    with pytest.raises(UserError, match=r"short: 18 training frames, .*hold 6 windows of 3 frames, but a step takes 7"):
         SharedOrder([timeline(60, 0), timeline(18, 1, name="short")], frames=3, windows_per_step=7, seed=0)

@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 import openretina_jax
 
@@ -220,6 +221,34 @@ def test_a_trained_model_is_the_start_of_others(cache: Path, finished: tuple[Pat
     assert summary(output)[1] == trained.data_info.n_neurons
     np.testing.assert_array_equal(model.base.readout.features[...], trained.readout.features[...])
     assert model.encode(np.zeros(model.stimulus_shape(40), np.float32)).shape == (1, 40 - model.lag, 16)
+
+
+def test_trackers_follow_a_run_and_its_resumption(
+    cache: Path, finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del finished  # whose programs are used
+    monkeypatch.setenv("DO_NOT_TRACK", "true")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/mlruns")
+    workdir = tmp_path / "run"
+    flags = [f"--config.logging.{name}=True" for name in ("wandb", "mlflow")] + ["--config.logging.tensorboard=False"]
+    for epochs_now in (1, 2):
+        output = finish(start(cache, *flags, f"--workdir={workdir}", f"--config.train.epochs={epochs_now}"))
+    assert "tensorboard" not in output + "".join(path.name for path in workdir.iterdir())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # which the script does for itself
+    run = MlflowClient(f"file:{tmp_path}/mlruns").get_run((workdir / "mlflow_run").read_text())
+    assert run.info.status == "FINISHED"
+    assert run.data.params["optimizer.learning_rate"] == "0.01"
+    assert run.data.metrics["epoch"] == 2
+    assert run.data.metrics["test_correlation"] == pytest.approx(summary(output)[0], abs=5e-5)
+    assert run.data.metrics.keys() >= set(pd.read_csv(workdir / "metrics.csv").columns)
+    (uri,) = re.findall("^file://(.*)$", run.info.artifact_uri)
+    written = {file.name for file in [*workdir.glob("*.csv"), *workdir.glob("*.png")]}
+    assert {file.name for file in Path(uri).iterdir()} == written
+    identity = (workdir / "wandb_run").read_text()
+    runs = list(workdir.glob(f"wandb/offline-run-*-{identity}"))
+    assert len(runs) == len(list(workdir.glob("wandb/offline-run-*"))) > 0
+    assert any(written <= {file.name for file in (run / "files").iterdir()} for run in runs)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe, Trainer
+from openretina_jax.training.writers import Writers
 from tests import tiny
 
 N_DEVICES, N_NEURONS = 8, sum(tiny.NEURONS.values())
@@ -64,6 +65,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         picture_every=EPOCHS if name == "shared,simple,4,2" else 0,
         console=Console(quiet=True),
         sharding=sharding,
+        writers=Writers(workdir),
     )
     np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
     if sharding.mesh is None or core != "simple":

@@ -25,6 +25,7 @@ from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.patience import PatienceRules
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe, TrainState
+from openretina_jax.training.trackers import TensorBoard
 from openretina_jax.training.writers import Writers
 from tests import tiny
 
@@ -47,6 +48,7 @@ def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitRes
         "picture_every": 0,
         "console": Console(quiet=True),
         "sharding": Sharding({"data": 1, "neuron": 1}, tiny.dataset().n_neurons),
+        "writers": Writers(workdir),
     }
     return fit(**(defaults | WINDOWS | options))
 
@@ -97,7 +99,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, compilations: Compil
     logger.addHandler(compilations)
     with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Writers, "scalars", then_next_epoch)
-        result = run(workdir, picture_every=3)
+        with Writers(workdir, [TensorBoard(workdir)]) as writers:
+            result = run(workdir, picture_every=3, writers=writers)
     logger.removeHandler(compilations)
     return result, workdir
 

@@ -28,6 +28,7 @@ from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.population import Population, largest_chunk
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.writers import Writers
 from tests import tiny
 
 FRAMES = 16
@@ -233,6 +234,7 @@ def run(workdir: Path, group: Members | None, **changed: Any) -> FitResult:
     workdir.mkdir(exist_ok=True)
     settings = {
         "sharding": Sharding({"data": 1, "neuron": 1}, tiny.dataset().n_neurons),
+        "writers": Writers(workdir),
         "model": make_core_readout(options(), tiny.dataset().info, SEEDS[0]),
         "dataset": tiny.dataset(),
         "workdir": workdir,

@@ -1,0 +1,18 @@
+"""What openretina searches for its models of Höfling et al. 2024: the number of channels, and how smooth filters are.
+
+    python scripts/search.py --config=configs/hoefling_high_res.py --space=configs/spaces/hoefling_high_res.py
+
+The channels are those of four layers, as openretina's.
+"""
+
+from typing import Any
+
+from configs import common
+
+
+def get_space() -> dict[str, Any]:
+    """Distributions of settings."""
+    return {
+        "model.core.simple.hidden_channels": common.one_of((8, 8, 8, 8), (16, 16, 16, 16), (32, 32, 32, 32)),
+        "model.core.simple.gamma_input": common.uniform(1e-5, 1e-2),
+    }

@@ -1,0 +1,275 @@
+"""The life of a search: trials are asked for, run side by side, judged after every epoch, and told."""
+
+import contextlib
+import dataclasses
+import fcntl
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from openretina_jax.errors import UserError
+from openretina_jax.interruption import interruptible
+from openretina_jax.search.space import Space, as_flag
+from openretina_jax.search.trial import Place, TrialProcess, final_value
+
+_log = logging.getLogger(__name__)
+
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
+    "validation/correlation": "maximize",
+    "validation/loss": "minimize",
+}
+PRUNERS = ("median", "hyperband", "none")
+WAIT_S = 0.2  # between two looks at the trials
+GIVE_UP = 5  # failures before the first trial that works: the mistake is not in the trial
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How a search decides.
+
+    Attributes:
+        objective: column of ``metrics.csv``, one of ``DIRECTIONS``.
+        pruner: one of ``PRUNERS``.
+        warmup_epochs: epochs before a trial may be pruned.
+        epochs: most epochs of a trial.
+        seed: of the draws. A draw depends on it, the trial's number and the results before it.
+    """
+
+    objective: str
+    pruner: str
+    warmup_epochs: int
+    epochs: int
+    seed: int
+
+
+def open_study(storage: Path, name: str, space: Space, command: Sequence[str], rules: Rules) -> optuna.Study:
+    """The study of that name, new or begun before.
+
+    Args:
+        storage: an SQLite file, made if missing.
+        name: of the study in it.
+        space: what is searched.
+        command: flags common to all trials.
+        rules: of the search.
+
+    Raises:
+        UserError: the file is no data base, or holds another search of that name.
+    """
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{storage.absolute()}",
+            study_name=name,
+            direction=DIRECTIONS[rules.objective],
+            pruner=make_pruner(rules),
+            load_if_exists=True,
+        )
+        space_text = {key: optuna.distributions.distribution_to_json(value) for key, value in space.items()}
+        about = {"flags": list(command), **dataclasses.asdict(rules), "space": space_text}
+        known = study.user_attrs.get("about")
+    except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        raise UserError(f"{storage} cannot be used as the storage of a search: {str(error).splitlines()[0]}") from None
+    if known is None:
+        study.set_user_attr("about", about)
+    elif different := [key for key in about if about[key] != known.get(key)]:
+        said = "; ".join(f"{key}: {about[key]} now and {known.get(key)} there" for key in different)
+        raise UserError(f"{storage} holds another search called {name} ({said}); give another --workdir or --storage")
+    return study
+
+
+def make_pruner(rules: Rules) -> optuna.pruners.BasePruner:
+    """The rule by which trials end before their time."""
+    if rules.pruner == "median":
+        return optuna.pruners.MedianPruner(n_warmup_steps=rules.warmup_epochs)
+    if rules.pruner == "hyperband":
+        first = min(max(rules.warmup_epochs, 1), rules.epochs)
+        return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=rules.epochs)
+    return optuna.pruners.NopPruner()
+
+
+@dataclasses.dataclass
+class _Running:
+    """A trial and its process; ``reported`` are the epochs that the study knows of."""
+
+    trial: optuna.Trial
+    process: TrialProcess
+    reported: set[int]
+    pruned: bool = False
+
+
+class Search:
+    """Runs trials until there are enough of them, or until the user stops it.
+
+    Trials that a stopped search has left behind go on from their last checkpoint.
+
+    Args:
+        study: of ``open_study``.
+        space: what is searched.
+        rules: of the search.
+        command: the training script and the flags common to all trials.
+        workdir: trial 7 is a run in its ``trials/7``.
+        trials: number of trials, those before included.
+        places: a share of the machine for each of the trials side by side.
+        lock: open file that stays locked while a trial runs.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: Space,
+        rules: Rules,
+        *,
+        command: Sequence[str],
+        workdir: Path,
+        trials: int,
+        places: Sequence[Place],
+        lock: int,
+    ):
+        self._study, self._space, self._rules = study, space, rules
+        self._command, self._workdir, self._lock = command, workdir, lock
+        known = study.get_trials(deepcopy=False)
+        self._left = [trial for trial in known if trial.state == TrialState.RUNNING]
+        for trial in self._left[:]:
+            if trial.params.keys() != space.keys():  # the search was killed while it was asked for
+                self._left.remove(trial)
+                study.tell(trial.number, state=TrialState.FAIL)
+        self._asked, self._trials = len(known), trials
+        self._free, self._running = list(places), list[_Running]()
+        self._failures, self._works = 0, False
+
+    def run(self) -> bool:
+        """Search.
+
+        Returns:
+            Whether the search came to its end; else the user has stopped it.
+
+        Raises:
+            UserError: the first trials have all failed.
+        """
+        try:
+            with interruptible() as interrupted:
+                while self._running or self._more():
+                    while self._free and self._more():
+                        self._start(self._free.pop(0))
+                    time.sleep(WAIT_S)
+                    for one in self._running[:]:
+                        self._look(one)
+                    if interrupted:
+                        self._stop()
+                        return False
+            return True
+        finally:
+            for one in self._running:
+                one.process.kill()
+
+    def _more(self) -> bool:
+        return bool(self._left) or self._asked < self._trials
+
+    def _start(self, place: Place) -> None:
+        if self._left:
+            frozen = self._left.pop(0)
+            # only a Trial can report, and only this number makes one of what the storage has
+            trial, reported = optuna.Trial(self._study, frozen._trial_id), set(frozen.intermediate_values)
+        else:
+            self._study.sampler = make_sampler(self._rules.seed, self._asked)
+            trial, reported = self._study.ask(dict(self._space)), set()
+            self._asked += 1
+        folder = self._workdir / "trials" / str(trial.number)
+        command = [*self._command, *as_flags(trial.params), f"--workdir={folder}"]
+        self._running.append(_Running(trial, TrialProcess(command, folder, place, self._lock), reported))
+        _log.info("trial %d %s: %s", trial.number, "goes on" if reported else "begins", said(trial.params))
+
+    def _look(self, one: _Running) -> None:
+        """Report new epochs, and end the trial if it is hopeless, or if its process has ended."""
+        ended = not one.process.running()  # before the table is read, so that no epoch is missed
+        for row in one.process.epochs():
+            epoch = int(row["epoch"])
+            if one.pruned or epoch in one.reported:
+                continue
+            one.trial.report(row[self._rules.objective], epoch)
+            one.reported.add(epoch)
+            if not ended and one.trial.should_prune():
+                one.pruned = True
+                one.process.stop()
+        if ended:
+            self._tell(one)
+
+    def _tell(self, one: _Running) -> None:
+        """Write down how a trial has ended, and free its place."""
+        self._running.remove(one)
+        self._free.append(one.process.place)
+        epochs, number = one.process.epochs(), one.trial.number
+        if epochs:
+            one.trial.set_user_attr("epochs", int(epochs[-1]["epoch"]))
+            one.trial.set_user_attr("seconds", epochs[-1]["seconds"])
+        failure = one.process.failure()
+        if failure is None:
+            value = final_value(epochs, self._rules.objective)
+            self._study.tell(number, value)
+            _log.info("trial %d: %s %.4f after %d epochs", number, self._rules.objective, value, len(epochs))
+        elif one.pruned:
+            self._study.tell(number, state=TrialState.PRUNED)
+            _log.info("trial %d: pruned after epoch %d", number, max(one.reported))
+        else:
+            one.trial.set_user_attr("error", failure)
+            self._study.tell(number, state=TrialState.FAIL)
+            _log.warning("trial %d: failed: %s", number, failure)
+            self._failures += 1
+        self._works |= one.pruned or failure is None
+        if self._failures == GIVE_UP and not self._works:
+            raise UserError(f"the first {GIVE_UP} trials have failed, the last one with: {failure}")
+
+    def _stop(self) -> None:
+        """Let the processes end after their epochs; trials that are not done are for the next call."""
+        for one in self._running:
+            if not one.pruned:  # else it has been told
+                one.process.stop()
+        for one in self._running[:]:
+            while one.process.running():
+                time.sleep(WAIT_S)
+            if one.pruned or one.process.failure() is None:
+                self._look(one)
+        self._running.clear()
+
+
+def make_sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """What draws the settings of a trial: the same ones, whether or not the search was stopped before it."""
+    return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
+
+
+def as_flags(params: Mapping[str, Any]) -> list[str]:
+    """Flags of the training script that give settings these values."""
+    return [f"--config.{name}={as_flag(value)}" for name, value in params.items()]
+
+
+def said(params: Mapping[str, Any]) -> str:
+    """Values of settings in a line for people."""
+    return ", ".join(
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}" for name, value in params.items()
+    )
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[int]:
+    """Hold a file that no other search, and no process of a trial, holds; gives the number of the open file.
+
+    Raises:
+        UserError: one does.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{file} is held by another search, or by a trial of one that was killed; wait for it, or end it"
+            ) from None
+        yield stream.fileno()
