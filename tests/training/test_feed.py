@@ -31,13 +31,13 @@ def bytes_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return dataclasses.replace(data, stimuli={name: on_disk(stimulus) for name, stimulus in data.stimuli.items()})
 
 
+@pytest.mark.slow
 def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 2 * 4 * 16 * 240)  # two steps of two parts of four windows
     recipe = dataclasses.replace(RECIPE, accumulate=2)
-    device, host = (
-        run(tmp_path / place, bytes_on_disk, recipe=recipe, epochs=2, frames_on_device=place == "device")
-        for place in ("device", "host")
-    )
+    device = run(tmp_path / "device", bytes_on_disk, recipe=recipe, epochs=2, frames_on_device=True)
+    run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=1, frames_on_device=False)
+    host = run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=2, frames_on_device=False)  # goes on
     assert device.recordings.frames is not None
     assert host.recordings.frames is None
     assert_equal(device.state, host.state)
@@ -46,9 +46,6 @@ def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeyp
     for column in ("train/loss", "train/objective"):
         # a mean of means of chunks
         np.testing.assert_allclose(metrics(tmp_path / "device", column), metrics(tmp_path / "host", column), rtol=1e-5)
-    resumed = run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=3, frames_on_device=False)
-    longer = run(tmp_path / "longer", bytes_on_disk, recipe=recipe, epochs=3, frames_on_device=True)
-    assert_equal(resumed.state, longer.state)
 
 
 def test_chunks_hold_whole_steps_and_their_frames(bytes_on_disk: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
