@@ -313,7 +313,7 @@ def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, w
 
 def training() -> ml_collections.ConfigDict:
     """Training of recordings that share a stimulus; with ``train.order = "session"`` all is as in openretina."""
-    frames, windows = 128 * 20, 128  # predicted frames, and windows, of the reference's step
+    frames, windows = 128.0 * 20, 128.0  # predicted frames, and windows, of the reference's step
     return ml_collections.ConfigDict(
         {
             "seed": 42,

@@ -114,7 +114,7 @@ def _session_problems(dataset: Dataset, session: Session) -> list[str]:
         constant = np.logical_and(~missing, np.ptp(filled, axis=0) == 0)
         if constant.any():
             found.append(f"{session.name}: neurons {_some(constant)} never change in the {what}; leave them out")
-        negative = np.nanmin(np.where(recorded, flat, 0), axis=0) < 0
+        negative = np.where(recorded, flat, 0).min(axis=0) < 0
         if negative.any():
             found.append(
                 f"{session.name}: responses of neurons {_some(negative)} are negative in the {what}, and the Poisson "

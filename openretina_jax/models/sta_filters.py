@@ -13,8 +13,8 @@ from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastRead
 def read_sta_filters(model: Model) -> None:
     """Give the neurons of a spatial contrast readout the filters of their spike-triggered averages; others stay.
 
-    The files lie in the readout's ``sta_folder``, one per neuron; their names follow from the session and the neurons'
-    "cell_index" in ``data_info.neurons``.
+    The files lie in the readout's ``sta_folder`` (None: the folder that came with the data), one per neuron; their
+    names follow from the session and the neurons' "cell_index" in ``data_info.neurons``.
 
     Args:
         model: any model; only a core + readout model with a spatial contrast readout is changed.
@@ -25,7 +25,8 @@ def read_sta_filters(model: Model) -> None:
     if not isinstance(model, CoreReadout) or not isinstance(model.readout, SpatialContrastReadout):
         return
     readout = model.readout
-    if readout.sta_folder is None:
+    folder = readout.sta_folder or model.data_info.source.get("sta_folder")
+    if folder is None:
         raise UserError('readout "spatial_contrast" needs sta_folder, the folder of spike-triggered averages')
     spatial, temporal, centres = [], [], []
     for session in model.data_info.sessions:
@@ -36,7 +37,7 @@ def read_sta_filters(model: Model) -> None:
                 "add it to the neurons' metadata"
             )
         filters = load_session_filters(
-            Path(readout.sta_folder),
+            Path(folder),
             readout.sta_pattern,
             session,
             cells,

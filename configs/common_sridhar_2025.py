@@ -1,0 +1,130 @@
+"""What the configurations of Sridhar et al. 2025 share: the recordings, their simulation, and windows within trials."""
+
+import ml_collections
+from ml_collections.config_dict import FieldReference, placeholder
+
+from openretina_jax.data.sources.sridhar_2025_cells import UNRELIABLE_CELLS
+
+WORDS = ("simulated", "quick")
+ONE_CELL_WORDS = (*WORDS, "all_cells")
+
+_RETINAS = ("01", "02", "03", "04")
+_BOTH_SEEDS = "fixations/complete_fixations_seed_2022and2023_s4_fixed.txt"
+_PREDICTED_FRAMES = 100  # of a window
+
+
+def data(stimulus: str, *retinas: str, cell_index: int | None = None) -> ml_collections.ConfigDict:
+    """Recordings of some retinas: of one cell, or of all that respond reliably.
+
+    Args:
+        stimulus: "natural_movie" or "white_noise".
+        retinas: names of the sessions.
+        cell_index: the only cell that is taken.
+    """
+    natural = stimulus == "natural_movie"
+    return ml_collections.ConfigDict(
+        {
+            "source": "sridhar_2025",
+            "stimulus": stimulus,
+            "path": placeholder(str),  # a local folder or zip instead of the published files
+            "simulated": {
+                "enabled": False,
+                "stimulus": stimulus,
+                "n_sessions": len(retinas),
+                "neurons_per_session": 12,
+                "n_trials": 20,
+                "frames_per_trial": 600,
+                "test_frames": 850,
+                "test_trials": 20,
+                "height": 150,
+                "width": 200,
+                "padding": 50,
+                "margin_rows": 35,
+                "margin_columns": 55,
+                "n_images": 120,
+                "centre_sd_px": 3.0,
+                "seed": 0,
+            },
+            "retinas": retinas,
+            "cell_index": FieldReference(cell_index, field_type=int),
+            "excluded_cells": UNRELIABLE_CELLS[stimulus],  # unless one cell is chosen
+            "stimulus_seed": placeholder(int),  # trials of the seed 2022 or 2023 alone
+            "split": {
+                "train_fraction": 0.8,
+                "seed": 1000,
+                "validation": placeholder(tuple),  # trials, instead of drawn ones
+                "first": 0,
+                "count": placeholder(int),  # trials that are used; without, all
+                "repeated": ((0, 9), (10, 19)),  # trials that share frames
+            },
+            "screen": {"height": 150, "width": 200, "padding": 50},
+            "crops": {retina: (35, 35, 55, 55) for retina in _RETINAS},  # top, bottom, left, right
+            "subsample": 1,
+            "fixation_files": {
+                "01": _BOTH_SEEDS,
+                "02": "fixations/complete_fixations_seed2022_s4.txt",
+                "03": _BOTH_SEEDS,
+                "04": _BOTH_SEEDS,
+            },
+            "opposite_flips": False,
+            "response_delay": 0,  # frames
+            "sta_mirror": FieldReference("left_right" if natural else None, field_type=str),
+        }
+    )
+
+
+def use_windows(config: ml_collections.ConfigDict, lag: int, windows_per_step: int) -> None:
+    """Take windows within the trials, of which 100 frames are predicted, one retina a step.
+
+    Args:
+        config: changed.
+        lag: frames at the beginning of a window that are not predicted.
+        windows_per_step: windows of a step.
+    """
+    config.train.order = "session"
+    config.train.windows.session.window_frames = lag + _PREDICTED_FRAMES
+    config.train.windows.session.windows_per_step = windows_per_step
+    config.train.windows.session.within_clips = True
+    config.objective.loss.poisson.samples = windows_per_step * _PREDICTED_FRAMES
+
+
+def use_words(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
+    """Follow the words after the colon.
+
+    ``all_cells`` takes all reliable cells instead of one. ``simulated`` takes simulated retinas, which have few cells,
+    the first two of each unreliable. ``quick`` trains for a few epochs, and on a small screen if simulated.
+    """
+    if "all_cells" in chosen:
+        config.data.cell_index = None
+    if "simulated" in chosen:
+        config.data.simulated.enabled = True
+        config.data.retinas = _RETINAS[: config.data.simulated.n_sessions]
+        config.data.excluded_cells = {retina: (0, 1) for retina in _RETINAS}
+        if config.data.cell_index is not None:
+            config.data.cell_index = 2
+        windows = config.train.windows.session
+        windows.windows_per_step = min(windows.windows_per_step, 16)
+    if "quick" in chosen:
+        config.train.epochs = 10
+    if {"simulated", "quick"} <= chosen:
+        _use_small_screen(config)
+
+
+def _use_small_screen(config: ml_collections.ConfigDict) -> None:
+    screen = {"height": 36, "width": 40, "padding": 12}
+    config.data.screen = screen
+    config.data.crops = {retina: (6, 6, 8, 8) for retina in _RETINAS}
+    config.data.simulated.update(
+        {
+            **screen,
+            "margin_rows": 6,
+            "margin_columns": 8,
+            "neurons_per_session": 6,
+            "n_trials": 10,
+            "frames_per_trial": 280,
+            "test_frames": 280,
+            "n_images": 40,
+            "centre_sd_px": 2.0,
+        }
+    )
+    config.train.windows.session.windows_per_step = 4

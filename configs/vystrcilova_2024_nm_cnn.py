@@ -1,0 +1,48 @@
+"""Core + readout model of marmoset ganglion cells that watch natural movies (Vystrčilová et al. 2024).
+
+    python scripts/train.py --config=configs/vystrcilova_2024_nm_cnn.py
+    python scripts/train.py --config=configs/vystrcilova_2024_nm_cnn.py:simulated
+    python scripts/train.py --config=configs/vystrcilova_2024_nm_cnn.py:simulated,quick
+
+Three layers of 64 channels, and one point of the maps for every neuron, of four retinas. Three of them saw the same
+movie, so that with --config.train.order=shared one pass of the core serves them all.
+
+Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
+published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
+makes it small and trains for a few epochs. It takes smaller kernels, too, which fit the small screen.
+"""
+
+import ml_collections
+
+from configs import common, common_sridhar_2025
+
+
+def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
+    """The configuration; ``arg`` holds words separated by commas."""
+    chosen = common.words(arg, common_sridhar_2025.WORDS)
+    config = common.training()
+    config.data = common_sridhar_2025.data("natural_movie", "01", "02", "03", "04")
+    config.model = common.model()
+    config.model.readout.kind = "point_gaussian"
+    core = config.model.core.simple
+    core.hidden_channels = (64, 64, 64)
+    core.temporal_kernel_sizes = (15, 11, 7)
+    core.spatial_kernel_sizes = (21, 15, 11)
+    core.hidden_padding = (0, 0, 0)
+    core.gamma_input = 0.4697500757926789
+    core.gamma_in_sparse = 0.2989540104057545
+    core.gamma_hidden = 0.44741472694032014
+    core.gamma_temporal = 92.19523607880937
+    core.dropout_rate = 0.03097237571817182
+    readout = config.model.readout.point_gaussian
+    readout.gamma = 0.23618371929818793
+    readout.init_mean = 0.07035228000974214
+    readout.init_sigma = 0.19639864884346897
+    config.optimizer.learning_rate = 0.005
+    config.schedule.kind = "one_cycle"
+    config.train.epochs = 15
+    common_sridhar_2025.use_windows(config, lag=30, windows_per_step=16)
+    if "quick" in chosen:
+        core.hidden_channels, core.spatial_kernel_sizes = (8, 8, 8), (9, 7, 5)
+    common_sridhar_2025.use_words(config, chosen)
+    return config
