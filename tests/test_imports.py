@@ -29,7 +29,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # where a library may be imported; those not named here may be imported anywhere
 HOME = {
     "matplotlib": ("visualize/",),
-    "ml_collections": ("config.py", "command_line.py", "evaluate.py"),
+    "ml_collections": ("__init__.py", "config.py", "command_line.py", "evaluate.py"),
     "absl": ("config.py", "command_line.py"),
     "wandb": ("training/trackers.py",),
     "mlflow": ("training/trackers.py",),
