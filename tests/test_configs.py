@@ -19,8 +19,9 @@ VARIANTS = [
     "maheswaranathan_2023_core_readout.py:simulated,quick,whitenoise,factorized",
     "maheswaranathan_2023_lnp.py:simulated,quick",
     "hdf5_core_readout.py:simulated,quick",
+    "karamanlis_2024_core_readout.py:simulated,quick,marmoset,klindt",
 ]
-LAGS = {"goldin": 0, "maheswaranathan": 30, "hdf5": 7}
+LAGS = {"goldin": 0, "maheswaranathan": 30, "hdf5": 7, "karamanlis": 30}
 
 
 @pytest.fixture(scope="module")

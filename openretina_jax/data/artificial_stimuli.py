@@ -25,9 +25,13 @@ BAR_DIRECTIONS_DEG = (0.0, 180.0, 45.0, 225.0, 90.0, 270.0, 135.0, 315.0)
 
 
 def as_seen(
-    movie: Movie, norm_mean: float | None = None, norm_std: float | None = None, *, mid_grey: float = 128.0
-) -> Movie:
-    """A movie in the units of a model: grey levels, normalised as its training movie.
+    movie: Float32[np.ndarray, "*shape"],
+    norm_mean: float | None = None,
+    norm_std: float | None = None,
+    *,
+    mid_grey: float = 128.0,
+) -> Float32[np.ndarray, "*shape"]:
+    """A movie, or several, in the units of a model: grey levels, normalised as its training movie.
 
     Args:
         movie: contrasts; -1 is grey level 0, 0 is ``mid_grey``, 1 twice that.
