@@ -60,4 +60,6 @@ def test_only_known_sources_are_measured() -> None:
         [sys.executable, "scripts/benchmark_loading.py", "--source=goldin"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 2
-    assert done.stderr == 'error: the loading of "goldin" is not measured; choose among hoefling_2024, karamanlis_2024\n'
+    assert (
+        done.stderr == 'error: the loading of "goldin" is not measured; choose among hoefling_2024, karamanlis_2024\n'
+    )
