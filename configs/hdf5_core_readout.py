@@ -9,7 +9,7 @@
 Pixels are taken as they are (``norm_mean`` 0, ``norm_std`` 1), as in openretina; set both to None to normalise by each
 training movie. The name of a core or readout takes it instead of the convolutional core with Gaussian masks: ":gru",
 ":factorized" (or ":klindt"), ":point_gaussian". openretina reaches a correlation of 0.27 on its own demonstration data;
-docs/data.md has our scores and times on simulated data. configs/template.py is a start for a file of your own.
+docs/data.md says what we measured on simulated data. configs/template.py is a start for a file of your own.
 """
 
 import ml_collections

@@ -8,7 +8,7 @@
 The published recordings are fetched (50 x 50 pixels, 100 frames per second). Correlation there: 0.642 in the test and
 0.309 in validation, openretina's scores; we have not measured ours. Firing is sparse, so the loss has a penalty on the
 predicted rate. The name of a core or readout takes it instead: ":gru", ":factorized" (or ":klindt"),
-":point_gaussian". docs/data.md has scores and times of simulated runs.
+":point_gaussian". docs/data.md says what was measured.
 """
 
 import ml_collections

@@ -5,8 +5,8 @@
     python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated,quick
 
 Every neuron weighs the pixels of one frame, as in openretina's configuration of this name. The published recordings
-are fetched. No score is published, and we have not trained it on the published data; docs/data.md has scores and
-times of simulated runs.
+are fetched. No score is published, and we have not trained it on the published data; docs/data.md says what was
+measured.
 """
 
 import ml_collections

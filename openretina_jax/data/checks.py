@@ -107,14 +107,14 @@ def _session_problems(dataset: Dataset, session: Session) -> list[str]:
     for what, responses in (("training", session.responses), *((f'test "{t}"', r) for t, r in session.repeats.items())):
         flat = responses.reshape(-1, session.n_neurons)
         recorded = np.isfinite(flat)
-        missing = ~recorded.any(axis=0)
+        missing = np.asarray(~recorded.any(axis=0))
         if missing.any():
             found.append(f"{session.name}: neurons {_some(missing)} have no responses in the {what}; leave them out")
         filled = np.where(recorded, flat, np.nan_to_num(flat[np.argmax(recorded, axis=0), np.arange(flat.shape[1])]))
         constant = np.logical_and(~missing, np.ptp(filled, axis=0) == 0)
         if constant.any():
             found.append(f"{session.name}: neurons {_some(constant)} never change in the {what}; leave them out")
-        negative = np.where(recorded, flat, 0).min(axis=0) < 0
+        negative = np.asarray((np.where(recorded, flat, 0) < 0).any(axis=0))
         if negative.any():
             found.append(
                 f"{session.name}: responses of neurons {_some(negative)} are negative in the {what}, and the Poisson "
