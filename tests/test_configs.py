@@ -7,6 +7,7 @@ import pytest
 
 from openretina_jax.config import read_config, resolved
 from openretina_jax.data.sources.catalogue import make_dataset
+from openretina_jax.data.sources.sridhar_2025 import FIXATION_FILES, RETINAS
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.training.loop import ORDERS
@@ -63,3 +64,23 @@ def test_configurations_that_are_not_there():
         read_config("configs/absent.py")
     with pytest.raises(UserError, match='does not know "axolot"; did you mean "axolotl"'):
         read_config(ROOT / "configs" / "goldin_2022_core_readout.py:axolot")
+
+
+def test_words_choose_the_species():
+    assert read_config(ROOT / "configs" / "karamanlis_2024_core_readout.py").data.species == "mouse"
+    config = read_config(ROOT / "configs" / "karamanlis_2024_core_readout.py:marmoset,simulated")
+    assert (config.data.species, config.data.simulated.species) == ("marmoset", "marmoset")
+
+
+def test_one_cell_is_the_published_one():
+    one = ROOT / "configs" / "sridhar_2025_nm_sc.py"
+    assert read_config(one).data.cell_index == 272
+    assert read_config(f"{one}:all_cells").data.cell_index is None
+    assert read_config(ROOT / "configs" / "sridhar_2025_wn_sc.py").data.retinas == ("04",)
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "configs").glob("[sv]*_20*.py")))
+def test_files_of_marmosets_are_the_published_ones(name):
+    data = resolved(read_config(ROOT / "configs" / f"{name}.py").to_dict())["data"]
+    assert data["fixation_files"] == FIXATION_FILES
+    assert set(data["retinas"]) <= set(RETINAS[data["stimulus"]])

@@ -1,0 +1,66 @@
+"""Every configuration trains on simulated recordings for three epochs, and leaves a model and scores."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import openretina_jax
+from openretina_jax.config import compiled_in_a_hurry, train
+from openretina_jax.models.build import make_model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.parameters import parameters
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+EPOCHS = 3
+NOT_RUN = {
+    "common": "parts of the others",
+    "common_sridhar_2025": "parts of the others",
+    "template": "has no data; what it is a copy of, hdf5_core_readout, is run",
+    "hoefling_low_res": "is what test_train.py runs",
+}
+NAMES = sorted({file.stem for file in CONFIGS.glob("*.py")} - NOT_RUN.keys())
+# what makes the simulations smaller still
+SMALLER: dict[str, dict[str, Any]] = {
+    "hoefling_high_res": {"data.simulated.n_sessions": 1, "data.simulated.neurons_per_session": 6},
+    "karamanlis_2024_core_readout": {
+        "data.simulated.n_blocks": 6,
+        "data.simulated.n_images": 2,
+        "data.simulated.neurons_per_session": 5,
+    },
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    """Simulated recordings are common to all runs of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_three_epochs(name: str, tmp_path: Path) -> None:
+    config = importlib.import_module(f"configs.{name}").get_config("simulated,quick")
+    core = config.model.core.simple
+    core.hidden_channels = (2,) * len(core.hidden_channels)
+    config.update_from_flattened_dict({"train.epochs": EPOCHS, **SMALLER.get(name, {})})
+    with (tmp_path / "output").open("w") as output, compiled_in_a_hurry():
+        train(config, tmp_path / "run", Console(file=output))
+    model = openretina_jax.load(tmp_path / "run")
+    assert isinstance(model, CoreReadout)
+    before, after = parameters(make_model(model.options, model.data_info, config.seed)), parameters(model)
+    assert any((np.asarray(before[path]) != np.asarray(after[path])).any() for path in after)
+    losses = pd.read_csv(tmp_path / "run" / "metrics.csv")["train/loss"]
+    assert len(losses) == EPOCHS
+    assert np.isfinite(losses).all()
+    neurons = pd.read_csv(tmp_path / "run" / "neurons.csv")
+    assert len(neurons) == model.data_info.n_neurons
+    scores = [column for column in neurons if column.endswith("_correlation")]
+    assert np.isfinite(neurons[scores].to_numpy()).any(axis=0).all()
