@@ -312,7 +312,10 @@ def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, w
 
 
 def training() -> ml_collections.ConfigDict:
-    """Training of recordings that share a stimulus; with ``train.order = "session"`` all is as in openretina."""
+    """Training of recordings that share a stimulus.
+
+    With ``train.order = "session"`` and without a moving average all is as in openretina.
+    """
     frames, windows = 128.0 * 20, 128.0  # predicted frames, and windows, of the reference's step
     return ml_collections.ConfigDict(
         {
@@ -393,7 +396,7 @@ def training() -> ml_collections.ConfigDict:
                 "compute_dtype": "float32",  # or "bfloat16"
                 "frames_on_device": placeholder(bool),  # or on the host, which sends windows; without, as it fits
                 "rematerialize": False,  # compute within layers again for gradients: less memory, more time
-                "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.999
+                "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.99; 0: none
             },
         }
     )

@@ -10,8 +10,10 @@ Without words after the colon the published recordings are fetched (67 sessions)
 retina, recorded and stored as the published one; ":quick" makes it small and trains for a few epochs. The name of a
 core or readout takes it instead of the convolutional core with Gaussian masks, as --config.model.core.kind=gru does;
 ":lnp" and ":separable_lnp" are models of a readout alone. ":greyscale" averages the two colours first (openretina's
-core + readout model: 0.471). docs/performance.md has scores and times of the simulated
-runs on two CPU cores.
+core + readout model: 0.471). docs/performance.md has scores and times of the simulated runs on two CPU cores.
+
+What is scored and saved is a moving average of the parameters over about 100 steps. To train as openretina does, take
+--config.train.order=session --config.train.average_decay=0.
 """
 
 import ml_collections
@@ -23,6 +25,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
     chosen = common.words(arg, common.HOEFLING)
     config = common.training()
+    config.train.average_decay = 0.99
     config.data = common.hoefling_data("18x16", pixel_size_um=50.0)
     config.model = common.model()
     common.choose_hoefling(config, chosen)
