@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from openretina_jax.evaluation.neurons import score_table
-from openretina_jax.visualize.figures import pixels
 from openretina_jax.visualize import scores
+from openretina_jax.visualize.figures import pixels
 from openretina_jax.visualize.scores import (
     plot_cell_types,
     plot_histograms,
