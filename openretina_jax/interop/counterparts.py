@@ -239,8 +239,8 @@ READOUT_CLASSES = {
     "SingleCellSpatialContrast": "spatial_contrast",
 }
 SMOOTHNESS = {"laplace": "LaplaceL2norm", "gaussian_laplace": "GaussianLaplaceL2"}
-# the gated recurrent unit of the core "gru"
-CELL = {
+# openretina's names of our options of the recurrent unit inside the core "gru"
+GRU_NAMES = {
     "recurrent_channels": "rec_channels",
     "input_kernel": "input_kern",
     "recurrent_kernel": "rec_kern",

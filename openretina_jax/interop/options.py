@@ -6,9 +6,9 @@ from typing import Any
 
 from openretina_jax.errors import UserError
 from openretina_jax.interop.counterparts import (
-    CELL,
     CORE_CLASSES,
     CORE_COUNTERPARTS,
+    GRU_NAMES,
     NO_TEMPORAL_KERNELS,
     READOUT_CLASSES,
     READOUT_COUNTERPARTS,
@@ -116,7 +116,7 @@ def _gru_options(arguments: Mapping[str, Any], options: Options, layers: int) ->
     }
     if arguments.get("use_gru"):
         cell = arguments.get("gru_kwargs") or {}
-        said |= {ours: cell[theirs] for ours, theirs in CELL.items() if theirs in cell}
+        said |= {ours: cell[theirs] for ours, theirs in GRU_NAMES.items() if theirs in cell}
     return said
 
 

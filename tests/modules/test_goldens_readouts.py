@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.cloned import ClonedReadout
-from openretina_jax.modules.readouts.gaussian_mask import GaussianMaskReadout
 from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
 from openretina_jax.modules.variables import NeuronParam
 from tests import reference
@@ -27,24 +27,6 @@ SHIFTED = [case for case in POINT_CASES if "shift" in case.entry["call"]]
 SECOND = [case for case in POINT_CASES if case.entry["call"] == "second(x)"]
 CLONED = [case for case in cases("readout") if case.entry["path"].endswith("ClonedReadout")]
 
-MASK_OPTIONS = {
-    "gaussian_mean_scale": "mean_scale",
-    "gaussian_var_scale": "var_scale",
-    "positive": "positive",
-    "scale": "scale",
-    "bias": "bias",
-    "mask_l1_reg": "gamma_mask",
-    "feature_weights_l1_reg": "gamma_features",
-}
-POINT_OPTIONS = {
-    "gauss_type": "gaussian",
-    "batch_sample": "sample_per_frame",
-    "align_corners": "align_corners",
-    "bias": "bias",
-    "gamma_readout": "gamma",
-}
-
-
 # openretina's affine mapping from the positions of another session, of all of ours one table
 MAPPING = {"weight": "means.matrix", "bias": "means.offset"}
 
@@ -56,13 +38,17 @@ def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mask_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    options = {ours: kwargs[name] for name, ours in MASK_OPTIONS.items() if name in kwargs}
-    return options | {"nonlinearity": kwargs.get("nonlinearity_function", "softplus").rsplit(".", 1)[-1]}
+    """The reference has the choice of a nonlinearity for readouts of one session alone."""
+    own = dict(kwargs)
+    nonlinearity = own.pop("nonlinearity_function", "softplus").rsplit(".", 1)[-1]
+    return readout_options("GaussianMaskReadout", own) | {"nonlinearity": nonlinearity}
 
 
 def point_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The reference applies the nonlinearity in the readout of many sessions."""
-    options: dict[str, Any] = {ours: kwargs[name] for name, ours in POINT_OPTIONS.items() if name in kwargs}
+    own = {"gamma" if name == "gamma_readout" else name: value for name, value in kwargs.items()}
+    own.pop("source_grid", None)
+    options = readout_options("PointGaussianReadout", own)
     for name, ours in (("shared_features", "feature_ids"), ("shared_grid", "position_ids")):
         if name in kwargs:
             options[ours] = tuple(kwargs[name]["match_ids"].tolist())
@@ -92,7 +78,7 @@ def one_session(readout: Any) -> jax.Array:
 def test_gaussian_mask(case: Case) -> None:
     average = "reduction='mean'" in case.entry["call"] + case.entry.get("doc", "").split(";")[0]
     average = average and case.name.endswith("regmean")
-    readout = GaussianMaskReadout(**given(case.kwargs), **mask_options(case.kwargs), average_penalty=average)
+    readout = READOUTS.make(mask_options(case.kwargs) | {"average_penalty": average}, given(case.kwargs))
     check_module(case, readout, call=with_projection, train_call=with_projection, penalty=one_session)
     if "masks" in case.names:
         case.check("masks", np.transpose(nnx.jit(lambda readout: readout.masks())(readout), (1, 2, 0)))
@@ -100,7 +86,7 @@ def test_gaussian_mask(case: Case) -> None:
 
 @every_case(ALONE)
 def test_point_gaussian(case: Case) -> None:
-    readout = PointGaussianReadout(**given(case.kwargs), **point_options(case.kwargs))
+    readout = READOUTS.make(point_options(case.kwargs), given(case.kwargs))
     reference.load(readout, case.under("param"))
     if "input/noise" in case.names:
         noise = jnp.asarray(case.array("input/noise"))[:, None, :, 0]
@@ -120,7 +106,7 @@ def sampled(readout: PointGaussianReadout, x: jax.Array, noise: jax.Array) -> ja
 
 @every_case(SHIFTED)
 def test_shifted_positions(case: Case) -> None:
-    readout = PointGaussianReadout(**given(case.kwargs), **point_options(case.kwargs))
+    readout = READOUTS.make(point_options(case.kwargs), given(case.kwargs))
     reference.load(readout, case.under("param"))
     graph, params = nnx.split(readout)
 
@@ -147,7 +133,7 @@ def test_what_two_sessions_share(case: Case) -> None:
     first_ids = case.array(f"param/first.{'feature' if ids == 'feature_ids' else 'grid'}_sharing_index")
     options = point_options(kwargs)
     options[ids] = (*first_ids.tolist(), *options[ids])
-    readout = PointGaussianReadout(**given(kwargs | {"outdims": 2 * n}), **options, session_sizes=(n, n))
+    readout = READOUTS.make(options, given(kwargs | {"outdims": 2 * n}) | {"session_sizes": (n, n)})
     values = {
         tuple(path.split(".")): jnp.asarray(value) for path, value in table(case, "param", readout, shared).items()
     }
@@ -243,9 +229,9 @@ def cloned(case: Case, positive: bool | None = None, **options: Any) -> ClonedRe
     kwargs = dict(case.kwargs["original_readout"])
     n = kwargs["outdims"]
     if kwargs.pop("class").endswith("PointGaussianReadout"):
-        source = {"kind": "point_gaussian", **point_options(kwargs)}
+        source = point_options(kwargs)
     else:
-        source = {"kind": "gaussian_mask", **mask_options(kwargs)}
+        source = mask_options(kwargs)
         source["positive"] = source["positive"] if positive is None else positive
     shape = given(kwargs | {"outdims": 2 * n})
     readout = ClonedReadout(**shape, source=source, session_sizes=(n, n), **options)
