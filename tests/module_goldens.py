@@ -45,7 +45,7 @@ def check_module(
         check_penalty(case, module, penalty)
 
 
-def check_mode(case: Case, module: nnx.Module, call: Call, mode: str, ignore: str) -> None:
+def check_mode(case: Case, module: nnx.Module, call: Call, mode: str, ignore: str = r"$^") -> None:
     """Output and gradients in one mode; in training mode the running statistics as well."""
     graph, params, rest = nnx.split(module, nnx.Param, ...)
     x, cotangent = channels_last(case.array("input/x")), channels_last(case.array("cotangent"))

@@ -86,7 +86,7 @@ def check_trained(case: Case, module: nnx.Module) -> None:
 def check_softplus(case: Case) -> None:
     """The reference does not store ``a`` where it is not trained."""
     module = layers.ParametrizedSoftplus(**case.kwargs)
-    reference.load(module, {"a": np.float32(case.kwargs["a"])} | case.under("param"))
+    reference.load(module, {"a": np.asarray(case.kwargs["a"], np.float32)} | case.under("param"))
     check_mode(case, module, lambda module, x: module(x), "", r"$^")
     check_trained(case, module)
 
