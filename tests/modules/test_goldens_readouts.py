@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from openretina_jax.interop.options import readout_options
+from openretina_jax.interop.state import give, under
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.cloned import ClonedReadout
 from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
@@ -134,14 +136,9 @@ def test_what_two_sessions_share(case: Case) -> None:
     options = point_options(kwargs)
     options[ids] = (*first_ids.tolist(), *options[ids])
     readout = READOUTS.make(options, given(kwargs | {"outdims": 2 * n}) | {"session_sizes": (n, n)})
-    values = {
-        tuple(path.split(".")): jnp.asarray(value) for path, value in table(case, "param", readout, shared).items()
-    }
-    state = nnx.state(readout)
-    nnx.update(
-        readout, nnx.from_flat_state([(p, v.replace(values.get(p, v[...]))) for p, v in nnx.to_flat_state(state)])
-    )
-    assert {path for path, _ in nnx.to_flat_state(nnx.state(readout, nnx.Param))} == set(values)
+    values = table(case, "param", readout, shared)
+    assert set(reference.variables(nnx.state(readout, nnx.Param))) == set(values)
+    give(readout, values)
 
     graph, params, rest = nnx.split(readout, nnx.Param, ...)
 
