@@ -200,8 +200,8 @@ def _lnp_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> 
 
 
 def _own(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Without those of training."""
-    return {name: value for name, value in arguments.items() if name not in _TRAINING}
+    """Arguments of a model that is a readout alone: without those of training, and the parts that Lightning saves."""
+    return {name: value for name, value in arguments.items() if name not in (*_TRAINING, "core", "readout")}
 
 
 def _data(arguments: Mapping[str, Any]) -> tuple[tuple[int, int, int], Mapping[str, Any]]:

@@ -167,13 +167,9 @@ def table(case: Case, prefix: str, readout: PointGaussianReadout, shared: str) -
         if second is not None:
             first = np.eye(2) if name == "weight" and prefix == "param" else np.zeros_like(second)
             tables[MAPPING[name]] = np.stack([first, second]).astype(np.float32)
-    of_first = {name.removeprefix("first."): array for name, array in arrays.items() if name.startswith("first.")}
-    of_second = {name: array for name, array in arrays.items() if not name.startswith("first.")}
     n = readout.n_neurons // 2
-    first, second = (
-        reference.places(readout, own, rows=rows)
-        for own, rows in ((of_first, slice(0, n)), (of_second, slice(n, 2 * n)))
-    )
+    first = reference.places(readout, under("first.", arrays), rows=slice(0, n))
+    second = reference.places(readout, under("second.", arrays), rows=slice(n, 2 * n))
     for name, (path, _, value) in second.items():
         others = [] if name == shared else [first[name].value if name in first else np.zeros_like(value)]
         tables[path] = np.concatenate([*others, value])
