@@ -89,7 +89,8 @@ def places(
         rows: of the session that they are of, where a table of ours holds several.
         sessions: of a core.
     """
-    numbers = {f"{state.SPEED}{session}": n for n, session in enumerate(sessions)} if state.has_speeds(module) else {}
+    of_sessions = sessions if state.speeds(module) is not None else ()
+    numbers = {f"{state.SPEED}{session}": n for n, session in enumerate(of_sessions)}
     found = {name: Place("log_speed", slice(n, n + 1), arrays[name]) for name, n in numbers.items() if name in arrays}
     own = {name: array for name, array in arrays.items() if name not in found}
     tables = {path: variable for path, variable in variables(module).items() if state.is_table(variable)}

@@ -12,7 +12,7 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.modules.readouts.cloned import ClonedReadout
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam, SessionParam
 
 SPEED = "log_speed_"
 
@@ -49,7 +49,7 @@ def core_values(
     core: nnx.Module, sessions: Sequence[str], state: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Values of a core by our paths, and what is wrong, as ``take``; the speeds of all sessions are one table."""
-    if not has_speeds(core):
+    if speeds(core) is None:
         return take(core, state)
     names = [f"{SPEED}{session}" for session in sessions]
     values, problems = take(core, {name: value for name, value in state.items() if name not in names})
@@ -107,8 +107,9 @@ def state_dict(model: CoreReadout) -> dict[str, np.ndarray]:
     What follows from the options of a model, such as grids and filters of penalties, is left out.
     """
     state = {f"core.{name}": value for name, value in _arrays(model.core).items()}
-    if has_speeds(model.core):
-        for session, speed in zip(model.data_info.sessions, np.asarray(model.core.log_speed[...]), strict=True):
+    table = speeds(model.core)
+    if table is not None:
+        for session, speed in zip(model.data_info.sessions, np.asarray(table[...]), strict=True):
             state[f"core.{SPEED}{session}"] = speed[None]
     readout = model.readout
     for session in model.data_info.sessions:
@@ -139,9 +140,9 @@ def _arrays(module: nnx.Module, rows: slice = slice(None)) -> dict[str, np.ndarr
     return arrays
 
 
-def has_speeds(core: nnx.Module) -> bool:
-    """Whether sessions have speeds of their own, which openretina keeps one by one."""
-    return isinstance(core, SimpleCore) and core.log_speed is not None
+def speeds(core: nnx.Module) -> SessionParam | None:
+    """The table of the sessions' own speeds, if they have some; openretina keeps them one by one."""
+    return core.log_speed if isinstance(core, SimpleCore) else None
 
 
 def is_table(variable: Any) -> bool:
