@@ -110,7 +110,7 @@ def describe(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> D
     )
 
 
-def needed(cls: str, arguments: Mapping[str, Any], *names: str) -> list[Any]:
+def _needed(cls: str, arguments: Mapping[str, Any], *names: str) -> list[Any]:
     """Arguments that a checkpoint must say.
 
     Raises:
@@ -127,7 +127,7 @@ def needed(cls: str, arguments: Mapping[str, Any], *names: str) -> list[Any]:
 
 def _unified(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Description:
     check_known("UnifiedCoreReadout", arguments, (*_UNIFIED, *_TRAINING))
-    in_shape, neurons, core, readout = needed(
+    in_shape, neurons, core, readout = _needed(
         "UnifiedCoreReadout", arguments, "in_shape", "n_neurons_dict", "core", "readout"
     )
     sessions = _sessions(neurons)
@@ -142,7 +142,9 @@ def _unified(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> D
 def _example(arguments: Mapping[str, Any]) -> Description:
     known = (*_EXAMPLE_CORE, *_EXAMPLE_READOUT, *_UNIFIED, *_TRAINING, "readout_gaussian_masks")
     check_known("ExampleCoreReadout", arguments, known)
-    in_shape, hidden, neurons = needed("ExampleCoreReadout", arguments, "in_shape", "hidden_channels", "n_neurons_dict")
+    in_shape, hidden, neurons = _needed(
+        "ExampleCoreReadout", arguments, "in_shape", "hidden_channels", "n_neurons_dict"
+    )
     said = {**_EXAMPLE_DEFAULTS, **arguments}
     core = {theirs: said[name] for name, theirs in _EXAMPLE_CORE.items() if name in said}
     readout = {theirs: said[name] for name, theirs in _EXAMPLE_READOUT.items() if name in said}
@@ -155,7 +157,7 @@ def _example(arguments: Mapping[str, Any]) -> Description:
 
 def _spatial_contrast(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Description:
     readout = readout_options("SpatialContrastCoreReadout", _own(arguments))
-    _, neurons = needed("SpatialContrastCoreReadout", arguments, "in_shape", "n_neurons_dict")
+    _, neurons = _needed("SpatialContrastCoreReadout", arguments, "in_shape", "n_neurons_dict")
     temporal = next(value for name, value in state.items() if name.endswith(".temporal_filters"))
     options = {
         "core": {"kind": "identity", "cut_first_frames": arguments.get("cut_first_n_frames") or 0},
@@ -166,7 +168,7 @@ def _spatial_contrast(state: Mapping[str, np.ndarray], arguments: Mapping[str, A
 
 def _spatial_contrast_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Description:
     readout = readout_options("SingleCellSpatialContrast", _own(arguments))
-    ((_, _, height, width),) = needed("SingleCellSpatialContrast", arguments, "in_shape")
+    ((_, _, height, width),) = _needed("SingleCellSpatialContrast", arguments, "in_shape")
     patch = state["spatial_filter"].shape
     readout |= {
         "patch": None if patch == (height, width) else list(patch),
@@ -185,7 +187,7 @@ def _lnp_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> 
     if "nonlinearity.b" in state:
         arguments = {**arguments, "nonlinearity": "parametrized_softplus"}
     readout = readout_options("SingleCellSeparatedLNP", _own(arguments))
-    needed("SingleCellSeparatedLNP", arguments, "in_shape", "nonlinearity")
+    _needed("SingleCellSeparatedLNP", arguments, "in_shape", "nonlinearity")
     rank, *_, height, width = state["space_conv.weight"].shape
     readout |= {
         "rank": rank,

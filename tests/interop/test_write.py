@@ -56,7 +56,7 @@ def test_our_own_models(tmp_path: Path) -> None:
     with np.load(tmp_path / "model.npz") as arrays:
         arguments = json.loads(str(arrays["hyper_parameters"]))
     assert arguments["in_shape"] == [2, 7, 12, 10]
-    assert arguments["core"]["channels"] if "channels" in arguments["core"] else arguments["hidden_channels"] == [4]
+    assert arguments["hidden_channels"] == [4]
     again = tiny.model(seed=3)
     assert load_state(again, state_dict(model)) == []
     np.testing.assert_array_equal(again.readout.features[...], model.readout.features[...])
