@@ -8,7 +8,7 @@ import numpy as np
 from openretina_jax.data.fetch import FetchedFile, fetch
 from openretina_jax.data.sta import filters_of_sta, load_sta
 from openretina_jax.errors import UserError
-from openretina_jax.interop.description import CELL, Description, describe
+from openretina_jax.interop.description import describe
 from openretina_jax.interop.facts import make_data_info
 from openretina_jax.interop.lightning import LightningCheckpoint, read_lightning_checkpoint
 from openretina_jax.interop.published import PUBLISHED, remote
@@ -20,6 +20,7 @@ from openretina_jax.models.core_readout import CoreReadout, Model
 from openretina_jax.models.saved import load_model
 from openretina_jax.modules.readouts.receptive_field import patch_corners
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
+from openretina_jax.modules.readouts.table import Readout
 
 WAYS_OUT = "connect to the network, or give the path of the file"
 
@@ -64,7 +65,7 @@ def load_checkpoint(source: str | Path, **arguments: Any) -> CoreReadout:
         )
         model = make_core_readout(described.options, info)
         problems = load_state(model, checkpoint.state)
-        place_patch_of_cell(model, described, checkpoint)
+        place_patch(model.readout, described.centre)
     except UserError as error:
         raise UserError(f"{file.source}: {error}") from error
     if problems:
@@ -106,16 +107,18 @@ def load_autoencoder(source: str | Path, base: CoreReadout) -> AutoencoderModel:
     return AutoencoderModel(base, autoencoder, {"base": base.options, "autoencoder": options})
 
 
-def place_patch_of_cell(model: CoreReadout, described: Description, checkpoint: LightningCheckpoint) -> None:
-    """Say where the patch of a single cell lies, which its checkpoint does not; it follows from the cell's STA.
+def place_patch(readout: Readout, centre: tuple[int, int] | None) -> None:
+    """Tell a readout where the patch of its single cell lies, if there is one; checkpoints do not say it.
+
+    Args:
+        readout: of the model.
+        centre: row and column of the patch's middle pixel (None: that of the STA).
 
     Raises:
         UserError: neither the place nor the STA is there.
     """
-    readout = model.readout
-    if list(described.sessions) != [CELL] or not isinstance(readout, SpatialContrastReadout) or readout.patch is None:
+    if not isinstance(readout, SpatialContrastReadout) or readout.patch is None:
         return
-    centre = described.centre
     if centre is None:
         folder, name = readout.sta_folder, readout.sta_pattern
         if folder is None or not Path(folder, name).is_file():

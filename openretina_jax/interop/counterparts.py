@@ -175,6 +175,7 @@ READOUT_COUNTERPARTS = {
         others=("temporal_frames", "smoothness"),
         without=(
             *_OF_MODEL,
+            "data_info",
             "rf_location",
             "smooth_regularizer_spat",
             "smooth_regularizer_temp",
@@ -198,6 +199,7 @@ READOUT_COUNTERPARTS = {
         ("temporal_frames",),
         without=(
             *_OF_MODEL,
+            "data_info",
             "temporal_crop_frames",
             "cut_first_n_frames",
             "spatial_filters",
@@ -218,7 +220,7 @@ SPATIAL_CONTRAST_CELL = dataclasses.replace(
     },
     fixed={"nonnegative": "w", "variance_floor": 0.0},
     defaults={"nonnegative": "w", "variance_floor": 0.0, "init_a": 1.0, "init_c": 0.0},
-    without=(*_OF_MODEL, "temporal_crop_frames", "rf_location"),
+    without=(*_OF_MODEL, "data_info", "temporal_crop_frames", "rf_location"),
 )
 # kind of ours for readouts of one session, of many, and whole models that are a readout
 READOUT_CLASSES = {
@@ -237,8 +239,8 @@ READOUT_CLASSES = {
     "SingleCellSpatialContrast": "spatial_contrast",
 }
 SMOOTHNESS = {"laplace": "LaplaceL2norm", "gaussian_laplace": "GaussianLaplaceL2"}
-# the gated recurrent unit of the core "gru"
-CELL = {
+# openretina's names of our options of the recurrent unit inside the core "gru"
+GRU_NAMES = {
     "recurrent_channels": "rec_channels",
     "input_kernel": "input_kern",
     "recurrent_kernel": "rec_kern",

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.counterparts import READOUT_COUNTERPARTS, SPATIAL_CONTRAST_CELL
 from openretina_jax.interop.options import check_known, core_options, readout_options
 
 Options = dict[str, Any]
@@ -111,7 +110,7 @@ def describe(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> D
     )
 
 
-def needed(cls: str, arguments: Mapping[str, Any], *names: str) -> list[Any]:
+def _needed(cls: str, arguments: Mapping[str, Any], *names: str) -> list[Any]:
     """Arguments that a checkpoint must say.
 
     Raises:
@@ -128,7 +127,7 @@ def needed(cls: str, arguments: Mapping[str, Any], *names: str) -> list[Any]:
 
 def _unified(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Description:
     check_known("UnifiedCoreReadout", arguments, (*_UNIFIED, *_TRAINING))
-    in_shape, neurons, core, readout = needed(
+    in_shape, neurons, core, readout = _needed(
         "UnifiedCoreReadout", arguments, "in_shape", "n_neurons_dict", "core", "readout"
     )
     sessions = _sessions(neurons)
@@ -143,7 +142,9 @@ def _unified(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> D
 def _example(arguments: Mapping[str, Any]) -> Description:
     known = (*_EXAMPLE_CORE, *_EXAMPLE_READOUT, *_UNIFIED, *_TRAINING, "readout_gaussian_masks")
     check_known("ExampleCoreReadout", arguments, known)
-    in_shape, hidden, neurons = needed("ExampleCoreReadout", arguments, "in_shape", "hidden_channels", "n_neurons_dict")
+    in_shape, hidden, neurons = _needed(
+        "ExampleCoreReadout", arguments, "in_shape", "hidden_channels", "n_neurons_dict"
+    )
     said = {**_EXAMPLE_DEFAULTS, **arguments}
     core = {theirs: said[name] for name, theirs in _EXAMPLE_CORE.items() if name in said}
     readout = {theirs: said[name] for name, theirs in _EXAMPLE_READOUT.items() if name in said}
@@ -155,25 +156,20 @@ def _example(arguments: Mapping[str, Any]) -> Description:
 
 
 def _spatial_contrast(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Description:
-    part = READOUT_COUNTERPARTS["spatial_contrast"]
-    check_known("SpatialContrastCoreReadout", arguments, (*part.names.values(), *part.without, *_UNIFIED, *_TRAINING))
-    _, neurons = needed("SpatialContrastCoreReadout", arguments, "in_shape", "n_neurons_dict")
-    own = {name: value for name, value in arguments.items() if name in part.names.values()}
+    readout = readout_options("SpatialContrastCoreReadout", _own(arguments))
+    _, neurons = _needed("SpatialContrastCoreReadout", arguments, "in_shape", "n_neurons_dict")
     temporal = next(value for name, value in state.items() if name.endswith(".temporal_filters"))
     options = {
         "core": {"kind": "identity", "cut_first_frames": arguments.get("cut_first_n_frames") or 0},
-        "readout": {**readout_options("SpatialContrastCoreReadout", own), "temporal_frames": temporal.shape[-1]},
+        "readout": {**readout, "temporal_frames": temporal.shape[-1]},
     }
     return Description(options, _sessions(neurons), *_data(arguments))
 
 
 def _spatial_contrast_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Description:
-    part = SPATIAL_CONTRAST_CELL
-    check_known("SingleCellSpatialContrast", arguments, (*part.names.values(), *part.without, *_TRAINING, "data_info"))
-    ((_, _, height, width),) = needed("SingleCellSpatialContrast", arguments, "in_shape")
-    own = {name: value for name, value in arguments.items() if name in part.names.values()}
+    readout = readout_options("SingleCellSpatialContrast", _own(arguments))
+    ((_, _, height, width),) = _needed("SingleCellSpatialContrast", arguments, "in_shape")
     patch = state["spatial_filter"].shape
-    readout = readout_options("SingleCellSpatialContrast", own)
     readout |= {
         "patch": None if patch == (height, width) else list(patch),
         "temporal_frames": len(state["temporal_filter"]),
@@ -188,15 +184,11 @@ def _spatial_contrast_cell(state: Mapping[str, np.ndarray], arguments: Mapping[s
 
 
 def _lnp_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Description:
-    part = READOUT_COUNTERPARTS["separable_lnp"]
-    check_known("SingleCellSeparatedLNP", arguments, (*part.names.values(), *part.without, *_TRAINING, "data_info"))
-    needed("SingleCellSeparatedLNP", arguments, "in_shape")
-    own = {name: value for name, value in arguments.items() if name in part.names.values()}
     if "nonlinearity.b" in state:
-        own["nonlinearity"] = "parametrized_softplus"
-    needed("SingleCellSeparatedLNP", own, "nonlinearity")
+        arguments = {**arguments, "nonlinearity": "parametrized_softplus"}
+    readout = readout_options("SingleCellSeparatedLNP", _own(arguments))
+    _needed("SingleCellSeparatedLNP", arguments, "in_shape", "nonlinearity")
     rank, *_, height, width = state["space_conv.weight"].shape
-    readout = readout_options("SingleCellSeparatedLNP", own)
     readout |= {
         "rank": rank,
         "spatial_size": [height, width],
@@ -207,6 +199,11 @@ def _lnp_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> 
     if location is not None:
         info = {**info, "sessions_kwargs": {CELL: {"rf_location": [list(location)]}}}
     return Description({"core": {"kind": "identity"}, "readout": readout}, {CELL: 1}, shape, info)
+
+
+def _own(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a model that is a readout alone: without those of training, and the parts that Lightning saves."""
+    return {name: value for name, value in arguments.items() if name not in (*_TRAINING, "core", "readout")}
 
 
 def _data(arguments: Mapping[str, Any]) -> tuple[tuple[int, int, int], Mapping[str, Any]]:

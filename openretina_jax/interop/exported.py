@@ -4,8 +4,6 @@ The file is a zip archive: ``program`` is what ``jax.export`` serialised, ``meta
 """
 
 import json
-import os
-import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +18,7 @@ from jaxtyping import Array, Float
 
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
+from openretina_jax.interop.whole_file import whole_file
 from openretina_jax.models.build import make_model
 from openretina_jax.models.core_readout import PROBE_FRAMES, Model
 
@@ -39,8 +38,10 @@ def export(model: Model, path: str | Path) -> None:
     Args:
         model: any model.
         path: the file to write; an earlier one is replaced.
+
+    Raises:
+        UserError: the file cannot be written.
     """
-    path = Path(path)
     portable = _portable(model)
     graph, state = nnx.split(portable)
 
@@ -73,18 +74,9 @@ def export(model: Model, path: str | Path) -> None:
         "options": model.options,
         "data_info": json.loads(model.data_info.to_json()),
     }
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(METADATA, json.dumps(metadata, indent=1))
-            archive.writestr(PROGRAM, bytes(exported.serialize()))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); check the folder and the disk"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(Path(path)) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(METADATA, json.dumps(metadata, indent=1))
+        archive.writestr(PROGRAM, bytes(exported.serialize()))
 
 
 class ExportedModel:

@@ -16,19 +16,13 @@ class LightningCheckpoint:
     """What a model needs of a checkpoint.
 
     Attributes:
-        path: where it lies.
         state: parameters and buffers by their names.
         hyper_parameters: arguments of the model's constructor; empty if the model did not save them. Objects of
             unknown classes are ``Record``.
-        epoch: epochs of training (None: not said).
-        version: of Lightning.
     """
 
-    path: Path
     state: Mapping[str, np.ndarray]
     hyper_parameters: Mapping[str, Any]
-    epoch: int | None
-    version: str | None
 
 
 def read_lightning_checkpoint(path: str | Path) -> LightningCheckpoint:
@@ -51,9 +45,7 @@ def read_lightning_checkpoint(path: str | Path) -> LightningCheckpoint:
         raise UserError(f"{path}: its hyper-parameters cannot be understood ({error})") from error
     if not isinstance(hyper_parameters, dict):
         raise UserError(f"{path}: its hyper-parameters are {hyper_parameters!r}, but must be a dictionary")
-    return LightningCheckpoint(
-        path, state, hyper_parameters, content.get("epoch"), content.get("pytorch-lightning_version")
-    )
+    return LightningCheckpoint(state, hyper_parameters)
 
 
 def plain(value: Any) -> Any:

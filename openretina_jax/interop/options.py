@@ -6,9 +6,9 @@ from typing import Any
 
 from openretina_jax.errors import UserError
 from openretina_jax.interop.counterparts import (
-    CELL,
     CORE_CLASSES,
     CORE_COUNTERPARTS,
+    GRU_NAMES,
     NO_TEMPORAL_KERNELS,
     READOUT_CLASSES,
     READOUT_COUNTERPARTS,
@@ -33,9 +33,9 @@ def core_options(cls: str, arguments: Mapping[str, Any], channels: Sequence[int]
     """
     name = cls.rsplit(".", 1)[-1]
     if name not in CORE_CLASSES:
-        raise unknown("core", name, CORE_CLASSES)
+        raise _unknown("core", name, CORE_CLASSES)
     kind = CORE_CLASSES[name]
-    options: Options = {"kind": kind} | renamed(name, CORE_COUNTERPARTS[kind], arguments)
+    options: Options = {"kind": kind} | _renamed(name, CORE_COUNTERPARTS[kind], arguments)
     if kind == "identity":
         options["cut_first_frames"] = options.get("cut_first_frames") or 0
         return options
@@ -62,13 +62,13 @@ def readout_options(cls: str, arguments: Mapping[str, Any]) -> Options:
     """
     name = cls.rsplit(".", 1)[-1]
     if name not in READOUT_CLASSES:
-        raise unknown("readout", name, READOUT_CLASSES)
+        raise _unknown("readout", name, READOUT_CLASSES)
     kind = READOUT_CLASSES[name]
     part = SPATIAL_CONTRAST_CELL if name == "SingleCellSpatialContrast" else READOUT_COUNTERPARTS[kind]
-    return {"kind": kind} | renamed(name, part, arguments) | _of_readout(kind, arguments)
+    return {"kind": kind} | _renamed(name, part, arguments) | _of_readout(kind, arguments)
 
 
-def renamed(cls: str, part: Counterpart, arguments: Mapping[str, Any]) -> Options:
+def _renamed(cls: str, part: Counterpart, arguments: Mapping[str, Any]) -> Options:
     """Arguments that only have another name, and openretina's defaults where they are not ours.
 
     Raises:
@@ -94,7 +94,7 @@ def check_known(cls: str, arguments: Iterable[str], known: Iterable[str]) -> Non
         )
 
 
-def unknown(part: str, name: str, known: Iterable[str]) -> UserError:
+def _unknown(part: str, name: str, known: Iterable[str]) -> UserError:
     """What to say of a class that has no counterpart."""
     nearest = difflib.get_close_matches(name, list(known), 1, 0.5)
     hint = f"the nearest is {nearest[0]}" if nearest else f"known are {', '.join(sorted(known))}"
@@ -116,7 +116,7 @@ def _gru_options(arguments: Mapping[str, Any], options: Options, layers: int) ->
     }
     if arguments.get("use_gru"):
         cell = arguments.get("gru_kwargs") or {}
-        said |= {ours: cell[theirs] for ours, theirs in CELL.items() if theirs in cell}
+        said |= {ours: cell[theirs] for ours, theirs in GRU_NAMES.items() if theirs in cell}
     return said
 
 
@@ -129,7 +129,7 @@ def _of_readout(kind: str, arguments: Mapping[str, Any]) -> Options:
     if regularizer is not None:
         ours = {theirs: ours for ours, theirs in SMOOTHNESS.items()}
         if regularizer not in ours:
-            raise unknown("regulariser", regularizer, ours)
+            raise _unknown("regulariser", regularizer, ours)
         said["smoothness"] = ours[regularizer]
     if "nonlinearity_function" in arguments:
         said["nonlinearity"] = str(arguments["nonlinearity_function"]).rsplit(".", 1)[-1]

@@ -1,6 +1,6 @@
 """The parameters of whole models from a state dict of openretina, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.modules.readouts.cloned import ClonedReadout
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam, SessionParam
 
 SPEED = "log_speed_"
 
@@ -27,65 +27,68 @@ def load_state(model: CoreReadout, state: Mapping[str, np.ndarray]) -> list[str]
     Returns:
         A line for every array that is missing, left over, or of another shape.
     """
-    sessions = list(model.data_info.sessions)
-    single = not any(name.startswith("readout.") for name in state)
-    values, problems = core_values(model, {} if single else under("core.", state))
-    if single:
-        rows = {sessions[0]: dict(state)}
-    else:
-        rows = {session: under(f"readout.{session}.", state) for session in sessions}
+    sessions = model.data_info.sessions
+    if any(name.startswith("readout.") for name in state):
+        of_core = under("core.", state)
+        of_sessions = {session: under(f"readout.{session}.", state) for session in sessions}
         used = ("core.", *(f"readout.{session}." for session in sessions))
-        problems += [f"{name} is left over" for name in state if not name.startswith(used)]
-    of_readout, more = readout_values(model, rows)
-    problems += more
+        left = [f"{name} is left over" for name in state if not name.startswith(used)]
+    else:
+        of_core, of_sessions, left = {}, {next(iter(sessions)): dict(state)}, []
+    core, problems_of_core = core_values(model.core, list(sessions), of_core)
+    readout, problems_of_readout = readout_values(model.readout, sessions, of_sessions)
+    problems = [f"core.{problem}" for problem in problems_of_core] + left
+    problems += [f"readout.{problem}" for problem in problems_of_readout]
     if not problems:
-        give(model, values | of_readout)
+        give(model.core, core)
+        give(model.readout, readout)
     return problems
 
 
-def core_values(model: CoreReadout, state: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Values of a core by our paths; the speeds of all sessions are one table."""
-    core, state = model.core, dict(state)
-    values, problems = {}, []
-    if isinstance(core, SimpleCore) and core.log_speed is not None:
-        speeds = [state.pop(f"{SPEED}{session}", None) for session in model.data_info.sessions]
-        problems = [
-            f"core.{SPEED}{session} is missing"
-            for session, speed in zip(model.data_info.sessions, speeds, strict=True)
-            if speed is None
-        ]
-        values["core.log_speed"] = np.concatenate([speed for speed in speeds if speed is not None] or [np.zeros(0)])
-    found, more = take(core, state)
-    values |= {f"core.{path}": value for path, value in found.items()}
-    return values, problems + [f"core.{problem}" for problem in more]
+def core_values(
+    core: nnx.Module, sessions: Sequence[str], state: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Values of a core by our paths, and what is wrong, as ``take``; the speeds of all sessions are one table."""
+    if speeds(core) is None:
+        return take(core, state)
+    names = [f"{SPEED}{session}" for session in sessions]
+    values, problems = take(core, {name: value for name, value in state.items() if name not in names})
+    missing = [name for name in names if name not in state]
+    if not missing:
+        values["log_speed"] = np.concatenate([state[name] for name in names])
+    return values, [f"{name} is missing" for name in missing] + problems
 
 
 def readout_values(
-    model: CoreReadout, rows: Mapping[str, Mapping[str, np.ndarray]]
+    readout: nnx.Module, sessions: Mapping[str, int], states: Mapping[str, Mapping[str, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Values of a readout by our paths: the arrays of all sessions, one after the other."""
-    readout = model.readout
+    """Values of a readout by our paths, and what is wrong: the arrays of all sessions, one after the other.
+
+    Args:
+        readout: the table of all neurons.
+        sessions: number of neurons by session, in the order of the rows.
+        states: arrays of openretina's readouts by session.
+    """
     variables = {".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(readout))}
     parts: dict[str, list[np.ndarray]] = {}
-    values: dict[str, np.ndarray] = {}
+    of_source: dict[str, np.ndarray] = {}
     problems: list[str] = []
-    for number, (session, state) in enumerate(rows.items()):
-        count = model.data_info.sessions[session]
-        shapes = {
-            path: value.shape if path.startswith("source.") else _of_session(value, count, len(rows))
-            for path, value in variables.items()
-        }
-        if isinstance(readout, ClonedReadout) and number == 0:
-            found, more = take(readout.source, state)
-            values |= {f"readout.source.{path}": value for path, value in found.items()}
+    for number, (session, count) in enumerate(sessions.items()):
+        if isinstance(readout, ClonedReadout) and number == 0:  # the session that the others are clones of
+            found, more = take(readout.source, states.get(session, {}))
+            of_source = {f"source.{path}": value for path, value in found.items()}
             found = {"alpha": np.ones(count, np.float32), "beta": np.zeros(count, np.float32)}
         else:
-            found, more = take(readout, state, shapes)
-        problems += [f"readout.{session}.{problem}" for problem in more]
+            shapes = {
+                path: value.shape if path.startswith("source.") else _of_session(value, count, len(sessions))
+                for path, value in variables.items()
+            }
+            found, more = take(readout, states.get(session, {}), shapes)
+        problems += [f"{session}.{problem}" for problem in more]
         for path, value in found.items():
-            if f"readout.{path}" not in values:  # a clone lists its source again
+            if path not in of_source:  # a clone lists its source again
                 parts.setdefault(path, []).append(value)
-    return values | {f"readout.{path}": np.concatenate(arrays) for path, arrays in parts.items()}, problems
+    return of_source | {path: np.concatenate(arrays) for path, arrays in parts.items()}, problems
 
 
 def give(model: nnx.Module, values: Mapping[str, np.ndarray]) -> None:
@@ -104,8 +107,9 @@ def state_dict(model: CoreReadout) -> dict[str, np.ndarray]:
     What follows from the options of a model, such as grids and filters of penalties, is left out.
     """
     state = {f"core.{name}": value for name, value in _arrays(model.core).items()}
-    if isinstance(model.core, SimpleCore) and model.core.log_speed is not None:
-        for session, speed in zip(model.data_info.sessions, np.asarray(model.core.log_speed[...]), strict=True):
+    table = speeds(model.core)
+    if table is not None:
+        for session, speed in zip(model.data_info.sessions, np.asarray(table[...]), strict=True):
             state[f"core.{SPEED}{session}"] = speed[None]
     readout = model.readout
     for session in model.data_info.sessions:
@@ -131,16 +135,22 @@ def _arrays(module: nnx.Module, rows: slice = slice(None)) -> dict[str, np.ndarr
         value = np.asarray(variable[...])
         for name, axes in places.get(".".join(map(str, path)), ()):
             if axes == "..." or len(axes.split("->")[1].split()) == value.ndim:
-                arrays[name] = to_theirs(value[rows] if _is_table(variable) else value, axes)
+                arrays[name] = to_theirs(value[rows] if is_table(variable) else value, axes)
                 break
     return arrays
 
 
-def _is_table(variable: Any) -> bool:
+def speeds(core: nnx.Module) -> SessionParam | None:
+    """The table of the sessions' own speeds, if they have some; openretina keeps them one by one."""
+    return core.log_speed if isinstance(core, SimpleCore) else None
+
+
+def is_table(variable: Any) -> bool:
+    """Whether a variable has a row for every neuron."""
     return isinstance(variable, NeuronParam | NeuronConstant)
 
 
 def _of_session(variable: Any, count: int, sessions: int) -> tuple[int, ...]:
     """Shape of a session's part of a variable: its rows, or an equal share of what its neurons share."""
     rest = variable.shape[1:]
-    return (count, *rest) if _is_table(variable) else (variable.shape[0] // sessions, *rest)
+    return (count, *rest) if is_table(variable) else (variable.shape[0] // sessions, *rest)

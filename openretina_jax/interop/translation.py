@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.counterparts import CELL, CORE_COUNTERPARTS, READOUT_COUNTERPARTS, SMOOTHNESS, Counterpart
+from openretina_jax.interop.counterparts import (
+    CORE_COUNTERPARTS,
+    GRU_NAMES,
+    READOUT_COUNTERPARTS,
+    SMOOTHNESS,
+    Counterpart,
+)
 from openretina_jax.modules.convolutions import resolve_padding
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
@@ -112,7 +118,7 @@ def _padding_flag(
 def _gru_cell(options: Options) -> Options:
     if options["recurrent_channels"] is None:
         return {"use_gru": False}
-    return {"use_gru": True, "gru_kwargs": {theirs: options[ours] for ours, theirs in CELL.items()}}
+    return {"use_gru": True, "gru_kwargs": {theirs: options[ours] for ours, theirs in GRU_NAMES.items()}}
 
 
 def _nonlinearity(options: Options) -> Options:

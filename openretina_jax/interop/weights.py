@@ -148,7 +148,7 @@ PARTS: Mapping[tuple[type, str], str] = {
 }
 # what follows from the options, counts batches, or is listed a second time
 NOT_TAKEN = re.compile(
-    r"(^|\.)(filter|num_batches_tracked|(?<!source_)grid|sf_sums|spatial_filter_sum"
+    r"(^|\.)(filter|num_batches_tracked|grid|sf_sums|spatial_filter_sum"
     r"|(feature|grid)_sharing_index|_log_speed_default|(conv|projection\.0)\.log_speed_\w+)$"
 )
 UNUSED: Mapping[type, str] = {FactorizedReadout: "bias", SpatialContrastReadout: "bias"}

@@ -1,8 +1,6 @@
 """Models of ours for openretina: its arguments and its state dict in one file of numpy."""
 
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.interop.exported import shortest_stimulus
 from openretina_jax.interop.state import state_dict
 from openretina_jax.interop.translation import translate_model
+from openretina_jax.interop.whole_file import whole_file
 from openretina_jax.models.core_readout import CoreReadout, Model
 
 ARGUMENTS = "hyper_parameters"
@@ -31,7 +30,7 @@ def to_openretina(model: Model, path: str | Path) -> None:
         path: the file to write, which ends in ``.npz``; an earlier one is replaced.
 
     Raises:
-        UserError: openretina has no such model, or cannot do what an option says.
+        UserError: openretina has no such model, or cannot do what an option says; or the file cannot be written.
     """
     path = Path(path)
     if not isinstance(model, CoreReadout):
@@ -41,17 +40,8 @@ def to_openretina(model: Model, path: str | Path) -> None:
     arrays: dict[str, Any] = dict(state_dict(model))
     if model.options["readout"]["kind"] in CONFIGURABLE:
         arrays[ARGUMENTS] = json.dumps(_arguments(model))
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); check the folder and the disk"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as stream:
+        np.savez(stream, **arrays)
 
 
 def _arguments(model: CoreReadout) -> dict[str, Any]:

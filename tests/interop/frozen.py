@@ -1,12 +1,14 @@
 """Checkpoints of openretina, and what its models answered; ``tests/parity/write_checkpoints.py`` wrote them."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from openretina_jax.interop.checkpoints import load_checkpoint
@@ -26,6 +28,11 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.ckpt") if path.stem not in N
 def path_of(name: str) -> Path:
     """The checkpoint."""
     return FOLDER / f"{name}.ckpt"
+
+
+def slow_unless(names: Sequence[str], quick: Sequence[str]) -> list[Any]:
+    """Parameters of a test of checkpoints; those that compile much are slow."""
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
 @functools.cache

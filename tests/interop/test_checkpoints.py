@@ -19,17 +19,16 @@ from openretina_jax.interop.published import PUBLISHED, remote
 from openretina_jax.interop.state import load_state
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saved import load_model, save_model
-from tests.interop.frozen import NAMES, answers, check, load, path_of
-
-QUICK = ("by_command_line", "lnp", "spatial_contrast", "lnp_cell")
+from tests.interop.frozen import NAMES, answers, check, load, path_of, slow_unless
 
 
-def quick(names: list[str]) -> list[Any]:
-    """All names; those that compile much are slow."""
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
-
-
-@pytest.mark.parametrize("name", quick([name for name in NAMES if name != "spatial_contrast_cell"]))
+@pytest.mark.parametrize(
+    "name",
+    slow_unless(
+        [name for name in NAMES if name != "spatial_contrast_cell"],
+        quick=("by_command_line", "lnp", "spatial_contrast", "lnp_cell"),
+    ),
+)
 def test_answers_are_those_of_openretina(name: str) -> None:
     model = load(name)
     check(name, model)

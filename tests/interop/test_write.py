@@ -14,13 +14,17 @@ from openretina_jax.interop.state import load_state, state_dict
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.ensemble import Ensemble
 from tests import tiny
-from tests.interop.frozen import NAMES, load, path_of
+from tests.interop.frozen import NAMES, load, path_of, slow_unless
 
 OF_OPTIONS = ("filter", "grid", "num_batches_tracked", "sf_sums")
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if not name.endswith("_cell") and name not in ("cloned", "legacy")]
+    "name",
+    slow_unless(
+        [name for name in NAMES if not name.endswith("_cell") and name not in ("cloned", "legacy")],
+        quick=("by_command_line", "lnp", "spatial_contrast"),
+    ),
 )
 def test_every_weight_comes_back(name: str, tmp_path: Path) -> None:
     model, original = load(name), read_lightning_checkpoint(path_of(name)).state
@@ -52,7 +56,7 @@ def test_our_own_models(tmp_path: Path) -> None:
     with np.load(tmp_path / "model.npz") as arrays:
         arguments = json.loads(str(arrays["hyper_parameters"]))
     assert arguments["in_shape"] == [2, 7, 12, 10]
-    assert arguments["core"]["channels"] if "channels" in arguments["core"] else arguments["hidden_channels"] == [4]
+    assert arguments["hidden_channels"] == [4]
     again = tiny.model(seed=3)
     assert load_state(again, state_dict(model)) == []
     np.testing.assert_array_equal(again.readout.features[...], model.readout.features[...])

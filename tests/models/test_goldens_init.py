@@ -11,11 +11,8 @@ import pytest
 from flax import nnx
 
 from openretina_jax.models.autoencoder import SparseAutoencoder
-from tests import reference_models, torch_names
+from tests import reference
 from tests.goldens_case import case, cases
-from tests.models.test_goldens_models import autoencoder_arrays
-from tests.reference_cores import core_arrays, make_core
-from tests.reference_readouts import make_readout
 
 STATISTICS = case("init", "parameter_statistics")
 ALIKE = 5  # standard errors
@@ -28,38 +25,25 @@ def build(entry: Mapping[str, Any]) -> nnx.Module:
     if kind == "Autoencoder":
         return SparseAutoencoder(kwargs["input_dim"], hidden=kwargs["hidden_dim"], rngs=nnx.Rngs(0))
     if "channels" in kwargs:
-        return make_core(entry["path"], kwargs, kwargs["channels"])
+        return reference.make_core(entry["path"], kwargs, kwargs["channels"])
     count = kwargs.pop("outdims", 1)
     more: dict[str, Any] = {}
     if kind == "SingleCellSeparatedLNP":
         more = {"temporal_frames": kwargs["in_shape"][1]}
     channels, _, height, width = kwargs["in_shape"]
-    if kind == "FactorizedReadout":
-        mask, features = kwargs.pop("init_scales")
-        more = {"init_mask": tuple(mask), "init_features": tuple(features)}
     if kwargs.pop("mean_activity", None) is not None:
         more["mean_activity"] = jnp.linspace(0.1, 0.9, count)
-    return make_readout(entry["path"], kwargs, (channels, height, width), count, **more)
+    return reference.make_readout(entry["path"], kwargs, (channels, height, width), count, **more)
 
 
 def ours_of(entry: Mapping[str, Any], module: nnx.Module) -> dict[str, tuple[dict[str, float], np.ndarray]]:
     """The reference's statistics beside our values, by our names."""
-    # arrays that carry a number instead of their values, so that they are renamed and reshaped like the others
-    numbered = {
-        name: np.full(facts["shape"] or (), n, np.float32) for n, (name, facts) in enumerate(entry["state"].items())
+    shaped = {name: np.zeros(facts["shape"] or ()) for name, facts in entry["state"].items()}
+    variables = reference.variables(module)
+    return {
+        place.path: (entry["state"][name], np.asarray(variables[place.path][...]))
+        for name, place in reference.places(module, shaped).items()
     }
-    facts = list(entry["state"].values())
-    if entry["path"].endswith("Autoencoder"):
-        renamed = autoencoder_arrays(numbered)
-    else:
-        renamed = torch_names.translated(core_arrays(numbered))
-    variables = torch_names.paths(module)
-    renamed = torch_names.fit_kernels(renamed, variables)
-    found = {}
-    for name, values in renamed.items():
-        if name in variables or not name.endswith("log_speed"):
-            found[name] = (facts[int(values.ravel()[0])], np.asarray(variables[name][...]))
-    return found
 
 
 @pytest.mark.slow
@@ -80,25 +64,20 @@ def test_spread_of_drawn_parameters(name: str) -> None:
 def test_fixed_numbers_after_construction() -> None:
     begun = case("init", "after_construction")
     kwargs = begun.kwargs
-    sessions = kwargs["n_neurons_dict"]
-    model = reference_models.make_core_readout({k: v for k, v in kwargs.items() if k != "data_info"})
-    activity = kwargs["data_info"]["mean_activity_dict"]
+    model = reference.make_core_readout(kwargs)
     fixed = {n: v for n, v in begun.under("state").items() if not re.search(f"{KNOWN_OTHERWISE}|bias$", n)}
-    variables = torch_names.paths(model)
+    variables = reference.variables(model)
     names = set()
-    for path, expected in reference_models.model_arrays(fixed, sessions).items():
-        if path in variables:
-            names.add(path)
-            np.testing.assert_allclose(variables[path][...], expected, atol=1e-6, err_msg=path)
+    for name, (path, rows, expected) in reference.places_in_model(model, fixed).items():
+        names.add(path)
+        np.testing.assert_allclose(variables[path][rows], expected, atol=1e-6, err_msg=name)
     assert {"core.layers.0.norm.scale", "core.layers.1.norm.mean", "readout.mask_mean", "readout.mask_log_var"} <= names
     _, time, height, width = begun.entry["core_output_shape"]
     frames = kwargs["in_shape"][1]
     maps = model.core(jnp.zeros((1, frames, *model.data_info.input_shape)))
     assert maps.shape[1:4] == (time, height, width)
-    biases = np.concatenate([begun.array(f"state/readout.{session}.bias") for session in sessions])
-    np.testing.assert_allclose(
-        biases, np.concatenate([np.asarray(activity[session]) for session in sessions]), rtol=1e-6
-    )
+    biases = [begun.array(f"state/readout.{session}.bias") for session in kwargs["n_neurons_dict"]]
+    np.testing.assert_allclose(model.readout.bias[...], np.concatenate(biases), rtol=1e-6)
 
 
 def test_every_case_is_known() -> None:

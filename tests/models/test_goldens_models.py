@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.data.batches import Batch
+from openretina_jax.interop.state import under
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
@@ -18,9 +19,9 @@ from openretina_jax.modules.readouts.table import Readout, Row
 from openretina_jax.training.objective import Objective, ReconstructionObjective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.step import Recipe, Trainer
-from tests import reference_models, torch_names
+from tests import reference
 from tests.goldens_case import Case, cases, every_case
-from tests.module_goldens import channels_first, channels_last
+from tests.module_goldens import channels_first, channels_last, close
 
 ELSEWHERE = ("lnp_cell_",)  # tests/modules/test_goldens_free_readouts.py
 CASES = [case for case in cases("model") if not case.name.startswith(ELSEWHERE)]
@@ -31,41 +32,22 @@ def session_of(case: Case) -> str:
     return next(name for name in case.kwargs["n_neurons_dict"] if f"data_key='{name}'" in case.entry["call"])
 
 
-def close(case: Case, name: str, value: Any, expected: np.ndarray) -> None:
-    """Compare with an array that stands under another name or in another shape in the case."""
-    atol = case.entry["arrays"][name].get("atol", 1e-6)
-    np.testing.assert_allclose(np.asarray(value), expected, rtol=1e-5, atol=atol, err_msg=f"{case.name}: {name}")
-
-
 def check_gradients(case: Case, prefix: str, gradient: nnx.State, model: CoreReadout) -> None:
     """Gradients of all parameters; rows of sessions that the reference has no gradient for are 0."""
     arrays = case.under(prefix)
-    found = {".".join(map(str, path)): np.asarray(value[...]) for path, value in nnx.to_flat_state(gradient)}
     assert arrays
-    seen: dict[str, np.ndarray] = {}
-    for name, array in arrays.items():
-        part, session, *_ = name.split(".")
-        if part == "core":
-            ((path, expected),) = reference_models.core_variables({name: array}, found).items()
-            close(case, f"{prefix}/{name}", found[path], expected)
-            continue
-        first, count = model.rows(session)
-        ((path, expected),) = torch_names.translated({name.removeprefix(f"readout.{session}."): array}).items()
-        rows = found[f"readout.{path}"]
-        close(
-            case,
-            f"{prefix}/{name}",
-            rows[first : first + count],
-            torch_names.fit_axes(expected, (count, *rows.shape[1:])),
-        )
-        seen.setdefault(f"readout.{path}", np.zeros(len(rows), bool))[first : first + count] = True
-    for path, rows_seen in seen.items():
-        np.testing.assert_array_equal(found[path][~rows_seen], 0)
+    found = {path: np.array(value[...]) for path, value in reference.variables(gradient).items()}
+    places = reference.places_in_model(model, arrays)
+    for name, (path, rows, expected) in places.items():
+        close(case, f"{prefix}/{name}", found[path][rows], expected)
+        found[path][rows] = 0
+    for path in {place.path for place in places.values()}:
+        np.testing.assert_array_equal(found[path], 0, err_msg=path)
 
 
-def check_core_readout(case: Case, kwargs: dict[str, Any]) -> None:
-    model = reference_models.make_core_readout(kwargs)
-    reference_models.load(model, reference_models.model_arrays(case.under("param"), kwargs["n_neurons_dict"]))
+def check_core_readout(case: Case) -> None:
+    model = reference.make_core_readout(case.kwargs)
+    reference.load_model(model, case.under("param"))
     if case.name == "hoefling_lowres_eval":
         return check_all_sessions(case, model)
     session = session_of(case)
@@ -129,38 +111,10 @@ def _rows(model: CoreReadout, session: str) -> tuple[int, int]:
     return first, first + count
 
 
-def example_kwargs(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """ExampleCoreReadout's arguments as those of UnifiedCoreReadout; its two readout gammas are crossed."""
-    return {
-        "in_shape": kwargs["in_shape"],
-        "hidden_channels": kwargs["hidden_channels"],
-        "n_neurons_dict": kwargs["n_neurons_dict"],
-        "core": {
-            "_target_": "openretina.SimpleCoreWrapper",
-            "temporal_kernel_sizes": kwargs["temporal_kernel_sizes"],
-            "spatial_kernel_sizes": kwargs["spatial_kernel_sizes"],
-            "gamma_temporal": kwargs["core_gamma_temporal"],
-            "input_padding": kwargs["core_input_padding"],
-            "cut_first_n_frames": kwargs["cut_first_n_frames_in_core"],
-        },
-        "readout": {
-            "_target_": "openretina.MultiGaussianMaskReadout",
-            "scale": True,
-            "bias": True,
-            "gaussian_mean_scale": 6.0,
-            "gaussian_var_scale": 4.0,
-            "positive": True,
-            "mask_l1_reg": kwargs["readout_gamma"],
-            "feature_weights_l1_reg": kwargs["readout_gamma_masks"],
-        },
-    }
-
-
 def check_logged_values(case: Case) -> None:
     """What a training step sees, and what the reference would validate (our own loss is a mean; theirs is not)."""
-    kwargs = case.kwargs
-    model = reference_models.make_core_readout(kwargs)
-    reference_models.load(model, reference_models.model_arrays(case.under("param"), kwargs["n_neurons_dict"]))
+    model = reference.make_core_readout(case.kwargs)
+    reference.load_model(model, case.under("param"))
     x, targets = channels_last(case.array("input/x")), case.array("input/targets")
     first, count = model.rows("s1")
     case.check("test/model_cut_frames", model.lag)
@@ -177,7 +131,7 @@ def check_logged_values(case: Case) -> None:
     )
     frames = x.shape[1] - model.lag
     for mode, prefix in (("training", ""), ("validation", "val_")):
-        reference_models.load(model, reference_models.model_arrays(case.under("param"), kwargs["n_neurons_dict"]))
+        reference.load_model(model, case.under("param"))
         # the reference clips the features of a step's session before it looks at the penalty
         model.project(jnp.arange(model.readout.n_neurons) < count)
         value, logged = Objective(samples=float(len(x) * frames))(model, batch, train=mode == "training", key=None)
@@ -197,18 +151,16 @@ def autoencoder(arrays: dict[str, np.ndarray]) -> SparseAutoencoder:
     """Our autoencoder with the reference's weights."""
     inputs, hidden = arrays["decoder.weight"].shape
     module = SparseAutoencoder(inputs, hidden=hidden, rngs=nnx.Rngs(0))
-    for name, value in autoencoder_arrays(arrays).items():
-        getattr(module, name)[...] = jnp.asarray(value)
+    reference.load(module, arrays)
     return module
 
 
-def autoencoder_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {
-        "bias": arrays["bias"],
-        "encoder": arrays["encoder.weight"].T,
-        "encoder_bias": arrays["encoder.bias"],
-        "decoder": arrays["decoder.weight"].T,
-    }
+def check_autoencoder_arrays(case: Case, prefix: str, module: SparseAutoencoder, state: Any) -> None:
+    """Compare the arrays under a prefix with a state of the autoencoder."""
+    arrays = case.under(prefix)
+    assert set(arrays) == {"bias", "encoder.weight", "encoder.bias", "decoder.weight"}
+    for name, (path, _, expected) in reference.places(module, arrays).items():
+        close(case, f"{prefix}/{name}", state[path][...], expected)
 
 
 def check_autoencoder(case: Case) -> None:
@@ -223,9 +175,7 @@ def check_autoencoder(case: Case) -> None:
     (gradient, gradient_x), output = jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, x)
     case.check("output", output)
     case.check("grad_input", gradient_x)
-    for name, expected in autoencoder_arrays(case.under("grad")).items():
-        reference = {"encoder": "encoder.weight", "decoder": "decoder.weight", "encoder_bias": "encoder.bias"}
-        close(case, f"grad/{reference.get(name, name)}", gradient[name][...], expected)
+    check_autoencoder_arrays(case, "grad", module, gradient)
     case.check("encoded", module.encode(x))
     case.check("decoder_norm_diff", module.distance_from_unit_norm())
     hidden = module.encode(x)
@@ -249,7 +199,7 @@ class PassOn(Readout):
 def check_autoencoder_training(case: Case) -> None:
     """Steps of our own trainer on a model whose responses are the frozen batches."""
     n_neurons = case.kwargs["input_dim"]
-    info = reference_models.make_info({"all": n_neurons}, (1, n_neurons, 1))
+    info = reference.make_info({"all": n_neurons}, (1, n_neurons, 1))
     base = CoreReadout(IdentityCore(1), PassOn(n_neurons), {}, info)
     model = AutoencoderModel(base, autoencoder(case.under("param")), {})
     trainer = Trainer(
@@ -286,9 +236,7 @@ def check_autoencoder_training(case: Case) -> None:
             case.check("step0/log/active_neurons", metrics["active_patterns"])
             case.check("step0/log/train_loss", metrics["objective"])
     case.check("losses", losses)
-    reference = {"encoder": "encoder.weight", "decoder": "decoder.weight", "encoder_bias": "encoder.bias"}
-    for name, expected in autoencoder_arrays(case.under("after")).items():
-        close(case, f"after/{reference.get(name, name)}", state.params["autoencoder"][name][...], expected)
+    check_autoencoder_arrays(case, "after", model.autoencoder, state.params["autoencoder"])
 
 
 def check_first_step(case: Case, model: AutoencoderModel, batch: Batch) -> None:
@@ -302,10 +250,7 @@ def check_first_step(case: Case, model: AutoencoderModel, batch: Batch) -> None:
     gradient = jax.grad(
         lambda params: objective(nnx.merge(graph, params, rest, copy=True), batch, train=False, key=None)[0]
     )(params)
-    prefix = "step0/grad_before_projection"
-    reference = {"encoder": "encoder.weight", "decoder": "decoder.weight", "encoder_bias": "encoder.bias"}
-    for name, expected in autoencoder_arrays(case.under(prefix)).items():
-        close(case, f"{prefix}/{reference.get(name, name)}", gradient["autoencoder"][name][...], expected)
+    check_autoencoder_arrays(case, "step0/grad_before_projection", model.autoencoder, gradient["autoencoder"])
     decoder = model.project_gradient(gradient)["autoencoder"]["decoder"][...]
     case.check("step0/grad_after_projection/decoder.weight", decoder.T)
 
@@ -314,11 +259,10 @@ def check_autoencoder_with_model(case: Case) -> None:
     kwargs = case.kwargs["model"]
     # the reference encodes the sessions in the order of their names
     kwargs["n_neurons_dict"] = dict(sorted(kwargs["n_neurons_dict"].items()))
-    base = reference_models.make_core_readout(kwargs)
-    arrays = {n.removeprefix("model."): v for n, v in case.under("param").items() if n.startswith("model.")}
-    reference_models.load(base, reference_models.model_arrays(arrays, kwargs["n_neurons_dict"]))
-    own = {n.removeprefix("autoencoder."): v for n, v in case.under("param").items() if n.startswith("autoencoder.")}
-    model = AutoencoderModel(base, autoencoder(own), {})
+    base = reference.make_core_readout(kwargs)
+    params = case.under("param")
+    reference.load_model(base, under("model.", params))
+    model = AutoencoderModel(base, autoencoder(under("autoencoder.", params)), {})
     x, cotangent = channels_last(case.array("input/x")), jnp.asarray(case.array("cotangent"))
     case.check("output", model.encode(x))
     case.check("grad_input", channels_first(jax.jit(jax.grad(lambda x: (model.encode(x) * cotangent).sum()))(x)))
@@ -327,10 +271,8 @@ def check_autoencoder_with_model(case: Case) -> None:
 def check_ensemble(case: Case) -> None:
     members = []
     for number, kwargs in enumerate(case.kwargs["members"]):
-        member = reference_models.make_core_readout(kwargs)
-        prefix = f"members.{number}."
-        arrays = {n.removeprefix(prefix): v for n, v in case.under("param").items() if n.startswith(prefix)}
-        reference_models.load(member, reference_models.model_arrays(arrays, kwargs["n_neurons_dict"]))
+        member = reference.make_core_readout(kwargs)
+        reference.load_model(member, under(f"members.{number}.", case.under("param")))
         members.append(member)
     model, x = Ensemble(members), channels_last(case.array("input/x"))
     session = next(name for name in kwargs["n_neurons_dict"] if f"'{name}'" in case.entry["call"])
@@ -343,7 +285,6 @@ def check_ensemble(case: Case) -> None:
 
 
 CHECKS: dict[str, Callable[[Case], None]] = {
-    "example_core_readout": lambda case: check_core_readout(case, example_kwargs(case.kwargs)),
     "logged_step_values": check_logged_values,
     "autoencoder_training": check_autoencoder_training,
     "autoencoder_with_model": check_autoencoder_with_model,
@@ -359,5 +300,5 @@ def test_model_group(case: Case) -> None:
     if case.name in CHECKS:
         CHECKS[case.name](case)
     else:
-        assert case.entry["path"].endswith("UnifiedCoreReadout"), case.name
-        check_core_readout(case, case.kwargs)
+        assert case.entry["path"].endswith(("UnifiedCoreReadout", "ExampleCoreReadout")), case.name
+        check_core_readout(case)

@@ -3,19 +3,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.cores.simple import SimpleCore
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import check_module
+from tests.reference import make_core
 
 CASES = cases("core")
-RENAMED = {
-    "maxpool_every_n_layers": "pool_every",
-    "downsample_input_kernel_size": "downsample_input",
-    "color_squashing_weights": "color_weights",
-    "cut_first_n_frames": "cut_first_frames",
-    "convolution_type": "convolution",
-}
 TERMS = {
     "spatial_laplace": "gamma_input",
     "group_sparsity": "gamma_hidden",
@@ -24,27 +17,17 @@ TERMS = {
 }
 
 
-def build(kwargs: dict, **options: object) -> SimpleCore:
-    kwargs = {RENAMED.get(name, name): tuple(v) if isinstance(v, list) else v for name, v in kwargs.items()}
-    channels = kwargs.pop("channels")
-    kwargs.setdefault("hidden_padding", True)
-    return SimpleCore(channels[0], hidden_channels=channels[1:], rngs=nnx.Rngs(0), **(kwargs | options))
-
-
 def check_terms(case: Case) -> None:
     for term, gamma in TERMS.items():
-        core = build(case.kwargs, **{gamma: 1.0})
+        core = make_core(case.entry["path"], case.kwargs | {gamma: 1.0}, case.kwargs["channels"])
         check_module(case, core)
         case.check(f"output/{term}", core.regularizer())
 
 
 def check_core(case: Case) -> None:
-    kwargs = dict(case.kwargs)
-    if "cut_first_n_frames" not in kwargs:
-        kwargs["cut_first_n_frames"] = 30
     check_module(
         case,
-        build(kwargs),
+        make_core(case.entry["path"], case.kwargs, case.kwargs["channels"]),
         train_call=lambda core, x: core(x, train=True),
         penalty=lambda core: core.regularizer(),
     )
@@ -55,8 +38,7 @@ def test_core_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""
     kind = case.entry["path"].rsplit(".", 1)[1]
     if kind == "DummyCore":
-        core = IdentityCore(1, cut_first_frames=case.kwargs["cut_first_n_frames"] or 0)
-        check_module(case, core)
+        check_module(case, make_core(case.entry["path"], case.kwargs, (1,)))
     elif case.name == "reg_terms":
         check_terms(case)
     else:

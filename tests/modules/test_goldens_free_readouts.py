@@ -7,10 +7,10 @@ import pytest
 from flax import nnx
 
 from openretina_jax.modules.readouts.receptive_field import crop_patch, patch_corners
-from tests import torch_names
+from tests import reference
 from tests.goldens_case import Case, case, cases, every_case
 from tests.module_goldens import check_mode, check_penalty
-from tests.reference_readouts import make_readout
+from tests.reference import make_readout
 
 ELSEWHERE = {"GaussianMaskReadout", "PointGaussianReadout", "ClonedReadout"}
 READOUT_CASES = [c for c in cases("readout") if c.entry["path"].rsplit(".", 1)[1] not in ELSEWHERE]
@@ -28,14 +28,11 @@ def test_no_case_is_missed() -> None:
     assert names == {c.name for c in LNP_CELL_CASES + CROP_CASES} != set()
 
 
-def check_readout(case: Case, readout: nnx.Module, ignore: str = r"$^") -> None:
+def check_readout(case: Case, readout: nnx.Module) -> None:
     """Output, gradients, constrained parameters and penalty of a readout of one session."""
-    params = {name: array for name, array in case.under("param").items() if name not in ignore.split("|")}
-    if hasattr(readout, "corner"):
-        params["corner"] = np.asarray(readout.corner[...])
-    torch_names.load(readout, params)
+    reference.load(readout, case.under("param"))
     if "output" in case.names:
-        check_mode(case, readout, with_projection, "", ignore)
+        check_mode(case, readout, with_projection, "")
     if "regularizer" in case.names:
         one_session = jnp.zeros(readout.n_neurons, int)
         check_penalty(case, readout, lambda readout: readout.penalty(0, one_session, 1))
@@ -51,17 +48,15 @@ def with_projection(readout: nnx.Module, x: jax.Array) -> jax.Array:
 @every_case(READOUT_CASES)
 def test_readout_group(case: Case) -> None:
     channels, _, height, width = case.kwargs["in_shape"]
-    options, ignore = {}, r"$^"
+    options = {}
     if case.entry["path"].endswith("FactorizedReadout"):
         options["average_penalty"] = "reduction='mean'" in case.entry["doc"]
-        ignore = r"$^" if case.kwargs["readout_bias"] else r"bias"  # a buffer that is never used
     elif case.entry["path"].endswith("SpatialContrastReadout"):
         options["temporal_frames"] = case.array("param/temporal_filters").shape[1]
-        ignore = r"bias"  # never used
     readout = make_readout(
         case.entry["path"], case.kwargs, (channels, height, width), case.kwargs["outdims"], **options
     )
-    check_readout(case, readout, ignore)
+    check_readout(case, readout)
 
 
 @every_case(LNP_CELL_CASES)
@@ -117,20 +112,14 @@ def test_initial_weights(kind: str) -> None:
     module = case("init", "parameter_statistics").entry["modules"][kind]
     kwargs = {name: value for name, value in module["kwargs"].items() if name != "mean_activity"}
     channels, frames, height, width = kwargs["in_shape"]
-    options = {}
-    if kind == "factorized":
-        options = {"init_mask": kwargs["init_scales"][0], "init_features": kwargs["init_scales"][1]}
-    elif kind == "lnp_cell":
-        options = {"temporal_frames": frames}
+    options = {"temporal_frames": frames} if kind == "lnp_cell" else {}
     readout = make_readout(module["path"], kwargs, (channels, height, width), kwargs.get("outdims", 1), **options)
-    variables = torch_names.paths(readout)
-    for name, statistics in module["state"].items():
-        (ours,) = torch_names.fit_kernels(torch_names.translated({name: np.zeros(statistics["shape"])}), variables) or (
-            None,
-        )
-        if ours is None or (ours == "bias" and "mean_activity" in module["kwargs"]):
+    variables = reference.variables(readout)
+    shaped = {name: np.zeros(statistics["shape"]) for name, statistics in module["state"].items()}
+    for name, place in reference.places(readout, shaped).items():
+        if place.path == "bias" and "mean_activity" in module["kwargs"]:
             continue
-        values = np.asarray(variables[ours][...])
+        statistics, values = module["state"][name], np.asarray(variables[place.path][...])
         error = statistics["std"] / values.size**0.5
         np.testing.assert_allclose(values.mean(), statistics["mean"], atol=8 * error, err_msg=name)
         np.testing.assert_allclose(values.std(), statistics["std"], atol=8 * error, err_msg=name)

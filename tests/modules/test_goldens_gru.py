@@ -13,7 +13,7 @@ from openretina_jax.modules.cores.gru import GruCore
 from openretina_jax.modules.recurrent import ConvGru, ConvGruCell
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_last, check_module
-from tests.reference_cores import CoreCase, make_core
+from tests.reference import make_core
 
 CASES = cases("gru")
 UNIT_OPTIONS = {
@@ -27,7 +27,7 @@ UNIT_OPTIONS = {
 }
 
 
-def check_unit(case: CoreCase, kind: type[ConvGru | ConvGruCell]) -> None:
+def check_unit(case: Case, kind: type[ConvGru | ConvGruCell]) -> None:
     options = {UNIT_OPTIONS[name]: value for name, value in case.kwargs.items()}
     one_frame = ConvGruCell(**options | {"gamma": float(options.get("gamma", 0))}, rngs=nnx.Rngs(0))
     unit = ConvGru(one_frame) if kind is ConvGru else one_frame
@@ -51,22 +51,20 @@ def cell(unit: ConvGruCell, x: jax.Array, state: jax.Array | None) -> jax.Array:
     return unit(x, state)
 
 
-def check_state_gradient(case: CoreCase, unit: ConvGruCell) -> None:
+def check_state_gradient(case: Case, unit: ConvGruCell) -> None:
     x, state, cotangent = (channels_last(case.array(name)) for name in ("input/x", "input/h", "cotangent"))
     gradients = jax.jit(jax.grad(lambda x, state: (unit(x, state) * cotangent).sum(), argnums=(0, 1)))(x, state)
     for name, gradient in zip("xh", gradients, strict=True):
         case.check(f"grad_input/{name}", np.moveaxis(np.asarray(gradient), -1, 1))
 
 
-def check_core(case: CoreCase) -> None:
+def check_core(case: Case) -> None:
     core = make_core(case.entry["path"], case.kwargs, case.kwargs["channels"])
     names = list(case.kwargs.get("n_neurons_dict") or ())
     key = re.search(r"data_key='(\w+)'", case.entry["call"])
     options = {"session": jnp.asarray([names.index(key[1])])} if key else {}
     if "input/conditioning" in case.names and core.conditions is not None:
         options["condition"] = jnp.asarray(case.array("input/conditioning"))
-    if core.conditions is not None:  # sessions of the reference have none
-        case = case.with_array("param/conditions", np.zeros(core.conditions.shape, np.float32))
     # where the reference's penalty is a plain number it is 0; ours judges those kernels
     penalty = None if case.entry.get("regularizer_is_python_number") else lambda core: core.regularizer()
     check_module(
@@ -82,12 +80,11 @@ def check_core(case: CoreCase) -> None:
 def test_gru_group(case: Case) -> None:
     """Every case of the group; one that is not known fails."""
     kind = case.entry["path"].rsplit(".", 1)[1]
-    renamed = CoreCase.of(case)
     if kind in ("ConvGRUCell", "GRU_Module"):
-        check_unit(renamed, ConvGru if kind == "GRU_Module" else ConvGruCell)
+        check_unit(case, ConvGru if kind == "GRU_Module" else ConvGruCell)
     else:
         assert kind in ("ConvGRUCore", "ConditionedGRUCore")
-        check_core(renamed)
+        check_core(case)
 
 
 def gru_core(**options: object) -> GruCore:

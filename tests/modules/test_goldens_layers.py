@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from openretina_jax.modules import layers, regularizers
-from tests import torch_names
+from tests import reference
 from tests.goldens_case import Case, cases
 from tests.module_goldens import channels_first, channels_last, check_mode, check_module
 
@@ -80,13 +80,13 @@ def check_layer(build: Callable[[dict], nnx.Module]) -> Callable[[Case], None]:
 
 def check_trained(case: Case, module: nnx.Module) -> None:
     trained = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(module, nnx.Param))}
-    assert trained == set(torch_names.translated(case.under("grad")))
+    assert trained == {place.path for place in reference.places(module, case.under("grad")).values()}
 
 
 def check_softplus(case: Case) -> None:
     """The reference does not store ``a`` where it is not trained."""
     module = layers.ParametrizedSoftplus(**case.kwargs)
-    torch_names.load(module, {"a": np.float32(case.kwargs["a"])} | case.under("param"))
+    reference.load(module, {"a": np.asarray(case.kwargs["a"], np.float32)} | case.under("param"))
     check_mode(case, module, lambda module, x: module(x), "", r"$^")
     check_trained(case, module)
 

@@ -1,7 +1,6 @@
 """Tables of two sessions against the reference's readouts of many sessions: rows stand for modules."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tests import torch_names
+from openretina_jax.interop.state import give, readout_values, under
+from tests import reference
 from tests.goldens_case import Case, cases, every_case
-from tests.module_goldens import channels_first, channels_last
-from tests.reference_readouts import make_readout
+from tests.module_goldens import channels_first, channels_last, close
+from tests.reference import make_readout
 
 MULTI_CASES = cases("multi")
 CONTRAST_CASES = [case for case in cases("sta") if case.entry["path"].endswith("SpatialContrastCoreReadout")]
@@ -40,46 +40,19 @@ class Table:
         channels, _, height, width = case.kwargs["in_shape"]
         n_neurons = int(ends[-1])
         self.readout = make_readout(case.entry["path"], case.kwargs, (channels, height, width), n_neurons, **options)
-        self.ignored = r"bias$" if temporal else r"$^"  # the reference's spatial contrast never uses its bias
-        self.load()
-
-    def load(self) -> None:
-        """Take over the parameters of all sessions; fails unless every variable is given for all rows."""
-        variables = torch_names.paths(self.readout)
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in variables if name != "corner"}
-        by_session = {name: self.ours(self.case.under("param"), name, variables) for name in self.rows}
-        for values in by_session.values():
-            assert set(values) == set(parts), set(values) ^ set(parts)
-            for name, value in values.items():
-                parts[name].append(value)
-        flat = []
-        for path, variable in nnx.to_flat_state(nnx.state(self.readout)):
-            name = ".".join(map(str, path))
-            value = np.concatenate(parts[name]) if name in parts else variable[...]
-            assert value.shape == variable.shape, (name, value.shape, variable.shape)
-            flat.append((path, variable.replace(jnp.asarray(value))))
-        nnx.update(self.readout, nnx.from_flat_state(flat))
-
-    def ours(
-        self, arrays: Mapping[str, np.ndarray], session: str, variables: Mapping[str, Any]
-    ) -> dict[str, np.ndarray]:
-        """Arrays of one session under our names and in our shapes."""
-        start = f"{self.prefix}{session}."
-        own = {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
-        own = {name: array for name, array in own.items() if not re.search(self.ignored, name)}
-        return torch_names.fit_kernels(torch_names.translated(own), variables)
+        states = {session: under(f"{prefix}{session}.", case.under("param")) for session in sizes}
+        values, problems = readout_values(self.readout, sizes, states)
+        assert problems == []
+        give(self.readout, values)
 
     def check(self, prefix: str, state: nnx.State) -> None:
         """Compare the arrays under a prefix with the rows of their session."""
-        found = {".".join(map(str, path)): np.asarray(value[...]) for path, value in nnx.to_flat_state(state)}
-        for name, array in self.case.under(prefix).items():
-            session = name.removeprefix(self.prefix).split(".")[0]
-            for ours, expected in self.ours({name: array}, session, found).items():
-                label = f"{prefix}/{name}"
-                atol = self.case.entry["arrays"][label]["atol"]
-                rows = found[ours][self.rows[session]]
-                assert rows.shape == expected.shape, (label, rows.shape, expected.shape)
-                np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=atol, err_msg=f"{self.case.name}: {label}")
+        found = reference.variables(state)
+        for session, own_rows in self.rows.items():
+            start = f"{self.prefix}{session}."
+            arrays = under(start, self.case.under(prefix))
+            for name, (path, rows, expected) in reference.places(self.readout, arrays, rows=own_rows).items():
+                close(self.case, f"{prefix}/{start}{name}", found[path][rows], expected)
 
 
 def check_responses(table: Table, skip_frames: int = 0) -> None:

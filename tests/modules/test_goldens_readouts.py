@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from openretina_jax.interop.options import readout_options
+from openretina_jax.interop.state import give, under
+from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.cloned import ClonedReadout
-from openretina_jax.modules.readouts.gaussian_mask import GaussianMaskReadout
 from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
 from openretina_jax.modules.variables import NeuronParam
-from tests import torch_names
+from tests import reference
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_first, channels_last, check_arrays, check_mode, check_module, check_penalty
 
@@ -27,22 +29,8 @@ SHIFTED = [case for case in POINT_CASES if "shift" in case.entry["call"]]
 SECOND = [case for case in POINT_CASES if case.entry["call"] == "second(x)"]
 CLONED = [case for case in cases("readout") if case.entry["path"].endswith("ClonedReadout")]
 
-MASK_OPTIONS = {
-    "gaussian_mean_scale": "mean_scale",
-    "gaussian_var_scale": "var_scale",
-    "positive": "positive",
-    "scale": "scale",
-    "bias": "bias",
-    "mask_l1_reg": "gamma_mask",
-    "feature_weights_l1_reg": "gamma_features",
-}
-POINT_OPTIONS = {
-    "gauss_type": "gaussian",
-    "batch_sample": "sample_per_frame",
-    "align_corners": "align_corners",
-    "bias": "bias",
-    "gamma_readout": "gamma",
-}
+# openretina's affine mapping from the positions of another session, of all of ours one table
+MAPPING = {"weight": "means.matrix", "bias": "means.offset"}
 
 
 def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,13 +40,17 @@ def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mask_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    options = {ours: kwargs[name] for name, ours in MASK_OPTIONS.items() if name in kwargs}
-    return options | {"nonlinearity": kwargs.get("nonlinearity_function", "softplus").rsplit(".", 1)[-1]}
+    """The reference has the choice of a nonlinearity for readouts of one session alone."""
+    own = dict(kwargs)
+    nonlinearity = own.pop("nonlinearity_function", "softplus").rsplit(".", 1)[-1]
+    return readout_options("GaussianMaskReadout", own) | {"nonlinearity": nonlinearity}
 
 
 def point_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The reference applies the nonlinearity in the readout of many sessions."""
-    options: dict[str, Any] = {ours: kwargs[name] for name, ours in POINT_OPTIONS.items() if name in kwargs}
+    own = {"gamma" if name == "gamma_readout" else name: value for name, value in kwargs.items()}
+    own.pop("source_grid", None)
+    options = readout_options("PointGaussianReadout", own)
     for name, ours in (("shared_features", "feature_ids"), ("shared_grid", "position_ids")):
         if name in kwargs:
             options[ours] = tuple(kwargs[name]["match_ids"].tolist())
@@ -88,7 +80,7 @@ def one_session(readout: Any) -> jax.Array:
 def test_gaussian_mask(case: Case) -> None:
     average = "reduction='mean'" in case.entry["call"] + case.entry.get("doc", "").split(";")[0]
     average = average and case.name.endswith("regmean")
-    readout = GaussianMaskReadout(**given(case.kwargs), **mask_options(case.kwargs), average_penalty=average)
+    readout = READOUTS.make(mask_options(case.kwargs) | {"average_penalty": average}, given(case.kwargs))
     check_module(case, readout, call=with_projection, train_call=with_projection, penalty=one_session)
     if "masks" in case.names:
         case.check("masks", np.transpose(nnx.jit(lambda readout: readout.masks())(readout), (1, 2, 0)))
@@ -96,24 +88,18 @@ def test_gaussian_mask(case: Case) -> None:
 
 @every_case(ALONE)
 def test_point_gaussian(case: Case) -> None:
-    readout = PointGaussianReadout(**given(case.kwargs), **point_options(case.kwargs))
-    load(readout, case.under("param"))
+    readout = READOUTS.make(point_options(case.kwargs), given(case.kwargs))
+    reference.load(readout, case.under("param"))
     if "input/noise" in case.names:
         noise = jnp.asarray(case.array("input/noise"))[:, None, :, 0]
         noise = noise if readout.sample_per_frame else noise[0, 0]
-        check_mode(case, readout, functools.partial(sampled, noise=noise), "", r"$^")
+        check_mode(case, readout, functools.partial(sampled, noise=noise), "")
         return
-    check_mode(case, readout, with_projection, "", r"$^")
+    check_mode(case, readout, with_projection, "")
     check_penalty(case, readout, one_session)
     case.check("grid", readout.positions(0, readout.n_neurons)[None, :, None])
     if "mu_dispersion" in case.names:
         case.check("mu_dispersion", readout.position_dispersion())
-
-
-def load(readout: PointGaussianReadout, params: Mapping[str, np.ndarray]) -> None:
-    if readout.owns_features is not None:
-        params = {**params, "owns_features": np.ones(readout.n_neurons, bool)}
-    torch_names.load(readout, params)
 
 
 def sampled(readout: PointGaussianReadout, x: jax.Array, noise: jax.Array) -> jax.Array:
@@ -122,8 +108,8 @@ def sampled(readout: PointGaussianReadout, x: jax.Array, noise: jax.Array) -> ja
 
 @every_case(SHIFTED)
 def test_shifted_positions(case: Case) -> None:
-    readout = PointGaussianReadout(**given(case.kwargs), **point_options(case.kwargs))
-    load(readout, case.under("param"))
+    readout = READOUTS.make(point_options(case.kwargs), given(case.kwargs))
+    reference.load(readout, case.under("param"))
     graph, params = nnx.split(readout)
 
     @jax.jit
@@ -136,7 +122,7 @@ def test_shifted_positions(case: Case) -> None:
         params, channels_last(case.array("input/x")), jnp.asarray(case.array("input/shift"))
     )
     case.check("output", output)
-    check_arrays(case, "grad", gradients[0], r"$^")
+    check_arrays(case, "grad", readout, gradients[0])
     case.check("grad_input/x", channels_first(gradients[1]))
     case.check("grad_input/shift", gradients[2])
 
@@ -149,13 +135,10 @@ def test_what_two_sessions_share(case: Case) -> None:
     first_ids = case.array(f"param/first.{'feature' if ids == 'feature_ids' else 'grid'}_sharing_index")
     options = point_options(kwargs)
     options[ids] = (*first_ids.tolist(), *options[ids])
-    readout = PointGaussianReadout(**given(kwargs | {"outdims": 2 * n}), **options, session_sizes=(n, n))
-    values = {tuple(path.split(".")): jnp.asarray(value) for path, value in table(case, "param", shared).items()}
-    state = nnx.state(readout)
-    nnx.update(
-        readout, nnx.from_flat_state([(p, v.replace(values.get(p, v[...]))) for p, v in nnx.to_flat_state(state)])
-    )
-    assert {path for path, _ in nnx.to_flat_state(nnx.state(readout, nnx.Param))} == set(values)
+    readout = READOUTS.make(options, given(kwargs | {"outdims": 2 * n}) | {"session_sizes": (n, n)})
+    values = table(case, "param", readout, shared)
+    assert set(reference.variables(nnx.state(readout, nnx.Param))) == set(values)
+    give(readout, values)
 
     graph, params, rest = nnx.split(readout, nnx.Param, ...)
 
@@ -170,38 +153,33 @@ def test_what_two_sessions_share(case: Case) -> None:
     (gradients, gradient_x), output = jax.jit(jax.grad(scalar, argnums=(0, 1), has_aux=True))(params, x)
     case.check("output", output)
     case.check("grad_input", channels_first(gradient_x))
-    check_table(case, "grad", shared, gradients)
+    check_table(case, "grad", readout, shared, gradients)
     value, gradients = jax.jit(jax.value_and_grad(penalty))(params)
     case.check("regularizer", value)
-    check_table(case, "grad_reg", shared, gradients)
+    check_table(case, "grad_reg", readout, shared, gradients)
 
 
-def table(case: Case, prefix: str, shared: str) -> dict[str, np.ndarray]:
+def table(case: Case, prefix: str, readout: PointGaussianReadout, shared: str) -> dict[str, np.ndarray]:
     """The arrays of both readouts under our paths, those of the first before those of the second; 0 where missing."""
     arrays, tables = case.under(prefix), {}
-    for name, second in arrays.items():
-        which, _, name = name.partition(".")
-        if which == "first" or name.endswith("sharing_index"):
-            continue
-        if name.startswith("mu_transform"):
-            path = "means.matrix" if name.endswith("weight") else "means.offset"
-            first = np.eye(2) if name.endswith("weight") and prefix == "param" else np.zeros_like(second)
-            tables[path] = np.stack([first, second]).astype(np.float32)
-            continue
-        path, second = torch_names.ours(name, second)
-        if name == shared:
-            tables[path.replace("means.", "means.shared.")] = second
-        else:
-            first = arrays.get(f"first.{name}")
-            first = np.zeros_like(second) if first is None else torch_names.ours(name, first)[1]
-            tables[path] = np.concatenate([first, second])
+    for name in ("weight", "bias"):
+        second = arrays.pop(f"second.mu_transform.{name}", None)
+        if second is not None:
+            first = np.eye(2) if name == "weight" and prefix == "param" else np.zeros_like(second)
+            tables[MAPPING[name]] = np.stack([first, second]).astype(np.float32)
+    n = readout.n_neurons // 2
+    first = reference.places(readout, under("first.", arrays), rows=slice(0, n))
+    second = reference.places(readout, under("second.", arrays), rows=slice(n, 2 * n))
+    for name, (path, _, value) in second.items():
+        others = [] if name == shared else [first[name].value if name in first else np.zeros_like(value)]
+        tables[path] = np.concatenate([*others, value])
     return tables
 
 
-def check_table(case: Case, prefix: str, shared: str, gradients: nnx.State) -> None:
-    found = {".".join(map(str, path)): value for path, value in nnx.to_flat_state(gradients)}
+def check_table(case: Case, prefix: str, readout: PointGaussianReadout, shared: str, gradients: nnx.State) -> None:
+    found = reference.variables(gradients)
     atol = max((entry["atol"] for name, entry in case.entry["arrays"].items() if name.startswith(prefix)), default=0)
-    for path, expected in table(case, prefix, shared).items():
+    for path, expected in table(case, prefix, readout, shared).items():
         np.testing.assert_allclose(found[path][...], expected, rtol=1e-5, atol=atol, err_msg=path)
 
 
@@ -244,13 +222,13 @@ def cloned(case: Case, positive: bool | None = None, **options: Any) -> ClonedRe
     kwargs = dict(case.kwargs["original_readout"])
     n = kwargs["outdims"]
     if kwargs.pop("class").endswith("PointGaussianReadout"):
-        source = {"kind": "point_gaussian", **point_options(kwargs)}
+        source = point_options(kwargs)
     else:
-        source = {"kind": "gaussian_mask", **mask_options(kwargs)}
+        source = mask_options(kwargs)
         source["positive"] = source["positive"] if positive is None else positive
     shape = given(kwargs | {"outdims": 2 * n})
     readout = ClonedReadout(**shape, source=source, session_sizes=(n, n), **options)
     first = {"alpha": np.ones(n, np.float32), "beta": np.zeros(n, np.float32)}
     both = {name: np.concatenate([value, case.array(f"param/{name}")]) for name, value in first.items()}
-    torch_names.load(readout, case.under("param") | both)
+    reference.load(readout, case.under("param") | both)
     return readout

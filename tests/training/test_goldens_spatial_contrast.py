@@ -11,10 +11,9 @@ from openretina_jax.modules.losses import correlation, poisson, without_lag
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.step import Recipe, Trainer
-from tests import reference_models
+from tests import reference
 from tests.goldens_case import case
 from tests.module_goldens import channels_last
-from tests.reference_readouts import make_readout
 
 CASE = case("sta", "sc_cell_training")
 NAMES = ("w", "nl_a", "nl_b", "nl_c")
@@ -25,12 +24,14 @@ def make_model() -> CoreReadout:
     kwargs = {name: value for name, value in CASE.kwargs.items() if name != "learning_rate"}
     _, _, height, width = kwargs["in_shape"]
     frames = len(CASE.array("param/temporal_filter"))
-    readout = make_readout(CASE.entry["path"], kwargs, (1, height, width), 1, temporal_frames=frames, nonnegative="w")
+    readout = reference.make_readout(
+        CASE.entry["path"], kwargs, (1, height, width), 1, temporal_frames=frames, nonnegative="w"
+    )
     centre = np.asarray([[height // 2, width // 2]])  # the patch is the whole image
     readout.set_filters(CASE.array("param/spatial_filter")[None], CASE.array("param/temporal_filter")[None], centre)
     for name in NAMES:
         getattr(readout, name[-1])[...] = jnp.asarray(CASE.array(f"param/{name}"))[None]
-    info = reference_models.make_info({"cell": 1}, (height, width, 1))
+    info = reference.make_info({"cell": 1}, (height, width, 1))
     return CoreReadout(IdentityCore(1), readout, {}, info)
 
 

@@ -6,80 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from openretina_jax.data.batches import Batch
-from openretina_jax.data.dataset import DataInfo
-from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.step import Recipe, Trainer, TrainState
-from tests import torch_names
+from tests import reference
 from tests.goldens_case import Case, cases
-from tests.module_goldens import channels_last
+from tests.module_goldens import channels_last, close
 
 CASES = cases("training")
-CORE_OPTIONS = {
-    "gamma_input",
-    "gamma_hidden",
-    "gamma_in_sparse",
-    "gamma_temporal",
-    "input_padding",
-    "hidden_padding",
-    "temporal_kernel_sizes",
-    "spatial_kernel_sizes",
-}
-
-
-def build(case: Case) -> CoreReadout:
-    kwargs = case.kwargs
-    channels, _, height, width = kwargs["in_shape"]
-    sessions = kwargs["n_neurons_dict"]
-    core = {name: value for name, value in kwargs["core"].items() if name in CORE_OPTIONS}
-    readout = kwargs["readout"]
-    options = {
-        "core": {"kind": "simple", "hidden_channels": kwargs["hidden_channels"], **core},
-        "readout": {
-            "kind": "gaussian_mask",
-            "mean_scale": readout["gaussian_mean_scale"],
-            "var_scale": readout["gaussian_var_scale"],
-            "gamma_mask": readout["mask_l1_reg"],
-            "gamma_features": readout["feature_weights_l1_reg"],
-            "average_penalty": readout["readout_reg_avg"],
-            **{name: readout[name] for name in ("scale", "bias", "positive")},
-        },
-    }
-    info = DataInfo(
-        sessions=sessions,
-        mean_activity={name: [0.0] * count for name, count in sessions.items()},
-        input_shape=(height, width, channels),
-        frame_rate_hz=30.0,
-        pixel_size_um=None,
-        norm_mean=None,
-        norm_std=None,
-        neurons={},
-        source={},
-    )
-    return make_core_readout(options, info)
-
-
-def table(case: Case, sessions: list[str], prefix: str) -> dict[str, np.ndarray]:
-    """The reference's parameters with the readouts of all sessions as one table, under our names."""
-    arrays = torch_names.translated(case.under(prefix))
-    core = {name: value for name, value in arrays.items() if name.startswith("core.")}
-    rows = {name.rpartition(".")[2] for name in arrays if name.startswith("readout.")}
-    return core | {
-        f"readout.{row}": np.concatenate([arrays[f"readout.{session}.{row}"] for session in sessions]) for row in rows
-    }
-
-
-def load(model: CoreReadout, values: dict[str, np.ndarray]) -> None:
-    flat = []
-    for path, variable in nnx.to_flat_state(nnx.state(model)):
-        flat.append((path, variable.replace(jnp.asarray(values.pop(".".join(map(str, path)))))))
-    assert not values, sorted(values)
-    nnx.update(model, nnx.from_flat_state(flat))
 
 
 def batch_of(case: Case, number: int, model: CoreReadout) -> Batch:
@@ -124,9 +61,8 @@ def optimizer_options(entry: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_trajectory(case: Case) -> None:
     assert case.entry["kind"] == "trajectory"
-    model = build(case)
-    sessions = list(case.kwargs["n_neurons_dict"])
-    load(model, table(case, sessions, "param"))
+    model = reference.make_core_readout(case.kwargs)
+    reference.load_model(model, case.under("param"))
     default = {"_target_": "AdamW", "lr": case.kwargs["learning_rate"], "weight_decay": 0.01}
     options = case.entry["kwargs"].get("optimizer") or default
     optimizer = make_optimizer(optimizer_options(options))
@@ -157,28 +93,12 @@ def test_trajectory(case: Case) -> None:
             logged.setdefault(name, []).append(float(value))
     for name, values in logged.items():
         case.check(name, np.asarray(values))
-    check_state(case, state, sessions)
+    check_state(case, state, model)
 
 
-def check_state(case: Case, state: TrainState, sessions: list[str]) -> None:
+def check_state(case: Case, state: TrainState, model: CoreReadout) -> None:
     final = {
-        ".".join(map(str, path)): np.asarray(value[...])
-        for part in (state.params, state.statistics)
-        for path, value in nnx.to_flat_state(part)
+        path: value for part in (state.params, state.statistics) for path, value in reference.variables(part).items()
     }
-    tolerance = torch_names.translated(
-        {
-            name.removeprefix("after/"): np.full(case.array(name).shape, case.entry["arrays"][name].get("atol", 0))
-            for name in case.names
-            if name.startswith("after/")
-        }
-    )
-    for name, expected in torch_names.translated(case.under("after")).items():
-        part, session, *_ = name.split(".")
-        path, value = name, final.get(name)
-        if part == "readout":
-            counts = case.kwargs["n_neurons_dict"]
-            first = sum(counts[other] for other in sessions[: sessions.index(session)])
-            path = f"readout.{name.rpartition('.')[2]}"
-            value = final[path][first : first + counts[session]]
-        np.testing.assert_array_less(np.abs(value - expected), tolerance[name] + 1e-5 * np.abs(expected) + 1e-12, name)
+    for name, (path, rows, expected) in reference.places_in_model(model, case.under("after")).items():
+        close(case, f"after/{name}", final[path][rows], expected)
