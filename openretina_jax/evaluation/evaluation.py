@@ -14,7 +14,8 @@ from openretina_jax.evaluation.neurons import score_table, with_metadata
 from openretina_jax.evaluation.responses import SessionResponses, split_responses
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.evaluation.summary import Summary, SummaryOptions, summarize
-from openretina_jax.models.core_readout import Model
+from openretina_jax.models.core_readout import CoreReadout, Model
+from openretina_jax.models.sessions import add_sessions
 
 _NAMED = 3  # sessions that an error names
 
@@ -67,6 +68,7 @@ class Evaluator:
             UserError: the model belongs to other sessions or another stimulus.
         """
         check_fits(model, self.dataset)
+        model = in_order(model, self.dataset)
         graph, state = nnx.split(model)
         scorer = Scorer(graph)
         tables = Tables(self.dataset, per_session=True) if model.per_session else self.tables
@@ -95,7 +97,7 @@ class Evaluator:
 
 
 def check_fits(model: Model, dataset: Dataset) -> None:
-    """The data's sessions must be the first ones of the model, and their stimulus of the model's shape.
+    """The model must know the data's sessions, and its stimulus must have their shape.
 
     Raises:
         UserError: says what differs.
@@ -119,7 +121,19 @@ def check_fits(model: Model, dataset: Dataset) -> None:
             f"{len(counts)} sessions have other numbers of neurons than in the model, such as "
             f"{', '.join(counts[:_NAMED])}; give the --config with the quality checks of its data"
         )
-    if list(rows)[: len(info.sessions)] != list(info.sessions):
+
+
+def in_order(model: Model, dataset: Dataset) -> Model:
+    """The model with the sessions of the data first, in their order; those of openretina come in another one.
+
+    Raises:
+        UserError: they are not, and the model is no core + readout model.
+    """
+    sessions = list(dataset.info.sessions)
+    if list(model.data_info.sessions)[: len(sessions)] == sessions:
+        return model
+    if not isinstance(model, CoreReadout):
         raise UserError(
             "the sessions of the data are not the first ones of the model, in its order; give the --config of its data"
         )
+    return add_sessions(model, dataset.info)
