@@ -191,6 +191,7 @@ def test_an_earlier_unpacking_is_reused_if_it_is_whole(tmp_path):
         (zipped({"r.h5": b"x" * 5000})[:60], "is not a whole zip archive"),
         (zipped({"../r.h5": b"x"}), "would be written outside"),
     ],
+    ids=["cut", "outside"],
 )
 def test_bad_archives_leave_nothing_behind(tmp_path, cache, content, said):
     (tmp_path / "bad.zip").write_bytes(content)
