@@ -2,12 +2,13 @@
 
 import os
 
+import hypothesis
 import jax
 import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile in a hurry where slow tests are left out.
+    """Compile in a hurry, and try fewer examples of properties, where slow tests are left out.
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
     emitters on CPUs. The whole suite runs what users run.
@@ -16,3 +17,5 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") == "not slow":
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
         jax.config.update("jax_disable_most_optimizations", True)
+        hypothesis.settings.register_profile("quick", max_examples=20)
+        hypothesis.settings.load_profile("quick")

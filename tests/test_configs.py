@@ -30,7 +30,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(variant, marks=pytest.mark.slow if n > 2 else ()) for n, variant in enumerate(VARIANTS)]
+)
 def test_windows_and_losses_fit_model_and_data(variant, cache):
     settings = resolved(read_config(ROOT / "configs" / variant).to_dict())
     windows = settings["train"]["windows"][settings["train"]["order"]]

@@ -116,8 +116,10 @@ def test_a_process_has_the_cores_it_was_given(tmp_path: Path) -> None:
         ("forward", {"steps": 1, "windows": 2, "frames": 8}, 2),
         ("train_step", {"steps": 1, "windows": 2, "frames": 8}, 2),
         ("eval_step", {"steps": 1, "windows": 2, "frames": 10}, 2),
-        ("epoch", {"steps": 6, "windows": 2, "frames": 8}, 12),  # 3 sessions, 40 frames of each
-        ("epoch_shared", {"steps": 4, "windows": 1, "frames": 10}, 12),  # 4 clips of 3 sessions
+        # 3 sessions, 40 frames of each
+        pytest.param("epoch", {"steps": 6, "windows": 2, "frames": 8}, 12, marks=pytest.mark.slow),
+        # 4 clips of 3 sessions
+        pytest.param("epoch_shared", {"steps": 4, "windows": 1, "frames": 10}, 12, marks=pytest.mark.slow),
         pytest.param(
             "population_singly", {"steps": 4, "windows": 1, "frames": 10}, 96, marks=pytest.mark.slow
         ),  # of 8 models

@@ -131,6 +131,7 @@ def test_a_stopped_member_stays_to_the_bit(trained: tuple[Population, Any]) -> N
     assert metrics["finite_steps"].tolist() == [3, 3]
 
 
+@pytest.mark.slow
 def test_when_all_have_stopped_nothing_is_computed(trained: tuple[Population, Any]) -> None:
     trainer, epoch = trained
     before = stopped(trainer.start(tiny.model()), [True, True])
