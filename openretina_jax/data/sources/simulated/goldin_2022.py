@@ -14,8 +14,8 @@ import numpy as np
 
 from openretina_jax.data.sources.goldin_2022 import IMAGE_S, SPECIES
 from openretina_jax.data.sources.simulated import scenes
+from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +43,7 @@ class SimulationConfig:
     side: int = 108
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            least = 0 if field.name == "seed" else 1
-            if getattr(self, field.name) < least:
-                raise UserError(f"{field.name} is {getattr(self, field.name)}; it must be at least {least}")
+        check_numbers(self)
 
 
 def simulate(

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 
 from openretina_jax.data.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
+from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.errors import UserError
 
 FRAME_RATE_HZ = 30.0
 _SHORTEST_CLIPS = 70
@@ -50,12 +50,7 @@ class SimulationConfig:
     own_stimuli: int = 0
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "trials": 0, "own_stimuli": 0, "n_stimuli": 3}
-        for field in dataclasses.fields(self):
-            if getattr(self, field.name) < least.get(field.name, 1):
-                raise UserError(
-                    f"{field.name} is {getattr(self, field.name)}; it must be at least {least.get(field.name, 1)}"
-                )
+        check_numbers(self, trials=0, own_stimuli=0, n_stimuli=3)
 
 
 def simulate(

@@ -17,6 +17,7 @@ import numpy as np
 from openretina_jax.data.sources.karamanlis_2024 import FRAME_RATE_HZ
 from openretina_jax.data.sources.karamanlis_2024_movies import SCREEN, render
 from openretina_jax.data.sources.simulated.fixations import gaze, photographs
+from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
 from openretina_jax.errors import UserError
 
@@ -55,11 +56,7 @@ class SimulationConfig:
     image_width: int = 1200
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "image_height": SCREEN[0], "image_width": SCREEN[1]}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int) and value < least.get(field.name, 1):
-                raise UserError(f"{field.name} is {value}, but must be {least.get(field.name, 1)} or more")
+        check_numbers(self, image_height=SCREEN[0], image_width=SCREEN[1])
         if self.species not in FRAME_RATE_HZ:
             raise UserError(f'species is "{self.species}"; choose among {", ".join(FRAME_RATE_HZ)}')
 

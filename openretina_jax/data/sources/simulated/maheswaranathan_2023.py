@@ -18,8 +18,8 @@ from scipy.ndimage import gaussian_filter1d
 
 from openretina_jax.data.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
 from openretina_jax.data.sources.simulated import scenes
+from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.errors import UserError
 
 _PUBLISHED_REPEATS = "firing_rate_10ms"  # smoothing of the repeats that are stored per neuron
 _FRAMES_PER_SCENE, _FRAMES_PER_JITTER, _FRAMES_PER_CHECKERBOARD = 100, 3, 3
@@ -50,10 +50,7 @@ class SimulationConfig:
     side: int = 50
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            least = 0 if field.name == "seed" else 1
-            if getattr(self, field.name) < least:
-                raise UserError(f"{field.name} is {getattr(self, field.name)}; it must be at least {least}")
+        check_numbers(self)
 
 
 def simulate(

@@ -100,9 +100,9 @@ def test_eyes_jump_and_drift():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"n_blocks": 0}, "n_blocks is 0, but must be 1 or more"),
-        ({"image_width": 700}, "image_width is 700, but must be 800 or more"),
-        ({"seed": -1}, "seed is -1, but must be 0 or more"),
+        ({"n_blocks": 0}, "n_blocks is 0; it must be at least 1"),
+        ({"image_width": 700}, "image_width is 700; it must be at least 800"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"species": "cat"}, 'species is "cat"; choose among mouse, marmoset'),
     ],
 )
