@@ -204,7 +204,7 @@ def _predict_timeline(
 
     groups = predict(filled[0]) if n_groups == 1 else jax.lax.map(predict, filled)
     prediction, response = (whole(x[None] if n_groups == 1 else x) for x in groups)
-    about = gather(filled[0, :1])
+    about = gather(filled[0])  # nothing of it is computed but what is used here
     inside = jnp.arange(lag, frames) < table.clip_length[number]
     columns = about.first_neuron[0] + jnp.arange(about.neuron_mask.shape[1])
     return prediction, jnp.where(inside[:, None], response, jnp.nan), columns, about.neuron_mask[0]
