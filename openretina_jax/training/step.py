@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Float32, Int, Int32, Num
+from jaxtyping import Array, Float32, Int, Int32, Num
 
 from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
@@ -311,7 +311,7 @@ class Trainer:
         step = state.step.astype(jnp.float32)
         decay = jnp.minimum(self.recipe.average_decay, (1 + step) / (AVERAGE_WARMUP + step))
 
-        def move(average: Float[Array, "*shape"], new: Float[Array, "*shape"]) -> Array:
+        def move(average: Num[Array, "*shape"], new: Num[Array, "*shape"]) -> Array:
             return average + (1 - decay) * (new - average) if jnp.issubdtype(new.dtype, jnp.floating) else new
 
         return jax.tree.map(move, state.average, variables)

@@ -62,5 +62,7 @@ def test_three_epochs(name: str, tmp_path: Path) -> None:
     assert np.isfinite(losses).all()
     neurons = pd.read_csv(tmp_path / "run" / "neurons.csv")
     assert len(neurons) == model.data_info.n_neurons
-    scores = [column for column in neurons if column.endswith("_correlation")]
+    # what needs several repeats is not known of all recordings
+    needs_repeats = ("_normalized_correlation", "_max_correlation")
+    scores = [name for name in neurons if name.endswith("_correlation") and not name.endswith(needs_repeats)]
     assert np.isfinite(neurons[scores].to_numpy()).any(axis=0).all()

@@ -274,7 +274,7 @@ def test_trackers_follow_a_run_and_its_resumption(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--config.start_from=nowhere"], ["nowhere holds no checkpoint"]),
+        (["--config.start_from=nowhere"], ["nowhere does not exist; give a run's folder"]),
         (["--config.autoencoder.hidden=16"], ["config.start_from"]),
         (['--config.train.trainable=("readuot",)'], ['no parameter is called "readuot"']),
         (["--config.objective.loss.kind=posson"], ['config.objective.loss.kind is "posson"; choose among']),

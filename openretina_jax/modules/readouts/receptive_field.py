@@ -1,5 +1,7 @@
 """Pieces of readouts whose neurons see a patch of the image through a window of time."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +89,8 @@ def _shifted_sum(x: Array, weights: list[Array]) -> Array:
     return sum(terms[1:], start=terms[0])
 
 
-def _new_time(x: Array, frames: int) -> int:
+def _new_time(x: Array, frames: int) -> Any:
+    """Frames of the output: a number, or a symbol in programs for movies of any length."""
     if x.shape[1] < frames:
         raise UserError(f"{x.shape[1]} frames are too few for temporal filters of {frames}; take longer windows")
     return x.shape[1] - frames + 1
