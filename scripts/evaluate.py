@@ -18,7 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations fi
 from openretina_jax import command_line
 
 _CHECKPOINT = flags.DEFINE_multi_string(
-    "checkpoint", None, "Folder of a run, of a checkpoint, or of a saved model; several are compared.", required=True
+    "checkpoint",
+    None,
+    "Folder of a run, of a checkpoint or of a saved model; or a name, path or address of openretina's. "
+    "Several are compared.",
+    required=True,
 )
 _SPLIT = flags.DEFINE_list("split", ["test"], "Of train, validation, test (all test movies), or names of test movies.")
 config_flags.DEFINE_config_file("config", None, "Whose data to take. Default: those that the model was trained on.")

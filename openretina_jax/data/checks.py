@@ -22,7 +22,7 @@ def session_table(dataset: Dataset) -> pd.DataFrame:
     rows = []
     for session in dataset.sessions:
         rate_hz = dataset.stimuli[session.stimulus].frame_rate_hz
-        known = [reliability(trials) for trials in session.repeats.values()]
+        known = [split_half_reliability(trials) for trials in session.repeats.values()]
         rows.append(
             {
                 "session": session.name,
@@ -62,7 +62,7 @@ def movie_table(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("movie")
 
 
-def reliability(trials: Float32[np.ndarray, "trial time neuron"]) -> Float[np.ndarray, " neuron"]:
+def split_half_reliability(trials: Float32[np.ndarray, "trial time neuron"]) -> Float[np.ndarray, " neuron"]:
     """Correlation of the mean of every second trial with the mean of the others, for as many trials as both have.
 
     The halves' correlation r is extrapolated to that of means over all trials, 2 r / (1 + r) (Spearman and Brown 1910).

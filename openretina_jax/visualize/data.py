@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from openretina_jax.data.checks import reliability
+from openretina_jax.data.checks import split_half_reliability
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.visualize.style import BLACK, BLUE, GREEN, ROUND_STEPS, VERMILION, open_axes
 
@@ -77,7 +77,7 @@ def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
 
 def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
     means = [np.where(np.isfinite(s.responses), s.responses, 0).mean(axis=0) for s in dataset.sessions]
-    known = [reliability(trials) for s in dataset.sessions for trials in s.repeats.values()]
+    known = [split_half_reliability(trials) for s in dataset.sessions for trials in s.repeats.values()]
     reliable = np.concatenate(known) if known else np.empty(0)
     panels = figure.subplots(1, 2)
     panels[0].hist(np.concatenate(means), bins=30, color=BLUE)

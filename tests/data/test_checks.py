@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.arrays import ArrayRecording, ArrayTest
-from openretina_jax.data.checks import dataset_problems, movie_table, reliability, session_table
+from openretina_jax.data.checks import dataset_problems, movie_table, session_table, split_half_reliability
 from openretina_jax.data.dataset import Dataset
 
 TIME, NEURONS, TRIALS = 60, 3, 4
@@ -39,7 +39,7 @@ def test_tables_say_what_is_in_it():
     assert row["missing"] == pytest.approx(6 / (TIME * NEURONS))
     assert row["mean response"] == pytest.approx(np.nanmean(responses))
     assert row["deviation"] == pytest.approx(np.nanstd(responses, axis=0).mean(), rel=1e-5)
-    assert row["reliability"] == pytest.approx(reliability(REPEATS).mean())
+    assert row["reliability"] == pytest.approx(split_half_reliability(REPEATS).mean())
     row = movies.loc["train"]
     assert (row["frames"], row["size"], row["type"]) == (TIME, "4 x 3 x 1", "uint8")
     assert (row["lowest"], row["highest"]) == (MOVIE.min(), MOVIE.max())
@@ -50,11 +50,11 @@ def test_reliability_is_that_of_the_mean_over_trials():
     signal = RNG.standard_normal((2000, 2))
     trials = (signal + RNG.standard_normal((10, 2000, 2))).astype(np.float32)
     # the variance of the mean of 10 trials is that of the signal and a tenth of that of the noise
-    np.testing.assert_allclose(reliability(trials), 1 / 1.1, atol=0.02)
-    assert np.isnan(reliability(trials[:1])).all()
-    assert np.isnan(reliability(with_column(trials, 0, 1.0))).tolist() == [True, False]
+    np.testing.assert_allclose(split_half_reliability(trials), 1 / 1.1, atol=0.02)
+    assert np.isnan(split_half_reliability(trials[:1])).all()
+    assert np.isnan(split_half_reliability(with_column(trials, 0, 1.0))).tolist() == [True, False]
     trials[0, :, 1] = np.nan
-    assert reliability(trials)[1] > 0.85
+    assert split_half_reliability(trials)[1] > 0.85
 
 
 PROBLEMS = {
