@@ -34,15 +34,11 @@ def basis_spectral(
     if 0 in (sizes := [axis.outputs for axis in whole]):  # the kernel is larger than the movie
         return jnp.zeros((x.shape[0], *sizes, out), x.dtype)
     axes = time, height, width = tiles(whole)
-    half = height.period // 2 + 1
-    x = in_tiles(x.transpose(2, 3, 4, 1, 0), whole, axes)
-    x = product(spectral.real_transform(height), x.reshape(height.size, -1))
-    x = product(spectral.complex_transform(width), x.reshape(half, 2 * width.size, -1))
-    x = product(through_time(basis, time), x.reshape(half * width.period, 2, spatial.shape[1], time.size, -1))
+    x = spectral.to_frequencies(in_tiles(x.transpose(2, 3, 4, 1, 0), whole, axes), (height, width))
+    x = product(through_time(basis, time), x.reshape(len(x), 2, spatial.shape[1], time.size, -1))
     weights = frequency_weights(spatial, coefficients, height, width)
     y = product(weights, x.reshape(len(weights), weights.shape[2], -1))
-    y = product(spectral.inverse_complex(width), y.reshape(half, 2 * width.period, -1))
-    y = product(spectral.inverse_real(height), y.reshape(2 * half, -1))
+    y = spectral.from_frequencies(y, (height, width))
     y = out_of_tiles(y.reshape(height.outputs, width.outputs, out, time.outputs, -1), whole, axes)
     return y.transpose(4, 3, 0, 1, 2)
 
@@ -71,6 +67,6 @@ def frequency_weights(
     width: Axis,
 ) -> Float[Array, "frequency part_out part_in_function"]:
     """What every frequency is multiplied with: complex numbers in real form."""
-    spectrum = spectral.kernel_spectrum(spatial.transpose(2, 3, 0, 1), height, width).transpose(0, 1, 3, 2, 4)
+    spectrum = spectral.kernel_spectrum(spatial.transpose(2, 3, 0, 1), (height, width)).transpose(0, 1, 3, 2, 4)
     weights = spectrum[..., None] * coefficients[:, None]
     return weights.reshape(len(weights), 2 * spatial.shape[0], -1)

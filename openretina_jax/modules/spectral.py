@@ -1,16 +1,17 @@
-"""Convolution in the frequencies of two axes, as matrix products: the way that is fast on CPUs.
+"""Convolution in the frequencies of all three axes, as matrix products: the way that is fast on CPUs.
 
 A convolution with a large kernel is cheap where a Fourier transform has turned it into one product per frequency. Tiles
 of a movie are so short (tens of frames and pixels) that the transforms are fastest as products with constant matrices,
 which also take care of padding (columns that are not there), of strides and of the valid part (rows that are never
-computed). Along the third axis the kernel becomes a Toeplitz matrix, which together with the channels makes the product
-of a frequency large enough to be efficient. Gradients are those of the products.
+computed). What is left for each frequency is a small product over channels.
 
 Long axes are cut into ``tiles``. An axis along which the kernel is one element needs no transform: all its positions
 are tiles of one element.
 
 Names of dimensions: ``part`` is (real, imaginary), ``n`` are all windows and tiles.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,8 @@ from jaxtyping import Array, Complex, Float
 
 from openretina_jax.modules.tiles import DIMENSIONS, Axis, Padding, in_tiles, out_of_tiles, whole_axes
 
-LONGEST_TRANSFORM = 64  # frames or pixels of a tile, where the kernel does not need more
-COLUMNS = 128  # outputs times channels of a Toeplitz matrix, about
+SHORTEST_TRANSFORM = 32  # frames or pixels of a tile
+KERNELS_IN_TRANSFORM = 3  # at least
 LARGEST = 2**26  # numbers in the matrices of all frequencies
 
 
@@ -31,41 +32,33 @@ def spectral(
     padding: Padding,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """3-D cross-correlation, in the frequencies of time and height."""
-    batch, out = x.shape[0], kernel.shape[4]
+    """3-D cross-correlation, in the frequencies of time, height and width."""
+    batch, channels, out = x.shape[0], *kernel.shape[3:]
     whole = whole_axes(x.shape, kernel.shape[:3], strides, padding)
     if 0 in (sizes := [axis.outputs for axis in whole]):  # the kernel is larger than the movie
         return jnp.zeros((batch, *sizes, out), x.dtype)
-    longest = (outputs_of_transform(whole[0]), outputs_of_transform(whole[1]), max(COLUMNS // out, 1))
-    axes = [axis.tiled(most if axis.kernel > 1 else 1) for axis, most in zip(whole, longest, strict=True)]
-    x = in_tiles(x.transpose(2, 3, 4, 1, 0), whole, axes)
+    tiles = [axis.tiled(outputs_of_transform(axis)) for axis in whole]
     # the first transform is that of real numbers, which is half waste for a single frame
     order = (1, 0, 2) if kernel.shape[0] == 1 else (0, 1, 2)
-    first, second, third = (axes[n] for n in order)
+    axes = [tiles[n] for n in order]
     to_order = (*(DIMENSIONS[n] for n in order), 2, 4)
-    x = x.transpose(to_order)
-    frequencies = first.period // 2 + 1
-    x = product(real_transform(first), x.reshape(first.size, -1))
-    if second.period > 1:
-        x = product(complex_transform(second), x.reshape(frequencies, 2 * second.size, -1))
-    x = x.reshape(frequencies * second.period, 2 * third.size * kernel.shape[3], -1)
+    x = to_frequencies(in_tiles(x.transpose(2, 3, 4, 1, 0), whole, tiles).transpose(to_order), axes)
+    x = x.reshape(len(x), 2 * channels, -1)
 
     def maps(kernel: Array) -> Array:
         """Output of some of the output channels, ``(first, second, third, channel, n)``."""
-        y = product(kernel_matrices(kernel, first, second, third), x)
-        if second.period > 1:
-            y = product(inverse_complex(second), y.reshape(frequencies, 2 * second.period, -1))
-        y = product(inverse_real(first), y.reshape(2 * frequencies, -1))
-        return y.reshape(first.outputs, second.outputs, third.outputs, kernel.shape[4], -1)
+        weights = kernel_spectrum(kernel, axes).transpose(0, 1, 4, 2, 3)
+        y = product(weights.reshape(len(x), -1, 2 * channels), x)
+        return from_frequencies(y, axes).reshape(*(axis.outputs for axis in axes), kernel.shape[4], -1)
 
     kernel = kernel.transpose(*order, 3, 4)
-    parts = parts_of_channels(out, 2 * third.outputs * x.shape[0] * x.shape[1])
+    parts = parts_of_channels(out, 2 * x.shape[0] * x.shape[1])
     if parts == 1:
         y = maps(kernel)
     else:  # one part after the other, and again for the gradient: the matrices of all would not fit
         y = lax.map(jax.checkpoint(maps), jnp.stack(jnp.split(kernel, parts, axis=4)))
         y = jnp.concatenate(y, axis=3)
-    y = out_of_tiles(y.transpose(np.argsort(to_order)), whole, axes)
+    y = out_of_tiles(y.transpose(np.argsort(to_order)), whole, tiles)
     return y.transpose(4, 3, 0, 1, 2)
 
 
@@ -77,37 +70,54 @@ def parts_of_channels(out: int, numbers: int) -> int:
 
 def outputs_of_transform(axis: Axis) -> int:
     """Outputs of the longest tile."""
-    return (max(LONGEST_TRANSFORM, 2 * axis.kernel) - axis.kernel) // axis.stride + 1
+    if axis.kernel == 1:
+        return 1
+    return (max(SHORTEST_TRANSFORM, KERNELS_IN_TRANSFORM * axis.kernel) - axis.kernel) // axis.stride + 1
 
 
-def kernel_matrices(
-    kernel: Float[Array, "kernel_time kernel_height kernel_width in out"], first: Axis, second: Axis, third: Axis
-) -> Float[Array, "frequency row column"]:
-    """What every frequency is multiplied with: Toeplitz matrices of the third axis, of complex numbers in real form."""
-    taps, channels, out = kernel.shape[2:]
-    k = kernel_spectrum(kernel, first, second).transpose(0, 1, 5, 2, 3, 4)
-    # a row of a Toeplitz matrix is a slice of the kernel between zeros
-    starts = [third.padding[0] - third.stride * output for output in range(third.outputs)]
-    before, after = -starts[-1], starts[0] + third.size - taps
-    k = lax.pad(k, jnp.zeros((), k.dtype), [(0, 0, 0)] * 4 + [(before, after, 0), (0, 0, 0)])
-    rows = [lax.slice_in_dim(k, before + s, before + s + third.size, axis=4) for s in starts]
-    return jnp.stack(rows, axis=2).reshape(len(k), 2 * third.outputs * out, 2 * third.size * channels)
+def to_frequencies(x: Float[Array, "*sizes_and_rest"], axes: Sequence[Axis]) -> Float[Array, "frequency part rest"]:
+    """Tiles of these axes, the first dimensions of a movie, in their frequencies; the other dimensions as one."""
+    first, *others = axes
+    x = transform(real_transform(first), x.reshape(first.size, -1))
+    frequencies = first.period // 2 + 1
+    for axis in others:
+        if axis.period > 1:
+            x = transform(complex_transform(axis), x.reshape(frequencies, 2 * axis.size, -1))
+            frequencies *= axis.period
+    return x.reshape(frequencies, 2, -1)
+
+
+def from_frequencies(y: Float[Array, "frequency part_out n"], axes: Sequence[Axis]) -> Float[Array, "output rest"]:
+    """The outputs of these axes from their frequencies; outputs as one dimension, the others as the second."""
+    first, *others = axes
+    frequencies = len(y)
+    for axis in reversed(others):
+        if axis.period > 1:
+            frequencies //= axis.period
+            y = transform(inverse_complex(axis), y.reshape(frequencies, 2 * axis.period, -1))
+    return transform(inverse_real(first), y.reshape(2 * frequencies, -1))
 
 
 def kernel_spectrum(
-    kernel: Float[Array, "first second *rest"], first: Axis, second: Axis
-) -> Float[Array, "frequency 2 2 *rest"]:
-    """The transform of a kernel along two axes: of every frequency a complex number in real form.
+    kernel: Float[Array, "*sizes_and_rest"], axes: Sequence[Axis]
+) -> Float[Array, "frequency part part *rest"]:
+    """The transform of a kernel along its first axes: of every frequency a complex number in real form.
 
     The transform of a correlation's kernel has the opposite sign of that of its input.
     """
+    first, *others = axes
+    rest = kernel.shape[len(axes) :]
     waves = phases(np.arange(first.period // 2 + 1), np.arange(first.kernel), first.period)
-    k = product(np.stack([waves.real, waves.imag], axis=1).reshape(-1, first.kernel), kernel.reshape(first.kernel, -1))
-    real, imaginary = real_form(phases(np.arange(second.period), np.arange(second.kernel), second.period))
-    # of every frequency: (real, -imaginary) and (imaginary, real)
-    waves = np.stack([np.stack([real, -imaginary]), np.stack([imaginary, real])]).transpose(2, 0, 1, 3, 4)
-    k = product(waves.reshape(4 * second.period, 2 * second.kernel), k.reshape(len(k) // 2, 2 * second.kernel, -1))
-    return k.reshape(-1, 2, 2, *kernel.shape[2:])
+    frequencies = len(waves)
+    matrix = np.stack([waves.real, waves.imag], axis=1).reshape(-1, first.kernel)
+    k = transform(matrix, kernel.reshape(first.kernel, -1))
+    for axis in others:
+        waves = phases(np.arange(axis.period), np.arange(axis.kernel), axis.period)
+        matrix = real_form(waves).transpose(1, 0, 2, 3).reshape(2 * axis.period, 2 * axis.kernel)
+        k = transform(matrix, k.reshape(frequencies, 2 * axis.kernel, -1))
+        frequencies *= axis.period
+    real, imaginary = k.reshape(frequencies, 2, *rest).swapaxes(0, 1)
+    return jnp.stack([jnp.stack([real, -imaginary], axis=1), jnp.stack([imaginary, real], axis=1)], axis=1)
 
 
 def phases(rows: np.ndarray, columns: np.ndarray, period: int) -> Complex[np.ndarray, "row column"]:
@@ -146,7 +156,28 @@ def inverse_real(axis: Axis) -> Float[np.ndarray, "output frequency_part"]:
     return np.stack([waves.real, -waves.imag], axis=2).reshape(axis.outputs, -1)
 
 
-def product(a: Array | np.ndarray, b: Array) -> Array:
-    """Matrix product of every element of a batch ``b``."""
-    a = jnp.asarray(a, b.dtype)
+def transform(matrix: Float[np.ndarray, "row column"], x: Float[Array, "*batch column n"]) -> Array:
+    """Constant matrix times every element of a batch.
+
+    The gradient multiplies with the transposed matrix as a constant of its own: left to itself it would multiply with
+    columns of ``matrix``, for which XLA has no fast way on CPUs.
+    """
+
+    @jax.custom_jvp
+    def multiplied(x: Array) -> Array:
+        return product(jnp.asarray(matrix, x.dtype), x)
+
+    @multiplied.defjvp
+    def tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+        (change,) = tangents
+        batch, transposed = tuple(range(change.ndim - 2)), jnp.asarray(matrix.T, change.dtype)
+        transposed = jnp.broadcast_to(transposed, (*change.shape[:-2], *transposed.shape))
+        dimensions = (((len(batch),), (len(batch),)), (batch, batch))
+        return multiplied(*primals), lax.dot_general(transposed, change, dimensions, precision=lax.Precision.HIGHEST)
+
+    return multiplied(x)
+
+
+def product(a: Array, b: Array) -> Array:
+    """Matrix product of every element of a batch ``b``; one matrix ``a`` serves all."""
     return jnp.matmul(jnp.broadcast_to(a, (*b.shape[:-2], *a.shape[-2:])), b, precision=lax.Precision.HIGHEST)

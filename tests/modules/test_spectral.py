@@ -69,8 +69,8 @@ def test_product_of_patches_equals_the_library(kernel: tuple[int, int, int], pad
 def test_tiles_equal_the_library(
     size: tuple[int, int, int], kernel: tuple[int, int, int], strides: tuple[int, int, int], monkeypatch
 ) -> None:
-    monkeypatch.setattr(spectral, "LONGEST_TRANSFORM", 20)
-    monkeypatch.setattr(spectral, "COLUMNS", 20)
+    monkeypatch.setattr(spectral, "SHORTEST_TRANSFORM", 10)
+    monkeypatch.setattr(spectral, "KERNELS_IN_TRANSFORM", 2)
     check(*arrays(size, kernel, (2, 3)), UNEVEN, strides)
 
 
