@@ -1,4 +1,4 @@
-"""Every configuration trains on simulated recordings for three epochs, and leaves a model and scores."""
+"""Every configuration trains on simulated recordings for two epochs, and leaves a model and scores."""
 
 import contextlib
 import importlib
@@ -17,7 +17,7 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.parameters import parameters
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EPOCHS = 3
+EPOCHS = 2
 NOT_RUN = {
     "common": "parts of the others",
     "common_sridhar_2025": "parts of the others",
@@ -42,16 +42,9 @@ SMALLER: dict[str, dict[str, Any]] = {
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    """Simulated recordings are common to all runs of this file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_three_epochs(name: str, tmp_path: Path) -> None:
+def test_two_epochs(name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(cache))
     config = importlib.import_module(f"configs.{name}").get_config("simulated,quick")
     core = config.model.core.simple
     core.hidden_channels = (2,) * len(core.hidden_channels)

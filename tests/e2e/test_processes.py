@@ -38,12 +38,6 @@ ENDS_WITHIN_S = 60  # after a process has died
 TOLERANCE = 2e-4
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Simulated recordings and compiled programs, common to all runs of this file."""
-    return tmp_path_factory.mktemp("cache")
-
-
 def free_port() -> int:
     """A port that nobody uses now."""
     with socket.socket() as probe:
@@ -56,8 +50,7 @@ def start(cache: Path, workdir: Path, processes: int, *flags: str) -> list[subpr
     command = [sys.executable, "scripts/train.py", *FLAGS, f"--workdir={workdir}", *flags]
     if processes > 1:
         command += [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]
-    # most of the time would go into compiling programs well that run for a second
-    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
     numbers = [[f"--process={n}"] for n in range(processes)] if processes > 1 else [[]]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [subprocess.Popen([*command, *number], cwd=ROOT, env=environment, **pipes) for number in numbers]

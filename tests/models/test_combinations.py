@@ -6,14 +6,11 @@ import itertools
 import json
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
 from flax import nnx
-from ml_collections import config_flags
 
 from openretina_jax.config import make_recipe, resolved, start_model
 from openretina_jax.data.batches import Recordings, TimelineTable
@@ -29,6 +26,7 @@ from openretina_jax.modules.registry import signature
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.step import Trainer
 from tests import tiny
+from tests.configuration import configuration
 
 CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
 NEURONS_PER_SESSION, STA_FRAMES, STEPS = 3, 6, 3
@@ -88,13 +86,9 @@ def sta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings_of(core: str, readout: str, more: dict[str, Any]) -> dict[str, Any]:
     """The configuration as the command line makes it."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
     chosen = {"core.kind": core, "readout.kind": readout, **SMALL, **more}
-    line = ["train.py", f"--config={CONFIG}", *(f"--config.model.{name}={value}" for name, value in chosen.items())]
-    with mock.patch("sys.argv", line):  # where ml_collections looks for overrides
-        values(line)
-    return resolved(values.config.to_dict())
+    overrides = (f"--config.model.{name}={value}" for name, value in chosen.items())
+    return resolved(configuration(str(CONFIG), *overrides).to_dict())
 
 
 def build(core: str, readout: str, sta_folder: Path) -> tuple[Model, dict[str, Any]]:
