@@ -14,10 +14,7 @@ import openretina_jax
 from openretina_jax.models.ensemble import Ensemble
 from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, refusal, start
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),  # of ml_collections
-]
+pytestmark = pytest.mark.slow
 
 EPOCHS = 6
 LEARNING_RATE = "--config.population.vary={'optimizer.learning_rate': {'log_uniform': (1e-3, 3e-2)}}"

@@ -22,10 +22,7 @@ from openretina_jax.data.sources.simulated.cache import simulated_files
 from openretina_jax.errors import UserError
 from tests.configuration import configuration
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning"),  # of ml_collections
-]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 20
@@ -223,9 +220,11 @@ def test_folder_of_another_model(cache: Path, finished: tuple[Path, str]) -> Non
 
 def refusal(cache: Path, workdir: Path, config: str, *flags: str) -> str:
     """Why ``train`` refuses a configuration; asked in this process, since scripts take seconds to start."""
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
+    made = configuration(config, *flags)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENRETINA_JAX_CACHE", str(cache))
-        train(configuration(config, *flags), workdir, Console(quiet=True))
+        with pytest.raises(UserError) as caught:
+            train(made, workdir, Console(quiet=True))
     return str(caught.value)
 
 
