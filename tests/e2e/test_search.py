@@ -22,7 +22,7 @@ def get_space():
     return {"optimizer.learning_rate": common.log_uniform(1e-3, 1e-1),
             "model.core.simple.hidden_channels": common.one_of((2, 2))}
 """
-EPOCHS = 15
+EPOCHS = 6
 FLAGS = [*(flag for flag in SMALL if "hidden_channels" not in flag), f"--config.train.epochs={EPOCHS}"]
 
 

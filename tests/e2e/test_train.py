@@ -25,13 +25,14 @@ from tests.configuration import configuration
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
-EPOCHS = 20
+EPOCHS = 8
 SIMULATED = "configs/hoefling_low_res.py:simulated,quick"
 SMALL = [
     "--config.data.simulated.n_sessions=1",
     "--config.data.simulated.neurons_per_session=12",
     "--config.model.core.simple.hidden_channels=(2,2)",
     "--config.stopping.epochs=1000",
+    "--config.train.picture_every=5",
     f"--config.train.epochs={EPOCHS}",
 ]
 TIMEOUT_S = 300
