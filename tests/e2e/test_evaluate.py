@@ -131,12 +131,10 @@ def test_comparison(cache: Path, folder: Path) -> None:
     ("flags", "words"),
     [
         (["--split=tset", "--folder={new}"], ['the data have no split "tset"; did you mean "test"']),
-        (["--folder={first}"], ["first exists; give another --folder, or --overwrite"]),
         (["--folder={first}/state/_METADATA/out"], ["out cannot be written (", "give another --folder"]),
-        (["--checkpoint={first}"], ["first is given twice"]),
         (["--resamples=0"], ["resamples"]),
     ],
-    ids=["split", "exists", "unwritable", "twice", "flag"],
+    ids=["split", "unwritable", "flag"],
 )
 def test_mistakes(cache: Path, folder: Path, flags: list[str], words: list[str]) -> None:
     before = sorted(folder.rglob("*"))
