@@ -1,21 +1,53 @@
 """Settings of all tests."""
 
+import importlib
 import os
 
-import hypothesis
-import jax
 import pytest
+import xdist
+
+HURRY = "--xla_cpu_use_fusion_emitters=false"
+LIBRARIES = (
+    "beartype.door",
+    "flax.nnx",
+    "grain",
+    "h5py",
+    "huggingface_hub",
+    "hypothesis",
+    "matplotlib.figure",
+    "ml_collections.config_flags",
+    "optax",
+    "optuna",
+    "orbax.checkpoint",
+    "pandas",
+    "rich.live",
+    "scipy.optimize",
+    "scipy.signal",
+    "scipy.stats",
+    "tensorboardX",
+)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Compile in a hurry, and try fewer examples of properties, where slow tests are left out.
+def pytest_configure() -> None:
+    """Compile in a hurry, in the scripts that tests start too.
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
-    emitters on CPUs. The whole suite runs what users run.
+    emitters on CPUs. Where a program comes from need not be written down either.
     """
-    jax.config.update("jax_traceback_in_locations_limit", 0)  # to write down where a program comes from takes time too
-    if config.getoption("markexpr") == "not slow":
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
-        jax.config.update("jax_disable_most_optimizations", True)
-        hypothesis.settings.register_profile("quick", max_examples=20)
-        hypothesis.settings.load_profile("quick")
+    if HURRY not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
+    os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import libraries before the package: below its import hook, that of jaxtyping, they would be compiled anew."""
+    if xdist.is_xdist_controller(session):
+        return
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    if session.config.getoption("markexpr") == "not slow":
+        from hypothesis import settings
+
+        settings.register_profile("quick", max_examples=20)
+        settings.load_profile("quick")

@@ -65,7 +65,6 @@ def test_from_an_address_to_a_folder_and_back(server: str, tmp_path: Path) -> No
         ([f"--checkpoint={path_of('lnp')}"], "give --folder or --out"),
         ([f"--checkpoint={path_of('lnp')}", "--folder=x", "--arguments=in_shape"], 'must be JSON like {"name": value}'),
         ([f"--checkpoint={path_of('lnp_cell')}", "--folder=x"], "does not say in_shape"),
-        (["--checkpoint=hoefling_2025", "--folder=x"], "hoefling_2025 does not exist; give a run's folder"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -12,19 +12,13 @@ import pytest
 
 import openretina_jax
 from openretina_jax.models.ensemble import Ensemble
-from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, mistake, start
+from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, refusal, start
 
 pytestmark = pytest.mark.slow
 
 EPOCHS = 6
 LEARNING_RATE = "--config.population.vary={'optimizer.learning_rate': {'log_uniform': (1e-3, 3e-2)}}"
 POPULATION = ["--config.population.size=2", LEARNING_RATE, f"--config.train.epochs={EPOCHS}"]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Simulated recordings and compiled programs."""
-    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +87,7 @@ def test_a_stopped_population_goes_on_as_if_it_had_not_stopped(
         (["--config.mesh.data=2"], ["config.mesh is", "a population trains on one device"]),
     ],
 )
-def test_mistakes(cache: Path, finished: tuple[Path, str], tmp_path: Path, flags: list[str], words: list[str]) -> None:
-    del finished  # whose recordings are used
-    line = mistake(cache, f"--config={SIMULATED}", *SMALL, *POPULATION[:1], *flags, f"--workdir={tmp_path}")
+def test_mistakes(cache: Path, tmp_path: Path, flags: list[str], words: list[str]) -> None:
+    line = refusal(cache, tmp_path, SIMULATED, *SMALL, *POPULATION[:1], *flags)
     for word in words:
         assert word in line

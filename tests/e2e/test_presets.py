@@ -1,6 +1,5 @@
-"""Every configuration trains on simulated recordings for three epochs, and leaves a model and scores."""
+"""Every configuration trains on simulated recordings for two epochs, and leaves a model and scores."""
 
-import contextlib
 import importlib
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,13 @@ import pytest
 from rich.console import Console
 
 import openretina_jax
-from openretina_jax.config import compiled_in_a_hurry, train
+from openretina_jax.config import train
 from openretina_jax.models.build import make_model
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.parameters import parameters
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EPOCHS = 3
+EPOCHS = 2
 NOT_RUN = {
     "common": "parts of the others",
     "common_sridhar_2025": "parts of the others",
@@ -30,6 +29,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "hoefling_high_res": {
         "data.simulated.n_sessions": 1,
         "data.simulated.neurons_per_session": 6,
+        "model.core.simple.downsample_input": (1, 4, 4),
         "model.core.simple.spatial_kernel_sizes": (5, 5, 3, 3),
     },
     "karamanlis_2024_core_readout": {
@@ -42,23 +42,14 @@ SMALLER: dict[str, dict[str, Any]] = {
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory):
-    """Simulated recordings are common to all runs of this file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_three_epochs(name: str, tmp_path: Path) -> None:
+def test_two_epochs(name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(cache))
     config = importlib.import_module(f"configs.{name}").get_config("simulated,quick")
     core = config.model.core.simple
     core.hidden_channels = (2,) * len(core.hidden_channels)
     config.update_from_flattened_dict({"train.epochs": EPOCHS, **SMALLER.get(name, {})})
-    # large images take longer than compiling well for them
-    hurry = contextlib.nullcontext() if name == "hoefling_high_res" else compiled_in_a_hurry()
-    with (tmp_path / "output").open("w") as output, hurry:
+    with (tmp_path / "output").open("w") as output:
         train(config, tmp_path / "run", Console(file=output))
     model = openretina_jax.load(tmp_path / "run")
     assert isinstance(model, CoreReadout)

@@ -16,13 +16,12 @@ import pandas as pd
 import pytest
 
 import openretina_jax
+from tests.e2e.test_train import ROOT, SIMULATED, refusal
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 5
 FLAGS = [
-    "--config=configs/hoefling_low_res.py:simulated,quick",
     "--config.data.simulated.n_sessions=2",
     "--config.data.simulated.neurons_per_session=9",
     "--config.model.core.simple.hidden_channels=(2,2)",
@@ -38,12 +37,6 @@ ENDS_WITHIN_S = 60  # after a process has died
 TOLERANCE = 2e-4
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Simulated recordings and compiled programs, common to all runs of this file."""
-    return tmp_path_factory.mktemp("cache")
-
-
 def free_port() -> int:
     """A port that nobody uses now."""
     with socket.socket() as probe:
@@ -53,11 +46,10 @@ def free_port() -> int:
 
 def start(cache: Path, workdir: Path, processes: int, *flags: str) -> list[subprocess.Popen[str]]:
     """Start a run of several processes, or of one that knows nothing of others."""
-    command = [sys.executable, "scripts/train.py", *FLAGS, f"--workdir={workdir}", *flags]
+    command = [sys.executable, "scripts/train.py", f"--config={SIMULATED}", *FLAGS, f"--workdir={workdir}", *flags]
     if processes > 1:
         command += [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]
-    # most of the time would go into compiling programs well that run for a second
-    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
     numbers = [[f"--process={n}"] for n in range(processes)] if processes > 1 else [[]]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [subprocess.Popen([*command, *number], cwd=ROOT, env=environment, **pipes) for number in numbers]
@@ -192,15 +184,17 @@ def test_one_ctrl_c_stops_all_processes_after_the_same_epoch(cache: Path, alone:
     [
         (["--process=0"], "go together"),
         (["--coordinator=localhost:1", "--processes=2", "--process=2"], "--process is 2"),
-        (["--config.mesh.data=3"], "3"),
-        (["--config.mesh.data=0"], "at least 1"),
     ],
 )
-def test_mistakes(cache: Path, alone: Path, tmp_path: Path, flags: list[str], words: str) -> None:
-    del alone  # whose recordings are used
+def test_mistakes(cache: Path, tmp_path: Path, flags: list[str], words: str) -> None:
     (process,) = start(cache, tmp_path, 1, *flags)
     errors = process.communicate(timeout=TIMEOUT_S)[1]
     assert process.returncode == 2
     (line,) = errors.splitlines()
     assert line.startswith("error: ")
     assert words in line
+
+
+@pytest.mark.parametrize(("devices", "words"), [(3, "3"), (0, "at least 1")])
+def test_meshes_that_do_not_fit(cache: Path, tmp_path: Path, devices: int, words: str) -> None:
+    assert words in refusal(cache, tmp_path, SIMULATED, *FLAGS, f"--config.mesh.data={devices}")

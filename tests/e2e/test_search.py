@@ -22,7 +22,7 @@ def get_space():
     return {"optimizer.learning_rate": common.log_uniform(1e-3, 1e-1),
             "model.core.simple.hidden_channels": common.one_of((2, 2))}
 """
-EPOCHS = 15
+EPOCHS = 6
 FLAGS = [*(flag for flag in SMALL if "hidden_channels" not in flag), f"--config.train.epochs={EPOCHS}"]
 
 
@@ -37,16 +37,16 @@ def command(space: Path, *flags: str) -> list[str]:
     return [sys.executable, "scripts/search.py", f"--config={SIMULATED}", f"--space={space}", *flags]
 
 
-def start(tmp_path: Path, space: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
+def start(cache: Path, tmp_path: Path, space: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     flags = [*FLAGS, "--trials=2", "--jobs=2", f"--workdir={tmp_path / 'search'}"]
     return subprocess.Popen(command(space, *flags), cwd=ROOT, env=environment, **pipes)
 
 
-def test_a_search_that_is_stopped_and_resumed(tmp_path: Path, space: Path) -> None:
+def test_a_search_that_is_stopped_and_resumed(cache: Path, tmp_path: Path, space: Path) -> None:
     workdir = tmp_path / "search"
-    process = start(tmp_path, space)
+    process = start(cache, tmp_path, space)
     deadline = time.monotonic() + TIMEOUT_S
     while not all(epochs(workdir / "trials" / number) for number in "01"):
         assert process.poll() is None
@@ -54,7 +54,7 @@ def test_a_search_that_is_stopped_and_resumed(tmp_path: Path, space: Path) -> No
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert finish(process).endswith("stopped; the same command goes on from there\n")
-    output = finish(start(tmp_path, space))
+    output = finish(start(cache, tmp_path, space))
     table = pd.read_csv(workdir / "trials.csv")
     assert sorted(table["trial"]) == [0, 1]
     assert table["state"].tolist() == ["complete"] * 2

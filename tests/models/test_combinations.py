@@ -6,14 +6,11 @@ import itertools
 import json
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl import flags
 from flax import nnx
-from ml_collections import config_flags
 
 from openretina_jax.config import make_recipe, resolved, start_model
 from openretina_jax.data.batches import Recordings, TimelineTable
@@ -29,6 +26,7 @@ from openretina_jax.modules.registry import signature
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.step import Trainer
 from tests import tiny
+from tests.configuration import configuration
 
 CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
 NEURONS_PER_SESSION, STA_FRAMES, STEPS = 3, 6, 3
@@ -47,8 +45,6 @@ SMALL = {
     "readout.separable_lnp.temporal_frames": 4,
     "readout.spatial_contrast.temporal_frames": STA_FRAMES,
 }
-pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
-
 ONE_CHANNEL = {  # what a spatial contrast readout needs of a core
     "simple": {"core.simple.hidden_channels": (4, 1)},
     "gru": {"core.gru.recurrent_channels": 1},
@@ -88,13 +84,9 @@ def sta_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings_of(core: str, readout: str, more: dict[str, Any]) -> dict[str, Any]:
     """The configuration as the command line makes it."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
     chosen = {"core.kind": core, "readout.kind": readout, **SMALL, **more}
-    line = ["train.py", f"--config={CONFIG}", *(f"--config.model.{name}={value}" for name, value in chosen.items())]
-    with mock.patch("sys.argv", line):  # where ml_collections looks for overrides
-        values(line)
-    return resolved(values.config.to_dict())
+    overrides = (f"--config.model.{name}={value}" for name, value in chosen.items())
+    return resolved(configuration(str(CONFIG), *overrides).to_dict())
 
 
 def build(core: str, readout: str, sta_folder: Path) -> tuple[Model, dict[str, Any]]:
@@ -131,7 +123,8 @@ def test_combination(core: str, readout: str, sta_folder: Path, tmp_path: Path) 
     movie = np.random.default_rng(0).standard_normal(model.stimulus_shape(24)).astype(np.float32)
     loaded = load_model(tmp_path)
     for session in (None, "left"):
-        np.testing.assert_array_equal(loaded(movie, session=session), model(movie, session=session))
+        answers = [tiny.predict(one, movie, session=session) for one in (loaded, model)]
+        np.testing.assert_array_equal(*answers)
 
 
 def leaves(model: Model) -> dict[str, Any]:

@@ -84,7 +84,8 @@ def test_windows_that_devices_cannot_share(timelines: int, windows: int, n_devic
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """What a program on eight devices tells of all runs, and the folder of the runs."""
     folder = tmp_path_factory.mktemp("runs")
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={N_DEVICES}"}
+    several = f"--xla_force_host_platform_device_count={N_DEVICES}"
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {several}"}
     command = [sys.executable, "-m", "tests.training.on_devices", str(folder), *RUNS, *GRU_RUNS]
     options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True}
     finished = subprocess.run(command, check=False, **options)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from openretina_jax.data.sources.catalogue import simulator
 
 _log = logging.getLogger(__name__)
@@ -34,17 +36,18 @@ def simulated_files(
     config = module.SimulationConfig(**options)
     digest = hashlib.sha256(json.dumps([repr(config), *_sources()]).encode()).hexdigest()[:12]
     folder = cache / f"{source}_{digest}"
-    if not (folder / _WRITTEN).exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=cache, prefix=".simulating-"))
-        try:
-            files = module.simulate(work, config, progress)
-            names = {setting: str(file.relative_to(work)) for setting, file in files.items()}
-            (work / _WRITTEN).write_text(json.dumps(names))
-            shutil.rmtree(folder, ignore_errors=True)
-            work.replace(folder)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f".{folder.name}.lock"):  # trials of a search begin at the same time
+        if not (folder / _WRITTEN).exists():
+            work = Path(tempfile.mkdtemp(dir=cache, prefix=".simulating-"))
+            try:
+                files = module.simulate(work, config, progress)
+                names = {setting: str(file.relative_to(work)) for setting, file in files.items()}
+                (work / _WRITTEN).write_text(json.dumps(names))
+                shutil.rmtree(folder, ignore_errors=True)
+                work.replace(folder)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
     _log.info("simulated recordings are in %s", folder)
     names = json.loads((folder / _WRITTEN).read_text())
     return {setting: str(folder / name) for setting, name in names.items()}
