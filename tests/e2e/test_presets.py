@@ -1,4 +1,4 @@
-"""Every configuration trains on simulated recordings for two epochs, and leaves a model and scores."""
+"""Every configuration trains on simulated recordings for three epochs, and leaves a model and scores."""
 
 import importlib
 from pathlib import Path
@@ -16,7 +16,7 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.parameters import parameters
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EPOCHS = 2
+EPOCHS = 3
 NOT_RUN = {
     "common": "parts of the others",
     "common_sridhar_2025": "parts of the others",
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_epochs(name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_epochs(name: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(cache))
     config = importlib.import_module(f"configs.{name}").get_config("simulated,quick")
     core = config.model.core.simple
