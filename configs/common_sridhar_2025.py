@@ -1,8 +1,9 @@
-"""What the configurations of Sridhar et al. 2025 share: the recordings, their simulation, and windows within trials."""
+"""What the configurations of Sridhar et al. 2025 share: recordings, their simulation, windows, models without a core."""
 
 import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
 
+from configs import common
 from openretina_jax.data.sources.sridhar_2025_cells import UNRELIABLE_CELLS
 
 WORDS = ("simulated", "quick")
@@ -71,6 +72,53 @@ def data(stimulus: str, *retinas: str, cell_index: int | None = None) -> ml_coll
             "sta_mirror": FieldReference("left_right" if natural else None, field_type=str),
         }
     )
+
+
+def spatial_contrast(
+    chosen: set[str], stimulus: str, retina: str, *, cell_index: int | None = None, windows_per_step: int = 16
+) -> ml_collections.ConfigDict:
+    """Spatial contrast models, with filters from spike-triggered averages.
+
+    Args:
+        chosen: the words after the colon.
+        stimulus, retina: of the recording.
+        cell_index: one cell, in openretina's form for single cells (None: all reliable ones, in that for many).
+        windows_per_step: windows of a step.
+    """
+    config = _without_core("spatial_contrast", data(stimulus, retina, cell_index=cell_index))
+    readout = config.model.readout.spatial_contrast
+    readout.flip_sta = stimulus == "natural_movie"
+    use_windows(config, lag=29, windows_per_step=windows_per_step)
+    if cell_index is not None:
+        readout.patch, readout.nonnegative, readout.variance_floor = (15, 15), "w", 0.0
+        # a mean over neurons and frames, divided by their number
+        config.objective.loss.poisson.samples = 1 / (windows_per_step * _PREDICTED_FRAMES)
+    use_words(config, chosen)
+    return config
+
+
+def separable_ln(chosen: set[str], stimulus: str, retina: str, *, cell_index: int) -> ml_collections.ConfigDict:
+    """LN models with kernels that are separable in space and time.
+
+    Args:
+        chosen: the words after the colon.
+        stimulus, retina: of the recording.
+        cell_index: the cell that is taken, unless the words say otherwise.
+    """
+    config = _without_core("separable_lnp", data(stimulus, retina, cell_index=cell_index))
+    config.optimizer.learning_rate = 0.005
+    use_windows(config, lag=29, windows_per_step=16)
+    use_words(config, chosen)
+    return config
+
+
+def _without_core(readout: str, recordings: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Training of a readout that sees the stimulus itself."""
+    config = common.training()
+    config.data = recordings
+    config.model = common.model()
+    config.model.core.kind, config.model.readout.kind = "identity", readout
+    return config
 
 
 def use_windows(config: ml_collections.ConfigDict, lag: int, windows_per_step: int) -> None:

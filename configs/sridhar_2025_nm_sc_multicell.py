@@ -20,12 +20,4 @@ from configs import common, common_sridhar_2025
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
     chosen = common.words(arg, common_sridhar_2025.WORDS)
-    config = common.training()
-    config.data = common_sridhar_2025.data("natural_movie", "01")
-    config.model = common.model()
-    config.model.core.kind = "identity"
-    config.model.readout.kind = "spatial_contrast"
-    config.model.readout.spatial_contrast.flip_sta = True
-    common_sridhar_2025.use_windows(config, lag=29, windows_per_step=16)
-    common_sridhar_2025.use_words(config, chosen)
-    return config
+    return common_sridhar_2025.spatial_contrast(chosen, "natural_movie", "01")

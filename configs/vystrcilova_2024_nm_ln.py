@@ -22,12 +22,4 @@ from configs import common, common_sridhar_2025
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
     chosen = common.words(arg, common_sridhar_2025.ONE_CELL_WORDS)
-    config = common.training()
-    config.data = common_sridhar_2025.data("natural_movie", "01", cell_index=272)
-    config.model = common.model()
-    config.model.core.kind = "identity"
-    config.model.readout.kind = "separable_lnp"
-    config.optimizer.learning_rate = 0.005
-    common_sridhar_2025.use_windows(config, lag=29, windows_per_step=16)
-    common_sridhar_2025.use_words(config, chosen)
-    return config
+    return common_sridhar_2025.separable_ln(chosen, "natural_movie", "01", cell_index=272)
