@@ -1,4 +1,4 @@
-"""What the configurations of Sridhar et al. 2025 share: recordings, their simulation, windows, models without a core."""
+"""What the configurations of Sridhar et al. 2025 share: recordings, their simulation, windows, and whole models."""
 
 import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
