@@ -16,7 +16,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "whitenoise"))
+    chosen = common.words(arg, ("simulated", "quick", "whitenoise", "separable_lnp"))
     config = common.training()
     config.data = common.maheswaranathan_data()
     config.data.stimulus = "whitenoise" if "whitenoise" in chosen else "naturalscene"
@@ -24,10 +24,17 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.model = common.model()
     config.model.core.kind, config.model.readout.kind = "identity", "lnp"
     config.model.core.identity.cut_first_frames = 30
+    if "separable_lnp" in chosen:
+        config.model.core.identity.cut_first_frames = 0
+        config.model.readout.kind = "separable_lnp"
+        readout = config.model.readout.separable_lnp
+        readout.spatial_size, readout.temporal_frames = (50, 50), 31
+        readout.nonlinearity = "parametrized_softplus"
     config.optimizer.learning_rate = 0.005
-    common.session_steps(config, windows_per_step=64, window_frames=50, lag=30)
+    common.session_steps(config, windows_per_step=4 if "quick" in chosen else 64, window_frames=50, lag=30)
     config.train.epochs = 60
     if "quick" in chosen:
-        config.train.epochs = 10
-        config.data.simulated.update({"n_sessions": 1, "seconds": 60, "side": 24})
+        config.train.epochs = 20
+        config.data.simulated.update({"n_sessions": 1, "neurons_per_session": 20, "seconds": 120, "side": 24})
+        config.model.readout.separable_lnp.spatial_size = (24, 24)
     return config

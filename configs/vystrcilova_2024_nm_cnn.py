@@ -43,6 +43,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.train.epochs = 15
     common_sridhar_2025.use_windows(config, lag=30, windows_per_step=16)
     if "quick" in chosen:
-        core.hidden_channels, core.spatial_kernel_sizes = (8, 8, 8), (9, 7, 5)
+        core.hidden_channels, core.spatial_kernel_sizes = (8, 8, 8), (7, 5, 3)
+        config.optimizer.learning_rate = 0.02
+        config.data.simulated.update({"n_sessions": 2, "neurons_per_session": 22})
     common_sridhar_2025.use_words(config, chosen)
     return config

@@ -33,5 +33,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     common_sridhar_2025.use_windows(config, lag=33, windows_per_step=16)
     if "quick" in chosen:
         core.spatial_kernel_sizes = (9, 5)
+        config.optimizer.learning_rate = 0.02
     common_sridhar_2025.use_words(config, chosen)
     return config
