@@ -154,7 +154,7 @@ def use_words(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
             config.data.cell_index = 2
         config.train.windows.session.windows_per_step = 8  # recordings are short: more, smaller steps
     if "quick" in chosen:
-        config.train.epochs = 20
+        config.train.epochs = min(config.train.epochs, 20)
     if {"simulated", "quick"} <= chosen:
         _use_small_screen(config)
 
