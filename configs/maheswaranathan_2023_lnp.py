@@ -3,10 +3,15 @@
     python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py
     python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated
     python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated,quick
+    python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated,quick,whitenoise,separable_lnp
 
-Every neuron weighs the pixels of one frame, as in openretina's configuration of this name. The published recordings
-are fetched. No score is published, and we have not trained it on the published data; docs/data.md says what was
-measured.
+Every neuron weighs the pixels of one frame, that of the response, as in openretina's configuration of this name. Cells
+answer later, so that it predicts natural scenes in part and white noise not at all; ":separable_lnp" gives every
+neuron a kernel of 31 frames, too.
+
+Without ":simulated" the published recordings are fetched. No score is published, and we have not trained it on the
+published data. ":simulated,quick" (20 neurons, two minutes of a small movie) reaches a test correlation of 0.446, and
+0.665 with ":separable_lnp", of at most 0.832 with this noise, in half a minute on two cores.
 """
 
 import ml_collections

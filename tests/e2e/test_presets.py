@@ -38,7 +38,7 @@ SMALLER: dict[str, dict[str, Any]] = {
         "data.simulated.n_images": 2,
         "data.simulated.neurons_per_session": 5,
     },
-    **dict.fromkeys(("maheswaranathan_2023_core_readout", "maheswaranathan_2023_lnp"), {"data.simulated.seconds": 60}),
+    **{name: {"data.simulated.seconds": 60} for name in NAMES if name.startswith("maheswaranathan")},
     **{
         name: {f"data.simulated.{number}": value for number, value in BRIEF_TRIALS.items()}
         for name in NAMES
