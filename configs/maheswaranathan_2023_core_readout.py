@@ -32,11 +32,12 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         core.hidden_channels, core.spatial_kernel_sizes = (16, 32), (15, 11)
     common.choose_parts(config, chosen)
     config.objective.loss.kind = "l1_poisson"
-    common.session_steps(config, windows_per_step=4 if "quick" in chosen else 64, window_frames=50, lag=30)
+    common.session_steps(config, windows_per_step=64, window_frames=50, lag=30)
     config.train.epochs = 50
     if "quick" in chosen:
         config.train.epochs = 20
+        config.train.windows.session.windows_per_step = 4  # more steps; losses and penalties balance as in large ones
         config.data.simulated.update({"n_sessions": 1, "neurons_per_session": 20, "seconds": 120, "side": 24})
         for core in (config.model.core.simple, config.model.core.gru):
-            core.hidden_channels, core.spatial_kernel_sizes = (8, 8), (9, 5)
+            core.hidden_channels, core.spatial_kernel_sizes = (8, 16), (9, 5)
     return config

@@ -48,6 +48,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         config.data.simulated.update({"n_sessions": 2, "neurons_per_session": 22})
     if "quick" in chosen:
         core.spatial_kernel_sizes = (7, 5, 3)
-        config.train.epochs = 6
+        config.train.epochs = 8
     common_sridhar_2025.use_words(config, chosen)
     return config

@@ -34,6 +34,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     if "quick" in chosen:
         core.spatial_kernel_sizes = (9, 5)
         config.optimizer.learning_rate = 0.02
-        config.train.epochs = 6
+        config.train.epochs = 8
     common_sridhar_2025.use_words(config, chosen)
     return config
