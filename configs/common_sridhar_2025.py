@@ -1,8 +1,9 @@
-"""What the configurations of Sridhar et al. 2025 share: the recordings, their simulation, and windows within trials."""
+"""What the configurations of Sridhar et al. 2025 share: recordings, their simulation, windows, and whole models."""
 
 import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
 
+from configs import common
 from openretina_jax.data.sources.sridhar_2025_cells import UNRELIABLE_CELLS
 
 WORDS = ("simulated", "quick")
@@ -33,7 +34,7 @@ def data(stimulus: str, *retinas: str, cell_index: int | None = None) -> ml_coll
                 "n_sessions": len(retinas),
                 "neurons_per_session": 12,
                 "n_trials": 20,
-                "frames_per_trial": 600,
+                "frames_per_trial": 1700,
                 "test_frames": 850,
                 "test_trials": 20,
                 "height": 150,
@@ -73,6 +74,55 @@ def data(stimulus: str, *retinas: str, cell_index: int | None = None) -> ml_coll
     )
 
 
+def spatial_contrast(
+    chosen: set[str], stimulus: str, retina: str, *, cell_index: int | None = None, windows_per_step: int = 16
+) -> ml_collections.ConfigDict:
+    """Spatial contrast models, with filters from spike-triggered averages.
+
+    Args:
+        chosen: the words after the colon.
+        stimulus, retina: of the recording.
+        cell_index: one cell, in openretina's form for single cells (None: all reliable ones, in that for many).
+        windows_per_step: windows of a step.
+    """
+    config = _without_core("spatial_contrast", data(stimulus, retina, cell_index=cell_index))
+    readout = config.model.readout.spatial_contrast
+    readout.flip_sta = stimulus == "natural_movie"
+    use_windows(config, lag=29, windows_per_step=windows_per_step)
+    if cell_index is not None:
+        readout.patch, readout.nonnegative, readout.variance_floor = (15, 15), "w", 0.0
+        # a mean over neurons and frames, divided by their number
+        config.objective.loss.poisson.samples = 1 / (windows_per_step * _PREDICTED_FRAMES)
+    use_words(config, chosen)
+    return config
+
+
+def separable_ln(chosen: set[str], stimulus: str, retina: str, *, cell_index: int) -> ml_collections.ConfigDict:
+    """LN models with kernels that are separable in space and time.
+
+    Args:
+        chosen: the words after the colon.
+        stimulus, retina: of the recording.
+        cell_index: the cell that is taken, unless the words say otherwise.
+    """
+    config = _without_core("separable_lnp", data(stimulus, retina, cell_index=cell_index))
+    # a softplus without an offset is at least ln 2 on average if the stimulus has mean 0: 59 spikes a second
+    config.model.readout.separable_lnp.nonlinearity = "parametrized_softplus"
+    config.optimizer.learning_rate = 0.005
+    use_windows(config, lag=29, windows_per_step=16)
+    use_words(config, chosen)
+    return config
+
+
+def _without_core(readout: str, recordings: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Training of a readout that sees the stimulus itself."""
+    config = common.training()
+    config.data = recordings
+    config.model = common.model()
+    config.model.core.kind, config.model.readout.kind = "identity", readout
+    return config
+
+
 def use_windows(config: ml_collections.ConfigDict, lag: int, windows_per_step: int) -> None:
     """Take windows within the trials, of which 100 frames are predicted, one retina a step.
 
@@ -102,10 +152,9 @@ def use_words(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
         config.data.excluded_cells = {retina: (0, 1) for retina in _RETINAS}
         if config.data.cell_index is not None:
             config.data.cell_index = 2
-        windows = config.train.windows.session
-        windows.windows_per_step = min(windows.windows_per_step, 16)
+        config.train.windows.session.windows_per_step = 8  # recordings are short: more, smaller steps
     if "quick" in chosen:
-        config.train.epochs = 10
+        config.train.epochs = min(config.train.epochs, 20)
     if {"simulated", "quick"} <= chosen:
         _use_small_screen(config)
 
@@ -119,12 +168,8 @@ def _use_small_screen(config: ml_collections.ConfigDict) -> None:
             **screen,
             "margin_rows": 6,
             "margin_columns": 8,
-            "neurons_per_session": 6,
-            "n_trials": 10,
-            "frames_per_trial": 280,
-            "test_frames": 280,
+            "test_frames": 425,
             "n_images": 40,
             "centre_sd_px": 2.0,
         }
     )
-    config.train.windows.session.windows_per_step = 4

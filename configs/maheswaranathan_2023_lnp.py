@@ -3,10 +3,15 @@
     python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py
     python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated
     python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated,quick
+    python scripts/train.py --config=configs/maheswaranathan_2023_lnp.py:simulated,quick,whitenoise,separable_lnp
 
-Every neuron weighs the pixels of one frame, as in openretina's configuration of this name. The published recordings
-are fetched. No score is published, and we have not trained it on the published data; docs/data.md says what was
-measured.
+Every neuron weighs the pixels of one frame, that of the response, as in openretina's configuration of this name. Cells
+answer later, so that it predicts natural scenes in part and white noise not at all; ":separable_lnp" gives every
+neuron a kernel of 31 frames, too.
+
+Without ":simulated" the published recordings are fetched. No score is published, and we have not trained it on the
+published data. ":simulated,quick" (20 neurons, two minutes of a small movie) reaches a test correlation of 0.446, and
+0.665 with ":separable_lnp", of at most 0.832 with this noise, in half a minute on two cores.
 """
 
 import ml_collections
@@ -16,7 +21,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "whitenoise"))
+    chosen = common.words(arg, ("simulated", "quick", "whitenoise", "separable_lnp"))
     config = common.training()
     config.data = common.maheswaranathan_data()
     config.data.stimulus = "whitenoise" if "whitenoise" in chosen else "naturalscene"
@@ -24,10 +29,17 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.model = common.model()
     config.model.core.kind, config.model.readout.kind = "identity", "lnp"
     config.model.core.identity.cut_first_frames = 30
+    if "separable_lnp" in chosen:
+        config.model.core.identity.cut_first_frames = 0
+        config.model.readout.kind = "separable_lnp"
+        readout = config.model.readout.separable_lnp
+        readout.spatial_size, readout.temporal_frames = (50, 50), 31
+        readout.nonlinearity = "parametrized_softplus"
     config.optimizer.learning_rate = 0.005
-    common.session_steps(config, windows_per_step=64, window_frames=50, lag=30)
+    common.session_steps(config, windows_per_step=4 if "quick" in chosen else 64, window_frames=50, lag=30)
     config.train.epochs = 60
     if "quick" in chosen:
-        config.train.epochs = 10
-        config.data.simulated.update({"n_sessions": 1, "seconds": 60, "side": 24})
+        config.train.epochs = 20
+        config.data.simulated.update({"n_sessions": 1, "neurons_per_session": 20, "seconds": 120, "side": 24})
+        config.model.readout.separable_lnp.spatial_size = (24, 24)
     return config

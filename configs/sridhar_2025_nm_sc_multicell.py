@@ -9,7 +9,8 @@ triggered average beside the data. The cells are those of retina 01 that respond
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
 published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes it small and trains for a few epochs.
+makes the screen small, and reaches a test correlation of 0.674 (at most 0.733 with this noise) in 16 epochs, a minute
+on two cores.
 """
 
 import ml_collections
@@ -20,12 +21,4 @@ from configs import common, common_sridhar_2025
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
     chosen = common.words(arg, common_sridhar_2025.WORDS)
-    config = common.training()
-    config.data = common_sridhar_2025.data("natural_movie", "01")
-    config.model = common.model()
-    config.model.core.kind = "identity"
-    config.model.readout.kind = "spatial_contrast"
-    config.model.readout.spatial_contrast.flip_sta = True
-    common_sridhar_2025.use_windows(config, lag=29, windows_per_step=16)
-    common_sridhar_2025.use_words(config, chosen)
-    return config
+    return common_sridhar_2025.spatial_contrast(chosen, "natural_movie", "01")

@@ -8,8 +8,9 @@ Three layers of 64 channels, and one point of the maps for every neuron, of four
 movie, so that with --config.train.order=shared one pass of the core serves them all.
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
-published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes it small and trains for a few epochs. It takes smaller kernels, too, which fit the small screen.
+published data. ":simulated" needs no network: two simulated retinas, recorded and stored as the published ones, and
+three layers of 8 channels, since 64 on the whole screen need an accelerator. ":quick" makes screen and kernels small,
+and reaches a test correlation of 0.622 (at most 0.801 with this noise) in 8 epochs, two minutes on two cores.
 """
 
 import ml_collections
@@ -42,7 +43,12 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.schedule.kind = "one_cycle"
     config.train.epochs = 15
     common_sridhar_2025.use_windows(config, lag=30, windows_per_step=16)
+    if chosen:  # for processors: 64 channels need an accelerator
+        core.hidden_channels = (8, 8, 8)
+        config.optimizer.learning_rate = 0.02
+        config.data.simulated.update({"n_sessions": 2, "neurons_per_session": 22})
     if "quick" in chosen:
-        core.hidden_channels, core.spatial_kernel_sizes = (8, 8, 8), (9, 7, 5)
+        core.spatial_kernel_sizes = (7, 5, 3)
+        config.train.epochs = 8
     common_sridhar_2025.use_words(config, chosen)
     return config

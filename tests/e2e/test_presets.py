@@ -24,6 +24,7 @@ NOT_RUN = {
     "hoefling_low_res": "is what test_train.py runs",
 }
 NAMES = sorted({file.stem for file in CONFIGS.glob("*.py")} - NOT_RUN.keys())
+BRIEF_TRIALS = {"neurons_per_session": 6, "n_trials": 10, "frames_per_trial": 280, "test_frames": 280}
 # what makes the simulations smaller still
 SMALLER: dict[str, dict[str, Any]] = {
     "hoefling_high_res": {
@@ -36,6 +37,12 @@ SMALLER: dict[str, dict[str, Any]] = {
         "data.simulated.n_blocks": 6,
         "data.simulated.n_images": 2,
         "data.simulated.neurons_per_session": 5,
+    },
+    **{name: {"data.simulated.seconds": 60} for name in NAMES if name.startswith("maheswaranathan")},
+    **{
+        name: {f"data.simulated.{number}": value for number, value in BRIEF_TRIALS.items()}
+        for name in NAMES
+        if name.startswith(("sridhar", "vystrcilova"))
     },
 }
 

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.sources.sridhar_2025 import Crop, Screen, TrialSplit, load_sridhar_2025
-from openretina_jax.data.sources.sridhar_2025_movies import fixation_movie, noise_movie, read_fixations
 from openretina_jax.data.sources.sridhar_2025_responses import read_recording
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
@@ -145,35 +142,6 @@ def test_equal_movies_are_kept_once_and_on_the_disk(folders):
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in GOLDENS.files if name.startswith("split/")])
-def test_trials_are_divided_as_by_openretina(name):
-    _, n_trials, fraction, seed = name.split("/")
-    train, validation = TrialSplit(float(fraction), int(seed)).divide(int(n_trials), "01")
-    assert validation == GOLDENS[name].tolist()
-    assert sorted(train + validation) == list(range(int(n_trials)))
-
-
-@given(
-    n_trials=st.integers(2, 40),
-    fraction=st.floats(0.2, 0.8),
-    seed=st.integers(0, 100),
-    first=st.integers(0, 5),
-    count=st.none() | st.integers(1, 40),
-)
-@settings(deadline=None)
-def test_no_frame_is_on_both_sides(n_trials, fraction, seed, first, count):
-    split = TrialSplit(fraction, seed, first=first, count=count)
-    used = set(range(n_trials)[first : None if count is None else first + count])
-    try:
-        train, validation = split.divide(n_trials, "01")
-    except UserError:
-        assume(False)
-    assert not set(train) & set(validation)
-    assert set(train) | set(validation) == used
-    for pair in split.repeated:
-        assert len(set(pair) & set(train)) == 0 or len(set(pair) & set(validation)) == 0
-
-
 @pytest.mark.parametrize("stimulus", STIMULI)
 def test_no_training_window_touches_a_validation_or_test_frame(folders, stimulus):
     tables = Tables(load(folders[stimulus], stimulus, retinas=("01", "02", "04")))
@@ -187,27 +155,6 @@ def test_no_training_window_touches_a_validation_or_test_frame(folders, stimulus
             assert not np.isin(seen, held_out).any()
             assert (np.diff(seen) == 1).all()
             assert start % FRAMES + WINDOW <= FRAMES
-
-
-@pytest.mark.parametrize(
-    ("split", "words"),
-    [
-        ({"validation": (0, 1)}, "trials 0 and 9 share frames"),
-        ({"validation": (25,)}, "validation trial 25 was never shown; trials are 0 to 19"),
-        ({"validation": ()}, "20 are for training and 0 for validation"),
-        ({"validation": (1,), "first": 2}, "18 are for training and 0 for validation"),
-    ],
-)
-def test_wrong_splits(split, words):
-    with pytest.raises(UserError, match=words):
-        TrialSplit(**split).divide(20, "01")
-
-
-def test_a_split_that_cannot_be_drawn():
-    with pytest.raises(UserError, match=r"train_fraction is 1\.5, but must lie between 0 and 1"):
-        TrialSplit(1.5)
-    with pytest.raises(UserError, match="no split of 2 trials"):
-        TrialSplit(0.5, repeated=((0, 1),)).divide(2, "01")
 
 
 def test_trials_without_frames_are_left_out(natural, caplog):
@@ -275,13 +222,6 @@ def test_wrong_options(folders, options, words):
         load(folders["natural_movie"], **{"retinas": ("01",)} | options)
 
 
-def test_wrong_sizes():
-    with pytest.raises(UserError, match="even numbers of pixels, but is 15 x 20"):
-        Screen(15, 20)
-    with pytest.raises(UserError, match="keeps every 1st at least"):
-        Crop(every=0)
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -339,26 +279,6 @@ def test_retinas_with_trials_of_other_lengths(natural):
         load(natural, retinas=("01", "02"))
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["", "1 0.0 11.8 12\n", "one 0.0 11.8 12 10 1\n", "1 0.0 11.8 inf 10 1\n", "1 0.0 11.8 12 10 "],
-)
-def test_wrong_fixations(tmp_path, line):
-    file = tmp_path / "fixations.txt"
-    file.write_text(f"3 0.0 11.8 12.7 10 0\n{line}" if line else "")
-    with pytest.raises(UserError, match="line 2 is" if line else "holds no fixations"):
-        read_fixations(file)
-
-
-def test_numbers_of_fixations_may_have_fractions(tmp_path):
-    file = tmp_path / "fixations.txt"
-    file.write_text("3.0 0.0 11.8 12.7 10 0\n4 0.0 11.8 -1 9.9 1\n")
-    shown = read_fixations(file)
-    assert [array.tolist() for array in (shown.image, shown.x, shown.y)] == [[3, 4], [12, -1], [10, 9]]
-    assert shown.mirrored.tolist() == [True, False]
-    assert read_fixations(file, opposite_flips=True).mirrored.tolist() == [False, True]
-
-
 def test_images_that_are_missing_or_damaged(natural):
     images = sorted((natural / "stimuli_padded_4").iterdir())
     images[4].write_bytes(images[4].read_bytes()[:500])
@@ -376,41 +296,6 @@ def test_images_that_are_missing_or_damaged(natural):
     shutil.rmtree(natural / "stimuli_padded_4")
     with pytest.raises(UserError, match="has no images"):
         load(natural)
-
-
-def test_a_movie_is_rendered_again_when_an_image_changes(tmp_path):
-    file, fixations = tmp_path / "0_img_0.npy", tmp_path / "fixations.txt"
-    fixations.write_text("0 0.0 11.8 2 2 1\n")
-    for level in (51.0, 102.0):
-        np.save(file, np.full((4, 4), level))
-        os.utime(file, ns=(0, int(level)))
-        movie = fixation_movie([file], read_fixations(fixations), Screen(2, 2, 0), Crop())
-        np.testing.assert_array_equal(movie, np.full((1, 2, 2, 1), level / 255, np.float16))
-
-
-@pytest.mark.parametrize(
-    ("pixels", "dtype"),
-    [
-        (np.array([False, True]), np.uint8),
-        (np.array([0, 255]), np.uint8),
-        (np.array([-1, 1], np.int8), np.float16),
-        (np.array([0.0, 1.0]), np.uint8),
-        (np.array([0.0, 0.5]), np.float16),
-        (np.array([0.0, 1 / 3], np.float32), np.float32),
-        (np.array([0, 70000]), np.float32),
-    ],
-)
-def test_white_noise_is_stored_exactly_and_narrowly(tmp_path, pixels, dtype):
-    trials = []
-    for number, last in enumerate(pixels):
-        trial = np.full((2, 3, 4), pixels[0])
-        trial[1, 2, 3] = last
-        trials.append(tmp_path / f"{pixels.dtype}_{float(pixels[1])}_{number}.npy")
-        np.save(trials[-1], trial)
-    movie = noise_movie(trials, 4, Crop())
-    assert (movie.shape, movie.dtype) == ((8, 2, 3, 1), dtype)
-    assert movie[3, 1, 2, 0] == pixels[0]
-    assert movie[7, 1, 2, 0] == pixels[1]
 
 
 def test_wrong_white_noise(noise):

@@ -22,6 +22,7 @@ from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
 
 _PUBLISHED_REPEATS = "firing_rate_10ms"  # smoothing of the repeats that are stored per neuron
+_CENTRE_SD_PX = 2.0  # of 50 µm
 _FRAMES_PER_SCENE, _FRAMES_PER_JITTER, _FRAMES_PER_CHECKERBOARD = 100, 3, 3
 
 
@@ -71,7 +72,7 @@ def simulate(
     for number in range(config.n_sessions):
         rng = np.random.default_rng((config.seed, 1, number))
         neurons = SpikingNeurons.drawn(
-            rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 25
+            rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=_CENTRE_SD_PX
         )
         session = target / FOLDER / f"15-10-{number + 1:02d}"
         session.mkdir(parents=True, exist_ok=True)
