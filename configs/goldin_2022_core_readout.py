@@ -57,5 +57,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     if "quick" in chosen:
         config.train.epochs = 10
         config.data.validation_images = 64
-        config.data.simulated.update({"n_sessions": 1, "n_images": 640, "side": 36})
+        config.data.simulated.update({"n_sessions": 1, "n_images": 1500, "side": 36})
+        core.spatial_kernel_sizes = (10,)
+        config.optimizer.accumulate = 1
     return config

@@ -35,6 +35,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.train.epochs = 50
     if "quick" in chosen:
         config.train.epochs = 10
-        config.data.validation_clips = 4
-        config.data.simulated.update({"n_sessions": 1, "clips": 26})
+        config.data.validation_clips = 10
+        config.data.simulated.update({"n_sessions": 1, "clips": 150})
+        config.train.windows.session.windows_per_step = 16
     return config
