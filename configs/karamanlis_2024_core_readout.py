@@ -40,7 +40,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
             "simulated": {
                 "enabled": "simulated" in chosen,
                 "n_sessions": 2,
-                "neurons_per_session": 30,
+                "neurons_per_session": 80,
                 "seed": 0,
                 "species": species,
                 "n_blocks": 20,
@@ -56,18 +56,19 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         core.spatial_kernel_sizes = (21, 15, 11)
         core.hidden_padding = (0, 5, 5)
     common.choose_parts(config, chosen)
-    # as many predicted frames as in openretina's step of 64 windows of 50 frames, with half the computation
+    # the predicted frames of openretina's step, 64 windows of 50 frames, with half the computation
     common.session_steps(config, windows_per_step=8, window_frames=190, lag=30)
     config.train.epochs = 50
-    if "simulated" in chosen:  # all sessions saw the same movie, and steps are small, for a CPU
+    if "simulated" in chosen:  # sessions saw the same movie; small steps are for CPUs
         config.train.order = "shared"
-        config.train.windows.shared.update({"window_frames": 190, "windows_per_step": 2})
+        config.train.windows.shared.update({"window_frames": 110, "windows_per_step": 4})
+        config.optimizer.learning_rate = 0.02
         config.data.validation_clips = 10
-        config.train.epochs = 10
+        config.train.epochs = 15
     if "quick" in chosen:
-        config.data.size = (30, 40)
+        config.data.size = (24, 32)
         for core in (config.model.core.simple, config.model.core.gru):
             core.hidden_channels = (8, 8, 8)
-            core.spatial_kernel_sizes = (11, 7, 5)
+            core.spatial_kernel_sizes = (9, 7, 5)
             core.hidden_padding = ((0, 3, 3), (0, 2, 2))
     return config
