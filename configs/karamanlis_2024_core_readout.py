@@ -7,9 +7,13 @@
 
 Three layers with kernels of 21, 15 and 11 pixels. Without ":simulated" the published recordings are fetched, and their
 fixation movies rendered once (docs/data.md says where they are kept). openretina publishes models of both species, but
-no score; we have not trained on the published data. A GPU is advised: a step (64 windows of 50 frames of one session,
-as openretina's) takes half a minute on two CPU cores. ":quick" makes everything small, the model too. The name of a
-core or readout takes it instead, such as ":gru,factorized".
+no score; we have not trained on the published data, for which a GPU is advised: 1000 frames take about 12 s of one
+processor core. A step predicts 1280 frames of every neuron, as openretina's does, but from 8 windows of 190 frames
+instead of 64 of 50, which is half the work.
+
+":simulated" has 160 neurons that saw one movie of under three minutes. Its steps are smaller, and serve both sessions.
+":quick" has small images and a small core: in 15 epochs, two minutes of one core, the test correlation is 0.49
+(docs/data.md has the table). The name of a core or readout takes it instead, such as ":gru,factorized".
 """
 
 import ml_collections
