@@ -260,7 +260,7 @@ def hdf5_data() -> ml_collections.ConfigDict:
         {
             "source": "hdf5",
             "path": placeholder(str),  # the folder
-            "simulated": {"enabled": False, "n_sessions": 2, "neurons_per_session": 15, "seed": 0, "clips": 70},
+            "simulated": {"enabled": False, "n_sessions": 2, "neurons_per_session": 15, "seed": 0, "clips": 300},
             "test_names": ("random_noise_2", "random_noise_3"),  # stimuli that are tests; all others are for training
             "stimulus_size": placeholder(tuple),  # (channel, height, width), to be checked
             "norm_mean": placeholder(float),  # without both, those of each training movie

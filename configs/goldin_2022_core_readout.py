@@ -7,7 +7,8 @@
 
 One convolution of 30 x 30 pixels without time, and Gaussian masks; ":factorized" (or ":klindt") takes factorized
 readouts with the penalties from which openretina's search begins. The published recordings are fetched. No score is
-published, and we have not trained it on the published data; docs/data.md says what was measured. As
+published, and we have not trained it on the published data. On simulated data ":quick", with small images and a small
+kernel, reaches a test correlation of 0.78 in half a minute (docs/data.md). As
 everywhere here, validation correlation lowers the learning rate, stops training and chooses the best epoch; openretina
 takes the Poisson loss in this experiment, and lowers the learning rate when it falls.
 """
@@ -57,5 +58,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     if "quick" in chosen:
         config.train.epochs = 10
         config.data.validation_images = 64
-        config.data.simulated.update({"n_sessions": 1, "n_images": 640, "side": 36})
+        config.data.simulated.update({"n_sessions": 1, "n_images": 1500, "side": 36})
+        core.spatial_kernel_sizes = (10,)
+        config.optimizer.accumulate = 1
     return config

@@ -33,8 +33,11 @@ SMALLER: dict[str, dict[str, Any]] = {
         "model.core.simple.downsample_input": (1, 4, 4),
         "model.core.simple.spatial_kernel_sizes": (5, 5, 3, 3),
     },
+    "hdf5_core_readout": {"data.simulated.clips": 26, "data.validation_clips": 4},
     "karamanlis_2024_core_readout": {
         "data.simulated.n_blocks": 6,
+        "data.simulated.block_frames": 300,
+        "data.validation_clips": 5,
         "data.simulated.n_images": 2,
         "data.simulated.neurons_per_session": 5,
     },

@@ -23,6 +23,7 @@ from openretina_jax.errors import UserError
 
 _SEEN_PX = (60, 80)  # height and width of the movie as the cells see it
 _CENTRE_PX = 1.5
+_MEAN_RATES_HZ = (10.0, 30.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,12 @@ def simulate(
     for index in range(config.n_sessions):
         rng = np.random.default_rng((config.seed, 1, index))
         neurons = SpikingNeurons.drawn(
-            rng, config.neurons_per_session, height=_SEEN_PX[0], width=_SEEN_PX[1], centre_sd_px=_CENTRE_PX
+            rng,
+            config.neurons_per_session,
+            height=_SEEN_PX[0],
+            width=_SEEN_PX[1],
+            centre_sd_px=_CENTRE_PX,
+            mean_rates_hz=_MEAN_RATES_HZ,
         )
         expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
         running = expected["running"].reshape(config.n_blocks, config.block_frames, -1)

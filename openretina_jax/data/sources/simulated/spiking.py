@@ -40,7 +40,14 @@ class SpikingNeurons:
 
     @classmethod
     def drawn(
-        cls, rng: np.random.Generator, n_neurons: int, *, height: int, width: int, centre_sd_px: float
+        cls,
+        rng: np.random.Generator,
+        n_neurons: int,
+        *,
+        height: int,
+        width: int,
+        centre_sd_px: float,
+        mean_rates_hz: tuple[float, float] = (3.0, 12.0),
     ) -> "SpikingNeurons":
         """Cells at random places of the screen.
 
@@ -49,6 +56,7 @@ class SpikingNeurons:
             n_neurons: their number.
             height, width: of the screen, in pixels.
             centre_sd_px: typical size of a centre.
+            mean_rates_hz: the lowest and the highest mean rate.
         """
         return cls(
             centre_px=rng.uniform(0.2, 0.8, (n_neurons, 2)) * (height - 1, width - 1),
@@ -57,7 +65,7 @@ class SpikingNeurons:
             peak_s=rng.uniform(0.05, 0.12, n_neurons),
             biphasic=rng.uniform(0.3, 1.0, n_neurons),
             threshold=rng.uniform(0.0, 1.0, n_neurons),
-            mean_rate_hz=rng.uniform(3.0, 12.0, n_neurons),
+            mean_rate_hz=rng.uniform(*mean_rates_hz, n_neurons),
         )
 
     def __len__(self) -> int:

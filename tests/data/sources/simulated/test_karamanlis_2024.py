@@ -70,7 +70,7 @@ def test_cells_answer_to_the_movie(folder, tmp_path, monkeypatch):
         correlations = [np.corrcoef(*(half[:, neuron] for half in halves))[0, 1] for neuron in range(4)]
         assert np.mean(correlations) > 0.25
     means = [session.responses.mean() * 75 for session in dataset.sessions]
-    assert all(2 < mean < 15 for mean in means)
+    assert all(8 < mean < 32 for mean in means)
 
 
 def test_more_sessions_extend_the_files(folder, tmp_path):
