@@ -23,8 +23,14 @@ VARIANTS = [
     "karamanlis_2024_core_readout.py:simulated,quick,marmoset,klindt",
 ]
 LAGS = {"goldin": 0, "maheswaranathan": 30, "hdf5": 7, "karamanlis": 30}
-# predicted frames of a step of openretina
-STEPS = {"goldin": 16, "maheswaranathan": 64 * 20, "hdf5": 64 * 43, "karamanlis": 64 * 20}
+# predicted frames that a loss stands for: those of a step of openretina, but for LNP models, where they are those of a step
+SAMPLES = {
+    "goldin_2022_core_readout": 16,
+    "maheswaranathan_2023_core_readout": 64 * 20,
+    "maheswaranathan_2023_lnp": 4 * 20,
+    "hdf5_core_readout": 64 * 43,
+    "karamanlis_2024_core_readout": 64 * 20,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,7 @@ def test_windows_and_losses_fit_model_and_data(variant, cache):
     dataset = make_dataset(settings["data"], cache)
     model = make_model(settings["model"], dataset.info, 0)
     assert model.lag == LAGS[variant.split("_")[0]]
-    assert settings["objective"]["loss"]["samples"] == STEPS[variant.split("_")[0]]
+    assert settings["objective"]["loss"]["samples"] == SAMPLES[variant.split(".")[0]]
     assert windows["window_frames"] > model.lag
     assert settings["train"]["order"] in ORDERS
     height, width, channels = dataset.info.input_shape
