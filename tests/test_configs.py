@@ -23,7 +23,7 @@ VARIANTS = [
     "karamanlis_2024_core_readout.py:simulated,quick,marmoset,klindt",
 ]
 LAGS = {"goldin": 0, "maheswaranathan": 30, "hdf5": 7, "karamanlis": 30}
-# predicted frames that a loss stands for: those of a step of openretina, but for LNP models, where they are those of a step
+# predicted frames that a loss stands for: those of a step of openretina; of LNP models, those of a step of ours
 SAMPLES = {
     "goldin_2022_core_readout": 16,
     "maheswaranathan_2023_core_readout": 64 * 20,
