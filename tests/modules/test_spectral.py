@@ -94,6 +94,24 @@ def test_a_kernel_larger_than_the_movie_leaves_nothing(kernel: tuple[int, int, i
     assert convolve(x, weights, NONE).shape == library(x, weights, NONE, (1, 1, 1)).shape
 
 
+def test_derivatives_in_both_directions_and_over_a_batch_of_kernels() -> None:
+    x, kernel = arrays((9, 6, 5), (4, 3, 3), (2, 3))
+    change = jnp.ones_like(x)
+
+    def squared(apply, x):
+        return jnp.square(apply(x, kernel, UNEVEN, (1, 1, 1))).mean()
+
+    (_, found), (_, expected) = (jax.jvp(partial(squared, apply), (x,), (change,)) for apply in (convolve, library))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    of_gradients, expected = (
+        jax.jvp(jax.grad(partial(squared, apply)), (x,), (change,))[1] for apply in (convolve, library)
+    )
+    np.testing.assert_allclose(of_gradients, expected, atol=4e-6 * float(np.abs(expected).max()))
+    kernels = jnp.stack([kernel, 2 * kernel])
+    both = jax.vmap(lambda kernel: convolve(x, kernel, UNEVEN))(kernels)
+    np.testing.assert_allclose(both[1], 2 * both[0], atol=1e-4)
+
+
 def test_half_precision_is_computed_in_full() -> None:
     x, kernel = arrays((9, 6, 5), (4, 3, 3), (2, 3))
     half = [array.astype(jnp.bfloat16) for array in (x, kernel)]
