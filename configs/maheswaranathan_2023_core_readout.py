@@ -32,11 +32,15 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         core.hidden_channels, core.spatial_kernel_sizes = (16, 32), (15, 11)
     common.choose_parts(config, chosen)
     config.objective.loss.kind = "l1_poisson"
-    common.session_steps(config, windows_per_step=64, window_frames=50, lag=30)
+    # the predicted frames of openretina's step, 64 windows of 50 frames, with half the computation
+    common.session_steps(config, windows_per_step=8, window_frames=190, lag=30)
     config.train.epochs = 50
+    if "simulated" in chosen:
+        config.data.simulated.seconds = 100
     if "quick" in chosen:
         config.train.epochs = 12
-        config.train.windows.session.windows_per_step = 4  # more steps; losses and penalties balance as in large ones
+        # more steps; losses and penalties balance as in large ones
+        config.train.windows.session.update({"window_frames": 50, "windows_per_step": 4})
         config.model.readout.gaussian_mask.positive = False  # few channels: cells of both polarities share them
         config.data.simulated.update({"n_sessions": 1, "neurons_per_session": 20, "seconds": 120, "side": 24})
         for core in (config.model.core.simple, config.model.core.gru):
