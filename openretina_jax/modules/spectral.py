@@ -103,21 +103,12 @@ def kernel_spectrum(
 ) -> Float[Array, "frequency part part *rest"]:
     """The transform of a kernel along its first axes: of every frequency a complex number in real form.
 
-    The transform of a correlation's kernel has the opposite sign of that of its input.
+    That of a correlation is the conjugate of the kernel's transform.
     """
-    first, *others = axes
-    rest = kernel.shape[len(axes) :]
-    waves = phases(np.arange(first.period // 2 + 1), np.arange(first.kernel), first.period)
-    frequencies = len(waves)
-    matrix = np.stack([waves.real, waves.imag], axis=1).reshape(-1, first.kernel)
-    k = transform(matrix, kernel.reshape(first.kernel, -1))
-    for axis in others:
-        waves = phases(np.arange(axis.period), np.arange(axis.kernel), axis.period)
-        matrix = real_form(waves).transpose(1, 0, 2, 3).reshape(2 * axis.period, 2 * axis.kernel)
-        k = transform(matrix, k.reshape(frequencies, 2 * axis.kernel, -1))
-        frequencies *= axis.period
-    real, imaginary = k.reshape(frequencies, 2, *rest).swapaxes(0, 1)
-    return jnp.stack([jnp.stack([real, -imaginary], axis=1), jnp.stack([imaginary, real], axis=1)], axis=1)
+    taps = [Axis(axis.kernel, axis.kernel, 1, (0, axis.period - axis.kernel)) for axis in axes]  # of the same period
+    k = to_frequencies(kernel, taps)
+    real, imaginary = k.reshape(len(k), 2, *kernel.shape[len(axes) :]).swapaxes(0, 1)
+    return jnp.stack([jnp.stack([real, imaginary], axis=1), jnp.stack([-imaginary, real], axis=1)], axis=1)
 
 
 def phases(rows: np.ndarray, columns: np.ndarray, period: int) -> Complex[np.ndarray, "row column"]:
