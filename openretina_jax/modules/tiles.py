@@ -35,8 +35,11 @@ class Axis:
 
     @property
     def period(self) -> int:
-        """Length of a circular convolution that is right in its valid part: both paddings may be the same zeros."""
-        return self.size + max(self.padding)
+        """Length of a circular convolution that is right in its valid part: both paddings may be the same zeros.
+
+        The kernel may be larger than that, where little but padding is seen.
+        """
+        return max(self.size + max(self.padding), self.kernel)
 
     @property
     def outputs(self) -> int:
