@@ -1,8 +1,6 @@
 """A population through ``scripts/train.py``: trained, stopped and resumed, traced, loaded, and with mistakes."""
 
 import re
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 
 import openretina_jax
 from openretina_jax.models.ensemble import Ensemble
-from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, refusal, start
+from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, refusal, start, wait_for_epoch
 
 pytestmark = pytest.mark.slow
 
@@ -58,12 +56,8 @@ def test_a_stopped_population_goes_on_as_if_it_had_not_stopped(
     cache: Path, finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     process = start(cache, *POPULATION, f"--workdir={tmp_path}")
-    deadline = time.monotonic() + TIMEOUT_S
-    while len(epochs(tmp_path)) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    wait_for_epoch(2, process, tmp_path)
+    process.kill()
     process.communicate(timeout=TIMEOUT_S)
     assert len(epochs(tmp_path)) < EPOCHS
     assert "resuming after epoch" in finish(start(cache, *POPULATION, f"--workdir={tmp_path}"))

@@ -20,7 +20,7 @@ from tests.e2e.test_train import ROOT, SIMULATED, refusal
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 5
+EPOCHS = 8
 FLAGS = [
     "--config.data.simulated.n_sessions=2",
     "--config.data.simulated.neurons_per_session=9",
@@ -113,70 +113,58 @@ def test_only_the_first_process_writes(two: tuple[Path, list[str]]) -> None:
     assert len(pd.read_csv(workdir / "neurons.csv")) == sum(openretina_jax.load(workdir).data_info.sessions.values())
 
 
-def test_four_processes_share_windows_and_neurons(cache: Path, alone: Path, tmp_path: Path) -> None:
-    finish(start(cache, tmp_path, 4, "--config.mesh.data=2", "--config.mesh.neuron=2"))
-    assert_same_curves(alone, tmp_path)
-    found = [arrays(workdir) for workdir in (alone, tmp_path)]
-    assert {name: array.shape for name, array in found[0].items()} == {n: array.shape for n, array in found[1].items()}
-
-
 def arrays(workdir: Path) -> dict[str, np.ndarray]:
     """The state after the last epoch."""
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(workdir / "checkpoints" / str(EPOCHS) / "state")
 
 
-def wait_for_epoch(epoch: int, running: Sequence[subprocess.Popen[str]], workdir: Path) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while len(metrics(workdir)) < epoch:
+def wait_for_an_epoch(running: Sequence[subprocess.Popen[str]], workdir: Path) -> None:
+    """Return when one more epoch is in the table, before the run ends."""
+    deadline, before = time.monotonic() + TIMEOUT_S, len(metrics(workdir))
+    while len(metrics(workdir)) <= before:
         assert [process.poll() for process in running] == [None] * len(running)
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_a_process_that_dies_ends_the_run_and_others_go_on(cache: Path, alone: Path, tmp_path: Path) -> None:
-    running = start(cache, tmp_path, 4)
-    wait_for_epoch(2, running, tmp_path)
-    running[3].kill()
+def errors_after_death(running: Sequence[subprocess.Popen[str]], dead: int) -> list[str]:
+    """Kill a process; what the others complain of before they end, too."""
+    running[dead].kill()
     began = time.monotonic()
-    errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in running][:3]
+    errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in running]
     assert time.monotonic() - began < ENDS_WITHIN_S
-    assert all(process.returncode for process in running[:3])
-    lines = [line for line in errors[0].splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, errors[0]
-    assert "another process of this run has ended" in lines[0]
-    assert "Traceback" not in "".join(errors)
-    assert len(metrics(tmp_path)) < EPOCHS
-
-    (first, second) = finish(start(cache, tmp_path, 2))
-    assert re.search(r"resuming after epoch [1-4]$", first, re.MULTILINE)
-    assert second == ""
-    assert_same_curves(alone, tmp_path)
+    assert all(process.returncode for process in running)
+    return [*errors[:dead], *errors[dead + 1 :]]
 
 
-def test_the_first_process_dies(cache: Path, alone: Path, tmp_path: Path) -> None:
+def test_a_run_that_loses_processes_goes_on_with_others(cache: Path, alone: Path, tmp_path: Path) -> None:
+    """Four share windows and neurons until one dies, two the windows until the first dies, two are told to stop."""
+    running = start(cache, tmp_path, 4, "--config.mesh.data=2", "--config.mesh.neuron=2")
+    wait_for_an_epoch(running, tmp_path)
+    first, *others = errors_after_death(running, 3)
+    (line,) = [line for line in first.splitlines() if line.startswith("error: ")]
+    assert "another process of this run has ended" in line
+    assert "Traceback" not in first + "".join(others)
+
     running = start(cache, tmp_path, 2)
-    wait_for_epoch(2, running, tmp_path)
-    running[0].kill()
-    began = time.monotonic()
-    running[0].communicate()
-    errors = running[1].communicate(timeout=TIMEOUT_S)[1]
-    assert time.monotonic() - began < ENDS_WITHIN_S
-    assert running[1].returncode != 0
+    wait_for_an_epoch(running, tmp_path)
+    (errors,) = errors_after_death(running, 0)
     # which of the two notices first is a matter of chance: our own line, or jax's
     assert re.search("another (process of this run has ended|task died)", errors)
-    finish(start(cache, tmp_path, 1))
-    assert_same_curves(alone, tmp_path)
 
-
-def test_one_ctrl_c_stops_all_processes_after_the_same_epoch(cache: Path, alone: Path, tmp_path: Path) -> None:
     running = start(cache, tmp_path, 2)
-    wait_for_epoch(2, running, tmp_path)
+    wait_for_an_epoch(running, tmp_path)
     running[1].send_signal(signal.SIGINT)
-    first, _ = finish(running)
-    assert re.search(r"^stopped after epoch [2-4]; ", first, re.MULTILINE)
+    first, second = finish(running)
+    assert re.search(r"resuming after epoch \d$", first, re.MULTILINE)
+    assert re.search(r"^stopped after epoch \d; ", first, re.MULTILINE)
+    assert second == ""
+
     finish(start(cache, tmp_path, 1))
     assert_same_curves(alone, tmp_path)
+    found = [arrays(workdir) for workdir in (alone, tmp_path)]
+    assert {name: array.shape for name, array in found[0].items()} == {n: array.shape for n, array in found[1].items()}
 
 
 @pytest.mark.parametrize(

@@ -157,26 +157,34 @@ def test_a_second_call_only_reports(cache: Path, finished: tuple[Path, str]) -> 
     assert ((workdir / "metrics.csv").read_bytes(), (workdir / "neurons.csv").read_bytes()) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
-    cache: Path, finished: tuple[Path, str], tmp_path: Path, number: signal.Signals
-) -> None:
-    process = start(cache, f"--workdir={tmp_path}")
+def wait_for_epoch(epoch: int, process: subprocess.Popen[str], workdir: Path) -> None:
+    """Return when that epoch is in the table, before the run ends."""
     deadline = time.monotonic() + TIMEOUT_S
-    while len(epochs(tmp_path)) < 3:
+    while len(epochs(workdir)) < epoch:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(number)
-    if number == signal.SIGINT:
-        done = int(re.search(r"^stopped after epoch (\d+);", finish(process), re.MULTILINE)[1])
-        assert epochs(tmp_path)[-1] == done
-    else:
-        process.communicate(timeout=TIMEOUT_S)
-        assert process.returncode == -signal.SIGKILL
-    assert len(epochs(tmp_path)) < EPOCHS
-    output = finish(start(cache, f"--workdir={tmp_path}"))
+
+
+def test_a_killed_and_a_stopped_run_go_on_as_if_nothing_had_happened(
+    cache: Path, finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    process = start(cache, f"--workdir={tmp_path}")
+    wait_for_epoch(2, process, tmp_path)
+    process.kill()
+    process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == -signal.SIGKILL
+
+    process = start(cache, f"--workdir={tmp_path}")
+    wait_for_epoch(len(epochs(tmp_path)) + 1, process, tmp_path)
+    process.send_signal(signal.SIGINT)
+    output = finish(process)
     assert "resuming after epoch" in output
+    done = int(re.search(r"^stopped after epoch (\d+);", output, re.MULTILINE)[1])
+    assert epochs(tmp_path)[-1] == done < EPOCHS
+
+    output = finish(start(cache, f"--workdir={tmp_path}"))
+    assert f"resuming after epoch {done}\n" in output
     assert epochs(tmp_path) == list(range(1, EPOCHS + 1))
     assert_same_end(tmp_path, finished[0])
     assert summary(output) == summary(finished[1])
