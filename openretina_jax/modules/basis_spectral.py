@@ -35,7 +35,7 @@ def basis_spectral(
         return jnp.zeros((x.shape[0], *sizes, out), x.dtype)
     axes = time, height, width = tiles(whole)
     x = spectral.to_frequencies(in_tiles(x.transpose(2, 3, 4, 1, 0), whole, axes), (height, width))
-    x = product(through_time(basis, time), x.reshape(len(x), 2, spatial.shape[1], time.size, -1))
+    x = spectral.transform(through_time(basis, time), x.reshape(len(x), 2, spatial.shape[1], time.size, -1))
     weights = frequency_weights(spatial, coefficients, height, width)
     y = product(weights, x.reshape(len(weights), weights.shape[2], -1))
     y = spectral.from_frequencies(y, (height, width))

@@ -11,12 +11,14 @@ are tiles of one element.
 Names of dimensions: ``part`` is (real, imaginary), ``n`` are all windows and tiles.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Complex, Float
 
 from openretina_jax.modules.tiles import DIMENSIONS, Axis, Padding, in_tiles, out_of_tiles, whole_axes
@@ -147,28 +149,35 @@ def inverse_real(axis: Axis) -> Float[np.ndarray, "output frequency_part"]:
     return np.stack([waves.real, -waves.imag], axis=2).reshape(axis.outputs, -1)
 
 
-def transform(matrix: Float[np.ndarray, "row column"], x: Float[Array, "*batch column n"]) -> Array:
-    """Constant matrix times every element of a batch.
+@jax.custom_jvp
+def transform(
+    matrix: Float[Array | np.ndarray, "row column"], x: Float[Array, "*batch column n"]
+) -> Float[Array, "*batch row n"]:
+    """One matrix times every element of a batch.
 
-    The gradient multiplies with the transposed matrix as a constant of its own: left to itself it would multiply with
-    columns of ``matrix``, for which XLA has no fast way on CPUs.
+    The gradient multiplies with the transposed matrix, made as such: left to itself it would multiply with columns of
+    ``matrix``, for which XLA has no fast way on CPUs.
     """
+    return product(matrix, x)
 
-    @jax.custom_jvp
-    def multiplied(x: Array) -> Array:
-        return product(jnp.asarray(matrix, x.dtype), x)
 
-    @multiplied.defjvp
-    def tangent(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-        (change,) = tangents
-        batch, transposed = tuple(range(change.ndim - 2)), jnp.asarray(matrix.T, change.dtype)
-        transposed = jnp.broadcast_to(transposed, (*change.shape[:-2], *transposed.shape))
+@functools.partial(transform.defjvp, symbolic_zeros=True)
+def _change_of_transform(
+    primals: tuple[Array | np.ndarray, Array], tangents: tuple[Array | SymbolicZero, Array | SymbolicZero]
+) -> tuple[Array, Array]:
+    (matrix, x), (change, change_of_x) = primals, tangents
+    changes = []
+    if not isinstance(change_of_x, SymbolicZero):
+        batch = tuple(range(x.ndim - 2))
+        transposed = jnp.broadcast_to(jnp.asarray(matrix, x.dtype).T, (*x.shape[:-2], *matrix.shape[::-1]))
         dimensions = (((len(batch),), (len(batch),)), (batch, batch))
-        return multiplied(*primals), lax.dot_general(transposed, change, dimensions, precision=lax.Precision.HIGHEST)
+        changes.append(lax.dot_general(transposed, change_of_x, dimensions, precision=lax.Precision.HIGHEST))
+    if not isinstance(change, SymbolicZero):
+        changes.append(product(change, x))
+    return transform(matrix, x), sum(changes[1:], changes[0])
 
-    return multiplied(x)
 
-
-def product(a: Array, b: Array) -> Array:
+def product(a: Array | np.ndarray, b: Array) -> Array:
     """Matrix product of every element of a batch ``b``; one matrix ``a`` serves all."""
-    return jnp.matmul(jnp.broadcast_to(a, (*b.shape[:-2], *a.shape[-2:])), b, precision=lax.Precision.HIGHEST)
+    a = jnp.broadcast_to(jnp.asarray(a, b.dtype), (*b.shape[:-2], *a.shape[-2:]))
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
