@@ -60,7 +60,7 @@ class Task:
     frames: int
     shared_windows: Mapping[str, int]
     training_clips: int
-    validation_clips: int = VALIDATION_CLIPS
+    validation_clips: int
     clip_frames: int = CLIP_FRAMES
     counterpart: Mapping[str, Any] | None = None
 
@@ -130,9 +130,12 @@ def benchmark(
         yield from take(task, programs, repeats)
 
 
-def _task(settings: Mapping[str, Any], core: Mapping[str, Any], *, windows: int, frames: int, **more: Any) -> Task:
+def _task(
+    settings: Mapping[str, Any], core: Mapping[str, Any], *, measure: str, windows: int, frames: int, **more: Any
+) -> Task:
     """The measurement of a configuration with that core, on one session."""
     return Task(
+        measure=measure,
         model={**settings["model"], "core": core},
         lowering=core.get("lowering") if _has_lowering(core) else None,
         loss=settings["objective"]["loss"],
@@ -144,6 +147,8 @@ def _task(settings: Mapping[str, Any], core: Mapping[str, Any], *, windows: int,
         frames=frames,
         shared_windows=settings["train"]["windows"]["shared"],
         training_clips=math.ceil(STEPS_PER_SESSION * windows * frames / CLIP_FRAMES),
+        # peak memory counts: no clips that are not needed
+        validation_clips=VALIDATION_CLIPS if measure.startswith(("eval_step", "epoch")) else 1,
         **more,
     )
 

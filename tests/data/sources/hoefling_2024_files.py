@@ -1,6 +1,12 @@
-"""Small files of the form of Höfling et al. 2024."""
+"""Small files of the form of Höfling et al. 2024.
+
+    python -m tests.data.sources.hoefling_2024_files FOLDER
+
+writes the movies and sessions of ``tests/parity/hoefling_2024.py``.
+"""
 
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +74,22 @@ def write_stimuli(file: Path, values: dict[str, Any]) -> Path:
     """Pickle of movies."""
     file.write_bytes(pickle.dumps(values))
     return file
+
+
+def write_files(folder: Path) -> tuple[Path, Path]:
+    """Movies, and sessions of both eyes, of which some neurons do not pass the filter of the published models."""
+    sessions = {}
+    for seed, (name, eye) in enumerate(
+        (("session_1_right", "right"), ("session_1_left", "left"), ("session_2_ventral2_20200626", "left"))
+    ):
+        values = session_values(seed, n_neurons=7, eye=eye, order=seed)
+        values["group_assignment"][1] = 33  # an amacrine cell
+        values["chirp_qi"][2], values["d_qi"][2] = 0.3, 0.7  # good enough
+        values["chirp_qi"][3] = 0.3
+        values["group_confidences"][4 + seed] = 0.2
+        sessions[name] = values
+    return write_stimuli(folder / "movies.pkl", stimuli_values()), write_recordings(folder / "responses.h5", sessions)
+
+
+if __name__ == "__main__":
+    write_files(Path(sys.argv[1]))
