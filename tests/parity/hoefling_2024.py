@@ -8,7 +8,6 @@ Of every frame the weighted sum of its pixels is kept, which no other frame or o
 
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 from frozen import GOLDENS
