@@ -11,8 +11,8 @@ def keep_freed_memory() -> None:
     """Let the process keep memory that it has freed, for its next use; on Linux, before JAX begins to compute.
 
     A step on a CPU needs hundreds of megabytes for a moment. The C library gives large pieces back to the system at
-    once, which clears every page anew when the next step asks for it: that takes about a quarter of a step. Peak memory
-    is the same. Other systems and other C libraries are left as they are.
+    once, which clears every page anew when the next step asks for it: that takes about a quarter of a step. The process
+    may hold more, since what is freed can lie in pieces too small for the next step. Other systems and other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
