@@ -9,7 +9,7 @@ Four layers with kernels of 15 and 7 pixels, two of them pooled. The published r
 movies in four times the resolution of configs/hoefling_low_res.py). ":simulated" shows the scenes of the low-resolution
 simulation, in pixels of 12.5 µm and with their details, and has the same responses. ":quick" has few sessions and a
 narrow core; the other words are those of configs/hoefling_low_res.py. With ``--config.train.order=session
---config.optimizer.accumulate=10`` a step is openretina's: gradients averaged over 10 batches of 64 windows of 50 frames,
+--config.optimizer.accumulate=10`` a step is openretina's: the mean gradient of 10 batches of 64 windows of 50 frames,
 about 27 steps an epoch. The shared order has 23. No score is published; we have not trained it on the published data.
 On two CPU cores ":simulated" takes 67 s an epoch, and has a test correlation of 0.64 after four.
 """
