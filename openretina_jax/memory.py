@@ -12,7 +12,8 @@ def keep_freed_memory() -> None:
 
     A step on a CPU needs hundreds of megabytes for a moment. The C library gives large pieces back to the system at
     once, which clears every page anew when the next step asks for it: that takes about a quarter of a step. The process
-    may hold more, since what is freed can lie in pieces too small for the next step. Other systems and other C libraries are left as they are.
+    may hold more, since what is freed can lie in pieces too small for the next step. Other systems and other C
+    libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
