@@ -394,6 +394,7 @@ def training() -> ml_collections.ConfigDict:
                 "picture_every": 10,
                 "trainable": placeholder(tuple),  # parts such as ("readout",); without, all parameters
                 "compute_dtype": "float32",  # or "bfloat16"
+                "matmul_precision": "highest",  # or "high", "default": faster products on accelerators
                 "frames_on_device": placeholder(bool),  # or on the host, which sends windows; without, as it fits
                 "rematerialize": False,  # compute within layers again for gradients: less memory, more time
                 "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.99; 0: none

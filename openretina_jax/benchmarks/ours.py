@@ -61,7 +61,12 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         "device": jax.devices()[0].device_kind,
         "versions": {"python": platform.python_version()} | versions,
     }
-    return lambda: jax.block_until_ready(work()), about
+
+    def computed() -> Any:
+        with jax.default_matmul_precision(task["matmul_precision"]):
+            return jax.block_until_ready(work())
+
+    return computed, about
 
 
 class Training:

@@ -21,6 +21,8 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     """What a task measures, as in ``ours``; a shared epoch is compared with the only kind of epoch there is."""
     torch.set_num_threads(task["threads"])
     torch.manual_seed(0)
+    precision = task["matmul_precision"]
+    torch.set_float32_matmul_precision("medium" if precision == "default" else precision)
     training = Training(task)
     work, shape = {
         "forward": training.forward,

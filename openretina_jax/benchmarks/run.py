@@ -35,7 +35,7 @@ class Task:
         threads: cores that the process may use.
         model: options of the model, see ``make_model``.
         lowering: how its convolutions are computed (None: there is no choice).
-        loss, optimizer, compute_dtype: how it is trained, as in configurations.
+        loss, optimizer, compute_dtype, matmul_precision: how it is trained, as in configurations.
         input_shape: ``(height, width, channel)`` of a frame.
         sessions: of the random recordings; all saw the same clips.
         neurons: of each session.
@@ -53,6 +53,7 @@ class Task:
     loss: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     compute_dtype: str
+    matmul_precision: str
     input_shape: tuple[int, int, int]
     sessions: int
     neurons: int
@@ -141,6 +142,7 @@ def _task(
         loss=settings["objective"]["loss"],
         optimizer=settings["optimizer"],
         compute_dtype=settings["train"]["compute_dtype"],
+        matmul_precision=settings["train"]["matmul_precision"],
         input_shape=_input_shape(settings["data"]["resolution"]),
         sessions=1,
         windows=windows,

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.models.core_readout import CoreReadout, Model
+from openretina_jax.precision import precision
 
 
 class SparseAutoencoder(nnx.Module):
@@ -41,12 +42,12 @@ class SparseAutoencoder(nnx.Module):
 
     def encode(self, x: Float[Array, "*batch neuron"]) -> Float[Array, "*batch hidden"]:
         """How much of each pattern the responses hold."""
-        product = jnp.matmul(x - self.bias[...], self.encoder[...], precision=jax.lax.Precision.HIGHEST)
+        product = jnp.matmul(x - self.bias[...], self.encoder[...], precision=precision())
         return jax.nn.relu(product + self.encoder_bias[...])
 
     def decode(self, hidden: Float[Array, "*batch hidden"]) -> Float[Array, "*batch neuron"]:
         """The responses that the patterns add up to."""
-        return jnp.matmul(hidden, self.decoder[...], precision=jax.lax.Precision.HIGHEST) + self.bias[...]
+        return jnp.matmul(hidden, self.decoder[...], precision=precision()) + self.bias[...]
 
     def __call__(self, x: Float[Array, "*batch neuron"]) -> Float[Array, "*batch neuron"]:
         """Encode and decode."""

@@ -19,6 +19,7 @@ from openretina_jax.modules.temporal_basis import (
 )
 from openretina_jax.modules.tiles import Padding
 from openretina_jax.modules.variables import Constant
+from openretina_jax.precision import precision
 
 PaddingOption = bool | int | Literal["same", "valid"] | tuple[int, int, int]
 Size = int | tuple[int, int]
@@ -102,7 +103,8 @@ class SpaceTimeConv(nnx.Module):
     def temporal(self, log_speed: Float32[Array, ""] | None = None) -> Float[Array, "out in time"]:
         """Temporal kernels, played ``exp(log_speed)`` times as fast; the last frame is the most recent."""
         speed = self.log_speed[...] if log_speed is None else log_speed
-        return temporal_coefficients(self.sin[...], self.cos[...]) @ self._functions(speed)
+        coefficients = temporal_coefficients(self.sin[...], self.cos[...])
+        return jnp.matmul(coefficients, self._functions(speed), precision=precision())
 
     def _functions(self, log_speed: Float32[Array, ""]) -> Float[Array, "function time"]:
         return temporal_functions(log_speed, self.temporal_size, self.subsampling)

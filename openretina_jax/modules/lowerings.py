@@ -27,6 +27,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.modules.basis_spectral import basis_spectral
 from openretina_jax.modules.spectral import spectral
 from openretina_jax.modules.tiles import Padding, bands
+from openretina_jax.precision import precision
 
 BLOCK_FRAMES = 32
 COST_OF_A_NUMBER = 5  # that is written to memory, in multiplications of a matrix product
@@ -55,7 +56,7 @@ class SeparableKernel(NamedTuple):
     @property
     def temporal(self) -> Float[Array, "out in kernel_time"]:
         """``T``."""
-        return jnp.matmul(self.coefficients, self.functions, precision=lax.Precision.HIGHEST)
+        return jnp.matmul(self.coefficients, self.functions, precision=precision())
 
     def astype(self, dtype: DTypeLike) -> "SeparableKernel":
         """The kernel in that type."""
@@ -160,7 +161,7 @@ def dense(
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
     """One 3-D convolution with the assembled kernel."""
-    kernel = jnp.einsum("oit,oihw->thwio", temporal, spatial)
+    kernel = jnp.einsum("oit,oihw->thwio", temporal, spatial, precision=precision())
     return convolve(x, kernel, padding, strides)
 
 
@@ -190,7 +191,7 @@ def convolve(
         strides,
         padding,
         dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
-        precision=lax.Precision.HIGHEST,
+        precision=precision(),
     )
 
 
@@ -330,9 +331,9 @@ def overlapping(y: Float[Array, "out n time"], window: int, length: int) -> Floa
 
 
 def _matmul(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+    return jnp.matmul(a, b, precision=precision())
 
 
 def _einsum(subscripts: str, *operands: Array | np.ndarray) -> Array:
     dtype = operands[0].dtype
-    return jnp.einsum(subscripts, *(operand.astype(dtype) for operand in operands), precision=lax.Precision.HIGHEST)
+    return jnp.einsum(subscripts, *(operand.astype(dtype) for operand in operands), precision=precision())

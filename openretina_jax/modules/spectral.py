@@ -22,6 +22,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Complex, Float
 
 from openretina_jax.modules.tiles import DIMENSIONS, Axis, Padding, in_tiles, out_of_tiles, whole_axes
+from openretina_jax.precision import precision
 
 SHORTEST_TRANSFORM = 32  # frames or pixels of a tile
 KERNELS_IN_TRANSFORM = 3  # at least
@@ -171,7 +172,7 @@ def _change_of_transform(
         batch = tuple(range(x.ndim - 2))
         transposed = jnp.broadcast_to(jnp.asarray(matrix, x.dtype).T, (*x.shape[:-2], *matrix.shape[::-1]))
         dimensions = (((len(batch),), (len(batch),)), (batch, batch))
-        changes.append(lax.dot_general(transposed, change_of_x, dimensions, precision=lax.Precision.HIGHEST))
+        changes.append(lax.dot_general(transposed, change_of_x, dimensions, precision=precision()))
     if not isinstance(change, SymbolicZero):
         changes.append(product(change, x))
     return transform(matrix, x), sum(changes[1:], changes[0])
@@ -180,4 +181,4 @@ def _change_of_transform(
 def product(a: Array | np.ndarray, b: Array) -> Array:
     """Matrix product of every element of a batch ``b``; one matrix ``a`` serves all."""
     a = jnp.broadcast_to(jnp.asarray(a, b.dtype), (*b.shape[:-2], *a.shape[-2:]))
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+    return jnp.matmul(a, b, precision=precision())

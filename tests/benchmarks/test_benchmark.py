@@ -27,6 +27,7 @@ TASK = Task(
     loss={"kind": "poisson", "samples": 40},
     optimizer={"kind": "adamw", "learning_rate": 0.01, "clip_norm": 1.0},
     compute_dtype="float32",
+    matmul_precision="highest",
     input_shape=(6, 5, 2),
     sessions=3,
     neurons=4,
@@ -42,7 +43,11 @@ SETTINGS = {
     "data": {"resolution": "6x5"},
     "objective": {"loss": TASK.loss},
     "optimizer": TASK.optimizer,
-    "train": {"windows": {"shared": TASK.shared_windows}, "compute_dtype": "float32"},
+    "train": {
+        "windows": {"shared": TASK.shared_windows},
+        "compute_dtype": "float32",
+        "matmul_precision": TASK.matmul_precision,
+    },
 }
 FULL = {**SETTINGS, "model": {**TASK.model, "core": {**CORE, "convolution": "full"}}}
 FAKE = """

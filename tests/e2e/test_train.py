@@ -295,6 +295,7 @@ def test_trackers_follow_a_run_and_its_resumption(
         ),
         (["--config.objective.loss.kind=posson"], ['config.objective.loss.kind is "posson"; choose among']),
         (["--config.model.core.kind=gru", "--config.model.core.gru.groups=5"], ["5 groups"]),
+        (["--config.train.matmul_precision=exact"], ['"exact"; choose highest or high or default']),
     ],
 )
 def test_choices_that_are_wrong(cache: Path, tmp_path: Path, flags: list[str], words: list[str]) -> None:

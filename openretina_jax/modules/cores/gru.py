@@ -18,6 +18,7 @@ from openretina_jax.modules.layers import FiLM
 from openretina_jax.modules.recurrent import ConvGru, ConvGruCell
 from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace
 from openretina_jax.modules.variables import SessionConstant
+from openretina_jax.precision import precision
 
 
 @CORES("gru")
@@ -177,7 +178,7 @@ class GruCore(SimpleCore):
         conv = self.layers[0].conv
         kernels = spatial_kernels(self.layers[0])
         if isinstance(conv, SpaceTimeConv):
-            kernels = jnp.einsum("oit,oihw->oithw", conv.temporal(jnp.zeros(())), kernels)
+            kernels = jnp.einsum("oit,oihw->oithw", conv.temporal(jnp.zeros(())), kernels, precision=precision())
             kernels = kernels.reshape(*kernels.shape[:3], -1)
         return group_sparsity(kernels)
 

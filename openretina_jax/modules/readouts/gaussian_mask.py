@@ -20,6 +20,7 @@ from openretina_jax.modules.readouts.table import (
 )
 from openretina_jax.modules.regularizers import absolute
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+from openretina_jax.precision import precision
 
 MAX_LOG_VARIANCE = 20.0
 MAX_SQUARED_DISTANCE = 20.0
@@ -96,7 +97,8 @@ class GaussianMaskReadout(Readout):
         del key
         width = self.n_neurons if width is None else width
         masks = self._masks(rows_of(self.mask_mean, first, width), rows_of(self.mask_log_var, first, width))
-        weights = jnp.einsum("nhw,nc->hwcn", masks, self._clipped(rows_of(self.features, first, width)))
+        features = self._clipped(rows_of(self.features, first, width))
+        weights = jnp.einsum("nhw,nc->hwcn", masks, features, precision=precision())
         drive = weigh_maps(maps, weights)
         return self.nonlinearity(drive * rows_of(self.scale, first, width) + rows_of(self.bias, first, width))
 

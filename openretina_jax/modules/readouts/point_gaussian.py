@@ -24,6 +24,7 @@ from openretina_jax.modules.readouts.table import (
 )
 from openretina_jax.modules.regularizers import absolute
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+from openretina_jax.precision import precision
 
 SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
 COVARIANCE_EPSILON = 1e-6  # keeps the density of a Gaussian without width finite
@@ -167,7 +168,11 @@ class PointGaussianReadout(Readout):
         if noise is None:
             return clip(mean, -1.0, 1.0)
         sigma = rows_of(self.sigma, first, width)
-        deviation = jnp.einsum("nij,...nj->...ni", sigma, noise) if self.gaussian == "full" else sigma * noise
+        deviation = (
+            jnp.einsum("nij,...nj->...ni", sigma, noise, precision=precision())
+            if self.gaussian == "full"
+            else sigma * noise
+        )
         return clip(mean + deviation, -1.0, 1.0)
 
     def responses_at(
@@ -185,11 +190,18 @@ class PointGaussianReadout(Readout):
         features = self._features(first, width)
         if positions.ndim == 2:
             masks = interpolation_masks(positions, self.in_shape[:2], self.align_corners)
-            weights = jnp.einsum("nhw,nc->hwcn", masks, features)
-            drive = jnp.tensordot(maps, weights.astype(maps.dtype), axes=3, preferred_element_type=jnp.float32)
+            weights = jnp.einsum("nhw,nc->hwcn", masks, features, precision=precision())
+            drive = jnp.tensordot(
+                maps,
+                weights.astype(maps.dtype),
+                axes=3,
+                precision=precision(),
+                preferred_element_type=jnp.float32,
+            )
         else:
             positions = jnp.broadcast_to(positions, (*maps.shape[:2], width, 2))
-            drive = jnp.einsum("btnc,nc->btn", interpolate(maps, positions, self.align_corners), features)
+            read = interpolate(maps, positions, self.align_corners)
+            drive = jnp.einsum("btnc,nc->btn", read, features, precision=precision())
         return self.nonlinearity(drive if self.bias is None else drive + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:
@@ -197,8 +209,9 @@ class PointGaussianReadout(Readout):
         y, x = (_pixel_centres(size, self.align_corners) for size in self.in_shape[:2])
         pixels = jnp.stack(jnp.meshgrid(x, y), axis=-1)
         distance = pixels - self.positions(0, self.n_neurons)[:, None, None]
-        precision = jnp.linalg.inv(self._covariances())
-        return jax.nn.softmax(-0.5 * jnp.einsum("nhwi,nij,nhwj->nhw", distance, precision, distance), axis=(1, 2))
+        inverse = jnp.linalg.inv(self._covariances())
+        squares = jnp.einsum("nhwi,nij,nhwj->nhw", distance, inverse, distance, precision=precision())
+        return jax.nn.softmax(-0.5 * squares, axis=(1, 2))
 
     def feature_weights(self) -> Float32[Array, "neuron feature"]:
         """Every neuron's feature weights, as they are used."""
@@ -229,7 +242,7 @@ class PointGaussianReadout(Readout):
     def _covariances(self) -> Float32[Array, "neuron 2 2"]:
         sigma = self.sigma[...]
         if self.gaussian == "full":
-            covariance = sigma @ sigma.swapaxes(1, 2)
+            covariance = jnp.matmul(sigma, sigma.swapaxes(1, 2), precision=precision())
         else:
             covariance = jnp.square(sigma)[:, :, None] * jnp.eye(2)
         return covariance + COVARIANCE_EPSILON * jnp.eye(2)
@@ -260,7 +273,7 @@ def interpolate(
     pixel = (y[..., :, None] * width + x[..., None, :]).reshape(-1, neurons, 4)
     weight = (y_weight[..., :, None] * x_weight[..., None, :]).reshape(-1, neurons, 4)
     values = jax.vmap(lambda image, at: image[at])(maps.reshape(-1, height * width, channels), pixel)
-    read = jnp.einsum("fnkc,fnk->fnc", values.astype(jnp.float32), weight)
+    read = jnp.einsum("fnkc,fnk->fnc", values.astype(jnp.float32), weight, precision=precision())
     return read.reshape(*frames, neurons, channels)
 
 

@@ -14,6 +14,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts.table import Row, as_if, rows_of, where_rows
 from openretina_jax.modules.registry import construct
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam, SessionParam
+from openretina_jax.precision import precision
 
 Ids = tuple[int, ...] | tuple[str, ...]
 Positions = tuple[tuple[float, float], ...]
@@ -85,8 +86,8 @@ class MappedMeans(nnx.Module):
     def __call__(self, first: Row, width: int) -> Float[Array, "row 2"]:
         """Means of a slice of neurons."""
         shared, session = self.shared(first, width), rows_of(self.session, first, width)
-        mapped = jnp.einsum("nij,nj->ni", self.matrix[...][session], shared) + self.offset[...][session]
-        return where_rows(session == 0, shared, mapped)
+        mapped = jnp.einsum("nij,nj->ni", self.matrix[...][session], shared, precision=precision())
+        return where_rows(session == 0, shared, mapped + self.offset[...][session])
 
     def distinct(self) -> Float[Array, "id 2"]:
         """The mean of each id in the first session."""

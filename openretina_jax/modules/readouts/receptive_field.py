@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from openretina_jax.errors import UserError
+from openretina_jax.precision import precision
 
 
 def patch_corners(
@@ -67,7 +68,7 @@ def filter_in_time(
     blocks = jnp.stack([padded[:, start : start + block + frames - 1] for start in starts], axis=1)
     lag = np.arange(block + frames - 1) - np.arange(block)[:, None]
     toeplitz = jnp.where((lag >= 0) & (lag < frames), kernel[np.clip(lag, 0, frames - 1)], 0)
-    filtered = jnp.einsum("st,bnt...->bns...", toeplitz, blocks, precision=jax.lax.Precision.HIGHEST)
+    filtered = jnp.einsum("st,bnt...->bns...", toeplitz, blocks, precision=precision())
     return filtered.reshape(x.shape[0], -1, *x.shape[2:])[:, :new_time]
 
 

@@ -13,6 +13,7 @@ from openretina_jax.modules.readouts.receptive_field import filter_each_in_time,
 from openretina_jax.modules.readouts.table import Readout, Row, as_if, rows_of, session_sums, weigh_maps, where_rows
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, laplace_1d, laplace_energy, weighs
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+from openretina_jax.precision import precision
 
 
 @READOUTS("separable_lnp")
@@ -145,8 +146,9 @@ class SeparableLnpReadout(Readout):
     def _energy(self, spatial: Float[Array, "neuron rank feature h w"]) -> Array:
         """Square of the space-time kernels, summed over frames: ``(neuron, feature, h, w)``."""
         temporal = self._used(self.temporal[...])
-        overlap = jnp.einsum("nrt,nst->nrs", temporal, temporal)
-        return jnp.maximum(jnp.einsum("nrchw,nrs,nschw->nchw", spatial, overlap, spatial), 0)
+        overlap = jnp.einsum("nrt,nst->nrs", temporal, temporal, precision=precision())
+        squares = jnp.einsum("nrchw,nrs,nschw->nchw", spatial, overlap, spatial, precision=precision())
+        return jnp.maximum(squares, 0)
 
 
 def _square_norm(kernels: Float[Array, "neuron *number"]) -> Float[Array, " neuron"]:

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
+from openretina_jax.precision import precision
 
 Row = Int[Array, ""] | int
 
@@ -71,7 +72,7 @@ def weigh_maps(
         weights.astype(maps.dtype),
         maps.transpose(2, 3, 4, 1, 0),  # near to the order in which the core leaves them, see ``CoreLayer``
         axes=((0, 1, 2), (0, 1, 2)),
-        precision=jax.lax.Precision.HIGHEST,
+        precision=precision(),
         preferred_element_type=jnp.float32,
     )
     return drive.transpose(-1, -2, *range(drive.ndim - 2))
