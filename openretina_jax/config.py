@@ -8,7 +8,7 @@ import runpy
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import ml_collections
@@ -27,7 +27,7 @@ from openretina_jax.models.core_readout import CoreReadout, Model
 from openretina_jax.models.saved import load_model, read_about
 from openretina_jax.models.sessions import add_sessions
 from openretina_jax.models.sta_filters import read_sta_filters
-from openretina_jax.precision import MatmulPrecision
+from openretina_jax.precision import multiplying
 from openretina_jax.processes import first_before_others
 from openretina_jax.training.loop import ORDERS, FitResult, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
@@ -130,13 +130,12 @@ def train(
     options, order = settings["train"], settings["train"]["order"]
     if order not in ORDERS:
         raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
-    if options["matmul_precision"] not in get_args(MatmulPrecision):
-        known = " or ".join(get_args(MatmulPrecision))
-        raise UserError(f'config.train.matmul_precision is "{options["matmul_precision"]}"; choose {known}')
     sharding = make_sharding(settings["mesh"], model, members)
     recipe = make_recipe(settings, model)
-    trackers = open_trackers(workdir, flat(about["config"]), **settings["logging"])
-    with Writers(workdir, trackers) as writers, jax.default_matmul_precision(options["matmul_precision"]):
+    with (
+        multiplying(options["matmul_precision"]),
+        Writers(workdir, open_trackers(workdir, flat(about["config"]), **settings["logging"])) as writers,
+    ):
         result = fit(
             model=model,
             dataset=dataset,

@@ -22,6 +22,7 @@ from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.memory import keep_freed_memory
 from openretina_jax.models.build import make_model
+from openretina_jax.precision import multiplying
 from openretina_jax.training.members import Members
 from openretina_jax.training.objective import Metrics, Objective
 from openretina_jax.training.optimizers import make_optimizer
@@ -63,7 +64,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     }
 
     def computed() -> Any:
-        with jax.default_matmul_precision(task["matmul_precision"]):
+        with multiplying(task["matmul_precision"]):
             return jax.block_until_ready(work())
 
     return computed, about

@@ -10,7 +10,7 @@ import pytest
 
 import openretina_jax
 from openretina_jax.models.ensemble import Ensemble
-from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, refusal, start, wait_for_epoch
+from tests.e2e.test_train import SIMULATED, SMALL, TIMEOUT_S, epochs, finish, refusal, start, wait_for_epochs
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def test_a_stopped_population_goes_on_as_if_it_had_not_stopped(
     cache: Path, finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     process = start(cache, *POPULATION, f"--workdir={tmp_path}")
-    wait_for_epoch(2, process, tmp_path)
+    wait_for_epochs(2, tmp_path, process)
     process.kill()
     process.communicate(timeout=TIMEOUT_S)
     assert len(epochs(tmp_path)) < EPOCHS

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import openretina_jax
-from tests.e2e.test_train import ROOT, SIMULATED, refusal
+from tests.e2e.test_train import ROOT, SIMULATED, refusal, wait_for_epochs
 
 pytestmark = pytest.mark.slow
 
@@ -74,11 +74,8 @@ def alone(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def metrics(workdir: Path) -> pd.DataFrame:
-    """The table of epochs of a run, which may be in the middle of writing it."""
-    try:
-        return pd.read_csv(workdir / "metrics.csv", index_col="epoch")
-    except (OSError, pd.errors.EmptyDataError):
-        return pd.DataFrame()
+    """The table of epochs of a run."""
+    return pd.read_csv(workdir / "metrics.csv", index_col="epoch")
 
 
 def assert_same_curves(one: Path, other: Path) -> None:
@@ -119,15 +116,6 @@ def arrays(workdir: Path) -> dict[str, np.ndarray]:
         return checkpointer.restore(workdir / "checkpoints" / str(EPOCHS) / "state")
 
 
-def wait_for_an_epoch(running: Sequence[subprocess.Popen[str]], workdir: Path) -> None:
-    """Return when one more epoch is in the table, before the run ends."""
-    deadline, before = time.monotonic() + TIMEOUT_S, len(metrics(workdir))
-    while len(metrics(workdir)) <= before:
-        assert [process.poll() for process in running] == [None] * len(running)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def errors_after_death(running: Sequence[subprocess.Popen[str]], dead: int) -> list[str]:
     """Kill a process; what the others complain of before they end, too."""
     running[dead].kill()
@@ -141,20 +129,20 @@ def errors_after_death(running: Sequence[subprocess.Popen[str]], dead: int) -> l
 def test_a_run_that_loses_processes_goes_on_with_others(cache: Path, alone: Path, tmp_path: Path) -> None:
     """Four share windows and neurons until one dies, two the windows until the first dies, two are told to stop."""
     running = start(cache, tmp_path, 4, "--config.mesh.data=2", "--config.mesh.neuron=2")
-    wait_for_an_epoch(running, tmp_path)
+    wait_for_epochs(1, tmp_path, *running)
     first, *others = errors_after_death(running, 3)
     (line,) = [line for line in first.splitlines() if line.startswith("error: ")]
     assert "another process of this run has ended" in line
     assert "Traceback" not in first + "".join(others)
 
     running = start(cache, tmp_path, 2)
-    wait_for_an_epoch(running, tmp_path)
+    wait_for_epochs(1, tmp_path, *running)
     (errors,) = errors_after_death(running, 0)
     # which of the two notices first is a matter of chance: our own line, or jax's
     assert re.search("another (process of this run has ended|task died)", errors)
 
     running = start(cache, tmp_path, 2)
-    wait_for_an_epoch(running, tmp_path)
+    wait_for_epochs(1, tmp_path, *running)
     running[1].send_signal(signal.SIGINT)
     first, second = finish(running)
     assert re.search(r"resuming after epoch \d$", first, re.MULTILINE)

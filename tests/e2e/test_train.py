@@ -157,11 +157,11 @@ def test_a_second_call_only_reports(cache: Path, finished: tuple[Path, str]) -> 
     assert ((workdir / "metrics.csv").read_bytes(), (workdir / "neurons.csv").read_bytes()) == before
 
 
-def wait_for_epoch(epoch: int, process: subprocess.Popen[str], workdir: Path) -> None:
-    """Return when that epoch is in the table, before the run ends."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while len(epochs(workdir)) < epoch:
-        assert process.poll() is None
+def wait_for_epochs(more: int, workdir: Path, *running: subprocess.Popen[str]) -> None:
+    """Return when so many more epochs are in the table, before the run ends; the last may not be saved yet."""
+    deadline, before = time.monotonic() + TIMEOUT_S, len(epochs(workdir))
+    while len(epochs(workdir)) < before + more:
+        assert [process.poll() for process in running] == [None] * len(running)
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -170,13 +170,13 @@ def test_a_killed_and_a_stopped_run_go_on_as_if_nothing_had_happened(
     cache: Path, finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     process = start(cache, f"--workdir={tmp_path}")
-    wait_for_epoch(2, process, tmp_path)
+    wait_for_epochs(2, tmp_path, process)
     process.kill()
     process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == -signal.SIGKILL
 
     process = start(cache, f"--workdir={tmp_path}")
-    wait_for_epoch(len(epochs(tmp_path)) + 1, process, tmp_path)
+    wait_for_epochs(1, tmp_path, process)
     process.send_signal(signal.SIGINT)
     output = finish(process)
     assert "resuming after epoch" in output
