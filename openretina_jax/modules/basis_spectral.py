@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from openretina_jax.modules import spectral
-from openretina_jax.modules.spectral import product
 from openretina_jax.modules.tiles import Axis, Padding, bands, in_tiles, out_of_tiles, whole_axes
 
 LONGEST_TRANSFORM = 40  # pixels of a tile, where the kernel does not need more
@@ -34,11 +33,16 @@ def basis_spectral(
     if 0 in (sizes := [axis.outputs for axis in whole]):  # the kernel is larger than the movie
         return jnp.zeros((x.shape[0], *sizes, out), x.dtype)
     axes = time, height, width = tiles(whole)
-    x = spectral.to_frequencies(in_tiles(x.transpose(2, 3, 4, 1, 0), whole, axes), (height, width))
-    x = spectral.transform(through_time(basis, time), x.reshape(len(x), 2, spatial.shape[1], time.size, -1))
-    weights = frequency_weights(spatial, coefficients, height, width)
-    y = product(weights, x.reshape(len(weights), weights.shape[2], -1))
-    y = spectral.from_frequencies(y, (height, width))
+    x = in_tiles(x.transpose(2, 3, 4, 1, 0), whole, axes)
+    n, functions = x.shape[-1], through_time(basis, time)
+
+    def multiply(weights: Array, x: Array) -> Array:
+        x = spectral.transform(functions, x.reshape(len(x), 2, -1, time.size, n))
+        rows = (weights[..., None] * coefficients).swapaxes(2, 3)
+        return spectral.product(rows.reshape(len(x), 2 * out, -1), x.reshape(len(x), -1, time.outputs * n))
+
+    numbers = 2 * max(coefficients[0].size, out) * time.outputs * n
+    y = spectral.in_frequencies(multiply, x, spatial.transpose(2, 3, 0, 1), (height, width), numbers)
     y = out_of_tiles(y.reshape(height.outputs, width.outputs, out, time.outputs, -1), whole, axes)
     return y.transpose(4, 3, 0, 1, 2)
 
@@ -57,16 +61,4 @@ def tiles(whole: list[Axis]) -> list[Axis]:
 def through_time(basis: Float[Array, "function kernel_time"], time: Axis) -> Float[Array, "function_output size"]:
     """Toeplitz matrices of all functions, one below the other."""
     steps = bands(time.size, time.kernel, time.padding, time.stride).reshape(time.kernel, -1)
-    return product(basis, jnp.asarray(steps, basis.dtype)).reshape(-1, time.size)
-
-
-def frequency_weights(
-    spatial: Float[Array, "out in kernel_height kernel_width"],
-    coefficients: Float[Array, "out in function"],
-    height: Axis,
-    width: Axis,
-) -> Float[Array, "frequency part_out part_in_function"]:
-    """What every frequency is multiplied with: complex numbers in real form."""
-    spectrum = spectral.kernel_spectrum(spatial.transpose(2, 3, 0, 1), (height, width)).transpose(0, 1, 3, 2, 4)
-    weights = spectrum[..., None] * coefficients[:, None]
-    return weights.reshape(len(weights), 2 * spatial.shape[0], -1)
+    return spectral.product(basis, jnp.asarray(steps, basis.dtype)).reshape(-1, time.size)

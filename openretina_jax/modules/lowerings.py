@@ -126,8 +126,7 @@ def cost(program: Jaxpr) -> int:
     total = 0
     for equation in program.eqns:
         inner = [value for value in map(_program, equation.params.values()) if value is not None]
-        # what is not kept for the gradient is computed again
-        times = 2 if equation.primitive.name == "remat2" else equation.params.get("length", 1)
+        times = equation.params.get("length", 1)  # of a loop
         total += times * sum(map(cost, inner))
         if not inner and equation.primitive.name not in FREE:
             written: Any = equation.outvars[0].aval

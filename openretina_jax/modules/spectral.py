@@ -8,17 +8,22 @@ computed). What is left for each frequency is a small product over channels.
 Long axes are cut into ``tiles``. An axis along which the kernel is one element needs no transform: all its positions
 are tiles of one element.
 
+All frequencies together are many more numbers than movie and outputs. So the first axis alone is transformed as a
+whole; from there a few of its frequencies at a time go through the other axes, the product, and back
+(``in_frequencies``).
+
 Names of dimensions: ``part`` is (real, imaginary), ``n`` are all windows and tiles.
 """
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Complex, Float
 
 from openretina_jax.modules.tiles import DIMENSIONS, Axis, Padding, in_tiles, out_of_tiles, whole_axes
@@ -26,7 +31,7 @@ from openretina_jax.precision import precision
 
 SHORTEST_TRANSFORM = 32  # frames or pixels of a tile
 KERNELS_IN_TRANSFORM = 3  # at least
-LARGEST = 2**26  # numbers in the matrices of all frequencies
+AT_ONCE = 2**21  # numbers of the frequencies, so that they stay in the cache
 
 
 def spectral(
@@ -45,30 +50,17 @@ def spectral(
     order = (1, 0, 2) if kernel.shape[0] == 1 else (0, 1, 2)
     axes = [tiles[n] for n in order]
     to_order = (*(DIMENSIONS[n] for n in order), 2, 4)
-    x = to_frequencies(in_tiles(x.transpose(2, 3, 4, 1, 0), whole, tiles).transpose(to_order), axes)
-    x = x.reshape(len(x), 2 * channels, -1)
+    x = in_tiles(x.transpose(2, 3, 4, 1, 0), whole, tiles).transpose(to_order)
 
-    def maps(kernel: Array) -> Array:
-        """Output of some of the output channels, ``(first, second, third, channel, n)``."""
-        weights = kernel_spectrum(kernel, axes).transpose(0, 1, 4, 2, 3)
-        y = product(weights.reshape(len(x), -1, 2 * channels), x)
-        return from_frequencies(y, axes).reshape(*(axis.outputs for axis in axes), kernel.shape[4], -1)
+    def multiply(weights: Array, x: Array) -> Array:
+        rows = weights.transpose(0, 1, 4, 2, 3).reshape(len(x), 2 * out, 2 * channels)
+        return product(rows, x.reshape(len(x), 2 * channels, -1))
 
-    kernel = kernel.transpose(*order, 3, 4)
-    parts = parts_of_channels(out, 2 * x.shape[0] * x.shape[1])
-    if parts == 1:
-        y = maps(kernel)
-    else:  # one part after the other, and again for the gradient: the matrices of all would not fit
-        y = lax.map(jax.checkpoint(maps), jnp.stack(jnp.split(kernel, parts, axis=4)))
-        y = jnp.concatenate(y, axis=3)
+    numbers = 2 * max(channels, out) * x.shape[-1]
+    y = in_frequencies(multiply, x, kernel.transpose(*order, 3, 4), axes, numbers)
+    y = y.reshape(*(axis.outputs for axis in axes), out, -1)
     y = out_of_tiles(y.transpose(np.argsort(to_order)), whole, tiles)
     return y.transpose(4, 3, 0, 1, 2)
-
-
-def parts_of_channels(out: int, numbers: int) -> int:
-    """Into how many parts ``out`` channels are divided, if the matrices of one channel hold that many numbers."""
-    parts = (count for count in range(1, out) if out % count == 0 and out // count * numbers <= LARGEST)
-    return next(parts, out)
 
 
 def outputs_of_transform(axis: Axis) -> int:
@@ -78,39 +70,81 @@ def outputs_of_transform(axis: Axis) -> int:
     return (max(SHORTEST_TRANSFORM, KERNELS_IN_TRANSFORM * axis.kernel) - axis.kernel) // axis.stride + 1
 
 
-def to_frequencies(x: Float[Array, "*sizes_and_rest"], axes: Sequence[Axis]) -> Float[Array, "frequency part rest"]:
-    """Tiles of these axes, the first dimensions of a movie, in their frequencies; the other dimensions as one."""
+def in_frequencies(
+    multiply: Callable[[Array, Array], Array],
+    x: Float[Array, "*sizes_and_rest"],
+    kernel: Float[Array, "*taps_and_rest"],
+    axes: Sequence[Axis],
+    numbers: int,
+) -> Float[Array, "output rest"]:
+    """Cross-correlation along the first dimensions, the ``axes``; outputs as one dimension, the others as the second.
+
+    The frequencies of the first axis are independent. Where all would not stay in the cache they are computed a few at
+    a time, and again for the gradient, so that they are never all in memory.
+
+    Args:
+        multiply: what happens at each frequency: from the weights ``(frequency, part, part, *rest)``, complex numbers
+            in real form, and the movie ``(frequency, part, rest)`` to the outputs ``(frequency, part_out, n)``.
+        x: the movie; other dimensions follow the axes.
+        kernel: likewise.
+        axes: at least two.
+        numbers: that a frequency of all axes has in ``multiply``, at most.
+    """
     first, *others = axes
-    x = transform(real_transform(first), x.reshape(first.size, -1))
+    rest = kernel.shape[len(axes) :]
     frequencies = first.period // 2 + 1
+
+    def outputs(x: Array, kernel: Array) -> Array:
+        """Of some frequencies of the first axis."""
+        spectrum = to_frequencies(kernel, [axis.taps for axis in others])
+        weights = conjugate_in_real_form(spectrum.reshape(*spectrum.shape[:2], *rest))
+        y = from_frequencies(multiply(weights, to_frequencies(x, others)), others)
+        return y.reshape(len(x), -1)
+
+    x, kernel = (
+        transform(real_transform(axis), array.reshape(axis.size, -1)).reshape(frequencies, -1)
+        for axis, array in ((first, x), (first.taps, kernel))
+    )
     for axis in others:
+        numbers *= axis.period
+    steps = steps_through(frequencies, numbers)
+    if steps == 1:
+        y = outputs(x, kernel)
+    else:
+        some = (array.reshape(steps, frequencies // steps, -1) for array in (x, kernel))
+        y = lax.map(lambda arrays: jax.checkpoint(outputs, prevent_cse=False)(*arrays), tuple(some))
+    return transform(inverse_real(first), y.reshape(2 * frequencies, -1))
+
+
+def steps_through(frequencies: int, numbers: int) -> int:
+    """Into how many equal parts frequencies are divided that have so many numbers each."""
+    parts = (count for count in range(1, frequencies) if frequencies % count == 0)
+    return next((count for count in parts if frequencies // count * numbers <= AT_ONCE), frequencies)
+
+
+def to_frequencies(x: Float[Array, "row number"], axes: Sequence[Axis]) -> Float[Array, "frequency part rest"]:
+    """Further axes in their frequencies; each row has the parts of a number, the axes and the other dimensions."""
+    frequencies = len(x)
+    for axis in axes:
         if axis.period > 1:
             x = transform(complex_transform(axis), x.reshape(frequencies, 2 * axis.size, -1))
             frequencies *= axis.period
     return x.reshape(frequencies, 2, -1)
 
 
-def from_frequencies(y: Float[Array, "frequency part_out n"], axes: Sequence[Axis]) -> Float[Array, "output rest"]:
-    """The outputs of these axes from their frequencies; outputs as one dimension, the others as the second."""
-    first, *others = axes
+def from_frequencies(y: Float[Array, "frequency part_out n"], axes: Sequence[Axis]) -> Float[Array, "*outputs_and_n"]:
+    """The outputs of these axes from their frequencies."""
     frequencies = len(y)
-    for axis in reversed(others):
+    for axis in reversed(axes):
         if axis.period > 1:
             frequencies //= axis.period
             y = transform(inverse_complex(axis), y.reshape(frequencies, 2 * axis.period, -1))
-    return transform(inverse_real(first), y.reshape(2 * frequencies, -1))
+    return y
 
 
-def kernel_spectrum(
-    kernel: Float[Array, "*sizes_and_rest"], axes: Sequence[Axis]
-) -> Float[Array, "frequency part part *rest"]:
-    """The transform of a kernel along its first axes: of every frequency a complex number in real form.
-
-    That of a correlation is the conjugate of the kernel's transform.
-    """
-    taps = [Axis(axis.kernel, axis.kernel, 1, (0, axis.period - axis.kernel)) for axis in axes]  # of the same period
-    k = to_frequencies(kernel, taps)
-    real, imaginary = k.reshape(len(k), 2, *kernel.shape[len(axes) :]).swapaxes(0, 1)
+def conjugate_in_real_form(z: Float[Array, "frequency part *rest"]) -> Float[Array, "frequency part part *rest"]:
+    """Complex numbers as matrices; the spectrum of a correlation is the conjugate of the kernel's transform."""
+    real, imaginary = z.swapaxes(0, 1)
     return jnp.stack([jnp.stack([real, imaginary], axis=1), jnp.stack([-imaginary, real], axis=1)], axis=1)
 
 
@@ -150,32 +184,44 @@ def inverse_real(axis: Axis) -> Float[np.ndarray, "output frequency_part"]:
     return np.stack([waves.real, -waves.imag], axis=2).reshape(axis.outputs, -1)
 
 
-@jax.custom_jvp
 def transform(
     matrix: Float[Array | np.ndarray, "row column"], x: Float[Array, "*batch column n"]
 ) -> Float[Array, "*batch row n"]:
     """One matrix times every element of a batch.
 
-    The gradient multiplies with the transposed matrix, made as such: left to itself it would multiply with columns of
-    ``matrix``, for which XLA has no fast way on CPUs.
+    A primitive, since the gradient must be such a product, too, with the transposed matrix on the left. JAX's own is
+    the transpose of a product with the matrix on the right, for which XLA has no fast way on CPUs.
     """
-    return product(matrix, x)
+    matrix = jnp.asarray(matrix, x.dtype)
+    return _transform.bind(matrix, x, program=jax.make_jaxpr(product)(matrix, x))
 
 
-@functools.partial(transform.defjvp, symbolic_zeros=True)
-def _change_of_transform(
-    primals: tuple[Array | np.ndarray, Array], tangents: tuple[Array | SymbolicZero, Array | SymbolicZero]
-) -> tuple[Array, Array]:
-    (matrix, x), (change, change_of_x) = primals, tangents
-    changes = []
-    if not isinstance(change_of_x, SymbolicZero):
-        batch = tuple(range(x.ndim - 2))
-        transposed = jnp.broadcast_to(jnp.asarray(matrix, x.dtype).T, (*x.shape[:-2], *matrix.shape[::-1]))
-        dimensions = (((len(batch),), (len(batch),)), (batch, batch))
-        changes.append(lax.dot_general(transposed, change_of_x, dimensions, precision=precision()))
-    if not isinstance(change, SymbolicZero):
-        changes.append(product(change, x))
-    return transform(matrix, x), sum(changes[1:], changes[0])
+def _computed(matrix: Array, x: Array, *, program: ClosedJaxpr) -> Array:
+    return jaxpr_as_fun(program)(matrix, x)[0]
+
+
+def _gradient_of_matrix(g: Array, matrix: Any, x: Array, **_: Any) -> Array:
+    return jax.linear_transpose(lambda matrix: product(matrix, x), matrix.aval)(g)[0]
+
+
+def _gradient_of_x(g: Array, matrix: Array, x: Any, **_: Any) -> Array:
+    return transform(matrix.T, g)
+
+
+def _batched(arrays: tuple[Array, Array], axes: tuple[int | None, int | None], **_: Any) -> tuple[Array, int]:
+    (matrix, x), (axis_of_matrix, axis_of_x) = arrays, axes
+    if axis_of_matrix is None:
+        assert axis_of_x is not None
+        return transform(matrix, jnp.moveaxis(x, axis_of_x, 0)), 0
+    return jax.vmap(product, axes)(matrix, x), 0
+
+
+_transform = Primitive("transform")
+_transform.def_impl(_computed)
+_transform.def_abstract_eval(lambda matrix, x, program: program.out_avals[0])
+mlir.register_lowering(_transform, mlir.lower_fun(_computed, multiple_results=False))
+ad.defbilinear(_transform, _gradient_of_matrix, _gradient_of_x)
+batching.primitive_batchers[_transform] = _batched
 
 
 def product(a: Array | np.ndarray, b: Array) -> Array:

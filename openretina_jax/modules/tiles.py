@@ -46,6 +46,11 @@ class Axis:
         """Valid outputs (of a tile)."""
         return max((self.size + sum(self.padding) - self.kernel) // self.stride + 1, 0)
 
+    @property
+    def taps(self) -> "Axis":
+        """The kernel itself as an axis of the same period."""
+        return Axis(self.kernel, self.kernel, 1, (0, self.period - self.kernel))
+
     def tiled(self, longest: int) -> "Axis":
         """Equal tiles of at most ``longest`` outputs; a single tile is the axis itself."""
         tiles = -(-self.outputs // longest)

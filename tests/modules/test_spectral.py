@@ -74,18 +74,44 @@ def test_tiles_equal_the_library(
     check(*arrays(size, kernel, (2, 3)), UNEVEN, strides)
 
 
-def test_parts_of_the_channels_equal_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectral, "LARGEST", 40_000)
-    x, kernel = arrays((9, 8, 7), (4, 3, 3), (2, 6))
-    assert spectral.parts_of_channels(6, 13_000) == 2
-    check(x, kernel, UNEVEN, (1, 1, 1))
+@pytest.mark.parametrize("kernel", [(4, 3, 3), (1, 3, 4)])
+def test_a_few_frequencies_at_a_time_equal_the_library(
+    kernel: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectral, "AT_ONCE", 1_000)
+    arguments = *arrays((9, 8, 7), kernel, (2, 6)), UNEVEN, (1, 1, 1)
+    program = str(jax.make_jaxpr(partial(spectral.spectral, padding=UNEVEN))(*arguments[:2]))
+    assert "scan[" in program
+    check(*arguments)
 
 
-def test_parts_of_channels() -> None:
-    assert spectral.parts_of_channels(6, 1) == 1
-    assert spectral.parts_of_channels(6, spectral.LARGEST // 2) == 3
-    assert spectral.parts_of_channels(7, spectral.LARGEST // 6) == 7
-    assert spectral.parts_of_channels(4, 2 * spectral.LARGEST) == 4
+def test_steps_through_the_frequencies() -> None:
+    limit = spectral.AT_ONCE
+    assert spectral.steps_through(6, 1) == 1
+    assert spectral.steps_through(6, limit // 6) == 1
+    assert spectral.steps_through(6, limit // 2) == 3
+    assert spectral.steps_through(7, limit // 6) == 7
+    assert spectral.steps_through(4, 2 * limit) == 4
+
+
+def test_a_transform_has_the_gradients_of_a_product() -> None:
+    rng = np.random.default_rng(0)
+    matrices, x, g = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((2, 3, 4), (2, 5, 4, 6), (2, 5, 3, 6))
+    )
+
+    def gradients(multiply, matrix, x, g):
+        y, pullback = jax.vjp(multiply, matrix, x)
+        return y, *pullback(g)
+
+    for in_axes in ((None, 0, 0), (0, None, None), (0, 0, 0)):  # of the matrix, of what it multiplies, or both
+        operands = [array if axis == 0 else array[0] for array, axis in zip((matrices, x, g), in_axes, strict=True)]
+        found, expected = (
+            jax.vmap(partial(gradients, multiply), in_axes)(*operands)
+            for multiply in (spectral.transform, spectral.product)
+        )
+        for value, reference in zip(found, expected, strict=True):
+            np.testing.assert_allclose(value, reference, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", [(10, 1, 1), (1, 7, 1), (1, 1, 6), (10, 7, 6)])
