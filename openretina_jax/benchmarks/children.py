@@ -83,6 +83,14 @@ class Child:
         """
         return self._ask("repeat")
 
+    def work_memory_mb(self) -> float:
+        """By how much the memory of the process grows, at its peak, while it does the work once more.
+
+        Raises:
+            UserError: the program failed.
+        """
+        return self._ask("memory")["work_memory_mb"]
+
     def _ask(self, request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -124,7 +124,8 @@ class Training:
         timelines = self._tables.training()
         order = SessionOrder(timelines, **self._windows)
         timeline, start = _windows(order, epoch=0)
-        batch = self._recordings.gather(TimelineTable.of(timelines), timeline[0], start[0], order.frames)
+        gather = jax.jit(Recordings.gather, static_argnames="frames")
+        batch = gather(self._recordings, TimelineTable.of(timelines), timeline[0], start[0], order.frames)
         return batch, _shape(1, order.windows_per_step, order.frames), order.windows_per_step
 
     def eval_step(self) -> Work:

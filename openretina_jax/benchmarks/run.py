@@ -189,12 +189,15 @@ def take(task: Task, programs: Sequence[Program], repeats: int) -> list[dict[str
         began, busy = time.perf_counter(), _core_seconds_of_all()
         turns = [[each.repeat() for each in children] for _ in range(repeats)]
         elapsed, busy = time.perf_counter() - began, _core_seconds_of_all() - busy
+        work_memory = [each.work_memory_mb() for each in children]
     own = sum(answer["core_seconds"] for answers in turns for answer in answers)
     others = max(busy - own, 0) / elapsed
     machine = {"cpu": _cpu_model(), "cores": os.cpu_count(), "busy_with_others": round(others, 2)}
     lines = [
-        _line(task, program.implementation, each.about, answers, machine)
-        for program, each, answers in zip(programs, children, zip(*turns, strict=True), strict=True)
+        _line(task, program.implementation, each.about, answers, memory, machine)
+        for program, each, answers, memory in zip(
+            programs, children, zip(*turns, strict=True), work_memory, strict=True
+        )
     ]
     if len(lines) == 2:
         first, second = lines
@@ -210,6 +213,7 @@ def _line(
     implementation: str,
     about: Mapping[str, Any],
     answers: Sequence[Mapping[str, float]],
+    work_memory_mb: float,
     machine: Mapping[str, Any],
 ) -> dict[str, Any]:
     seconds = [answer["seconds"] for answer in answers]
@@ -227,6 +231,7 @@ def _line(
         "seconds": {"median": round(median, 6), "min": round(min(seconds), 6)},
         "windows_per_second": round(about["windows"] / median, 2),
         "peak_memory_mb": round(answers[-1]["peak_memory_mb"], 1),
+        "work_memory_mb": round(work_memory_mb, 1),
         "compile_seconds": round(about["compile_seconds"], 3),
         "machine": {**machine, "device": about["device"], "versions": about["versions"]},
     }

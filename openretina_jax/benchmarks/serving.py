@@ -6,10 +6,11 @@ Any Python runs this file: it needs the standard library alone. ``program.py`` h
 returns the work, as a function that returns when all is computed, and what to say of it.
 
 Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and
-time and memory of a first repeat, which compiles. Every other request asks for one more repeat. The process ends with
-its input.
+time and memory of a first repeat, which compiles. Then "repeat" asks for one more repeat, and "memory" for what one
+needs beyond what the process holds anyway. The process ends with its input.
 """
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -33,7 +34,10 @@ def serve(program: str) -> None:
     work, about = load(program).prepare(task)
     before, seconds = peak_memory_mb(), seconds_of(work)
     answer(about | {"before_mb": before, "compile_seconds": seconds, "peak_memory_mb": peak_memory_mb()})
-    for _ in sys.stdin:
+    for request in sys.stdin:
+        if json.loads(request) == "memory":
+            answer({"work_memory_mb": memory_mb_of(work)})
+            continue
         before = time.process_time()
         seconds = seconds_of(work)
         answer(
@@ -68,13 +72,27 @@ def seconds_of(work: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
+def memory_mb_of(work: Callable[[], Any]) -> float:
+    """By how much memory grows during one repeat, at its peak, if all that was free has been given back before."""
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _memory_mb("VmRSS")
+    with open("/proc/self/clear_refs", "w") as clear:
+        clear.write("5")  # the peak begins anew
+    work()
+    return peak_memory_mb() - before
+
+
 def peak_memory_mb() -> float:
     """Most memory that the process has held so far.
 
     From Linux itself: what ``getrusage`` says begins with the memory of the process that started this one.
     """
+    return _memory_mb("VmHWM")
+
+
+def _memory_mb(name: str) -> float:
     with open("/proc/self/status") as status:
-        kibibytes = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+        kibibytes = next(line.split()[1] for line in status if line.startswith(name))
     return int(kibibytes) * 1024 / 1e6
 
 

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 Line = Mapping[str, Any]
-TITLES = ("variant", "work", "threads", "openretina", "here", "ratio", "first call", "peak memory")
+TITLES = ("variant", "work", "threads", "openretina", "here", "ratio", "first call", "peak memory", "of the work")
 
 
 def table(lines: Iterable[Line]) -> str:
     """A Markdown table with a row for each measurement.
 
     Seconds are the least of the repeats, which other programs disturb least. Of the first call, which compiles, and of
-    the memory the reference's figure comes first.
+    the memory the reference's figure comes first. Memory "of the work" is by how much the process grows while it works.
 
     Args:
         lines: those of ``run.benchmark``.
@@ -36,4 +36,5 @@ def _row(ours: Line, reference: Line | None = None, ratio: Line | None = None) -
         "" if ratio is None else f"{ratio['ratio']['min']:.2f}",
         " / ".join(f"{line['compile_seconds']:.2g} s" for line in both),
         " / ".join(f"{line['peak_memory_mb'] / 1000:.2f} GB" for line in both),
+        " / ".join(f"{line['work_memory_mb'] / 1000:.2f} GB" for line in both),
     )

@@ -65,6 +65,15 @@ def prepare(task):
 """
 
 
+HUNGRY = """
+kept = b"a" * 200_000_000
+
+def prepare(task):
+    about = dict(shape=dict(steps=1), windows=1, lowering=None, device="none", versions=dict())
+    return lambda: len(b"b" * 100_000_000), about
+"""
+
+
 def fake(folder: Path, name: str, seconds: float) -> Program:
     file = folder / f"{name}.py"
     file.write_text(FAKE.format(name=name, seconds=seconds))
@@ -98,7 +107,9 @@ def run_script(*flags: str) -> subprocess.CompletedProcess[str]:
 
 def test_programs_take_turns(tmp_path: Path) -> None:
     fast, slow, ratio = take(TASK, [fake(tmp_path, "a", 0.01), fake(tmp_path, "b", 0.03)], repeats=3)
-    assert (tmp_path / "turns").read_text() == "ab" + "ababab"  # the first repeat of each is not counted
+    assert (
+        tmp_path / "turns"
+    ).read_text() == "ab" + "ababab" + "ab"  # not counted: the first repeats, and the last for the memory
     assert [line["implementation"] for line in (fast, slow)] == ["a", "b"]
     assert 0.01 <= fast["seconds"]["min"] <= fast["seconds"]["median"]
     assert slow["seconds"]["min"] >= 0.03
@@ -113,6 +124,14 @@ def test_programs_take_turns(tmp_path: Path) -> None:
 def test_a_process_has_the_cores_it_was_given(tmp_path: Path) -> None:
     (line,) = take(TASK, [fake(tmp_path, "a", 0)], repeats=1)
     assert line["shape"]["cores"] == line["shape"]["omp"] == line["threads"] == 1
+
+
+def test_memory_of_the_work_is_what_it_needs_for_a_moment(tmp_path: Path) -> None:
+    program = fake(tmp_path, "a", 0)
+    program.file.write_text(HUNGRY)
+    (line,) = take(TASK, [program], repeats=2)
+    assert line["peak_memory_mb"] > 300
+    assert line["work_memory_mb"] == pytest.approx(100, abs=10)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +186,7 @@ def test_script_prints_a_line_per_lowering() -> None:
         assert 0 < line["seconds"]["min"] <= line["seconds"]["median"] < line["compile_seconds"]
         assert line["windows_per_second"] > 0
         assert line["peak_memory_mb"] > 50
+        assert 0 < line["work_memory_mb"] < line["peak_memory_mb"]
         assert line["machine"].keys() == {"cpu", "cores", "busy_with_others", "device", "versions"}
     assert [row.split(" | ")[0] for row in done.stderr.splitlines()[-2:]] == ["| configured", "| configured, factored"]
 

@@ -142,9 +142,13 @@ def test_table() -> None:
         "seconds": {"median": 0.3, "min": 0.25},
         "compile_seconds": 3.14,
         "peak_memory_mb": 900.0,
+        "work_memory_mb": 100.0,
     }
     reference = {**ours, "implementation": "openretina", "seconds": {"median": 0.6, "min": 0.5}, "compile_seconds": 0.6}
     ratio = {"implementation": "openretina / openretina_jax", "ratio": {"median": 2.0, "min": 2.0}}
     *_, both, alone = table([ours, reference, ratio, {**ours, "lowering": "dense"}]).splitlines()
-    assert both == "| full | train step | 2 | 0.5 s | 0.25 s | 2.00 | 0.6 s / 3.1 s | 0.90 GB / 0.90 GB |"
-    assert alone == "| full, dense | train step | 2 |  | 0.25 s |  | 3.1 s | 0.90 GB |"
+    assert (
+        both
+        == "| full | train step | 2 | 0.5 s | 0.25 s | 2.00 | 0.6 s / 3.1 s | 0.90 GB / 0.90 GB | 0.10 GB / 0.10 GB |"
+    )
+    assert alone == "| full, dense | train step | 2 |  | 0.25 s |  | 3.1 s | 0.90 GB | 0.10 GB |"
