@@ -5,14 +5,16 @@ import itertools
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
+from openretina_jax.benchmarks.ceiling import matmul_operations_per_second, operations
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
@@ -30,7 +32,22 @@ from openretina_jax.training.population import Population
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 
 MEMBERS = 8  # of a population
-Work = tuple[Callable[[], Any], dict[str, int], int]  # what to do, the shape of its steps, and its number of windows
+
+
+class Work(NamedTuple):
+    """What a repeat does.
+
+    Attributes:
+        run: does it.
+        shape: of its steps.
+        windows: that it goes through; one that a step shows to several sessions counts for each.
+        program: of a single step (None: there are several).
+    """
+
+    run: Callable[[], Any]
+    shape: dict[str, int]
+    windows: int
+    program: ClosedJaxpr | None = None
 
 
 def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -40,12 +57,13 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         task: the fields of ``run.Task``.
 
     Returns:
-        The work, and the ``shape`` of its steps, how many ``windows`` it goes through (one that a step shows to several
-        sessions counts for each), the ``lowering``, the ``device`` and the ``versions`` of the libraries.
+        The work, and the ``shape`` of its steps, how many ``windows`` it goes through, the ``lowering``, the ``device``
+        and the ``versions`` of the libraries; of a single step also its ``operations``, and how many the device does a
+        second in a large matrix product, ``matmul_operations_per_second``.
     """
     keep_freed_memory()  # as the scripts do
     training = Training(task)
-    work, shape, windows = {
+    work = {
         "forward": training.forward,
         "train_step": training.train_step,
         "eval_step": training.eval_step,
@@ -56,16 +74,21 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     }[task["measure"]]()
     versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
     about = {
-        "shape": shape,
-        "windows": windows,
+        "shape": work.shape,
+        "windows": work.windows,
         "lowering": task["lowering"],
         "device": jax.devices()[0].device_kind,
         "versions": {"python": platform.python_version()} | versions,
     }
 
+    if work.program is not None:
+        about["operations"] = operations(work.program.jaxpr)
+        with multiplying(task["matmul_precision"]):
+            about["matmul_operations_per_second"] = matmul_operations_per_second()
+
     def computed() -> Any:
         with multiplying(task["matmul_precision"]):
-            return jax.block_until_ready(work())
+            return jax.block_until_ready(work.run())
 
     return computed, about
 
@@ -103,7 +126,8 @@ class Training:
             model = nnx.merge(self._trainer.graph, *state.evaluated, copy=True)
             return model.respond(batch.stimulus, batch.first_neuron, batch.neuron_mask.shape[1], batch.session)
 
-        return lambda: predict(self._state, batch), shape, windows
+        program = jax.make_jaxpr(predict)(self._state, batch)
+        return Work(lambda: predict(self._state, batch), shape, windows, program)
 
     def train_step(self) -> Work:
         """A training step on windows that lie on the device."""
@@ -117,7 +141,7 @@ class Training:
             self._state, metrics = step(self._state, batch)
             return self._state, metrics
 
-        return work, shape, windows
+        return Work(work, shape, windows, jax.make_jaxpr(step)(self._state, batch))
 
     def _batch(self) -> tuple[Batch, dict[str, int], int]:
         """The windows of the first step, and what to say of them."""
@@ -131,7 +155,7 @@ class Training:
     def eval_step(self) -> Work:
         """Predictions and scores of the validation clips."""
         clips = self._split.start.shape[1]
-        return self._evaluate, _shape(1, clips, self._split.frames), clips
+        return Work(self._evaluate, _shape(1, clips, self._split.frames), clips)
 
     def epoch(self) -> Work:
         """An epoch with one session per step, and the evaluation of all sessions."""
@@ -157,7 +181,7 @@ class Training:
             return metrics, self._evaluate()
 
         steps, windows = order.steps_per_epoch, order.windows_per_step
-        return work, _shape(steps, windows, order.frames), steps * windows * sessions_per_step
+        return Work(work, _shape(steps, windows, order.frames), steps * windows * sessions_per_step)
 
     def population(self) -> Work:
         """An epoch with all sessions in every step for each model of a population, in one program."""
@@ -184,7 +208,8 @@ class Training:
             return states
 
         shape = _shape(order.steps_per_epoch, order.windows_per_step, order.frames)
-        return work, shape, MEMBERS * order.steps_per_epoch * order.windows_per_step * self._n_sessions
+        windows_of_all = MEMBERS * order.steps_per_epoch * order.windows_per_step * self._n_sessions
+        return Work(work, shape, windows_of_all)
 
     def _evaluate(self) -> Any:
         return self._scorer(self._state.evaluated, self._recordings, self._split)

@@ -220,7 +220,7 @@ def _line(
     median = statistics.median(seconds)
     height, width, channels = task.input_shape
     recordings = {"sessions": task.sessions, "neurons": task.neurons}
-    return {
+    line = {
         "name": task.measure,
         "variant": task.variant,
         "implementation": implementation,
@@ -235,6 +235,11 @@ def _line(
         "compile_seconds": round(about["compile_seconds"], 3),
         "machine": {**machine, "device": about["device"], "versions": about["versions"]},
     }
+    if "operations" in about:
+        reached = about["operations"] / median
+        line["operations"] = about["operations"]
+        line["share_of_matmul"] = round(reached / about["matmul_operations_per_second"], 3)
+    return line
 
 
 def _input_shape(resolution: str) -> tuple[int, int, int]:

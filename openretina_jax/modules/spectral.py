@@ -15,6 +15,7 @@ whole; from there a few of its frequencies at a time go through the other axes, 
 Names of dimensions: ``part`` is (real, imaginary), ``n`` are all windows and tiles.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,25 +95,24 @@ def in_frequencies(
     rest = kernel.shape[len(axes) :]
     frequencies = first.period // 2 + 1
 
-    def outputs(x: Array, kernel: Array) -> Array:
-        """Of some frequencies of the first axis."""
-        spectrum = to_frequencies(kernel, [axis.taps for axis in others])
-        weights = conjugate_in_real_form(spectrum.reshape(*spectrum.shape[:2], *rest))
-        y = from_frequencies(multiply(weights, to_frequencies(x, others)), others)
-        return y.reshape(len(x), -1)
-
-    x, kernel = (
-        transform(real_transform(axis), array.reshape(axis.size, -1)).reshape(frequencies, -1)
-        for axis, array in ((first, x), (first.taps, kernel))
-    )
     for axis in others:
         numbers *= axis.period
     steps = steps_through(frequencies, numbers)
-    if steps == 1:
-        y = outputs(x, kernel)
-    else:
-        some = (array.reshape(steps, frequencies // steps, -1) for array in (x, kernel))
-        y = lax.map(lambda arrays: jax.checkpoint(outputs, prevent_cse=False)(*arrays), tuple(some))
+
+    def outputs(arrays: tuple[Array, Array]) -> Array:
+        """Of the frequencies of one step."""
+        x, kernel = (array.reshape(frequencies // steps, -1) for array in arrays)
+        spectrum = to_frequencies(kernel, [axis.taps for axis in others])
+        weights = conjugate_in_real_form(spectrum.reshape(*spectrum.shape[:2], *rest))
+        return from_frequencies(multiply(weights, to_frequencies(x, others)), others).reshape(-1)
+
+    # flat from step to step: XLA would copy arrays with an axis of a single frequency
+    x, kernel = (
+        transform(real_transform(axis), array.reshape(axis.size, -1)).reshape(steps, -1)
+        for axis, array in ((first, x), (first.taps, kernel))
+    )
+    one_by_one = functools.partial(lax.map, jax.checkpoint(outputs, prevent_cse=False))
+    y = one_by_one((x, kernel)) if steps > 1 else outputs((x[0], kernel[0]))
     return transform(inverse_real(first), y.reshape(2 * frequencies, -1))
 
 

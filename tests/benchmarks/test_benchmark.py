@@ -155,6 +155,7 @@ def test_our_work(measure: str, shape: dict[str, int], windows: int) -> None:
     work, about = ours.prepare(task)
     assert (about["shape"], about["windows"], about["lowering"]) == (shape, windows, "dense")
     assert {"jax", "flax", "python"} <= about["versions"].keys()
+    assert ("operations" in about) == (measure in ("forward", "train_step"))
     work()
     work()  # a second time, since buffers are reused
 
