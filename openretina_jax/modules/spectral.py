@@ -208,7 +208,7 @@ def _gradient_of_x(g: Array, matrix: Array, x: Any, **_: Any) -> Array:
     return transform(matrix.T, g)
 
 
-def _batched(arrays: tuple[Array, Array], axes: tuple[int | None, int | None], **_: Any) -> tuple[Array, int]:
+def _batched(arrays: Sequence[Any], axes: Sequence[int | None], **_: Any) -> tuple[Array, int]:
     (matrix, x), (axis_of_matrix, axis_of_x) = arrays, axes
     if axis_of_matrix is None:
         assert axis_of_x is not None

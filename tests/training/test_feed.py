@@ -1,8 +1,10 @@
 """Frames on the device or on the host: the same run to the bit."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -31,7 +33,17 @@ def bytes_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return dataclasses.replace(data, stimuli={name: on_disk(stimulus) for name, stimulus in data.stimuli.items()})
 
 
+@pytest.fixture
+def optimized() -> Iterator[None]:
+    """Programs as users have them: those that tests compile in a hurry round the running means differently."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 2 * 4 * 16 * 240)  # two steps of two parts of four windows
     recipe = dataclasses.replace(RECIPE, accumulate=2)
