@@ -11,7 +11,7 @@ simulation, in pixels of 12.5 µm and with their details, and has the same respo
 narrow core; the other words are those of configs/hoefling_low_res.py. With ``--config.train.order=session
 --config.optimizer.accumulate=10`` a step is openretina's: the mean gradient of 10 batches of 64 windows of 50 frames,
 about 27 steps an epoch. The shared order has 23. No score is published; we have not trained it on the published data.
-On two CPU cores ":simulated" takes 67 s an epoch, and has a test correlation of 0.64 after four.
+On two CPU cores ":simulated" takes more than a minute an epoch, and had a test correlation of 0.64 after four.
 """
 
 import ml_collections

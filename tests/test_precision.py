@@ -10,6 +10,7 @@ from jax.extend.core import Jaxpr
 from jax.lax import Precision
 
 from openretina_jax.models.build import make_core_readout
+from openretina_jax.modules.lowerings import inner_programs
 from openretina_jax.precision import precision
 from tests import tiny
 
@@ -27,10 +28,8 @@ def precisions(program: Jaxpr) -> Iterator[Any]:
     for equation in program.eqns:
         if "precision" in equation.params:
             yield equation.params["precision"]
-        for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)
-            if isinstance(inner, Jaxpr):
-                yield from precisions(inner)
+        for inner in inner_programs(equation):
+            yield from precisions(inner)
 
 
 def found(name: str) -> set[Any]:

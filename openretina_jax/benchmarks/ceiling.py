@@ -1,13 +1,14 @@
 """How near a program comes to the fastest matrix products of the machine."""
 
+import math
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import Jaxpr
 
+from openretina_jax.modules.lowerings import inner_programs
 from openretina_jax.precision import precision
 
 ON_CPU, ON_ACCELERATOR = 2048, 8192  # rows and columns of a matrix that fills the machine
@@ -21,9 +22,8 @@ def operations(program: Jaxpr) -> int:
     """
     total = 0
     for equation in program.eqns:
-        inner = [getattr(value, "jaxpr", value) for value in equation.params.values()]
         times = equation.params.get("length", 1)  # of a loop
-        total += times * sum(operations(value) for value in inner if isinstance(value, Jaxpr))
+        total += times * sum(map(operations, inner_programs(equation)))
         total += 2 * _multiplications(equation)
     return total
 
@@ -37,7 +37,7 @@ def _multiplications(equation: Any) -> int:
     if equation.primitive.name == "conv_general_dilated":
         return result.size * right.size // right.shape[numbers.rhs_spec[0]]
     (contracted, _), _ = numbers
-    return result.size * int(np.prod([left.shape[axis] for axis in contracted]))
+    return result.size * math.prod(left.shape[axis] for axis in contracted)
 
 
 def matmul_operations_per_second() -> float:

@@ -80,7 +80,6 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         "device": jax.devices()[0].device_kind,
         "versions": {"python": platform.python_version()} | versions,
     }
-
     if work.program is not None:
         about["operations"] = operations(work.program.jaxpr)
         with multiplying(task["matmul_precision"]):

@@ -125,7 +125,7 @@ def cost(program: Jaxpr) -> int:
     """Multiplications of the matrix products of a program, with what it costs to write the results of all its steps."""
     total = 0
     for equation in program.eqns:
-        inner = [value for value in map(_program, equation.params.values()) if value is not None]
+        inner = inner_programs(equation)
         times = equation.params.get("length", 1)  # of a loop
         total += times * sum(map(cost, inner))
         if not inner and equation.primitive.name not in FREE:
@@ -134,9 +134,10 @@ def cost(program: Jaxpr) -> int:
     return total
 
 
-def _program(parameter: Any) -> Jaxpr | None:
-    inner = getattr(parameter, "jaxpr", parameter)
-    return inner if isinstance(inner, Jaxpr) else None
+def inner_programs(equation: Any) -> list[Jaxpr]:
+    """The programs that an equation of a program runs, such as the body of a loop."""
+    inner = (getattr(value, "jaxpr", value) for value in equation.params.values())
+    return [program for program in inner if isinstance(program, Jaxpr)]
 
 
 def _terms(equation: Any) -> int:
