@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax.extend.core import Jaxpr
+from jax.extend.core import Jaxpr, jaxprs_in_params
 from jax.lax import Precision
 
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.modules.lowerings import inner_programs
 from openretina_jax.precision import precision
 from tests import tiny
 
@@ -28,7 +27,7 @@ def precisions(program: Jaxpr) -> Iterator[Any]:
     for equation in program.eqns:
         if "precision" in equation.params:
             yield equation.params["precision"]
-        for inner in inner_programs(equation):
+        for inner in jaxprs_in_params(equation.params):
             yield from precisions(inner)
 
 

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
-from openretina_jax.benchmarks.ceiling import matmul_operations_per_second, operations
+from openretina_jax.benchmarks.ceiling import matmul_operations_per_second
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
@@ -22,8 +22,9 @@ from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.evaluation.scores import Scorer, Split
-from openretina_jax.memory import keep_freed_memory
+from openretina_jax.memory import compiler_options, keep_freed_memory
 from openretina_jax.models.build import make_model
+from openretina_jax.models.parameters import multiplications
 from openretina_jax.precision import multiplying
 from openretina_jax.training.members import Members
 from openretina_jax.training.objective import Metrics, Objective
@@ -81,7 +82,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         "versions": {"python": platform.python_version()} | versions,
     }
     if work.program is not None:
-        about["operations"] = operations(work.program.jaxpr)
+        about["operations"] = 2 * multiplications(work.program.jaxpr, "").total()  # additions, too
         with multiplying(task["matmul_precision"]):
             about["matmul_operations_per_second"] = matmul_operations_per_second()
 
@@ -132,7 +133,7 @@ class Training:
         """A training step on windows that lie on the device."""
         batch, shape, windows = self._batch()
 
-        @functools.partial(jax.jit, donate_argnames="state")
+        @functools.partial(jax.jit, donate_argnames="state", compiler_options=compiler_options())
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
             return self._trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0)
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from openretina_jax.modules import spectral
+from openretina_jax.modules.products import product, transform
 from openretina_jax.modules.tiles import Axis, Padding, bands, in_tiles, out_of_tiles, whole_axes
 
 LONGEST_TRANSFORM = 40  # pixels of a tile, where the kernel does not need more
@@ -37,9 +38,9 @@ def basis_spectral(
     n, functions = x.shape[-1], through_time(basis, time)
 
     def multiply(weights: Array, x: Array) -> Array:
-        x = spectral.transform(functions, x.reshape(len(x), 2, -1, time.size, n))
+        x = transform(functions, x.reshape(len(x), 2, -1, time.size, n))
         rows = (weights[..., None] * coefficients).swapaxes(2, 3)
-        return spectral.product(rows.reshape(len(x), 2 * out, -1), x.reshape(len(x), -1, time.outputs * n))
+        return product(rows.reshape(len(x), 2 * out, -1), x.reshape(len(x), -1, time.outputs * n))
 
     numbers = 2 * max(coefficients[0].size, out) * time.outputs * n
     y = spectral.in_frequencies(multiply, x, spatial.transpose(2, 3, 0, 1), (height, width), numbers)
@@ -61,4 +62,4 @@ def tiles(whole: list[Axis]) -> list[Axis]:
 def through_time(basis: Float[Array, "function kernel_time"], time: Axis) -> Float[Array, "function_output size"]:
     """Toeplitz matrices of all functions, one below the other."""
     steps = bands(time.size, time.kernel, time.padding, time.stride).reshape(time.kernel, -1)
-    return spectral.product(basis, jnp.asarray(steps, basis.dtype)).reshape(-1, time.size)
+    return product(basis, jnp.asarray(steps, basis.dtype)).reshape(-1, time.size)

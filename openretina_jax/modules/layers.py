@@ -17,10 +17,26 @@ Maps = Float[Array, "*batch channel"]
 Values = Float[Array, "*shape"]
 Number = Float[Array, ""] | float  # an array where it is trained, or differs between the members of a population
 
+
+@jax.custom_jvp
+def elu(x: Values) -> Values:
+    """``x`` where it is positive, else ``exp(x) - 1``; the derivative needs nothing but ``x``.
+
+    JAX's keeps ``exp(x) - 1`` for the gradient, in training one more array of the size of the maps of a layer.
+    """
+    return jax.nn.elu(x)
+
+
+@elu.defjvp
+def _derivative_of_elu(point: tuple[Array], change: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = point, change
+    return elu(x), jnp.exp(jnp.where(x > 0, 0, x)) * dx
+
+
 # as in torch.nn.functional, defaults included
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
     "softplus": jax.nn.softplus,
-    "elu": jax.nn.elu,
+    "elu": elu,
     "exp": jnp.exp,
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,

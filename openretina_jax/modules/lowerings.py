@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Jaxpr
+from jax.extend.core import Jaxpr, jaxprs_in_params
 from jaxtyping import Array, DTypeLike, Float
 
 from openretina_jax.errors import UserError
@@ -125,19 +125,13 @@ def cost(program: Jaxpr) -> int:
     """Multiplications of the matrix products of a program, with what it costs to write the results of all its steps."""
     total = 0
     for equation in program.eqns:
-        inner = inner_programs(equation)
+        inner = list(jaxprs_in_params(equation.params))
         times = equation.params.get("length", 1)  # of a loop
         total += times * sum(map(cost, inner))
         if not inner and equation.primitive.name not in FREE:
             written: Any = equation.outvars[0].aval
             total += written.size * (_terms(equation) + COST_OF_A_NUMBER)
     return total
-
-
-def inner_programs(equation: Any) -> list[Jaxpr]:
-    """The programs that an equation of a program runs, such as the body of a loop."""
-    inner = (getattr(value, "jaxpr", value) for value in equation.params.values())
-    return [program for program in inner if isinstance(program, Jaxpr)]
 
 
 def _terms(equation: Any) -> int:

@@ -17,18 +17,15 @@ Names of dimensions: ``part`` is (real, imaginary), ``n`` are all windows and ti
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Complex, Float
 
+from openretina_jax.modules.products import product, transform
 from openretina_jax.modules.tiles import DIMENSIONS, Axis, Padding, in_tiles, out_of_tiles, whole_axes
-from openretina_jax.precision import precision
 
 SHORTEST_TRANSFORM = 32  # frames or pixels of a tile
 KERNELS_IN_TRANSFORM = 3  # at least
@@ -182,49 +179,3 @@ def inverse_real(axis: Axis) -> Float[np.ndarray, "output frequency_part"]:
     waves = phases(axis.stride * np.arange(axis.outputs), k, axis.period) / axis.period
     waves = waves * np.where((k == 0) | (2 * k == axis.period), 1, 2)
     return np.stack([waves.real, -waves.imag], axis=2).reshape(axis.outputs, -1)
-
-
-def transform(
-    matrix: Float[Array | np.ndarray, "row column"], x: Float[Array, "*batch column n"]
-) -> Float[Array, "*batch row n"]:
-    """One matrix times every element of a batch.
-
-    A primitive, since the gradient must be such a product, too, with the transposed matrix on the left. JAX's own is
-    the transpose of a product with the matrix on the right, for which XLA has no fast way on CPUs.
-    """
-    matrix = jnp.asarray(matrix, x.dtype)
-    return _transform.bind(matrix, x, program=jax.make_jaxpr(product)(matrix, x))
-
-
-def _computed(matrix: Array, x: Array, *, program: ClosedJaxpr) -> Array:
-    return jaxpr_as_fun(program)(matrix, x)[0]
-
-
-def _gradient_of_matrix(g: Array, matrix: Any, x: Array, **_: Any) -> Array:
-    return jax.linear_transpose(lambda matrix: product(matrix, x), matrix.aval)(g)[0]
-
-
-def _gradient_of_x(g: Array, matrix: Array, x: Any, **_: Any) -> Array:
-    return transform(matrix.T, g)
-
-
-def _batched(arrays: Sequence[Any], axes: Sequence[int | None], **_: Any) -> tuple[Array, int]:
-    (matrix, x), (axis_of_matrix, axis_of_x) = arrays, axes
-    if axis_of_matrix is None:
-        assert axis_of_x is not None
-        return transform(matrix, jnp.moveaxis(x, axis_of_x, 0)), 0
-    return jax.vmap(product, axes)(matrix, x), 0
-
-
-_transform = Primitive("transform")
-_transform.def_impl(_computed)
-_transform.def_abstract_eval(lambda matrix, x, program: program.out_avals[0])
-mlir.register_lowering(_transform, mlir.lower_fun(_computed, multiple_results=False))
-ad.defbilinear(_transform, _gradient_of_matrix, _gradient_of_x)
-batching.primitive_batchers[_transform] = _batched
-
-
-def product(a: Array | np.ndarray, b: Array) -> Array:
-    """Matrix product of every element of a batch ``b``; one matrix ``a`` serves all."""
-    a = jnp.broadcast_to(jnp.asarray(a, b.dtype), (*b.shape[:-2], *a.shape[-2:]))
-    return jnp.matmul(a, b, precision=precision())

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int
 
+from openretina_jax.memory import compiler_options
 from openretina_jax.models.core_readout import Model
 from openretina_jax.models.saved import SCORE
 from openretina_jax.training.checkpoint import Checkpoints
@@ -74,7 +75,7 @@ class Population:
             jax.jit,
             donate_argnames="state",
             static_argnames="chunk",
-            compiler_options=self._common.compiler_options,
+            compiler_options=compiler_options(),
         )
         def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, StackedMetrics]:
             def train(state: TrainState, values: Values) -> tuple[TrainState, StackedMetrics]:

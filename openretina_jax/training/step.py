@@ -13,6 +13,7 @@ from jaxtyping import Array, Float32, Int, Int32, Num
 
 from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.memory import compiler_options
 from openretina_jax.models.core_readout import Model
 from openretina_jax.modules.layers import Number
 from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
@@ -134,13 +135,6 @@ class Trainer:
         del number
         return state
 
-    @property
-    def compiler_options(self) -> dict[str, str] | None:
-        """On CPUs the compiler spreads work over threads as early as it can, unless it is told to spare memory."""
-        if self.recipe.rematerialize and jax.default_backend() == "cpu":
-            return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-        return None
-
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Learning rate and momentum of the next step.
 
@@ -219,7 +213,7 @@ class Trainer:
         integers and reads mean metrics.
         """
 
-        @jax.jit(donate_argnames="state", compiler_options=self.compiler_options)
+        @jax.jit(donate_argnames="state", compiler_options=compiler_options())
         def run(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
             return self.steps(frames, state, *windows)
 

@@ -57,6 +57,15 @@ def test_parametrized_nonlinearities_are_not_shared() -> None:
     assert layers.make_nonlinearity("elu") is layers.nonlinearity("elu")
 
 
+def test_elu_has_the_derivatives_of_jax() -> None:
+    x = jnp.asarray([-200.0, -3.0, -1e-3, 0.0, 1e-3, 200.0])
+    for times in range(3):
+        found, expected = layers.elu, jax.nn.elu
+        for _ in range(times):
+            found, expected = jax.grad(found), jax.grad(expected)
+        np.testing.assert_allclose(jax.vmap(found)(x), jax.vmap(expected)(x), rtol=1e-5)
+
+
 def test_parametrized_elu_runs_where_jax_runs() -> None:
     """The reference's default wants a CUDA device; a large input must not spoil the gradient either."""
     module = layers.ParametrizedElu()

@@ -94,26 +94,6 @@ def test_steps_through_the_frequencies() -> None:
     assert spectral.steps_through(4, 2 * limit) == 4
 
 
-def test_a_transform_has_the_gradients_of_a_product() -> None:
-    rng = np.random.default_rng(0)
-    matrices, x, g = (
-        jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((2, 3, 4), (2, 5, 4, 6), (2, 5, 3, 6))
-    )
-
-    def gradients(multiply, matrix, x, g):
-        y, pullback = jax.vjp(multiply, matrix, x)
-        return y, *pullback(g)
-
-    for in_axes in ((None, 0, 0), (0, None, None), (0, 0, 0)):  # of the matrix, of what it multiplies, or both
-        operands = [array if axis == 0 else array[0] for array, axis in zip((matrices, x, g), in_axes, strict=True)]
-        found, expected = (
-            jax.vmap(partial(gradients, multiply), in_axes)(*operands)
-            for multiply in (spectral.transform, spectral.product)
-        )
-        for value, reference in zip(found, expected, strict=True):
-            np.testing.assert_allclose(value, reference, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("kernel", [(10, 1, 1), (1, 7, 1), (1, 1, 6), (10, 7, 6)])
 def test_a_kernel_larger_than_the_movie_leaves_nothing(kernel: tuple[int, int, int]) -> None:
     x, weights = arrays((9, 6, 5), kernel, (2, 3))

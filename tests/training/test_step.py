@@ -13,6 +13,7 @@ from flax import nnx
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
+from openretina_jax.memory import compiler_options
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Objective
@@ -184,7 +185,7 @@ def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
     chosen = jnp.asarray(windows.timeline[:parts]), jnp.asarray(windows.start[:parts])
     arguments, tree = jax.tree.flatten((trainer.start(model), data, table, *chosen, jnp.asarray(0)))
 
-    @jax.jit(compiler_options=trainer.compiler_options)
+    @jax.jit(compiler_options=compiler_options())
     def run(*arguments: jax.Array) -> Any:
         return trainer.steps(FRAMES, *tree.unflatten(arguments))
 

@@ -1,5 +1,6 @@
 """What all readouts have in common: rows of a table, and sums over the rows of each session."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.modules.products import transform
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
-from openretina_jax.precision import precision
 
 Row = Int[Array, ""] | int
 
@@ -68,13 +69,11 @@ def weigh_maps(
 
     Weights take the type of the maps; the sum is float32, and on no device less precise than the maps.
     """
-    drive = jnp.tensordot(
-        weights.astype(maps.dtype),
-        maps.transpose(2, 3, 4, 1, 0),  # near to the order in which the core leaves them, see ``CoreLayer``
-        axes=((0, 1, 2), (0, 1, 2)),
-        precision=precision(),
-        preferred_element_type=jnp.float32,
-    )
+    maps = maps.transpose(2, 3, 4, 1, 0)  # near to the order in which the core leaves them, see ``CoreLayer``
+    pixels_and_features = math.prod(maps.shape[:3])
+    drive = transform(
+        weights.reshape(pixels_and_features, -1).T, maps.reshape(pixels_and_features, -1), out=jnp.float32
+    ).reshape(*weights.shape[3:], *maps.shape[3:])
     return drive.transpose(-1, -2, *range(drive.ndim - 2))
 
 
