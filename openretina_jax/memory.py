@@ -23,12 +23,17 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-def compiler_options() -> dict[str, str] | None:
-    """Of programs that train.
+def compiler_options(rematerialize: bool = False) -> dict[str, str] | None:
+    """Of programs that train; None on accelerators.
 
     On CPUs the compiler begins work as early as it can, for the sake of threads, and keeps what comes of it in memory.
-    The other order is as fast.
+    The other order is as fast. It also takes away the barriers that keep apart what is computed again for the gradient,
+    and then finds that it has that already.
+
+    Args:
+        rematerialize: whether intermediate results are computed again for the gradient.
     """
     if jax.default_backend() != "cpu":
         return None
-    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    return options | ({"xla_disable_hlo_passes": "cse_barrier_expander"} if rematerialize else {})

@@ -75,7 +75,7 @@ class Population:
             jax.jit,
             donate_argnames="state",
             static_argnames="chunk",
-            compiler_options=compiler_options(),
+            compiler_options=compiler_options(self._common.recipe.rematerialize),
         )
         def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, StackedMetrics]:
             def train(state: TrainState, values: Values) -> tuple[TrainState, StackedMetrics]:

@@ -213,7 +213,7 @@ class Trainer:
         integers and reads mean metrics.
         """
 
-        @jax.jit(donate_argnames="state", compiler_options=compiler_options())
+        @jax.jit(donate_argnames="state", compiler_options=compiler_options(self.recipe.rematerialize))
         def run(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
             return self.steps(frames, state, *windows)
 

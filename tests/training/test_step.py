@@ -185,7 +185,7 @@ def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
     chosen = jnp.asarray(windows.timeline[:parts]), jnp.asarray(windows.start[:parts])
     arguments, tree = jax.tree.flatten((trainer.start(model), data, table, *chosen, jnp.asarray(0)))
 
-    @jax.jit(compiler_options=compiler_options())
+    @jax.jit(compiler_options=compiler_options(recipe.rematerialize))
     def run(*arguments: jax.Array) -> Any:
         return trainer.steps(FRAMES, *tree.unflatten(arguments))
 
