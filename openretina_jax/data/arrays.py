@@ -11,7 +11,7 @@ from jaxtyping import Num
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble, check_lengths
 from openretina_jax.data.axes import MOVIE, REPEATS, RESPONSES, arranged
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.stimulus import AT_ONCE
+from openretina_jax.data.stimulus import blocks
 from openretina_jax.errors import UserError
 
 _DEFAULT_CLIP_S = 5.0
@@ -168,6 +168,6 @@ def _digest(recording: MovieRecording) -> str:
         arrays += [test.movie, test.repeats]
     for array in arrays:
         digest.update(repr((array.shape, array.dtype)).encode())
-        for at in range(0, len(array), AT_ONCE):
-            digest.update(np.ascontiguousarray(array[at : at + AT_ONCE]).data)
+        for block in blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()

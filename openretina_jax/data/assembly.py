@@ -10,7 +10,7 @@ from jaxtyping import Float32, Num
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import AT_ONCE, Stimulus
+from openretina_jax.data.stimulus import Stimulus, blocks
 from openretina_jax.errors import UserError
 
 TRAIN = "train"
@@ -166,7 +166,7 @@ def mean_and_deviation(movie: Num[np.ndarray, "time height width channel"]) -> t
     """
 
     def total(function: Any) -> float:
-        return sum(float(function(movie[at : at + AT_ONCE]).sum()) for at in range(0, len(movie), AT_ONCE))
+        return sum(float(function(block).sum()) for block in blocks(movie))
 
     mean = total(lambda frames: frames.astype(np.float64)) / movie.size
     return mean, float(np.sqrt(total(lambda frames: np.square(frames - mean)) / max(movie.size - 1, 1)))
@@ -174,6 +174,6 @@ def mean_and_deviation(movie: Num[np.ndarray, "time height width channel"]) -> t
 
 def _digest(movie: np.ndarray) -> bytes:
     digest = hashlib.blake2b(repr((movie.shape, movie.dtype)).encode(), digest_size=16)
-    for at in range(0, len(movie), AT_ONCE):
-        digest.update(np.ascontiguousarray(movie[at : at + AT_ONCE]).data)
+    for block in blocks(movie):
+        digest.update(np.ascontiguousarray(block).data)
     return digest.digest()

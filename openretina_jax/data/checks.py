@@ -1,15 +1,15 @@
 """What is in a data set, and what of it would spoil a training: tables and lines of text."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 
+from openretina_jax.data.assembly import mean_and_deviation
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.recorded import correlation, mean_of, variance_of
 from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import AT_ONCE, Stimulus
-from openretina_jax.data.timelines import mean_over_trials
+from openretina_jax.data.statistics import frame_numbers
+from openretina_jax.data.stimulus import Stimulus, blocks
 
 LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # of the pixels that a model sees
 
@@ -29,12 +29,12 @@ def session_table(dataset: Dataset) -> pd.DataFrame:
                 "movie": session.stimulus,
                 "neurons": session.n_neurons,
                 "seconds": len(session.responses) / rate_hz,
-                "mean response": _mean(session.responses),
-                "deviation": _mean(_deviations(session.responses)),
+                "mean response": float(mean_of(session.responses, (0, 1))),
+                "deviation": float(mean_of(np.sqrt(variance_of(session.responses)))),
                 "missing": float(np.isnan(session.responses).mean()),
                 "tests": len(session.repeats),
                 "trials": "/".join(str(len(trials)) for trials in session.repeats.values()),
-                "reliability": _mean(np.concatenate(known)) if known else np.nan,
+                "reliability": float(mean_of(np.concatenate(known))) if known else np.nan,
             }
         )
     return pd.DataFrame(rows).set_index("session")
@@ -53,8 +53,8 @@ def movie_table(dataset: Dataset) -> pd.DataFrame:
                 "seconds": frames / stimulus.frame_rate_hz,
                 "size": f"{height} x {width} x {channels}",
                 "type": str(stimulus.frames.dtype),
-                "lowest": float(min(part.min() for part in _parts(stimulus))),
-                "highest": float(max(part.max() for part in _parts(stimulus))),
+                "lowest": float(min(block.min() for block in blocks(stimulus.frames))),
+                "highest": float(max(block.max() for block in blocks(stimulus.frames))),
                 "seen mean": mean,
                 "seen deviation": deviation,
             }
@@ -70,13 +70,9 @@ def split_half_reliability(trials: Float32[np.ndarray, "trial time neuron"]) -> 
     """
     if len(trials) < 2:
         return np.full(trials.shape[2], np.nan)
-    one, other = (mean_over_trials(half).astype(np.float64) for half in (trials[::2], trials[1::2]))
-    recorded = np.isfinite(one) & np.isfinite(other)
-    count = np.maximum(recorded.sum(axis=0), 1)
-    x, y = (np.where(recorded, half, 0) for half in (one, other))
-    x, y = (np.where(recorded, half - half.sum(axis=0) / count, 0) for half in (x, y))
-    variance = np.square(x).sum(axis=0) * np.square(y).sum(axis=0)
-    half = np.where(variance > 0, (x * y).sum(axis=0) / np.sqrt(np.where(variance > 0, variance, 1)), np.nan)
+    # in single precision, in which the mean of equal numbers is one of them
+    one, other = (mean_of(half).astype(np.float32) for half in (trials[::2], trials[1::2]))
+    half = correlation(one, other, epsilon=0.0)
     return 2 * half / (1 + half)
 
 
@@ -88,8 +84,8 @@ def dataset_problems(dataset: Dataset) -> list[str]:
     if not dataset.test_names:
         found.append("no session has a test; there will be no test scores")
     for session in dataset.sessions:
-        found += _session_problems(dataset, session)
-    return found
+        found += _response_problems(session)
+    return found + _leaks(dataset)
 
 
 def _movie_problems(stimulus: Stimulus) -> list[str]:
@@ -102,7 +98,7 @@ def _movie_problems(stimulus: Stimulus) -> list[str]:
     ]
 
 
-def _session_problems(dataset: Dataset, session: Session) -> list[str]:
+def _response_problems(session: Session) -> list[str]:
     found = []
     for what, responses in (("training", session.responses), *((f'test "{t}"', r) for t, r in session.repeats.items())):
         flat = responses.reshape(-1, session.n_neurons)
@@ -120,54 +116,31 @@ def _session_problems(dataset: Dataset, session: Session) -> list[str]:
                 f"{session.name}: responses of neurons {_some(negative)} are negative in the {what}, and the Poisson "
                 "loss needs rates; shift them, or take config.objective.loss.kind=squared_error"
             )
-    training = _frame_digests(dataset.stimuli[session.stimulus])
-    for test in session.repeats:
-        name = session.test_stimulus(test)
-        shown = [frame.tobytes() for part in _parts(dataset.stimuli[name]) for frame in part]
-        common = sum(frame in training for frame in shown)
-        if common > len(shown) // 2:
-            found.append(
-                f'{session.name}: {common} of {len(shown)} frames of the test "{test}" are in the training movie too; '
-                "scores of the test would be too good"
-            )
     return found
 
 
-def _frame_digests(stimulus: Stimulus) -> set[bytes]:
-    return {frame.tobytes() for part in _parts(stimulus) for frame in part}
-
-
-def _parts(stimulus: Stimulus) -> list[np.ndarray]:
-    """The movie in pieces, which may lie on disk."""
-    return [stimulus.frames[at : at + AT_ONCE] for at in range(0, len(stimulus.frames), AT_ONCE)]
+def _leaks(dataset: Dataset) -> list[str]:
+    """Tests whose frames are, for the greater part, in the training movie of their session."""
+    movies = (stimulus.frames for stimulus in dataset.stimuli.values())
+    numbers = dict(zip(dataset.stimuli, frame_numbers(*movies), strict=True))
+    found = []
+    for session in dataset.sessions:
+        for test in session.repeats:
+            shown = numbers[session.test_stimulus(test)]
+            common = np.isin(shown, numbers[session.stimulus]).sum()
+            if common > len(shown) // 2:
+                found.append(
+                    f'{session.name}: {common} of {len(shown)} frames of the test "{test}" are in the training movie '
+                    "too; scores of the test would be too good"
+                )
+    return found
 
 
 def _seen(stimulus: Stimulus) -> tuple[float, float]:
     """Mean and deviation of what a model sees."""
-    size = stimulus.frames.size
-    parts = range(0, len(stimulus.frames), AT_ONCE)
-
-    def total(power: int, centre: float) -> float:
-        return sum(
-            float(((stimulus.normalized(slice(at, at + AT_ONCE)).astype(np.float64) - centre) ** power).sum())
-            for at in parts
-        )
-
-    mean = total(1, 0.0) / size
-    return mean, float(np.sqrt(total(2, mean) / size))
-
-
-def _deviations(responses: np.ndarray) -> np.ndarray:
-    recorded = np.isfinite(responses)
-    count = np.maximum(recorded.sum(axis=0), 1)
-    mean = np.where(recorded, responses, 0).sum(axis=0, dtype=np.float64) / count
-    return np.sqrt(np.where(recorded, np.square(responses - mean), 0).sum(axis=0) / count)
-
-
-def _mean(values: Any) -> float:
-    """Mean of what is not NaN; NaN if nothing is."""
-    known = np.asarray(values)[np.isfinite(values)]
-    return float(known.mean(dtype=np.float64)) if known.size else float("nan")
+    mean, deviation = mean_and_deviation(stimulus.frames)
+    shift, scale = stimulus.shift_and_scale
+    return (mean - shift) / scale, deviation / scale
 
 
 def _some(which: np.ndarray) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32
 
+from openretina_jax.data.recorded import mean_of
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.errors import UserError
@@ -220,7 +220,9 @@ class Dataset:
         shown = [self.stimuli[session.stimulus] for session in self.sessions]
         return DataInfo(
             sessions={session.name: session.n_neurons for session in self.sessions},
-            mean_activity={session.name: _mean_activity(session.responses) for session in self.sessions},
+            mean_activity={
+                session.name: np.nan_to_num(mean_of(session.responses)).tolist() for session in self.sessions
+            },
             input_shape=shown[0].frames.shape[1:],
             frame_rate_hz=shown[0].frame_rate_hz,
             pixel_size_um=self.pixel_size_um,
@@ -241,10 +243,3 @@ def _common(statistics: list[float | None]) -> float | None:
     """The statistic of the first movie, if those of the others are within a grey level of it."""
     known = [statistic for statistic in statistics if statistic is not None]
     return known[0] if len(known) == len(statistics) and np.allclose(known, known[0], rtol=0, atol=1) else None
-
-
-def _mean_activity(responses: Float32[np.ndarray, "time neuron"]) -> list[float]:
-    """Mean over time of what was recorded; 0 for a neuron without any response."""
-    recorded = np.isfinite(responses)
-    total = np.where(recorded, responses, 0).sum(axis=0, dtype=np.float64)
-    return (total / np.maximum(recorded.sum(axis=0), 1)).tolist()

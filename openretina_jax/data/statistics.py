@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Integer, Num
 
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.stimulus import blocks
 from openretina_jax.data.timelines import Tables
-
-FRAMES_AT_ONCE = 1000  # that are read together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +75,8 @@ def frame_numbers(*movies: Iterable[Num[np.ndarray, "..."]]) -> list[Integer[np.
 
 def _frames(tables: Tables, mirrored: bool) -> Iterator[np.ndarray]:
     """The frames one by one, as the animal saw them; read a part at a time, since large movies stay in their files."""
-    for start in range(0, tables.n_frames, FRAMES_AT_ONCE):
-        part = tables.pick(np.arange(start, min(start + FRAMES_AT_ONCE, tables.n_frames)))
+    for rows in blocks(np.arange(tables.n_frames)):
+        part = tables.pick(rows)
         yield from part[:, :, ::-1] if mirrored else part
 
 

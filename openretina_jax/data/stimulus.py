@@ -1,19 +1,25 @@
 """A movie: unique frames, stored once."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float16, Float32, UInt8
+from jaxtyping import Float16, Float32, Int, UInt8
 
 from openretina_jax.errors import UserError
 
-AT_ONCE = 1000  # frames; a movie that lies on disk is never whole in memory
+_AT_ONCE = 1000  # frames
 
 Frames = (
     Float32[np.ndarray, "time height width channel"]
     | Float16[np.ndarray, "time height width channel"]
     | UInt8[np.ndarray, "time height width channel"]
 )
+
+
+def blocks(frames: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames in pieces, one after another: a movie that lies on disk is never whole in memory."""
+    return (frames[start : start + _AT_ONCE] for start in range(0, len(frames), _AT_ONCE))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,10 +58,7 @@ class Stimulus:
             if not self.raw:
                 raise UserError(f'stimulus "{self.name}" holds bytes; normalise them, or say that they are raw')
             return
-        bad = sum(
-            int((~np.isfinite(self.frames[start : start + AT_ONCE])).any(axis=(1, 2, 3)).sum())
-            for start in range(0, len(self.frames), AT_ONCE)
-        )
+        bad = sum(int((~np.isfinite(block)).any(axis=(1, 2, 3)).sum()) for block in blocks(self.frames))
         if bad:
             raise UserError(f'stimulus "{self.name}" holds NaN or infinity in {bad} of {len(self.frames)} frames')
 
@@ -69,7 +72,9 @@ class Stimulus:
             1.0 if self.norm_std is None else self.norm_std,
         )
 
-    def normalized(self, frames: slice = slice(None)) -> Float32[np.ndarray, "time height width channel"]:
+    def normalized(
+        self, frames: slice | Int[np.ndarray, " time"] = slice(None)
+    ) -> Float32[np.ndarray, "time height width channel"]:
         """Frames as the model sees them."""
         shift, scale = (np.float32(number) for number in self.shift_and_scale)
         return (self.frames[frames].astype(np.float32) - shift) / scale if self.raw else self.frames[frames]

@@ -16,9 +16,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, Int32, Num
+from jaxtyping import Int, Int32, Num
 
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.recorded import mean_of
 from openretina_jax.data.session import Session
 from openretina_jax.data.stimulus import Frames
 from openretina_jax.errors import UserError
@@ -92,7 +93,7 @@ class Tables:
             self.responses[self._rows(session), columns] = session.responses
             for test, trials in session.repeats.items():
                 start = self._first_row[session.test_stimulus(test)]
-                self.responses[start : start + trials.shape[1], columns] = mean_over_trials(trials)
+                self.responses[start : start + trials.shape[1], columns] = mean_of(trials)
 
     @property
     def n_frames(self) -> int:
@@ -118,11 +119,7 @@ class Tables:
             inside = (index >= 0) & (index < len(movie.frames))
             if not inside.any():
                 continue
-            shown = movie.frames[index[inside]]
-            if not self._raw and movie.raw:
-                shift, scale = (np.float32(number) for number in movie.shift_and_scale)
-                shown = (shown.astype(np.float32) - shift) / scale
-            picked[inside] = shown
+            picked[inside] = movie.frames[index[inside]] if self._raw else movie.normalized(index[inside])
         return picked
 
     def training(self) -> list[Timeline]:
@@ -263,11 +260,3 @@ def _own_rows(session: Session) -> str:
 
 def _sees_frames_once(session: Session) -> bool:
     return len(np.unique(session.frame_index)) == len(session.frame_index)
-
-
-def mean_over_trials(trials: Float[np.ndarray, "trial *shape"]) -> Float[np.ndarray, "*shape"]:
-    """Mean over the trials that were recorded; NaN where none was."""
-    recorded = np.isfinite(trials)
-    total = np.where(recorded, trials, 0).sum(axis=0)
-    count = recorded.sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(trials.dtype)

@@ -8,43 +8,14 @@ recorded throughout are those of openretina, to the last digit.
 import numpy as np
 from jaxtyping import Float
 
-STD_EPSILON = 1e-8  # added to standard deviations and rates: constant traces have correlation 0
+from openretina_jax.data.recorded import correlation, mean_of, variance_of
+
+RATE_EPSILON = 1e-8  # added to rates inside logarithms
 VARIANCE_EPSILON = 1e-9  # the least explainable variance
 
 Trials = Float[np.ndarray, "trial time neuron"]
 Traces = Float[np.ndarray, "time neuron"]
 PerNeuron = Float[np.ndarray, " neuron"]
-
-
-def mean_of(
-    values: Float[np.ndarray, "..."], axis: int | tuple[int, ...] = 0, *, keepdims: bool = False
-) -> Float[np.ndarray, "..."]:
-    """Mean over what is not NaN, in double precision; NaN where nothing is."""
-    recorded = np.isfinite(values)
-    total = np.where(recorded, values, 0).sum(axis=axis, keepdims=keepdims, dtype=np.float64)
-    count = recorded.sum(axis=axis, keepdims=keepdims)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def correlation(
-    a: Float[np.ndarray, "..."],
-    b: Float[np.ndarray, "..."],
-    axis: int | tuple[int, ...] = 0,
-    *,
-    epsilon: float = STD_EPSILON,
-) -> Float[np.ndarray, "..."]:
-    """Pearson correlation along axes; nearly 0 where either is constant.
-
-    Args:
-        a, b: arrays that broadcast; only what both have counts.
-        axis: along which to correlate.
-        epsilon: added to each standard deviation.
-    """
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = (np.where(both, x, np.nan).astype(np.float64) for x in (a, b))
-    a, b = (x - mean_of(x, axis, keepdims=True) for x in (a, b))
-    norm = (np.sqrt(mean_of(a * a, axis)) + epsilon) * (np.sqrt(mean_of(b * b, axis)) + epsilon)
-    return mean_of(a * b, axis) / norm
 
 
 def squared_error(
@@ -59,7 +30,7 @@ def poisson_loss(
     prediction: Float[np.ndarray, "..."],
     axis: int | tuple[int, ...] = 0,
     *,
-    epsilon: float = STD_EPSILON,
+    epsilon: float = RATE_EPSILON,
 ) -> Float[np.ndarray, "..."]:
     """Mean of ``prediction - response log(prediction)`` along an axis.
 
@@ -138,8 +109,8 @@ def signal_power(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
     complete = (np.isfinite(trials) | ~used).all(axis=0)
     trials = np.where(complete, trials.astype(np.float64), np.nan)
     count = used.sum(axis=(0, 1))
-    mean = _power(mean_of(trials))
-    single = mean_of(_power(trials, axis=1))
+    mean = variance_of(mean_of(trials))
+    single = mean_of(variance_of(trials, axis=1))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(count > 1, (count * mean - single) / (count - 1), np.nan), mean
 
@@ -179,10 +150,4 @@ def _variance(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
     """Unbiased variance of what was recorded; NaN for fewer than two values."""
     values = values.astype(np.float64)
     count = np.isfinite(values).sum(axis=axis)
-    spread = mean_of(np.square(values - mean_of(values, axis, keepdims=True)), axis)
-    return np.where(count > 1, spread * count / np.maximum(count - 1, 1), np.nan)
-
-
-def _power(traces: np.ndarray, axis: int = 0) -> np.ndarray:
-    """Variance over time."""
-    return mean_of(np.square(traces - mean_of(traces, axis, keepdims=True)), axis)
+    return np.where(count > 1, variance_of(values, axis) * count / np.maximum(count - 1, 1), np.nan)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from openretina_jax.evaluation.metrics import STD_EPSILON, VARIANCE_EPSILON, mean_of
+from openretina_jax.data.recorded import STD_EPSILON, mean_of
+from openretina_jax.evaluation.metrics import RATE_EPSILON, VARIANCE_EPSILON
 from openretina_jax.evaluation.responses import SessionResponses
 
 
@@ -41,7 +42,7 @@ class TrialMoments:
         self._frames = complete.sum(axis=0)
         others = mean_of(recorded, -1, keepdims=True)
         with np.errstate(invalid="ignore"):
-            log = np.log(prediction + STD_EPSILON)  # NaN for a negative rate, which has no likelihood
+            log = np.log(prediction + RATE_EPSILON)  # NaN for a negative rate, which has no likelihood
         trials, others, prediction, log = (
             np.where(complete & self._used[:, None], recorded, 0),
             np.where(complete & self._used[:, None], others, 0),

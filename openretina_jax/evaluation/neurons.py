@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from openretina_jax.data.dataset import DataInfo, Dataset
+from openretina_jax.data.recorded import correlation, mean_of
 from openretina_jax.evaluation import metrics, oracles
 from openretina_jax.evaluation.responses import SessionResponses
 
@@ -69,15 +70,15 @@ def score_table(responses: Sequence[SessionResponses]) -> pd.DataFrame:
 def neuron_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
     """The number of trials and the scores of every neuron of a session, by the names of ``SCORES``."""
     trials, prediction = responses.trials, responses.prediction
-    mean = metrics.mean_of(trials)
+    mean = mean_of(trials)
     ratio, explainable = metrics.explainable_variance(trials)
     normalized, highest = metrics.normalized_correlation(trials, prediction)
-    clips = metrics.correlation(metrics.mean_of(responses.recorded), responses.predicted, axis=1)
+    clips = correlation(mean_of(responses.recorded), responses.predicted, axis=1)
     scores = {
         "trials": np.isfinite(trials).any(axis=1).sum(axis=0).astype(np.float64),
-        "correlation": metrics.correlation(mean, prediction),
-        "correlation_clips": metrics.mean_of(clips),
-        "correlation_single_trials": metrics.mean_of(metrics.correlation(trials, prediction, axis=1)),
+        "correlation": correlation(mean, prediction),
+        "correlation_clips": mean_of(clips),
+        "correlation_single_trials": mean_of(correlation(trials, prediction, axis=1)),
         "normalized_correlation": normalized,
         "max_correlation": highest,
         "mse": metrics.squared_error(mean, prediction),
@@ -98,7 +99,7 @@ def trial_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " n
     """Correlation with, and squared error from, every single trial."""
     scores = {}
     for number, trial in enumerate(responses.trials):
-        scores[f"correlation_{number}"] = metrics.correlation(trial, responses.prediction)
+        scores[f"correlation_{number}"] = correlation(trial, responses.prediction)
         scores[f"mse_{number}"] = metrics.squared_error(trial, responses.prediction)
     return scores
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from openretina_jax.evaluation.metrics import PerNeuron, Traces, Trials, correlation, mean_of
+from openretina_jax.data.recorded import correlation, mean_of
+from openretina_jax.evaluation.metrics import PerNeuron, Traces, Trials
 
 
 def means_of_other_trials(trials: Trials) -> Trials:

@@ -6,6 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.data.checks import split_half_reliability
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.recorded import mean_of, variance_of
 from openretina_jax.visualize.style import BLACK, BLUE, GREEN, ROUND_STEPS, VERMILION, open_axes
 
 _FRAMES = 4
@@ -66,9 +67,9 @@ def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
     image_axes.set_title(f"responses of {session.name}, each neuron divided by its largest", fontsize=10)
     time = np.arange(shown) / stimulus.frame_rate_hz
     light = stimulus.frames[session.frame_index[:shown]].reshape(shown, -1).mean(axis=1, dtype=np.float64)
-    population = np.where(np.isfinite(responses), responses, 0).mean(axis=1)
-    for values, colour, name in ((light, BLACK, "mean light"), (population, VERMILION, "mean response")):
-        mean_axes.plot(time, (values - values.mean()) / (values.std() or 1), color=colour, linewidth=0.7, label=name)
+    for values, colour, name in ((light, BLACK, "mean light"), (mean_of(responses, 1), VERMILION, "mean response")):
+        z_score = (values - mean_of(values)) / (np.sqrt(variance_of(values)) or 1)
+        mean_axes.plot(time, z_score, color=colour, linewidth=0.7, label=name)
     mean_axes.set(xlabel="time (s)", ylabel="z-score")
     mean_axes.margins(x=0)
     mean_axes.legend(fontsize=7, framealpha=0.8, edgecolor="none", ncols=2, loc="upper right")
@@ -76,11 +77,11 @@ def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
 
 
 def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
-    means = [np.where(np.isfinite(s.responses), s.responses, 0).mean(axis=0) for s in dataset.sessions]
+    means = np.concatenate([mean_of(session.responses) for session in dataset.sessions])
     known = [split_half_reliability(trials) for s in dataset.sessions for trials in s.repeats.values()]
     reliable = np.concatenate(known) if known else np.empty(0)
     panels = figure.subplots(1, 2)
-    panels[0].hist(np.concatenate(means), bins=30, color=BLUE)
+    panels[0].hist(means[np.isfinite(means)], bins=30, color=BLUE)
     panels[0].set(xlabel="mean response", ylabel="neurons")
     panels[0].yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
     panels[1].hist(reliable[np.isfinite(reliable)].clip(-1, 1), bins=np.linspace(-1, 1, 41).tolist(), color=GREEN)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from openretina_jax.data.timelines import mean_over_trials
+from openretina_jax.data.recorded import mean_of
 from openretina_jax.evaluation.responses import SessionResponses
 from openretina_jax.visualize.predictions import plot_predictions
 from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, ROUND_STEPS, VERMILION, open_axes
@@ -142,7 +142,7 @@ def plot_traces(
     trials = _joined([session.trials[:, :TRACE_FRAMES] for session in responses])
     names = [f"{one.session} neuron {number}" for one in responses for number in range(one.recorded.shape[-1])]
     return plot_predictions(
-        mean_over_trials(trials),
+        mean_of(trials),
         np.concatenate([session.prediction[:TRACE_FRAMES] for session in responses], axis=1),
         correlation,
         frame_rate_hz=frame_rate_hz,

@@ -32,13 +32,13 @@ def test_a_sound_data_set_has_no_problems():
 
 def test_tables_say_what_is_in_it():
     responses = RESPONSES.copy()
-    responses[:6, 1] = np.nan
+    responses[:6, 1] = responses[:, 2] = np.nan
     sessions, movies = session_table(dataset(responses)), movie_table(dataset())
     row = sessions.loc["retina"]
     assert (row["movie"], row["neurons"], row["seconds"], row["tests"], row["trials"]) == ("train", 3, 2.0, 1, "4")
-    assert row["missing"] == pytest.approx(6 / (TIME * NEURONS))
+    assert row["missing"] == pytest.approx((6 + TIME) / (TIME * NEURONS))
     assert row["mean response"] == pytest.approx(np.nanmean(responses))
-    assert row["deviation"] == pytest.approx(np.nanstd(responses, axis=0).mean(), rel=1e-5)
+    assert row["deviation"] == pytest.approx(np.nanstd(responses[:, :2], axis=0).mean(), rel=1e-5)
     assert row["reliability"] == pytest.approx(split_half_reliability(REPEATS).mean())
     row = movies.loc["train"]
     assert (row["frames"], row["size"], row["type"]) == (TIME, "4 x 3 x 1", "uint8")

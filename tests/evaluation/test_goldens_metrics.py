@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from openretina_jax.data.recorded import correlation
 from openretina_jax.evaluation import metrics, oracles
 from tests.goldens_case import Case, cases
 
@@ -18,12 +19,12 @@ def trials(case: Case, name: str = "targets") -> np.ndarray:
 def check_correlation_numpy(case: Case) -> None:
     a, b = case.array("input/y1"), case.array("input/y2")
     if case.name == "correlation_numpy_constant":
-        case.check("output", metrics.correlation(a, b))
+        case.check("output", correlation(a, b))
         return
-    case.check("output/axis0", metrics.correlation(a, b))
-    case.check("output/axis_last", metrics.correlation(a, b, -1))
-    case.check("output/axis_none", metrics.correlation(a.reshape(-1, 1), b.reshape(-1, 1))[0])
-    case.check("output/axis0_eps", metrics.correlation(a, b, epsilon=0.1))
+    case.check("output/axis0", correlation(a, b))
+    case.check("output/axis_last", correlation(a, b, -1))
+    case.check("output/axis_none", correlation(a.reshape(-1, 1), b.reshape(-1, 1))[0])
+    case.check("output/axis0_eps", correlation(a, b, epsilon=0.1))
 
 
 def check_mse_numpy(case: Case) -> None:
@@ -98,10 +99,10 @@ def check_stop3d(case: Case) -> None:
     }
     case.check("output/predictions_output_sess_a", joined["sess_a"][0])
     case.check("output/predictions_target_sess_a", joined["sess_a"][1])
-    correlation = np.concatenate([metrics.correlation(p, r, axis=1).mean(axis=0) for p, r in joined.values()])
-    case.check("output/corr_stop3d_all", correlation)
-    case.check("output/corr_stop3d", correlation.mean())
-    normaliser = len(correlation) * sum(len(p) for p, _ in joined.values())
+    correlations = np.concatenate([correlation(p, r, axis=1).mean(axis=0) for p, r in joined.values()])
+    case.check("output/corr_stop3d_all", correlations)
+    case.check("output/corr_stop3d", correlations.mean())
+    normaliser = len(correlations) * sum(len(p) for p, _ in joined.values())
     poisson = sum(np.nansum(metrics.poisson_loss(r[None], p[None])) for p, r in joined.values())
     squared = sum(metrics.squared_error(p[None], r[None]).sum() for p, r in joined.values())
     for name, total in (("poisson", poisson), ("MSE", squared)):
@@ -114,12 +115,12 @@ def check_stop2d(case: Case) -> None:
         session: [np.concatenate(part) for part in zip(*batches, strict=True)]
         for session, batches in stop_batches(case, 0).items()
     }
-    correlation = np.concatenate([metrics.correlation(p, r) for p, r in joined.values()])
-    case.check("output/corr_stop_all", correlation)
-    case.check("output/corr_stop", correlation.mean())
+    correlations = np.concatenate([correlation(p, r) for p, r in joined.values()])
+    case.check("output/corr_stop_all", correlations)
+    case.check("output/corr_stop", correlations.mean())
     total = sum(np.nansum(metrics.poisson_loss(r[None], p[None])) for p, r in joined.values())
     case.check("output/poisson_stop", total)
-    case.check("output/poisson_stop_avg", total / len(correlation))
+    case.check("output/poisson_stop_avg", total / len(correlations))
 
 
 CHECKS = {

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openretina_jax.data.recorded import correlation, mean_of
 from openretina_jax.evaluation import metrics, oracles
 
 TRIALS, TIME, NEURONS = 4, 50, 3
@@ -19,9 +20,9 @@ def recording(seed: int, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 SCORES = {
-    "correlation": lambda trials, prediction: metrics.correlation(metrics.mean_of(trials), prediction),
+    "correlation": lambda trials, prediction: correlation(mean_of(trials), prediction),
     "squared error": lambda trials, prediction: metrics.squared_error(trials, prediction, (0, 1)),
-    "poisson loss": lambda trials, prediction: metrics.poisson_loss(metrics.mean_of(trials), prediction),
+    "poisson loss": lambda trials, prediction: metrics.poisson_loss(mean_of(trials), prediction),
     "fev": metrics.fev,
     "feve": metrics.feve,
     "normalized correlation": lambda *given: np.stack(metrics.normalized_correlation(*given)),
@@ -53,10 +54,10 @@ def test_what_was_not_recorded_is_as_if_it_were_not_there(name: str) -> None:
 @settings(max_examples=20, deadline=None)
 def test_correlations_do_not_depend_on_scale_and_offset(seed: int, scale: float, shift: float) -> None:
     trials, prediction = recording(seed)
-    mean = metrics.mean_of(trials)
-    expected = metrics.correlation(mean, prediction)
+    mean = mean_of(trials)
+    expected = correlation(mean, prediction)
     np.testing.assert_allclose(expected, [np.corrcoef(mean[:, n], prediction[:, n])[0, 1] for n in range(NEURONS)])
-    np.testing.assert_allclose(metrics.correlation(mean, scale * prediction + shift), expected, rtol=1e-6)
+    np.testing.assert_allclose(correlation(mean, scale * prediction + shift), expected, rtol=1e-6)
     normalized, highest = metrics.normalized_correlation(trials, scale * prediction + shift)
     np.testing.assert_allclose(normalized * highest, expected, rtol=1e-6)
 
@@ -98,7 +99,7 @@ def test_without_repeats_there_is_nothing_to_compare() -> None:
 
 def test_constant_traces_have_no_correlation() -> None:
     constant = np.full((TIME, NEURONS), 0.1)  # its mean is not exactly 0.1
-    np.testing.assert_allclose(metrics.correlation(constant, recording(4)[1]), 0, atol=1e-6)
+    np.testing.assert_allclose(correlation(constant, recording(4)[1]), 0, atol=1e-6)
 
 
 def test_a_negative_rate_has_no_likelihood() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from openretina_jax.data.recorded import correlation, mean_of
 from openretina_jax.evaluation import metrics
 from openretina_jax.evaluation.moments import TrialMoments
 from openretina_jax.evaluation.neurons import neuron_scores
@@ -36,8 +37,8 @@ def test_trials_that_are_drawn_twice() -> None:
     """They count twice in the mean response; noise comes from pairs of different trials."""
     found = with_weights(SESSION, [2, 1, 0, 0])
     drawn = SESSION.trials[[0, 0, 1]]
-    mean = metrics.mean_of(drawn)
-    np.testing.assert_allclose(found["correlation"][0], metrics.correlation(mean, SESSION.prediction), rtol=1e-5)
+    mean = mean_of(drawn)
+    np.testing.assert_allclose(found["correlation"][0], correlation(mean, SESSION.prediction), rtol=1e-5)
     np.testing.assert_allclose(found["mse"][0], metrics.squared_error(mean, SESSION.prediction), rtol=1e-5)
     _, noise = metrics.variances(SESSION.trials[:2])
     total, _ = metrics.variances(drawn)

@@ -1,0 +1,39 @@
+"""Means, variances and correlations of what was recorded: NaN stands for "not recorded" and is left out."""
+
+import numpy as np
+from jaxtyping import Float
+
+STD_EPSILON = 1e-8  # added to standard deviations: constant traces have correlation 0
+
+Axes = int | tuple[int, ...]
+
+
+def mean_of(values: Float[np.ndarray, "..."], axis: Axes = 0, *, keepdims: bool = False) -> Float[np.ndarray, "..."]:
+    """Mean over what is not NaN, in double precision; NaN where nothing is."""
+    recorded = np.isfinite(values)
+    total = np.where(recorded, values, 0).sum(axis=axis, keepdims=keepdims, dtype=np.float64)
+    count = recorded.sum(axis=axis, keepdims=keepdims)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def variance_of(values: Float[np.ndarray, "..."], axis: Axes = 0) -> Float[np.ndarray, "..."]:
+    """Mean square of the distance from the mean, in double precision; NaN where nothing was recorded."""
+    return mean_of(np.square(values - mean_of(values, axis, keepdims=True)), axis)
+
+
+def correlation(
+    a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."], axis: Axes = 0, *, epsilon: float = STD_EPSILON
+) -> Float[np.ndarray, "..."]:
+    """Pearson correlation along axes; nearly 0 where either is constant.
+
+    Args:
+        a, b: arrays that broadcast; only what both have counts.
+        axis: along which to correlate.
+        epsilon: added to each standard deviation; without it, constant traces have NaN.
+    """
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = (np.where(both, x, np.nan).astype(np.float64) for x in (a, b))
+    a, b = (x - mean_of(x, axis, keepdims=True) for x in (a, b))
+    norm = (np.sqrt(mean_of(a * a, axis)) + epsilon) * (np.sqrt(mean_of(b * b, axis)) + epsilon)
+    with np.errstate(invalid="ignore"):
+        return mean_of(a * b, axis) / norm
