@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Float32, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from openretina_jax.models.core_readout import CoreReadout, Model
 from openretina_jax.precision import precision
@@ -57,10 +57,6 @@ class SparseAutoencoder(nnx.Module):
         """The patterns, scaled to norm 1."""
         decoder = self.decoder[...]
         return decoder / jnp.linalg.norm(decoder, axis=1, keepdims=True)
-
-    def distance_from_unit_norm(self) -> Float32[Array, ""]:
-        """Sum over patterns of the distance of their norms from 1."""
-        return jnp.abs(1 - jnp.linalg.norm(self.decoder[...], axis=1)).sum()
 
 
 class AutoencoderModel(Model):

@@ -27,6 +27,9 @@ Maps = Float[Array, "batch time height width in"]
 NewMaps = Float[Array, "batch new_time new_height new_width out"]
 Speeds = Float32[Array, " part"] | None  # of equal parts of a batch, one after the other
 
+# of kernels (out, in, ...): uniform within 1/sqrt(fan in), torch's default, and the normals of Glorot and Bengio 2010
+UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)
+XAVIER = nnx.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
 SUBSAMPLING = 3  # frames per frequency of the temporal basis (Höfling et al. 2024)
 
 
@@ -131,12 +134,6 @@ class SpaceTimeConv(nnx.Module):
         height, width = self.spatial.shape[2:]
         return self.temporal_size, height, width
 
-    @property
-    def multiplications(self) -> int:
-        """Of one output pixel and frame, space and time one after the other."""
-        out, channels, height, width = self.spatial.shape
-        return out * channels * (height * width + self.temporal_size)
-
     def temporal_penalty(self) -> Float32[Array, ""]:
         """Squared coefficients, weighted towards the fast ones."""
         return temporal_smoothness(self.sin[...], self.cos[...])
@@ -170,8 +167,8 @@ class SeparableConv(nnx.Module):
         self.spatial_padding = resolve_padding(padding, (1, *height_width))
         self.temporal_padding = resolve_padding(padding, (temporal_size, 1, 1))
         self.strides = strides
-        self.spatial = nnx.Param(_uniform_kernel(rngs, (out_channels, in_channels, *height_width)))
-        self.temporal = nnx.Param(_uniform_kernel(rngs, (out_channels, out_channels, temporal_size)))
+        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out_channels, in_channels, *height_width)))
+        self.temporal = nnx.Param(UNIFORM(rngs.params(), (out_channels, out_channels, temporal_size)))
         self.log_speed = Constant(jnp.zeros(()))
         self.spatial_bias = _zero_bias(out_channels, bias)
         self.temporal_bias = _zero_bias(out_channels, bias)
@@ -191,12 +188,6 @@ class SeparableConv(nnx.Module):
         """Frames, height and width of the kernel."""
         height, width = self.spatial.shape[2:]
         return self.temporal.shape[2], height, width
-
-    @property
-    def multiplications(self) -> int:
-        """Of one output pixel and frame."""
-        out, channels, height, width = self.spatial.shape
-        return out * (channels * height * width + out * self.temporal.shape[2])
 
     def temporal_penalty(self) -> Float32[Array, ""]:
         """Normalised Laplace penalty of the temporal kernels."""
@@ -224,7 +215,7 @@ class FullConv(nnx.Module):
     ):
         size = (temporal_size, *_height_width(spatial_size))
         self.padding, self.strides = resolve_padding(padding, size), strides
-        self.kernel = nnx.Param(_uniform_kernel(rngs, (out_channels, in_channels, *size)))
+        self.kernel = nnx.Param(UNIFORM(rngs.params(), (out_channels, in_channels, *size)))
         self.bias = _zero_bias(out_channels, bias)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
@@ -238,11 +229,6 @@ class FullConv(nnx.Module):
         """Frames, height and width of the kernel."""
         frames, height, width = self.kernel.shape[2:]
         return frames, height, width
-
-    @property
-    def multiplications(self) -> int:
-        """Of one output pixel and frame."""
-        return self.kernel.size
 
 
 class TimeIndependentConv(nnx.Module):
@@ -269,7 +255,7 @@ class TimeIndependentConv(nnx.Module):
         del temporal_size
         height_width = _height_width(spatial_size)
         self.padding, self.strides = resolve_padding(padding, (1, *height_width)), strides
-        self.spatial = nnx.Param(_uniform_kernel(rngs, (out_channels, in_channels, *height_width)))
+        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out_channels, in_channels, *height_width)))
         self.bias = _zero_bias(out_channels, bias)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
@@ -284,11 +270,6 @@ class TimeIndependentConv(nnx.Module):
         height, width = self.spatial.shape[2:]
         return 1, height, width
 
-    @property
-    def multiplications(self) -> int:
-        """Of one output pixel and frame."""
-        return self.spatial.size
-
 
 CONVOLUTIONS: dict[str, Any] = {
     "custom_separable": SpaceTimeConv,
@@ -299,14 +280,13 @@ CONVOLUTIONS: dict[str, Any] = {
 
 
 def draw_xavier(conv: nnx.Module, rngs: nnx.Rngs) -> None:
-    """Draw the plain kernels of a convolution anew, as the normals of Glorot and Bengio 2010; those in a basis stay."""
+    """Draw the plain kernels of a convolution anew, from ``XAVIER``; those in a basis stay."""
     if isinstance(conv, SpaceTimeConv):
         return
-    xavier = nnx.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
     for name in ("kernel", "spatial", "temporal"):
         if hasattr(conv, name):
             kernel = getattr(conv, name)
-            kernel[...] = xavier(rngs.params(), kernel.shape)
+            kernel[...] = XAVIER(rngs.params(), kernel.shape)
 
 
 def _height_width(size: Size) -> tuple[int, int]:
@@ -315,14 +295,6 @@ def _height_width(size: Size) -> tuple[int, int]:
 
 def _zero_bias(channels: int, present: bool) -> nnx.Param | None:
     return nnx.Param(jnp.zeros(channels)) if present else None
-
-
-def _uniform_kernel(rngs: nnx.Rngs, shape: tuple[int, ...]) -> Array:
-    """Uniform within 1/sqrt(fan in), torch's default for convolutions."""
-    fan_in = 1
-    for size in shape[1:]:
-        fan_in *= size
-    return rngs.params.uniform(shape, minval=-(fan_in**-0.5), maxval=fan_in**-0.5)
 
 
 def _add(y: Array, bias: nnx.Param | None) -> Array:

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.convolutions import XAVIER
 from openretina_jax.modules.lowerings import convolve
 from openretina_jax.modules.regularizers import absolute
 
@@ -63,11 +64,10 @@ class ConvGruCell(nnx.Module):
         self.channels, self.groups, self.gamma = channels, groups, gamma
         self.input_padding = _same(input_kernel) if pad_input else (0, 0)
         self.recurrent_padding = _same(recurrent_kernel)
-        xavier = nnx.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
         for gate in GATES:
             for name, count, size in (("input", in_channels, input_kernel), ("hidden", channels, recurrent_kernel)):
                 shape = (channels, count // groups, size, size)
-                setattr(self, f"{gate}_{name}", nnx.Param(xavier(rngs.params(), shape)))
+                setattr(self, f"{gate}_{name}", nnx.Param(XAVIER(rngs.params(), shape)))
                 setattr(self, f"{gate}_{name}_bias", nnx.Param(jnp.zeros(channels)))
 
     def of_input(self, x: Float[Array, "batch time height width in"]) -> list[Array]:

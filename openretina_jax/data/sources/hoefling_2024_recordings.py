@@ -165,10 +165,6 @@ class QualityFilter:
         if self.min_neurons < 1:
             raise UserError(f"min_neurons is {self.min_neurons}; a session needs at least 1")
 
-    def passes(self, recording: Recording) -> Bool[np.ndarray, " neuron"]:
-        """Which neurons of the recording are kept."""
-        return list(self.stages(recording).values())[-1]
-
     def stages(self, recording: Recording) -> dict[str, Bool[np.ndarray, " neuron"]]:
         """Which neurons are left after each filter, by a description of the filter, in order."""
         left = np.ones(recording.n_neurons, bool)

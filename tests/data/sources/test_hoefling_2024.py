@@ -19,7 +19,7 @@ from openretina_jax.data.sources.hoefling_2024 import (
     split_presentation,
 )
 from openretina_jax.data.sources.hoefling_2024_cells import roi_position
-from openretina_jax.data.sources.hoefling_2024_recordings import QualityFilter, open_recordings
+from openretina_jax.data.sources.hoefling_2024_recordings import QualityFilter, open_recordings, select_neurons
 from openretina_jax.data.sources.hoefling_2024_traces import NATURAL, TraceConversion, upsample
 from openretina_jax.errors import UserError
 from tests.data.sources.hoefling_2024_files import (
@@ -172,10 +172,9 @@ def test_sessions_without_enough_neurons_are_left_out(tmp_path):
         tmp_path / "responses.h5", {"small": session_values(n_neurons=2), "large": session_values(n_neurons=3)}
     )
     with open_recordings(file) as recordings:
-        passing = {
-            recording.name: int(QualityFilter(min_neurons=3).passes(recording).sum()) for recording in recordings
-        }
-    assert passing == {"large": 3, "small": 0}
+        selected = select_neurons(recordings, QualityFilter(min_neurons=3))
+        kept = {recording.name: int(mask.sum()) for recording, mask in selected}
+    assert kept == {"large": 3}
 
 
 def test_missing_responses_stay_nan_and_are_reported(tmp_path, stimuli_file, caplog):
