@@ -43,7 +43,7 @@ STIMULI_18X16 = HubFile(
 STIMULI_72X64 = HubFile(
     _REPOSITORY, "euler_lab/hoefling_2024/stimuli/rgc_natstim_72x64_joint_normalized_2024-10-11.zip"
 )
-_PUBLISHED_STIMULI = {"18x16": STIMULI_18X16, "72x64": STIMULI_72X64}
+PUBLISHED_STIMULI = {"18x16": STIMULI_18X16, "72x64": STIMULI_72X64}
 RESPONSES = HubFile(_REPOSITORY, "euler_lab/hoefling_2024/responses/rgc_natstim_2024-08-14.zip")
 
 CLIP_FRAMES = 150
@@ -69,12 +69,12 @@ def from_settings(settings: Mapping[str, Any]) -> Dataset:
     options = dict(settings)
     resolution, quality = options.pop("resolution"), dict(options.pop("quality"))
     stimuli, responses = options.pop("stimuli_path"), options.pop("responses_path")
-    if resolution not in _PUBLISHED_STIMULI:
-        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(_PUBLISHED_STIMULI)}')
+    if resolution not in PUBLISHED_STIMULI:
+        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(PUBLISHED_STIMULI)}')
     quality["cell_types"] = tuple(quality["cell_types"])
     options["validation_clips"] = tuple(options["validation_clips"])
     return load_hoefling_2024(
-        stimuli or _PUBLISHED_STIMULI[resolution],
+        stimuli or PUBLISHED_STIMULI[resolution],
         responses or RESPONSES,
         quality=QualityFilter(**quality),
         **options,

@@ -1,27 +1,9 @@
-"""Photographs without a camera, and eyes that look at them."""
+"""Eyes that look at images."""
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 
 _FIXATION_S, _DRIFT_PX = 0.4, 1.0
-
-
-def photographs(rng: np.random.Generator, count: int, height: int, width: int) -> UInt8[np.ndarray, "image row column"]:
-    """Grey images with amplitudes 1/f in space, and skewed towards dark as natural scenes are.
-
-    Args:
-        rng: where they come from.
-        count: how many.
-        height, width: of each, in pixels.
-    """
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
-    frequency[0, 0] = np.inf
-    images = np.empty((count, height, width), np.uint8)
-    for image in images:
-        spectrum = (rng.standard_normal(frequency.shape) + 1j * rng.standard_normal(frequency.shape)) / frequency
-        texture = np.fft.irfft2(spectrum, s=(height, width))
-        image[:] = np.clip(60 * np.exp(0.7 * texture / texture.std()), 0, 255)
-    return images
 
 
 def gaze(

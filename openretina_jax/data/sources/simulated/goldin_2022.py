@@ -76,8 +76,8 @@ def simulate(
 
 def _recording(rng: np.random.Generator, config: SimulationConfig) -> dict[str, np.ndarray]:
     """The arrays of a file by their names in it."""
-    images = scenes.natural_images(rng, config.n_images, config.side)
-    test_images = scenes.natural_images(rng, config.n_test_images, config.side)
+    images = scenes.natural_images(rng, config.n_images, config.side, config.side)
+    test_images = scenes.natural_images(rng, config.n_test_images, config.side, config.side)
     neurons = SpikingNeurons.drawn(
         rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 18
     )

@@ -50,7 +50,7 @@ class SimulationConfig:
     own_stimuli: int = 0
 
     def __post_init__(self) -> None:
-        check_numbers(self, trials=0, own_stimuli=0, n_stimuli=3)
+        check_numbers(self, {"trials": 0, "own_stimuli": 0, "n_stimuli": 3})
 
 
 def simulate(

@@ -18,19 +18,18 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 
+from openretina_jax.data.sources.hoefling_2024 import CLIP_FRAMES, N_CLIPS, PUBLISHED_STIMULI, RESPONSES, TEST_CLIPS
 from openretina_jax.data.sources.simulated import movies
 from openretina_jax.data.sources.simulated.imaging import IMAGING_RATE_HZ, PROTOCOLS, Recording, quality_index
+from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.errors import UserError
 
-STIMULUS_FILES = {
-    "18x16": "rgc_natstim_18x16_joint_normalized_2024-01-11",
-    "72x64": "rgc_natstim_72x64_joint_normalized_2024-10-11",
-}
-RESPONSES_FILE = "rgc_natstim_2024-08-14"
+STIMULUS_FILES = {resolution: Path(file.path).stem for resolution, file in PUBLISHED_STIMULI.items()}
+RESPONSES_FILE = Path(RESPONSES.path).stem
 TRUTH_FILE = "truth.h5"
 
-N_TRAIN_CLIPS, N_TEST_CLIPS, N_SEQUENCES = 108, 5, 20
+N_SEQUENCES = 20
 N_GROUPS = 46
 MAX_NEURONS = 256  # each must get a disc of its own on the 64 x 64 mask
 
@@ -64,12 +63,7 @@ class SimulationConfig:
     resolution: str = "18x16"
 
     def __post_init__(self) -> None:
-        if self.n_sessions < 1:
-            raise UserError(f"n_sessions is {self.n_sessions}, but a simulation needs at least 1")
-        if not 1 <= self.neurons_per_session <= MAX_NEURONS:
-            raise UserError(f"neurons_per_session is {self.neurons_per_session}; choose from 1 to {MAX_NEURONS}")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}, but must not be negative")
+        check_numbers(self, most={"neurons_per_session": MAX_NEURONS})
         if self.resolution not in STIMULUS_FILES:
             raise UserError(f'resolution is "{self.resolution}"; choose among {", ".join(STIMULUS_FILES)}')
 
@@ -93,10 +87,10 @@ def simulate(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng((config.seed, 0))
-    scenes = movies.NaturalScenes.drawn(rng, N_TRAIN_CLIPS + N_TEST_CLIPS)
-    sequences = np.stack([rng.permutation(N_TRAIN_CLIPS) for _ in range(N_SEQUENCES)], axis=1).astype(np.uint8)
+    scenes = movies.NaturalScenes.drawn(rng, N_CLIPS + TEST_CLIPS)
+    sequences = np.stack([rng.permutation(N_CLIPS) for _ in range(N_SEQUENCES)], axis=1).astype(np.uint8)
     clips = scenes.shown()
-    mean, deviation = _statistics(clips[:N_TRAIN_CLIPS])
+    mean, deviation = _statistics(clips[:N_CLIPS])
     clips = ((clips - mean) / deviation).astype(np.float32)
     stimulus_file = STIMULUS_FILES[config.resolution]
     retina = Retina({"natural": clips, "chirp": movies.chirp_clip(), "mb": movies.moving_bar_clips()})
@@ -123,10 +117,10 @@ def simulate(
 
 def _stimulus(scenes: movies.NaturalScenes, sequences: np.ndarray, finer: int) -> dict[str, Any]:
     """The content of the published pickle; clips are made one by one, since fine ones are large."""
-    n_frames, size = movies.CLIP_FRAMES, (finer * movies.HEIGHT, finer * movies.WIDTH)
-    train, test = (np.empty((2, n_clips * n_frames, *size), np.float32) for n_clips in (N_TRAIN_CLIPS, N_TEST_CLIPS))
-    for clip in range(N_TRAIN_CLIPS + N_TEST_CLIPS):
-        movie, place = (train, clip) if clip < N_TRAIN_CLIPS else (test, clip - N_TRAIN_CLIPS)
+    n_frames, size = CLIP_FRAMES, (finer * movies.HEIGHT, finer * movies.WIDTH)
+    train, test = (np.empty((2, n_clips * n_frames, *size), np.float32) for n_clips in (N_CLIPS, TEST_CLIPS))
+    for clip in range(N_CLIPS + TEST_CLIPS):
+        movie, place = (train, clip) if clip < N_CLIPS else (test, clip - N_CLIPS)
         shown = scenes.shown(slice(clip, clip + 1), finer)[0]
         movie[:, place * n_frames : (place + 1) * n_frames] = shown.swapaxes(0, 1)
     mean, deviation = _statistics(train)
@@ -143,7 +137,7 @@ def _stimulus(scenes: movies.NaturalScenes, sequences: np.ndarray, finer: int) -
 
 def _statistics(movie: np.ndarray) -> tuple[np.float64, np.float64]:
     """Mean and standard deviation of all pixels, part by part: the whole would not fit twice."""
-    parts = movie.reshape(-1, movies.CLIP_FRAMES * movie.shape[-2] * movie.shape[-1])
+    parts = movie.reshape(-1, CLIP_FRAMES * movie.shape[-2] * movie.shape[-1])
     mean = np.mean([part.mean(dtype=np.float64) for part in parts])
     return mean, np.sqrt(np.mean([np.square(part - mean).mean(dtype=np.float64) for part in parts]))
 
@@ -223,8 +217,8 @@ def _noise_for(reliability: np.ndarray, rates: np.ndarray) -> np.ndarray:
 
 def _clip_orders(sequence: np.ndarray) -> dict[str, np.ndarray]:
     """Clips of each stimulus in the order shown; the natural test clips come first, in the middle and last."""
-    test = N_TRAIN_CLIPS + np.arange(N_TEST_CLIPS)
-    half = N_TRAIN_CLIPS // 2
+    test = N_CLIPS + np.arange(TEST_CLIPS)
+    half = N_CLIPS // 2
     return {
         "natural": np.concatenate([test, sequence[:half], test, sequence[half:], test]),
         "chirp": np.zeros(5, np.int64),
@@ -252,7 +246,7 @@ def _describe_neurons(rng: np.random.Generator, neurons: Neurons, roi_mask: np.n
 
 def _truth(neurons: Neurons, reliability: np.ndarray, rates: np.ndarray) -> dict[str, np.ndarray]:
     """What a perfect model would know of the neurons."""
-    shown = rates.reshape(-1, movies.CLIP_FRAMES, rates.shape[1])
+    shown = rates.reshape(-1, CLIP_FRAMES, rates.shape[1])
     test = shown[_TEST_PRESENTATIONS].reshape(3, -1, rates.shape[1])
     return {
         "train": np.delete(shown, _TEST_PRESENTATIONS, axis=0).reshape(-1, rates.shape[1]),

@@ -9,6 +9,7 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
 from openretina_jax.data.artificial_stimuli import CHIRP_SECOND_TRIGGER_S
+from openretina_jax.data.sources.hoefling_2024_traces import CHIRP, MOVING_BAR, NATURAL
 
 IMAGING_RATE_HZ = 7.8125
 FIRST_TRIGGER_S = 1.5
@@ -38,9 +39,9 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "natural": Protocol(4.9666667),
-    "chirp": Protocol(32.98999999, (0.0, CHIRP_SECOND_TRIGGER_S)),
-    "mb": Protocol(4.054001),
+    NATURAL.prefix: Protocol(NATURAL.shown_s),
+    CHIRP.prefix: Protocol(CHIRP.shown_s, (0.0, CHIRP_SECOND_TRIGGER_S)),
+    MOVING_BAR.prefix: Protocol(MOVING_BAR.shown_s),
 }
 
 

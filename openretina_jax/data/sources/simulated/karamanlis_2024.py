@@ -16,8 +16,9 @@ import numpy as np
 
 from openretina_jax.data.sources.karamanlis_2024 import FRAME_RATE_HZ
 from openretina_jax.data.sources.karamanlis_2024_movies import SCREEN, render
-from openretina_jax.data.sources.simulated.fixations import gaze, photographs
+from openretina_jax.data.sources.simulated.fixations import gaze
 from openretina_jax.data.sources.simulated.numbers import check_numbers
+from openretina_jax.data.sources.simulated.scenes import natural_images
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
 from openretina_jax.errors import UserError
 
@@ -57,7 +58,7 @@ class SimulationConfig:
     image_width: int = 1200
 
     def __post_init__(self) -> None:
-        check_numbers(self, image_height=SCREEN[0], image_width=SCREEN[1])
+        check_numbers(self, {"image_height": SCREEN[0], "image_width": SCREEN[1]})
         if self.species not in FRAME_RATE_HZ:
             raise UserError(f'species is "{self.species}"; choose among {", ".join(FRAME_RATE_HZ)}')
 
@@ -117,7 +118,7 @@ def _stimulus(config: SimulationConfig) -> dict[str, np.ndarray]:
     sizes = {"running": config.n_blocks * config.block_frames, "frozen": config.frozen_frames}
     for part, n_frames in sizes.items():
         rng = np.random.default_rng((config.seed, 0, n_frames))
-        images = photographs(rng, config.n_images, config.image_height, config.image_width)
+        images = natural_images(rng, config.n_images, config.image_height, config.image_width)
         fixations = gaze(
             rng,
             n_frames,

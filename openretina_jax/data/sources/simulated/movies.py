@@ -12,10 +12,11 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from openretina_jax.data import artificial_stimuli
+from openretina_jax.data.sources.hoefling_2024 import CLIP_FRAMES
+from openretina_jax.data.sources.hoefling_2024_traces import FRAME_RATE_HZ
+from openretina_jax.data.sources.simulated.scenes import spatial_frequencies
 
 HEIGHT, WIDTH = 18, 16
-FRAME_RATE_HZ = 30
-CLIP_FRAMES = 150
 
 _CANVAS = 48
 _COLOUR_CORRELATION = 0.8
@@ -52,9 +53,7 @@ class _Texture:
 def _finer(texture: np.ndarray, seed: int, finer: int) -> np.ndarray:
     """A texture (row, column, channel) on a finer grid: its own waves, and shorter ones that go on with the 1/f."""
     side = finer * _CANVAS
-    down, right = np.fft.fftfreq(side)[:, None] * finer, np.fft.rfftfreq(side)[None, :] * finer
-    frequency = np.hypot(down, right)
-    frequency[0, 0] = np.inf
+    frequency = finer * spatial_frequencies(side, side)
     own = np.fft.rfft2(texture, axes=(0, 1))
     half, columns = _CANVAS // 2, own.shape[1]
     amplitude = np.sqrt(np.square(np.abs(own[1:half, 1:half]) * frequency[1:half, 1:half, None]).mean())
@@ -62,6 +61,7 @@ def _finer(texture: np.ndarray, seed: int, finer: int) -> np.ndarray:
     waves = amplitude / np.sqrt(2) * (rng.standard_normal(frequency.shape) + 1j * rng.standard_normal(frequency.shape))
     waves = np.repeat((waves / frequency)[..., None], texture.shape[-1], axis=-1)
     # pixel centres of the fine grid lie between those of the coarse one
+    down, right = np.fft.fftfreq(side)[:, None] * finer, np.fft.rfftfreq(side)[None, :] * finer
     shift = np.exp(2j * np.pi * (down + right) * (0.5 / finer - 0.5))[..., None]
     waves[:half, :columns], waves[-half:, :columns] = own[:half], own[half:]
     waves[half, :columns] = 0
@@ -141,8 +141,7 @@ def moving_bar_clips() -> Float32[np.ndarray, "clip frame channel height width"]
 
 def _textures(rng: np.random.Generator, n_clips: int) -> np.ndarray:
     """Periodic textures (clip, row, column, channel) with 1/f amplitude, unit variance and correlated channels."""
-    frequency = np.hypot(np.fft.fftfreq(_CANVAS)[:, None], np.fft.rfftfreq(_CANVAS)[None, :])
-    frequency[0, 0] = np.inf
+    frequency = spatial_frequencies(_CANVAS, _CANVAS)
     shape = (n_clips, 3, *frequency.shape)
     spectrum = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / frequency
     common, *own = np.moveaxis(np.fft.irfft2(spectrum, s=(_CANVAS, _CANVAS)), 1, 0)

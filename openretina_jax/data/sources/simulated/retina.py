@@ -14,7 +14,8 @@ from jaxtyping import Float, Float32, Int
 from scipy.linalg import toeplitz
 from scipy.signal import lfilter
 
-from openretina_jax.data.sources.simulated.movies import FRAME_RATE_HZ, HEIGHT, WIDTH
+from openretina_jax.data.sources.hoefling_2024_traces import FRAME_RATE_HZ
+from openretina_jax.data.sources.simulated.movies import HEIGHT, WIDTH
 
 SCREEN_CENTRE = ((HEIGHT - 1) / 2, (WIDTH - 1) / 2)
 

@@ -1,26 +1,36 @@
 """Images and movies of one colour and any size, as recordings with electrodes used them."""
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 _GREY, _CONTRAST = 60, 0.7
 
 
-def textures(rng: np.random.Generator, count: int, side: int) -> Float32[np.ndarray, "count side side"]:
+def spatial_frequencies(height: int, width: int) -> Float[np.ndarray, "height half_width"]:
+    """Of the waves of ``rfft2``, in cycles per pixel; infinite for the mean, so that 1/f leaves it out."""
+    frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
+    frequencies[0, 0] = np.inf
+    return frequencies
+
+
+def textures(
+    rng: np.random.Generator, count: int, height: int, width: int
+) -> Float32[np.ndarray, "count height width"]:
     """Periodic textures with 1/f amplitude in space, as natural images have; of unit variance."""
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
-    frequency[0, 0] = np.inf
-    drawn = np.empty((count, side, side), np.float32)
+    frequency = spatial_frequencies(height, width)
+    drawn = np.empty((count, height, width), np.float32)
     for image in drawn:
         spectrum = (rng.standard_normal(frequency.shape) + 1j * rng.standard_normal(frequency.shape)) / frequency
-        image[...] = np.fft.irfft2(spectrum, s=(side, side))
+        image[...] = np.fft.irfft2(spectrum, s=(height, width))
         image /= image.std()
     return drawn
 
 
-def natural_images(rng: np.random.Generator, count: int, side: int) -> UInt8[np.ndarray, "image side side"]:
+def natural_images(
+    rng: np.random.Generator, count: int, height: int, width: int
+) -> UInt8[np.ndarray, "image height width"]:
     """Textures as grey levels, skewed towards dark as in natural scenes."""
-    return _grey_levels(textures(rng, count, side))
+    return _grey_levels(textures(rng, count, height, width))
 
 
 def jittered_scenes(
@@ -29,7 +39,7 @@ def jittered_scenes(
     """Natural images, another every ``frames_per_scene`` frames, that tremble by a pixel every ``hold`` frames."""
     n_scenes = -(-n_frames // frames_per_scene)
     movie = np.empty((n_frames, side, side), np.uint8)
-    for scene, texture in enumerate(textures(rng, n_scenes, 2 * side)):
+    for scene, texture in enumerate(textures(rng, n_scenes, 2 * side, 2 * side)):
         shown = movie[scene * frames_per_scene : (scene + 1) * frames_per_scene]
         steps = rng.integers(-1, 2, (-(-len(shown) // hold), 2))
         places = np.repeat(np.cumsum(steps, axis=0), hold, axis=0)[: len(shown)]

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from openretina_jax.data.sources.simulated.numbers import check_numbers
+from openretina_jax.data.sources.simulated.scenes import spatial_frequencies
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
 from openretina_jax.data.sources.sridhar_2025 import FRAME_RATE_HZ, PUBLISHED, RESPONSES, STA_PATTERN
 from openretina_jax.data.sources.sridhar_2025_movies import Crop, Screen
@@ -88,17 +90,8 @@ class SimulationConfig:
     def __post_init__(self) -> None:
         if self.stimulus not in PUBLISHED:
             raise UserError(f'stimulus is "{self.stimulus}"; choose among {", ".join(PUBLISHED)}')
-        if not 1 <= self.n_sessions <= len(FIXATION_FILES):
-            raise UserError(f"n_sessions is {self.n_sessions}; choose from 1 to {len(FIXATION_FILES)}")
-        if self.neurons_per_session <= N_UNRELIABLE:
-            raise UserError(f"neurons_per_session is {self.neurons_per_session}; choose at least {N_UNRELIABLE + 1}")
-        if not 1 <= self.test_frames <= TEST_LINES:
-            raise UserError(f"test_frames is {self.test_frames}; choose from 1 to {TEST_LINES}")
-        for name in ("n_trials", "frames_per_trial", "test_trials", "padding", "n_images"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.seed < 0:
-            raise UserError(f"seed is {self.seed}, but must not be negative")
+        least = {"neurons_per_session": N_UNRELIABLE + 1, "margin_rows": 0, "margin_columns": 0}
+        check_numbers(self, least, most={"n_sessions": len(FIXATION_FILES), "test_frames": TEST_LINES})
         self.crop.slices(self.height, self.width)
 
     @property
@@ -240,9 +233,7 @@ def _write_images(rng: np.random.Generator, folder: Path, config: SimulationConf
 
 def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Float32[np.ndarray, "x y"]:
     """Grey levels from 0 to 255 whose amplitude falls with the inverse of spatial frequency."""
-    frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1]))
-    frequency[0, 0] = np.inf
-    spectrum = np.fft.rfft2(rng.standard_normal(size)) / frequency
+    spectrum = np.fft.rfft2(rng.standard_normal(size)) / spatial_frequencies(*size)
     texture = np.fft.irfft2(spectrum, size)
     return np.clip(127.5 + 50 * texture / texture.std(), 0, 255).astype(np.float32)
 

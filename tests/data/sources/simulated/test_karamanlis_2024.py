@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.sources.karamanlis_2024 import from_settings
-from openretina_jax.data.sources.simulated.fixations import gaze, photographs
+from openretina_jax.data.sources.simulated.fixations import gaze
 from openretina_jax.data.sources.simulated.karamanlis_2024 import SimulationConfig, simulate
+from openretina_jax.data.sources.simulated.scenes import natural_images
 from openretina_jax.errors import UserError
 
 SMALL = {
@@ -82,7 +83,7 @@ def test_more_sessions_extend_the_files(folder, tmp_path):
 
 
 def test_photographs_are_coarse_and_dark():
-    images = photographs(np.random.default_rng(0), 3, 64, 96).astype(float)
+    images = natural_images(np.random.default_rng(0), 3, 64, 96).astype(float)
     assert images.shape == (3, 64, 96)
     assert np.abs(np.diff(images, axis=2)).mean() < 0.7 * images.std()  # 1.1 for noise
     assert (np.median(images, axis=(1, 2)) < images.mean(axis=(1, 2))).all()

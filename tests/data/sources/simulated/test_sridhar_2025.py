@@ -76,11 +76,11 @@ def texts():
     ("options", "words"),
     [
         ({"stimulus": "film"}, 'stimulus is "film"; choose among natural_movie, white_noise'),
-        ({"n_sessions": 5}, "n_sessions is 5; choose from 1 to 4"),
-        ({"neurons_per_session": 2}, "neurons_per_session is 2; choose at least 3"),
-        ({"test_frames": 5101}, "test_frames is 5101; choose from 1 to 5100"),
-        ({"n_trials": 0}, "n_trials is 0, but must be at least 1"),
-        ({"seed": -1}, "seed is -1, but must not be negative"),
+        ({"n_sessions": 5}, "n_sessions is 5; it must be at most 4"),
+        ({"neurons_per_session": 2}, "neurons_per_session is 2; it must be at least 3"),
+        ({"test_frames": 5101}, "test_frames is 5101; it must be at most 5100"),
+        ({"n_trials": 0}, "n_trials is 0; it must be at least 1"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"margin_rows": 75}, "leaves nothing of frames of 150 x 200 pixels"),
     ],
 )
