@@ -200,6 +200,8 @@ def model() -> ml_collections.ConfigDict:
 
 def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.ConfigDict:
     """The recordings of Höfling et al. 2024 with the neurons of the published models."""
+    from openretina_jax.data.sources.hoefling_2024 import VALIDATION_CLIPS  # h5py takes time to import
+
     return ml_collections.ConfigDict(
         {
             "source": "hoefling_2024",
@@ -224,7 +226,7 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
                 "classifier_confidence": 0.25,
                 "min_neurons": 1,
             },
-            "validation_clips": (0, 4, 10, 11, 18, 30, 45, 62, 67, 77, 79, 80, 81, 83, 95),
+            "validation_clips": VALIDATION_CLIPS,
             "pixel_size_um": pixel_size_um,
         }
     )

@@ -5,12 +5,12 @@ from ml_collections.config_dict import FieldReference, placeholder
 
 from configs import common
 from openretina_jax.data.sources.sridhar_2025_cells import UNRELIABLE_CELLS
+from openretina_jax.data.sources.sridhar_2025_stimuli import FIXATION_FILES
 
 WORDS = ("simulated", "quick")
 ONE_CELL_WORDS = (*WORDS, "all_cells")
 
-_RETINAS = ("01", "02", "03", "04")
-_BOTH_SEEDS = "fixations/complete_fixations_seed_2022and2023_s4_fixed.txt"
+_RETINAS = tuple(FIXATION_FILES)
 _PREDICTED_FRAMES = 100  # of a window
 
 
@@ -61,12 +61,7 @@ def data(stimulus: str, *retinas: str, cell_index: int | None = None) -> ml_coll
             "screen": {"height": 150, "width": 200, "padding": 50},
             "crops": {retina: (35, 35, 55, 55) for retina in _RETINAS},  # top, bottom, left, right
             "subsample": 1,
-            "fixation_files": {
-                "01": _BOTH_SEEDS,
-                "02": "fixations/complete_fixations_seed2022_s4.txt",
-                "03": _BOTH_SEEDS,
-                "04": _BOTH_SEEDS,
-            },
+            "fixation_files": FIXATION_FILES,
             "opposite_flips": False,
             "response_delay": 0,  # frames
             "sta_mirror": FieldReference("left_right" if natural else None, field_type=str),

@@ -7,7 +7,7 @@ import pytest
 
 from openretina_jax.config import read_config, resolved
 from openretina_jax.data.sources.catalogue import make_dataset
-from openretina_jax.data.sources.sridhar_2025 import FIXATION_FILES, RETINAS
+from openretina_jax.data.sources.sridhar_2025 import RETINAS
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.training.loop import ORDERS
@@ -90,7 +90,6 @@ def test_one_cell_is_the_published_one():
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "configs").glob("[sv]*_20*.py")))
-def test_files_of_marmosets_are_the_published_ones(name):
+def test_retinas_of_marmosets_are_published_ones(name):
     data = resolved(read_config(ROOT / "configs" / f"{name}.py").to_dict())["data"]
-    assert data["fixation_files"] == FIXATION_FILES
     assert set(data["retinas"]) <= set(RETINAS[data["stimulus"]])

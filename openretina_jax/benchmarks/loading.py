@@ -14,6 +14,9 @@ from typing import Any
 
 from openretina_jax.benchmarks.children import Program, child, ours, reference
 from openretina_jax.data.sources.catalogue import Progress, simulate
+from openretina_jax.data.sources.hoefling_2024 import VALIDATION_CLIPS
+from openretina_jax.data.sources.hoefling_2024_cells import GANGLION_CELL_TYPES
+from openretina_jax.data.sources.karamanlis_2024 import N_VALIDATION_CLIPS
 from openretina_jax.errors import UserError
 
 # the published way to load each source, without words that both programs take by default
@@ -23,8 +26,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "trace_type": "spikes",
         "norm_by_std": True,
         "scale_traces": 1.0,
-        "quality": {"cell_types": tuple(range(1, 33))},
-        "validation_clips": (0, 4, 10, 11, 18, 30, 45, 62, 67, 77, 79, 80, 81, 83, 95),
+        "quality": {"cell_types": GANGLION_CELL_TYPES},
+        "validation_clips": VALIDATION_CLIPS,
         "pixel_size_um": 12.5,
     },
     "karamanlis_2024": {
@@ -34,7 +37,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "fr_normalization": 1.0,
         "onset_frames": 0,
         "clip_length": 75,
-        "validation_clips": 20,
+        "validation_clips": N_VALIDATION_CLIPS,
         "split_seed": 42,
     },
 }
