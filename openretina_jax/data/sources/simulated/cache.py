@@ -5,13 +5,13 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from openretina_jax.data.sources.catalogue import simulator
+from openretina_jax.data.sources.catalogue import Progress, simulator
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ _WRITTEN = "files.json"
 
 
 def simulated_files(
-    source: str, options: Mapping[str, Any], cache: Path, progress: Callable[[str, int, int], None] | None = None
+    source: str, options: Mapping[str, Any], cache: Path, progress: Progress | None = None
 ) -> dict[str, str]:
     """Simulated files of a source, as the settings that lead to them.
 

@@ -6,12 +6,12 @@ A file holds ``train/stimulus (image, height, width)``, ``train/response/binned 
 
 import dataclasses
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.goldin_2022 import IMAGE_S, SPECIES
 from openretina_jax.data.sources.simulated import scenes
 from openretina_jax.data.sources.simulated.numbers import check_numbers
@@ -46,9 +46,7 @@ class SimulationConfig:
         check_numbers(self)
 
 
-def simulate(
-    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
-) -> dict[str, Path]:
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
     """Write files of mice and axolotls into a folder; files of the same name are replaced.
 
     Args:

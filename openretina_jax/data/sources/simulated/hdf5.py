@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
 from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
@@ -53,9 +53,7 @@ class SimulationConfig:
         check_numbers(self, {"trials": 0, "own_stimuli": 0, "n_stimuli": 3})
 
 
-def simulate(
-    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
-) -> dict[str, Path]:
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
     """Write stimuli and a file for each session; files of the same name are replaced.
 
     Args:

@@ -11,13 +11,14 @@ import pickle
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import h5py
 import numpy as np
 
+from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.hoefling_2024 import CLIP_FRAMES, N_CLIPS, PUBLISHED_STIMULI, RESPONSES, TEST_CLIPS
 from openretina_jax.data.sources.simulated import movies
 from openretina_jax.data.sources.simulated.imaging import IMAGING_RATE_HZ, PROTOCOLS, Recording, quality_index
@@ -68,9 +69,7 @@ class SimulationConfig:
             raise UserError(f'resolution is "{self.resolution}"; choose among {", ".join(STIMULUS_FILES)}')
 
 
-def simulate(
-    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
-) -> dict[str, Path]:
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
     """Write stimulus, responses and the truth behind the responses into a folder; files of the same name are replaced.
 
     The truth, ``truth.h5``, has a group per session with noise-free responses at 30 Hz, ``train (time, neuron)`` in the

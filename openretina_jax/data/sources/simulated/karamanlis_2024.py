@@ -8,12 +8,13 @@ how long the parts of the published stimulus are, its files tell; here they are 
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.karamanlis_2024 import FRAME_RATE_HZ
 from openretina_jax.data.sources.karamanlis_2024_movies import SCREEN, render
 from openretina_jax.data.sources.simulated.fixations import gaze
@@ -63,9 +64,7 @@ class SimulationConfig:
             raise UserError(f'species is "{self.species}"; choose among {", ".join(FRAME_RATE_HZ)}')
 
 
-def simulate(
-    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
-) -> dict[str, Path]:
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
     """Write a folder of sessions; those of the same name are replaced.
 
     Args:

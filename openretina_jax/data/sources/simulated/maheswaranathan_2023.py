@@ -9,13 +9,13 @@ responses to white noise have one bin more than its frames, as published.
 
 import dataclasses
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
 from openretina_jax.data.sources.simulated import scenes
 from openretina_jax.data.sources.simulated.numbers import check_numbers
@@ -54,9 +54,7 @@ class SimulationConfig:
         check_numbers(self)
 
 
-def simulate(
-    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
-) -> dict[str, Path]:
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
     """Write the files of all sessions; files of the same name are replaced.
 
     Args:

@@ -12,13 +12,13 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.scenes import spatial_frequencies
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
@@ -110,9 +110,7 @@ class SimulationConfig:
         return tuple(FIXATION_FILES)[: self.n_sessions]
 
 
-def simulate(
-    folder: Path, config: SimulationConfig, progress: Callable[[str, int, int], None] | None = None
-) -> dict[str, Path]:
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
     """Write movies, responses and spike-triggered averages into a folder; files of the same name are replaced.
 
     Args:
