@@ -15,6 +15,7 @@ from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.models.core_readout import Model
 from openretina_jax.modules import losses
+from openretina_jax.modules.cores.core import ReceptiveField
 
 PIXELS_AT_ONCE = 4_000_000  # of the windows that are predicted together: bounds the memory for the maps of the core
 
@@ -174,11 +175,11 @@ def _predict_timeline(
     """Prediction and response ``(clip, time, neuron)`` of one timeline, its columns, and which of them are its own.
 
     Responses are NaN beyond the end of a clip that is shorter than others. Long clips are predicted in pieces that
-    overlap by what the model needs to know of the past, and many clips in groups.
+    overlap by what the model needs to know of the past and of the future, and many clips in groups.
     """
     number, clips = timeline
     lag, pixels = model.lag, math.prod(model.data_info.input_shape[:2])
-    offsets, length = pieces(frames, model.history, PIXELS_AT_ONCE // pixels)
+    offsets, firsts, length = pieces(frames, lag, model.receptive_field(), PIXELS_AT_ONCE // pixels)
     start = (clips[:, None] + jnp.asarray(offsets, jnp.int32)).ravel()
     n_groups = -(-len(start) * length * pixels // PIXELS_AT_ONCE)
     share = devices.count(devices.DATA)  # of several devices each takes an equal part of a group
@@ -198,8 +199,11 @@ def _predict_timeline(
         """Clips from their pieces, the last of which may begin before the one before it has ended."""
         windows = windows.reshape(-1, *windows.shape[2:])[: len(start)]
         windows = windows.reshape(len(clips), len(offsets), *windows.shape[1:])
-        ends = [*offsets[1:], frames - lag]
-        parts = [windows[:, piece, : end - begin] for piece, (begin, end) in enumerate(zip(offsets, ends, strict=True))]
+        bounds = zip(offsets, firsts, [*firsts[1:], frames], strict=True)
+        parts = [
+            windows[:, piece, first - offset - lag : end - offset - lag]
+            for piece, (offset, first, end) in enumerate(bounds)
+        ]
         return jnp.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
     groups = predict(filled[0]) if n_groups == 1 else jax.lax.map(predict, filled)
@@ -210,16 +214,22 @@ def _predict_timeline(
     return prediction, jnp.where(inside[:, None], response, jnp.nan), columns, about.neuron_mask[0]
 
 
-def pieces(frames: int, history: int | None, longest: int) -> tuple[list[int], int]:
-    """Where the pieces of a clip begin, and how long they are.
+def pieces(frames: int, lag: int, field: ReceptiveField, longest: int) -> tuple[list[int], list[int], int]:
+    """Where the pieces of a clip begin, from which frame on the predictions of each are taken, and how long they are.
 
     Args:
         frames: of the clip.
-        history: frames before its own on which a prediction depends (None: all).
-        longest: wanted length of a piece at most; it is exceeded rather than that history were most of a piece.
+        lag: of the model.
+        field: its receptive field; without an end in time, the clip is one piece.
+        longest: wanted length of a piece at most; it is exceeded rather than that most of a piece were overlap.
     """
-    if history is None or frames <= max(longest, 2 * history + 1):
-        return [0], frames
-    length = max(longest, 2 * history + 1)
+    if field.past is None or field.future is None:
+        return [0], [lag], frames
+    before = max(lag, field.past)
+    overlap = before + field.future
+    length = max(longest, 2 * overlap + 1)
+    if frames <= length:
+        return [0], [lag], frames
     last = frames - length
-    return [*range(0, last, length - history), last], length
+    begins = [*range(0, last, length - overlap), last]
+    return begins, [lag, *(begin + before for begin in begins[1:])], length

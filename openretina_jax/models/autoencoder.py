@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from openretina_jax.models.core_readout import CoreReadout, Model
+from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.precision import precision
 
 
@@ -78,10 +79,9 @@ class AutoencoderModel(Model):
         """Whether the base depends on the session beyond the rows of its neurons."""
         return self.base.per_session
 
-    @property
-    def history(self) -> int | None:
-        """Frames before its own on which a prediction depends, see ``Model``."""
-        return self.base.history
+    def receptive_field(self) -> ReceptiveField:
+        """Frames and pixels of the stimulus that a prediction depends on, see ``Model``."""
+        return self.base.receptive_field()
 
     def activations(
         self,

@@ -145,10 +145,9 @@ class Model(nnx.Module):
         probe = jax.ShapeDtypeStruct(self.stimulus_shape(PROBE_FRAMES), jnp.float32)
         return PROBE_FRAMES - jax.eval_shape(self, probe).shape[1]
 
-    @property
-    def history(self) -> int | None:
-        """Frames before its own on which a prediction depends, at most ``lag``; None if it may depend on more."""
-        return None
+    def receptive_field(self) -> ReceptiveField:
+        """Frames and pixels of the stimulus that a prediction depends on, before the readout pools over space."""
+        raise TypeError(f"{type(self).__name__} must define receptive_field")
 
     def is_causal(self) -> bool:
         """Whether no prediction depends on frames that come after its own.
@@ -223,14 +222,8 @@ class CoreReadout(Model):
         """Apply the readout's constraints to these rows."""
         self.readout.project(rows)
 
-    @property
-    def history(self) -> int | None:
-        """Frames before its own on which a prediction depends, see ``Model``."""
-        frames, lag = self.receptive_field().frames, self.lag
-        return lag if frames is not None and frames <= lag + 1 else None
-
     def receptive_field(self) -> ReceptiveField:
-        """Frames and pixels of the stimulus that a prediction depends on, before the readout pools over space."""
+        """Frames and pixels of the stimulus that a prediction depends on, see ``Model``."""
         return self.core.receptive_field(self.readout.frames)
 
 

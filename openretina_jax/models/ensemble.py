@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from openretina_jax.errors import UserError
 from openretina_jax.models.core_readout import Model
+from openretina_jax.modules.cores.core import ReceptiveField
 
 
 class Ensemble(Model):
@@ -47,11 +48,10 @@ class Ensemble(Model):
         """Whether the members depend on the session beyond the rows of its neurons."""
         return self.members.per_session
 
-    @property
-    def history(self) -> int | None:
-        """Frames before its own on which a prediction depends, see ``Model``."""
+    def receptive_field(self) -> ReceptiveField:
+        """Frames and pixels of the stimulus that a prediction depends on, see ``Model``."""
         graph, states = nnx.split(self.members)
-        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[0], states), copy=True).history
+        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[0], states), copy=True).receptive_field()
 
     def each(
         self,

@@ -189,6 +189,12 @@ class SeparableConv(nnx.Module):
         height, width = self.spatial.shape[2:]
         return self.temporal.shape[2], height, width
 
+    @property
+    def padding(self) -> Padding:
+        """That of both together, see ``resolve_padding``."""
+        both = zip(self.spatial_padding, self.temporal_padding, strict=True)
+        return tuple((s[0] + t[0], s[1] + t[1]) for s, t in both)  # type: ignore[return-value]
+
     def temporal_penalty(self) -> Float32[Array, ""]:
         """Normalised Laplace penalty of the temporal kernels."""
         return temporal_laplace(self.temporal[...])

@@ -17,7 +17,9 @@ from openretina_jax.data.session import Session
 from openretina_jax.data.timelines import Tables
 from openretina_jax.evaluation import scores as scores_module
 from openretina_jax.evaluation.scores import Scorer, Split, pieces
+from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.modules.cores.core import ReceptiveField
 from tests import tiny
 
 CLIPS = len(tiny.VALIDATION_CLIPS)
@@ -127,15 +129,20 @@ def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, dat
             assert np.isnan(found).all()
 
 
-@given(st.integers(1, 200), st.integers(0, 30), st.integers(1, 80))
-def test_pieces_predict_every_frame(frames: int, history: int, longest: int) -> None:
-    frames += history
-    begins, length = pieces(frames, history, longest)
-    assert length <= max(longest, 2 * history + 1)
-    predicted = {frame for begin in begins for frame in range(begin + history, begin + length)}
-    assert predicted == set(range(history, frames))
-    assert begins == sorted(begins)
-    assert pieces(frames, None, longest) == ([0], frames)
+@given(st.integers(1, 200), st.integers(0, 30), st.integers(0, 30), st.integers(0, 10), st.integers(1, 80))
+def test_pieces_predict_every_frame(frames: int, lag: int, past: int, future: int, longest: int) -> None:
+    frames += lag
+    begins, firsts, length = pieces(frames, lag, ReceptiveField(past + 1 + future, 1, 1, future), longest)
+    assert length <= max(longest, 2 * (max(lag, past) + future) + 1)
+    predicted = []
+    for begin, first, end in zip(begins, firsts, [*firsts[1:], frames], strict=True):
+        assert begin + lag <= first
+        assert begin <= max(first - past, 0)
+        assert min(end + future, frames) <= begin + length
+        predicted += range(first, end)
+    assert predicted == list(range(lag, frames))
+    for without_end in (ReceptiveField(None, 1, 1), ReceptiveField(1, 1, 1, None)):
+        assert pieces(frames, lag, without_end, longest) == ([0], [lag], frames)
 
 
 def test_pieces_and_groups_give_the_same_predictions(
@@ -148,12 +155,24 @@ def test_pieces_and_groups_give_the_same_predictions(
     scores = Scorer(graph)(variables, recordings, splits[0])
     # of a clip 20 frames at once, and never two clips together
     monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 20 * tiny.HEIGHT * tiny.WIDTH)
-    assert len(pieces(tiny.CLIP_LENGTH, model.history, 20)[0]) == 2
+    assert len(pieces(tiny.CLIP_LENGTH, model.lag, model.receptive_field(), 20)[0]) == 2
     for split, expected in zip(splits, whole, strict=True):
         found = Scorer(graph).predict(variables, recordings, split)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     for name, values in Scorer(graph)(variables, recordings, splits[0]).items():
         np.testing.assert_allclose(values, scores[name], rtol=1e-4, atol=1e-5)
+
+
+def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like openretina's cores it is padded in time, and drops the first frames instead."""
+    core = tiny.MODEL["core"] | {"input_padding": (3, 0, 0), "cut_first_frames": 6}
+    model = make_core_readout({"core": core, "readout": tiny.MODEL["readout"]}, data.info, 0)
+    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    recordings, split = Recordings.of(Tables(data)), Split(Tables(data).test("test"))
+    whole = Scorer(graph).predict(variables, recordings, split)
+    monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 18 * tiny.HEIGHT * tiny.WIDTH)
+    assert len(pieces(tiny.TEST_LENGTH, model.lag, model.receptive_field(), 18)[0]) > 1
+    np.testing.assert_allclose(Scorer(graph).predict(variables, recordings, split), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:

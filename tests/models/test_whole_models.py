@@ -32,6 +32,10 @@ CORES: dict[str, dict[str, Any]] = {
     "separable": SIMPLE | {"convolution": "separable"},
     "time_independent, halved": SIMPLE | {"convolution": "time_independent", "downsample_input": (2, 1, 1)},
     "identity": {"kind": "identity", "cut_first_frames": 2},
+    "padded": SIMPLE | {"hidden_padding": "same"},
+    "full, padded and cut": SIMPLE | {"convolution": "full", "input_padding": (2, 0, 0), "cut_first_frames": 9},
+    "separable, padded twice": SIMPLE | {"convolution": "separable", "input_padding": (1, 0, 0)},
+    "gru, padded": SIMPLE | {"kind": "gru", "hidden_padding": "same", "recurrent_channels": 2},
 }
 
 
@@ -42,18 +46,22 @@ def model_of(core: dict[str, Any], readout: dict[str, Any] | None = None) -> Any
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CORES)
 def test_receptive_field(name: str) -> None:
-    """The gradient of one number of the map reaches as far as the core says."""
+    """The gradient of one number of the map reaches as far as the core says, and there in time."""
     core = model_of(CORES[name]).core
     if hasattr(core, "layers"):  # smooth nonlinearities: no gradient is 0 by chance
         for layer in core.layers:
             layer.nonlinearity = jnp.tanh
-    frames = 24
+    frames, field = 24, core.receptive_field()
     movie = jax.random.normal(jax.random.key(0), (1, frames, 16, 16, 2))
     _, time, height, width, _ = jax.eval_shape(lambda x: core(x), movie).shape
     gradient = jax.jit(jax.grad(lambda x: core(x)[0, time // 2, height // 2, width // 2].sum()))(movie)[0]
     reached = jnp.abs(gradient) > 1e-5 * jnp.abs(gradient).max()  # what is below is rounding
     extent = [int(reached.any(axis=tuple({0, 1, 2, 3} - {axis})).sum()) for axis in range(3)]
-    assert tuple(extent) == core.receptive_field()
+    assert all(said in (found, None) for found, said in zip(extent, field, strict=False))
+    seen, own = np.flatnonzero(reached.any(axis=(1, 2, 3))), frames - time + time // 2
+    if field.future is not None:
+        assert own - seen[0] == (own if field.past is None else field.past)
+        assert seen[-1] - own == field.future
 
 
 def test_receptive_field_with_a_readout_in_time() -> None:
@@ -64,7 +72,23 @@ def test_receptive_field_with_a_readout_in_time() -> None:
 
 
 def test_a_gru_sees_all_frames_before() -> None:
-    assert model_of(SIMPLE | {"kind": "gru", "recurrent_channels": 2}).receptive_field() == (None, None, None)
+    assert model_of(SIMPLE | {"kind": "gru", "recurrent_channels": 2}).receptive_field() == (None, None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "past", "future"),
+    [
+        ({"hidden_padding": (0, 1, 1)}, 7, 0),
+        ({"temporal_kernel_sizes": (8, 8), "hidden_padding": "same"}, 10, 4),
+        ({"temporal_kernel_sizes": (21, 11), "hidden_padding": True, "cut_first_frames": 30}, 25, 5),
+        ({"convolution": "time_independent"}, 0, 0),
+        ({"convolution": "separable", "hidden_padding": (1, 1, 1)}, 5, 2),  # in space and in time
+        ({"downsample_input": (2, 1, 1)}, None, None),  # no map has a frame of its own
+    ],
+)
+def test_past_and_future_of_a_prediction(options: dict[str, Any], past: int | None, future: int | None) -> None:
+    field = model_of(SIMPLE | options).receptive_field()
+    assert (field.past, field.future) == (past, future)
 
 
 @pytest.mark.slow
@@ -114,6 +138,7 @@ def test_an_ensemble_is_saved_as_one(tmp_path: Path) -> None:
     loaded = openretina_jax.load(tmp_path / "ensemble")
     left = [tiny.predict(model, movie, session="left") for model in (loaded, ensemble)]
     np.testing.assert_array_equal(*left)
+    assert ensemble.receptive_field() == members[0].receptive_field()
     each = np.stack([np.asarray(tiny.predict(member, movie)) for member in members])
     np.testing.assert_allclose(tiny.predict(ensemble, movie), each.mean(axis=0), rtol=1e-5)
     spread = nnx.jit(lambda model: model.spread(movie))(loaded)
@@ -147,6 +172,7 @@ def test_an_autoencoder_is_saved_with_its_base(tmp_path: Path) -> None:
     left = [tiny.predict(model, movie, session="left") for model in (loaded, model)]
     np.testing.assert_array_equal(*left)
     assert encode(model).shape == (1, 6, 7)
+    assert model.receptive_field() == model.base.receptive_field()
 
 
 @pytest.mark.parametrize("options", [{"core": tiny.MODEL["core"]}, {"base": tiny.MODEL, "core": {}}, {}])

@@ -8,11 +8,23 @@ from jaxtyping import Array, Float, Float32, Int, Key
 
 
 class ReceptiveField(NamedTuple):
-    """What one number of a feature map depends on, in frames and pixels of the stimulus; None is without limit."""
+    """What one number of a feature map depends on, in frames and pixels of the stimulus; None is without limit.
+
+    Attributes:
+        frames, height, width: its extent.
+        future: how many of the frames come after the map's own; the last map belongs to the last frame. None where
+            there are fewer maps than frames, so that a map has no frame of its own.
+    """
 
     frames: int | None
     height: int | None
     width: int | None
+    future: int | None = 0
+
+    @property
+    def past(self) -> int | None:
+        """How many of the frames come before the map's own."""
+        return None if self.frames is None or self.future is None else max(self.frames - 1 - self.future, 0)
 
 
 class Core(nnx.Module):
@@ -56,7 +68,7 @@ class Core(nnx.Module):
         return sum(self.penalties().values(), start=jnp.zeros(()))
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
-        """Frames and pixels that one number of the output depends on.
+        """Frames and pixels that one number of the output depends on; padding in time is what makes it see the future.
 
         Args:
             map_frames: successive maps that count as one output, for readouts that look back in time.

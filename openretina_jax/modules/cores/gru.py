@@ -165,7 +165,7 @@ class GruCore(SimpleCore):
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """Frames and pixels that one number of the output depends on; with a GRU, all frames before."""
         field = super().receptive_field(map_frames)
-        return field if self.gru is None else ReceptiveField(None, None, None)
+        return field if self.gru is None else field._replace(frames=None, height=None, width=None)
 
     def _input_penalty(self) -> Array:
         kernels = spatial_kernels(self.layers[0])

@@ -191,8 +191,9 @@ class SimpleCore(Core):
         for size, strides in steps:
             extent = [e + (s - 1) * j for e, s, j in zip(extent, size, jump, strict=True)]
             jump = [j * s for j, s in zip(jump, strides, strict=True)]
-        extent[0] += (map_frames - 1) * jump[0]
-        return ReceptiveField(*extent)
+        frames, height, width = extent
+        future = sum(layer.conv.padding[0][1] for layer in self.layers) if jump[0] == 1 else None
+        return ReceptiveField(frames + (map_frames - 1) * jump[0], height, width, future)
 
     def _input_penalty(self) -> Array:
         return spatial_laplace(spatial_kernels(self.layers[0]))
