@@ -287,6 +287,8 @@ def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None
     """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone."""
     config.data.simulated.enabled = "simulated" in chosen
     choose_parts(config, chosen)
+    # a GRU remembers the whole window: after a border, what it predicts would serve the neurons of one order alone
+    config.train.windows.shared.within_clips = config.model.core.kind == "gru"
     for word in chosen.intersection(ALONE):
         config.model.core.kind, config.model.readout.kind = "identity", word
         config.model.core.identity.cut_first_frames = 30 if word == "lnp" else 0

@@ -9,8 +9,9 @@ Without words after the colon the published recordings are fetched (67 sessions)
 0.495, openretina's score (its LNP model: 0.25); we have not measured ours. ":simulated" needs no network: a simulated
 retina, recorded and stored as the published one; ":quick" makes it small and trains for a few epochs. The name of a
 core or readout takes it instead of the convolutional core with Gaussian masks, as --config.model.core.kind=gru does;
-":lnp" and ":separable_lnp" are models of a readout alone. ":greyscale" averages the two colours first (openretina's
-core + readout model: 0.471). docs/performance.md has scores and times of the simulated runs on two CPU cores.
+":gru" keeps its windows within clips, since sessions differ in the clip that it would remember. ":lnp" and
+":separable_lnp" are models of a readout alone. ":greyscale" averages the two colours first (openretina's core + readout
+model: 0.471). docs/performance.md has scores and times of the simulated runs on two CPU cores.
 
 What is scored and saved is a moving average of the parameters over about 100 steps. To train as openretina does, take
 --config.train.order=session --config.train.average_decay=0.

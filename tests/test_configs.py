@@ -54,6 +54,12 @@ def test_windows_and_losses_fit_model_and_data(variant, cache):
     assert model.stimulus_shape(windows["window_frames"])[-3:] == (height, width, channels)
 
 
+def test_windows_of_a_gru_stay_within_clips():
+    low_res = ROOT / "configs" / "hoefling_low_res.py"
+    assert read_config(f"{low_res}:simulated,gru").train.windows.shared.within_clips
+    assert not read_config(low_res).train.windows.shared.within_clips
+
+
 def test_the_template_asks_for_data():
     settings = resolved(read_config(ROOT / "configs" / "template.py").to_dict())
     with pytest.raises(UserError, match="path is not given"):

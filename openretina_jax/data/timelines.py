@@ -6,8 +6,8 @@ reordered or copied: clip orders, random sequences, splits and shared stimuli ar
 
 Where a session sees no frame twice, the response to a frame lies in a row that belongs to the frame. Sessions that
 saw the same clips, in whatever order, can then share a timeline: one pass of the core serves them all. What a model
-predicts just after the border of two clips depends on the clip before, so there a timeline serves only the sessions
-with its own order of clips.
+predicts near the border of two clips depends on both, so there a timeline serves only the sessions with its own order
+of clips.
 """
 
 import dataclasses

@@ -87,9 +87,9 @@ class SharedOrder:
     """All neurons in every step; windows of all sessions serve all that saw the same clips from the same side.
 
     A step has a row of windows for every group of such sessions. Every window follows the order of clips of a random
-    session of the group. Its neurons use all of it; those of the other sessions use the frames whose history lies
-    within the clip (see ``Batch.own_order``). Every epoch visits each training clip as often as windows fit into it, in
-    random order and with random shifts, over the borders of clips.
+    session of the group. Its neurons use all of it; those of the other sessions use the frames whose prediction depends
+    on one clip alone (see ``Batch.own_order``). Every epoch visits each training clip as often as windows fit into it,
+    in random order and with random shifts, over the borders of clips.
 
     A random-access source for grain, like ``SessionOrder``.
 

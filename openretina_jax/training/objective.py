@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32, Int
 
 from openretina_jax.data.batches import Batch
 from openretina_jax.data.dataset import DataInfo
@@ -16,6 +16,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules import losses
+from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.layers import Number
 from openretina_jax.modules.regularizers import absolute
 
@@ -98,7 +99,7 @@ class Objective:
         """
         width = batch.neuron_mask.shape[1]
         prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key)
-        response, recorded = targets(batch, prediction.shape[2])
+        response, recorded = targets(batch, prediction.shape[2], model.receptive_field())
         reduce, loss = LOSSES[self.loss]
         total, count = reduce(loss, prediction, response, recorded, **self.options)
         sessions = batch.n_sessions.sum()
@@ -152,17 +153,31 @@ class ReconstructionObjective:
 
 
 def targets(
-    batch: Batch, frames: int
+    batch: Batch, frames: int, field: ReceptiveField
 ) -> tuple[Float[Array, "part window frames neuron"], Bool[Array, "part window frames neuron"]]:
     """Responses to the last frames of each window, and which of them count.
 
-    A response counts if it was recorded, the neuron belongs to the part, and the neuron saw all the frames that lead to
-    it: the windows follow its own order of clips, or the clip on the screen began early enough.
+    A response counts if it was recorded, the neuron belongs to the part, and the neuron saw all the frames on which its
+    prediction depends: the window follows its own order of clips, or those frames lie within one clip.
+
+    Args:
+        batch: of a step.
+        frames: predicted frames of a window.
+        field: receptive field of the model.
     """
     response = losses.without_lag(batch.responses, frames)
     lag = batch.stimulus.shape[2] - frames
-    known_history = batch.own_order[:, :, None] | (batch.clip_time[:, :, lag:, None] >= lag)
-    return response, jnp.isfinite(response) & batch.neuron_mask[:, None, None] & known_history
+    seen = batch.own_order[:, :, None] | within_clip(batch.clip_time, field)[:, :, lag:, None]
+    return response, jnp.isfinite(response) & batch.neuron_mask[:, None, None] & seen
+
+
+def within_clip(clip_time: Int[Array, "part window time"], field: ReceptiveField) -> Bool[Array, "part window time"]:
+    """Whether the frames of the window on which a prediction depends are all of one clip."""
+    frames = clip_time.shape[-1]
+    past, future = (frames if reach is None else reach for reach in (field.past, field.future))
+    time = np.arange(frames)
+    first, last = np.maximum(time - past, 0), np.minimum(time + future, frames - 1)
+    return clip_time[..., last] - clip_time[..., first] == last - first
 
 
 def cell_type_weights(info: DataInfo) -> Float[np.ndarray, " neuron"]:

@@ -14,8 +14,10 @@ from flax import nnx
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
-from openretina_jax.training.objective import Objective, rows_in
+from openretina_jax.modules.cores.core import ReceptiveField
+from openretina_jax.training.objective import Objective, rows_in, targets, within_clip
 from tests import tiny
 
 FRAMES, SAMPLES = 14, 50.0
@@ -193,6 +195,44 @@ def test_frames_whose_history_is_another_sessions_are_left_out() -> None:
     assert 0 < used.mean() < 1
     per_frame = predicted - recorded * np.log(predicted)
     assert metrics["loss"] == pytest.approx(per_frame[used].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("past", "future"), [(6, 0), (3, 4), (9, 0), (None, 2), (None, None)])
+def test_frames_that_depend_on_one_clip(past: int | None, future: int | None) -> None:
+    frames = None if past is None or future is None else past + 1 + future
+    found = within_clip(batch("all", starts=OVER_BORDERS).clip_time, ReceptiveField(frames, 1, 1, future))[0]
+    for start, row in zip(OVER_BORDERS, np.asarray(found), strict=True):
+        clip = (start + np.arange(FRAMES)) // tiny.CLIP_LENGTH
+        for time, counts in enumerate(row):
+            begin = 0 if past is None else max(time - past, 0)
+            end = FRAMES if future is None else time + future + 1
+            assert counts == (len(np.unique(clip[begin:end])) == 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"input_padding": "same"}, pytest.param({"kind": "gru", "recurrent_channels": 2}, marks=pytest.mark.slow)],
+)
+def test_no_neuron_is_trained_on_what_it_did_not_see(options: dict[str, Any]) -> None:
+    """Predictions that count for neurons of another order do not change with frames of another clip."""
+    parts = {"core": tiny.MODEL["core"] | options, "readout": tiny.MODEL["readout"]}
+    model, gathered = make_core_readout(parts, tiny.dataset().info, 0), batch("all", starts=OVER_BORDERS)
+    _, counted = targets(gathered, FRAMES - model.lag, model.receptive_field())
+    foreign = np.asarray(counted[0]) & (np.arange(8) >= tiny.NEURONS["right_1"])
+    assert foreign.any()
+    graph, state = nnx.split(model)
+
+    @jax.jit
+    @jax.grad
+    def slope(stimulus: jax.Array, weight: jax.Array) -> jax.Array:
+        model = nnx.merge(graph, state, copy=True)
+        return (model.respond(stimulus, gathered.first_neuron, 8)[0] * weight).sum()
+
+    first_clip = np.array([start + np.arange(FRAMES) < (start // 24 + 1) * 24 for start in OVER_BORDERS])
+    for clip in (first_clip, ~first_clip):
+        weight = jnp.asarray(foreign & clip[:, model.lag :, None], jnp.float32)
+        reached = np.abs(slope(gathered.stimulus, weight)[0]).max(axis=(2, 3, 4))
+        assert reached[~clip].max() <= 1e-5 * reached.max()
 
 
 def test_unknown_loss() -> None:
