@@ -111,11 +111,12 @@ def fit(
         frames_on_device: whether the device holds all movies, or the host sends windows of them (None: as it fits).
 
     Raises:
-        UserError: the data or the devices do not allow such windows, the data belong to other sessions, the workdir
-            holds another model, or the loss is not finite.
+        UserError: the model, the data or the devices do not allow such windows, the data belong to other sessions, the
+            workdir holds another model, or the loss is not finite.
     """
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
+    check_lengths(model, window_frames, tables.validation(), order)
     timelines = tables.training() if order == "session" else tables.shared_training()
     windows = ORDERS[order](
         timelines,
@@ -220,6 +221,29 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
             f"the model's first sessions and their neurons are {rows}, those of the data are {needed}; "
             "build the model with the data set's info, or add the sessions to it"
         )
+
+
+def check_lengths(model: Model, window_frames: int, validation: Sequence[Timeline], order: str) -> None:
+    """A model must predict frames of every window, and of clips for validation.
+
+    Raises:
+        UserError: says how many frames there are, and how many the model needs.
+    """
+    if model.receptive_field().future is None:
+        raise UserError(
+            "the model has fewer predictions than the stimulus has frames, so that responses cannot be compared with "
+            "them; let downsample_input of the core begin with 1"
+        )
+    clip_frames = max(timeline.clip_length for timeline in validation)
+    for what, frames, remedy in (
+        ("windows", window_frames, f"raise config.train.windows.{order}.window_frames"),
+        ("clips for validation", clip_frames, "take longer clips (config.data.clip_length, where there is one)"),
+    ):
+        if frames <= model.lag:
+            raise UserError(
+                f"{what} have {frames} frames, but the model predicts none of the first {model.lag} (its lag); "
+                f"{remedy}, or lower temporal_kernel_sizes, temporal_frames or cut_first_frames of the model"
+            )
 
 
 def check_finite(

@@ -18,8 +18,9 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.saved import by_name, load_model
-from openretina_jax.training.loop import FitResult, fit
+from openretina_jax.training.loop import FitResult, check_lengths, fit
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.patience import PatienceRules
@@ -215,6 +216,39 @@ def test_a_score_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="validation score was not finite after step 0; there is no checkpoint yet"):
         run(tmp_path, order="shared", windows_per_step=9, recipe=dataclasses.replace(RECIPE, learning_rate=1e30))
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("core", "window_frames", "message"),
+    [
+        (
+            {},
+            6,
+            r"windows have 6 frames, .* none of the first 6 .*; raise config.train.windows.session.window_frames, or",
+        ),
+        ({"temporal_kernel_sizes": (25,)}, 30, "clips for validation have 24 frames, .* none of the first 24 .*; take"),
+        (
+            {"downsample_input": (2, 1, 1)},
+            16,
+            "fewer predictions than .*; let downsample_input of the core begin with 1",
+        ),
+    ],
+)
+def test_models_that_predict_nothing(core: dict[str, Any], window_frames: int, message: str, tmp_path: Path) -> None:
+    model = make_core_readout(tiny.MODEL | {"core": tiny.MODEL["core"] | core}, tiny.dataset().info, 0)
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, model=model, window_frames=window_frames)
+
+
+def test_single_images_are_one_clip() -> None:
+    def check(images: int) -> None:
+        kept = {"train": tuple(range(images))}
+        data = dataclasses.replace(tiny.dataset(), clip_length=1, validation_clips=kept)
+        check_lengths(tiny.model(), 16, Tables(data).validation(), "session")
+
+    check(7)
+    with pytest.raises(UserError, match="clips for validation have 6 frames"):
+        check(6)
 
 
 def test_no_epochs(tmp_path: Path) -> None:
