@@ -27,17 +27,23 @@ def elu(x: Values) -> Values:
     return jax.nn.elu(x)
 
 
-@elu.defjvp
-def _derivative_of_elu(point: tuple[Array], change: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (dx,) = point, change
-    return elu(x), jnp.exp(jnp.where(x > 0, 0, x)) * dx
+elu.defjvps(lambda change, y, x: change * jnp.exp(jnp.where(x > 0, 0, x)))
+
+
+@jax.custom_jvp
+def exponential(x: Values) -> Values:
+    """e^x with a slope of at most the largest number: times the 0 of what does not count it is 0, not NaN."""
+    return jnp.exp(x)
+
+
+exponential.defjvps(lambda change, y, x: change * jnp.minimum(y, jnp.finfo(y.dtype).max))
 
 
 # as in torch.nn.functional, defaults included
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
     "softplus": jax.nn.softplus,
     "elu": elu,
-    "exp": jnp.exp,
+    "exp": exponential,
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,

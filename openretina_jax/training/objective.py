@@ -100,6 +100,8 @@ class Objective:
         width = batch.neuron_mask.shape[1]
         prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key)
         response, recorded = targets(batch, prediction.shape[2], model.receptive_field())
+        # what does not count may be infinite, and 0 times that would make every gradient NaN
+        prediction = jnp.where(recorded, prediction, 0)
         reduce, loss = LOSSES[self.loss]
         total, count = reduce(loss, prediction, response, recorded, **self.options)
         sessions = batch.n_sessions.sum()

@@ -166,6 +166,27 @@ def test_gradients_do_not_see_unrecorded_frames(loss: str) -> None:
     np.testing.assert_array_equal(found["readout"]["bias"][...][3:], 0)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "correlation"])
+def test_gradients_do_not_see_predictions_that_overflow_where_nothing_counts(loss: str) -> None:
+    """A slice also predicts for its neighbours what their session never saw, and exp may have no number for that."""
+    options = {"core": {"kind": "identity"}, "readout": {"kind": "lnp", "bias": True}}
+    graph, params, statistics = nnx.split(make_core_readout(options, tiny.dataset().info), nnx.Param, ...)
+    bias = params["readout"]["bias"]
+    bias[...] = bias[...].at[jnp.asarray([2, 3])].set(1e3)  # a neuron without responses, and one of another session
+    gaps = unrecorded(batch("right_1", "left"))  # slices of four rows
+
+    def value(params: nnx.State) -> jax.Array:
+        model = nnx.merge(graph, params, statistics, copy=True)
+        return Objective(loss, SAMPLES)(model, gaps, train=True, key=None)[0]
+
+    objective, gradient = jax.jit(jax.value_and_grad(value))(params)
+    assert np.isfinite(objective)
+    for leaf in jax.tree.leaves(gradient["readout"]):
+        assert np.isfinite(leaf).all()
+        assert leaf[:2].any()
+        np.testing.assert_array_equal(leaf[2:8], 0)
+
+
 def test_correlation_loss() -> None:
     gaps = unrecorded(batch("right_1"))
     metrics = evaluate(gaps, "correlation")
