@@ -73,7 +73,11 @@ class Scorer:
     def __call__(
         self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
     ) -> dict[str, Float[Array, "*member neuron"]]:
-        """Mean correlation over clips and mean Poisson loss of every neuron; NaN for a neuron without responses."""
+        """Mean correlation over clips and mean Poisson loss of every neuron; NaN for a neuron without responses.
+
+        A clip whose prediction is not finite has correlation 0, so that no neuron leaves the mean because it diverged;
+        a model that predicts nothing finite has no correlations: NaN.
+        """
         return self._score(variables, split.of(recordings), split.table, split.start, frames=split.frames)
 
     def predict(
@@ -129,25 +133,30 @@ class Scorer:
         model = nnx.merge(self._graph, *variables, copy=True)
         n_neurons = len(recordings.session)
 
-        def one(timeline: tuple[Array, Array]) -> dict[str, Array]:
+        def one(timeline: tuple[Array, Array]) -> tuple[dict[str, Array], Array]:
             prediction, response, columns, mask = _predict_timeline(model, recordings, table, timeline, frames)
             recorded = jnp.isfinite(response) & mask
-            counts = {"correlation": recorded.any(axis=1).sum(axis=0), "loss": recorded.sum(axis=(0, 1))}
+            clips = recorded.any(axis=1)
+            counts = {"correlation": clips.sum(axis=0), "loss": recorded.sum(axis=(0, 1))}
             correlation = losses.correlation(prediction, response, recorded)
+            finite = clips & jnp.isfinite(correlation)
             loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
             sums = {
-                "correlation": jnp.where(recorded.any(axis=1), correlation, 0).sum(axis=0),
+                "correlation": jnp.where(finite, correlation, 0).sum(axis=0),
                 "loss": loss.sum(axis=(0, 1)),
             }
             means = {name: sums[name] / counts[name] for name in sums}
-            return {
+            of_neurons = {
                 name: jnp.full(n_neurons, jnp.nan).at[columns].set(jnp.where(mask, mean, jnp.nan))
                 for name, mean in means.items()
             }
+            return of_neurons, finite.any()
 
-        scores = jax.lax.map(one, (jnp.arange(len(start)), start))
+        scores, finite = jax.lax.map(one, (jnp.arange(len(start)), start))
         # a neuron's score stands in the row of its own timeline alone
-        return devices.everywhere(jax.tree.map(lambda score: jnp.nanmax(score, axis=0), scores))
+        scores = jax.tree.map(lambda score: jnp.nanmax(score, axis=0), scores)
+        scores["correlation"] = jnp.where(finite.any(), scores["correlation"], jnp.nan)
+        return devices.everywhere(scores)
 
     def _predict_split(
         self,

@@ -104,6 +104,24 @@ def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, da
         np.testing.assert_allclose(scores[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Dataset) -> None:
+    """It has correlation 0, while one without responses has none, nor has a model that diverges as a whole."""
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    scorer, given = Scorer(graph), (Recordings.of(tables), Split(tables.validation()))
+
+    def correlations(diverged: list[int]) -> np.ndarray:
+        bias = params["readout"]["bias"]
+        changed = bias.replace(bias[...].at[jnp.asarray(diverged)].set(jnp.inf))
+        of_model = nnx.merge_state(params, nnx.State({"readout": {"bias": changed}}))
+        return np.asarray(scorer((of_model, statistics), *given)["correlation"])
+
+    found = correlations([0, 2, 5])
+    assert np.flatnonzero(np.isnan(found)).tolist() == [2]
+    assert np.flatnonzero(found == 0).tolist() == [0, 5]
+    assert np.isnan(correlations(list(range(12)))).all()
+
+
 def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
