@@ -13,6 +13,7 @@ from jaxtyping import Array, Int32, Num
 
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.processes import in_any
 from openretina_jax.training.step import TrainState
 
 _log = logging.getLogger(__name__)
@@ -126,14 +127,22 @@ class _Chunks:
         return Chunk(timeline, start, self._tables.pick(rows))
 
 
-def fits_on_device(tables: Tables) -> bool:
-    """Whether the device should hold all movies, by their size and by what is free there."""
-    size, free = tables.frame_bytes, _free_bytes()
-    fits = size <= MEMORY_SHARE * free
+def fits_on_device(tables: Tables, n_devices: int = 1) -> bool:
+    """Whether every device should hold all movies, by their size and by what is free there.
+
+    Processes agree, since they must run the same program: all must ask.
+
+    Args:
+        tables: with the movies.
+        n_devices: of this process, each of which would have the movies.
+    """
+    copies = n_devices if jax.default_backend() == "cpu" else 1  # in one memory
+    size, free = copies * tables.frame_bytes, _free_bytes()
+    fits = not in_any(size > MEMORY_SHARE * free)
     if not fits:
         _log.info(
-            "the movies (%.1f GB) stay on the host: the device has %.1f GB free; config.train.frames_on_device decides "
-            "otherwise",
+            "the movies stay on the host: they would take %.1f GB of %.1f GB that are free here, and must fit in all "
+            "processes; config.train.frames_on_device decides otherwise",
             size / 1e9,
             free / 1e9,
         )

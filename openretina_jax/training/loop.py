@@ -140,7 +140,7 @@ def fit(
         state = checkpoints.restore(done, state)
         _log.info("resuming after epoch %d", done)
 
-    on_device = fits_on_device(tables) if frames_on_device is None else frames_on_device
+    on_device = fits_on_device(tables, sharding.n_local_devices) if frames_on_device is None else frames_on_device
     if members is not None and not on_device:
         raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")
     feed = Feed(windows, timelines, tables, parts=recipe.accumulate, on_device=on_device, first_epoch=done)

@@ -103,6 +103,11 @@ class Sharding:
         )
 
     @property
+    def n_local_devices(self) -> int:
+        """Devices of this process that take part."""
+        return 1 if self.mesh is None else len(self.mesh.local_devices)
+
+    @property
     def _padding(self) -> int:
         """Rows without a neuron at the end of a readout's table."""
         return 0 if self.mesh is None else -self.n_neurons % self.mesh.shape[NEURON]

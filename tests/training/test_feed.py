@@ -90,6 +90,23 @@ def test_movies_stay_on_the_host_if_they_do_not_fit(
     with caplog.at_level("INFO"):
         assert not fits_on_device(tables)
     assert "stay on the host" in caplog.text
+    monkeypatch.setattr(feed, "_free_bytes", lambda: 3 * tables.frame_bytes)
+    assert fits_on_device(tables)
+    assert not fits_on_device(tables, n_devices=2)  # CPUs hold them once for each
+
+
+def test_all_processes_have_the_movies_where_they_fit_for_all(
+    bytes_on_disk: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def in_another(condition: bool) -> bool:
+        asked.append(condition)
+        return True
+
+    monkeypatch.setattr(feed, "in_any", in_another, raising=False)
+    assert not fits_on_device(Tables(bytes_on_disk))
+    assert asked == [False]
 
 
 def test_metrics_of_an_epoch() -> None:
