@@ -112,7 +112,7 @@ def fit(
 
     Raises:
         UserError: the model, the data or the devices do not allow such windows, the data belong to other sessions, the
-            workdir holds another model, or the loss is not finite.
+            workdir holds another model, or the loss or its gradient is not finite.
     """
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
@@ -270,7 +270,7 @@ def check_finite(
     number = int(finite_steps.max())
     if number < len(steps):
         names = ", ".join(sorted({timelines[timeline].name for timeline in steps[number].ravel()}))
-        what = f"the loss was not finite at step {first_step + number} ({names})"
+        what = f"the loss or its gradient was not finite at step {first_step + number} ({names})"
     elif not jnp.isfinite(score).any():
         what = f"the validation score was not finite after step {first_step + number - 1}"
     else:

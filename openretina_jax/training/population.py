@@ -99,7 +99,9 @@ class Population:
                 chunk = self._chunk(run, state, windows)
             state, metrics = run(state, self._values, *windows, chunk=chunk)
             for number in np.flatnonzero(metrics["finite_steps"] < self._n_steps(windows)):
-                _log.warning("member %d ends: its loss was not finite in this epoch, which is undone", number)
+                _log.warning(
+                    "member %d ends: its loss or a gradient was not finite in this epoch, which is undone", number
+                )
             return state, metrics
 
         return run_epoch

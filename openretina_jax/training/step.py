@@ -24,6 +24,7 @@ from openretina_jax.training.sharding import in_place
 from openretina_jax.training.trainable import Trainable, trainable_filter
 
 Windows = Any  # a pytree of arrays whose first axis is the part of a step
+GRADIENT_NORM = "gradient_norm_"  # and the part of the model
 AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial parameters
 
 
@@ -183,7 +184,7 @@ class Trainer:
         (statistics, gradient), metrics = jax.lax.scan(add_part, start, (numbers, windows), unroll=len(numbers) == 1)
         gradient = jax.tree.map(lambda g: g / len(numbers), gradient)
         metrics = jax.tree.map(jnp.mean, metrics)
-        metrics |= {f"gradient_norm_{part}": optax.tree.norm(gradient[part]) for part in gradient}
+        metrics |= {f"{GRADIENT_NORM}{part}": optax.tree.norm(gradient[part]) for part in gradient}
         gradient = model.project_gradient(gradient)
         gradient = clip_by_norm(gradient, optax.tree.norm(gradient), self.recipe.clip)
         rates = self.rates(state, epoch)
@@ -250,9 +251,10 @@ class Trainer:
             return self.step(state, windows, batch_of, epoch)
 
         state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start, shown))))
-        finite = jnp.isfinite(metrics["objective"])
+        judged = [value for name, value in metrics.items() if name == "objective" or name.startswith(GRADIENT_NORM)]
+        finite = jnp.isfinite(jnp.stack(judged)).all(axis=0)
         means = jax.tree.map(jnp.mean, metrics)
-        # the first step whose objective is not a number, or the number of steps
+        # the first step whose objective or gradient is not a number, or the number of steps
         return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
 
     def judge(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:

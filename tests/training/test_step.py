@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
 from openretina_jax.memory import compiler_options
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
-from openretina_jax.training.objective import Objective
+from openretina_jax.training.objective import Objective, ReconstructionObjective
 from openretina_jax.training.optimizers import adamw, sgd
 from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.schedules import OneCycle, Step
@@ -176,6 +176,25 @@ def test_speeds_of_absent_sessions_stay() -> None:
     model.core.log_speed[...] = jnp.full(3, 0.1)
     speeds = leaves(epoch(recipe, model, parts=1).params)["core.log_speed"]
     assert (speeds != np.float32(0.1)).tolist() == [number == present for number in range(3)]
+
+
+class Corner(ReconstructionObjective):
+    """The norm of offsets times 0: a number, whose gradient is none."""
+
+    def __call__(self, model: Any, batch: Batch, *, train: bool, key: jax.Array | None) -> Any:
+        value = jnp.linalg.norm(0 * model.readout.bias[...])
+        return value, {"objective": value}
+
+
+def test_a_gradient_that_is_not_finite_is_seen_in_its_own_step() -> None:
+    recipe = dataclasses.replace(RECIPE, objective=Corner(), trainable=("readout.bias",))
+    model = tiny.model()
+    trainer = Trainer(model, recipe)
+    data, table, windows = recordings()
+    chosen = windows.timeline[:1], windows.start[:1]
+    _, metrics = trainer.epoch(FRAMES)(trainer.start(model), data, table, *chosen, jnp.asarray(0))
+    assert float(metrics["objective"]) == 0
+    assert int(metrics["finite_steps"]) == 0
 
 
 def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
