@@ -340,7 +340,7 @@ def training() -> ml_collections.ConfigDict:
             },
             "optimizer": {
                 "learning_rate": 0.01,
-                "clip_norm": 1.0,
+                "clip_norm": 1.0,  # of a step's gradient, at most; 0: any
                 "accumulate": 1,  # batches whose gradients are averaged in a step
                 "reset_when_lowered": False,  # forget moments when validation lowers the learning rate
                 **choice(
@@ -401,7 +401,7 @@ def training() -> ml_collections.ConfigDict:
                 "matmul_precision": "highest",  # or "high", "default": faster products on accelerators
                 "frames_on_device": placeholder(bool),  # or on the host, which sends windows; without, as it fits
                 "rematerialize": False,  # compute within layers again for gradients: less memory, more time
-                "average_decay": placeholder(float),  # of a moving average of the parameters, such as 0.99; 0: none
+                "average_decay": 0.0,  # of a moving average of the parameters, such as 0.99; 0: none
             },
         }
     )

@@ -201,7 +201,7 @@ def conclude(
 
 
 def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with the chosen kind of every part alone: its options stand beside its name.
+    """Settings as runs keep them: the chosen kind of every part alone, its options beside its name.
 
     Raises:
         UserError: there is no such kind.
@@ -218,6 +218,8 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f'config.{name}.kind is "{part["kind"]}"; choose among {", ".join(kinds)}')
         common = {key: value for key, value in part.items() if key not in kinds}
         parent[last] = common | kinds[part["kind"]]
+    if result["train"]["average_decay"] == 0:
+        result["train"]["average_decay"] = None  # no average at all, not a copy of every step
     return result
 
 

@@ -66,6 +66,15 @@ def test_the_template_asks_for_data():
         make_dataset(settings["data"], ROOT)
 
 
+@pytest.mark.parametrize(("decay", "kept"), [(0.0, None), (None, None), (0.99, 0.99)])
+def test_runs_keep_no_average_in_one_way(decay, kept):
+    """None, as runs have that are older than the 0 that says it in configurations."""
+    config = read_config(ROOT / "configs" / "template.py")
+    assert config.train.average_decay == 0.0
+    config.train.average_decay = decay
+    assert resolved(config.to_dict())["train"]["average_decay"] == kept
+
+
 def test_the_space_of_goldin_names_settings_that_there_are():
     config = read_config(ROOT / "configs" / "goldin_2022_core_readout.py:factorized")
     space = runpy.run_path(str(ROOT / "configs" / "spaces" / "goldin_2022.py"))["get_space"]()

@@ -38,10 +38,10 @@ def presence(params: nnx.State, rows: Bool[Array, " neuron"], sessions: Bool[Arr
 
 
 def clip_by_norm(gradients: Tree, norm: Float32[Array, ""], limit: Number | None) -> Tree:
-    """Gradients scaled to at most ``limit``, by the factor limit / (norm + 1e-6) as in torch (None: unchanged)."""
+    """Gradients scaled to at most ``limit``, by the factor limit / (norm + 1e-6) as in torch (None or 0: unchanged)."""
     if limit is None:
         return gradients
-    factor = jnp.minimum(1, limit / (norm + 1e-6))
+    factor = jnp.where(limit == 0, 1, jnp.minimum(1, limit / (norm + 1e-6)))
     return jax.tree.map(lambda gradient: gradient * factor, gradients)
 
 

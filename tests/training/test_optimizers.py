@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import Number
 from openretina_jax.modules.variables import NeuronParam
 from openretina_jax.training.optimizers import clip_by_norm, make_optimizer, presence
 
@@ -113,8 +114,9 @@ def test_long_gradients_are_shortened() -> None:
     np.testing.assert_allclose(clipped["b"], [[0.4]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("limit", [5.1, None])
-def test_short_gradients_stay(limit: float | None) -> None:
+@pytest.mark.parametrize("limit", [5.1, None, 0.0, jnp.float32(0)])
+def test_short_gradients_stay(limit: Number | None) -> None:
+    """And all gradients where there is no limit, or a limit of 0."""
     gradients = {"a": jnp.array([3.0, 4.0])}
     np.testing.assert_array_equal(clip_by_norm(gradients, jnp.float32(5), limit)["a"], gradients["a"])
 
