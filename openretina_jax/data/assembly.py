@@ -75,8 +75,10 @@ def assemble(
         source: where the data came from, as plain values.
 
     Raises:
-        UserError: movies, responses and split do not fit each other.
+        UserError: movies, responses and split do not fit each other, or clips would have no frame.
     """
+    if clip_length < 1:
+        raise UserError(f"clip_length (config.data) is {clip_length}; a clip has at least 1 frame")
     stimuli: dict[str, Stimulus] = {}
     known: dict[tuple[str, bytes, tuple[float, float]], str] = {}
 

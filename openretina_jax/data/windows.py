@@ -201,8 +201,10 @@ def check_enough_windows(timelines: Sequence[Timeline], cuts: Sequence[Cuts], wi
     """Every timeline must have the windows of at least one step.
 
     Raises:
-        UserError: names the timeline that is too short.
+        UserError: a step would have no window, or names the timeline that is too short.
     """
+    if windows_per_step < 1:
+        raise UserError(f"windows_per_step (config.train.windows) is {windows_per_step}; a step has at least 1 window")
     for timeline, its_cuts in zip(timelines, cuts, strict=True):
         if its_cuts.whole < windows_per_step:
             raise UserError(

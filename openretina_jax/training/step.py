@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float32, Int, Int32, Num
 
 from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.errors import UserError
 from openretina_jax.memory import compiler_options
 from openretina_jax.models.core_readout import Model
 from openretina_jax.modules.layers import Number
@@ -24,6 +25,7 @@ from openretina_jax.training.sharding import in_place
 from openretina_jax.training.trainable import Trainable, trainable_filter
 
 Windows = Any  # a pytree of arrays whose first axis is the part of a step
+COMPUTE_TYPES = ("float32", "bfloat16")
 GRADIENT_NORM = "gradient_norm_"  # and the part of the model
 AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial parameters
 
@@ -66,15 +68,18 @@ class Recipe:
         schedule: how the learning rate goes on (None: it is constant), see ``schedules``.
         rules: when validation lowers the learning rate, and when it ends training.
         reset_optimizer: whether the optimiser forgets its moments when validation lowers the learning rate.
-        clip: largest norm of a step's gradient (None: any).
+        clip: largest norm of a step's gradient (None or 0: any).
         accumulate: parts of a step, whose gradients are averaged.
         trainable: which parameters are trained (None: all), see ``trainable``.
-        compute_dtype: type of stimulus and feature maps in training; parameters, batch statistics, readout sums and
-            loss are float32 always.
+        compute_dtype: type of stimulus and feature maps in training, one of ``COMPUTE_TYPES``; parameters, batch
+            statistics, readout sums and loss are float32 always.
         average_decay: of the moving average of parameters, which is evaluated and saved in their place (None: none).
         rematerialize: whether the gradient computes the maps within a layer of the core again instead of keeping them.
         penalty_weights: in place of the model's own, by their paths in the model ("core.gamma_temporal").
         seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
+
+    Raises:
+        UserError: there is no such ``compute_dtype``, or ``clip`` or ``accumulate`` is too small.
     """
 
     objective: Objective | ReconstructionObjective
@@ -86,11 +91,20 @@ class Recipe:
     clip: Number | None = None
     accumulate: int = 1
     trainable: Trainable = None
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    compute_dtype: str = "float32"
     average_decay: Number | None = None
     rematerialize: bool = False
     penalty_weights: Mapping[str, Number] = dataclasses.field(default_factory=dict)
     seed: int | Int[Array, ""] = 0
+
+    def __post_init__(self) -> None:
+        if self.compute_dtype not in COMPUTE_TYPES:
+            known = " or ".join(COMPUTE_TYPES)
+            raise UserError(f'config.train.compute_dtype is "{self.compute_dtype}"; choose {known}')
+        if self.accumulate < 1:
+            raise UserError(f"config.optimizer.accumulate is {self.accumulate}; a step has at least 1 part")
+        if isinstance(self.clip, int | float) and self.clip < 0:  # not a number yet where members differ in it
+            raise UserError(f"config.optimizer.clip_norm is {self.clip}; take a positive norm, or 0 for no limit")
 
     def for_run(self, steps: int) -> "Recipe":
         """The recipe with a schedule that ends with the run, after that many steps, if it has no end of its own."""

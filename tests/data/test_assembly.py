@@ -153,6 +153,11 @@ def test_responses_that_do_not_belong_to_the_movie() -> None:
         assemble([wrong], clip_length=2, validation=1, frame_rate_hz=1.0)
 
 
+def test_clips_without_frames() -> None:
+    with pytest.raises(UserError, match=r"clip_length \(config.data\) is 0; a clip has at least 1 frame"):
+        assemble([], clip_length=0, validation=1, frame_rate_hz=1.0)
+
+
 def test_no_recording_at_all() -> None:
     with pytest.raises(UserError, match="no sessions"):
         assemble([], clip_length=2, validation=1, frame_rate_hz=1.0)

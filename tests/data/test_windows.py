@@ -183,6 +183,14 @@ def test_session_too_short_for_a_step() -> None:
         SessionOrder(timelines, frames=5, windows_per_step=4, seed=0)
 
 
+@pytest.mark.parametrize("kind", [SessionOrder, SharedOrder])
+def test_a_step_has_a_window(kind: type[SessionOrder] | type[SharedOrder]) -> None:
+    with pytest.raises(
+        UserError, match=r"windows_per_step \(config.train.windows\) is 0; a step has at least 1 window"
+    ):
+        kind([timeline(40)], frames=5, windows_per_step=0, seed=0)
+
+
 def test_group_too_short_for_a_step() -> None:
     with pytest.raises(UserError, match=r"short: 18 training frames, .*hold 6 windows of 3 frames, but a step takes 7"):
         SharedOrder([timeline(60, 0), timeline(18, 1, name="short")], frames=3, windows_per_step=7, seed=0)

@@ -197,6 +197,20 @@ def test_a_gradient_that_is_not_finite_is_seen_in_its_own_step() -> None:
     assert int(metrics["finite_steps"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"compute_dtype": "bf16"}, 'config.train.compute_dtype is "bf16"; choose float32 or bfloat16'),
+        ({"compute_dtype": "float16"}, 'config.train.compute_dtype is "float16"'),
+        ({"accumulate": 0}, "config.optimizer.accumulate is 0; a step has at least 1 part"),
+        ({"clip": -1.0}, "config.optimizer.clip_norm is -1.0; take a positive norm, or 0 for no limit"),
+    ],
+)
+def test_recipes_that_are_wrong(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(RECIPE, **wrong)
+
+
 def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
     """The program of an epoch of a few parts, not yet compiled."""
     trainer = Trainer(model, recipe)
