@@ -1,5 +1,6 @@
 """A data set that trains in seconds: flickering light, and neurons that follow one pixel each."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -60,6 +61,21 @@ def dataset() -> Dataset:
         clip_length=CLIP_LENGTH,
         validation_clips={"train": VALIDATION_CLIPS},
     )
+
+
+@functools.cache
+def equal_dataset(neurons: int = 3) -> Dataset:
+    """The data set with the first neurons of each session, equally many."""
+
+    def cut(session: Session) -> Session:
+        return dataclasses.replace(
+            session,
+            responses=session.responses[:, :neurons],
+            repeats={name: trials[:, :, :neurons] for name, trials in session.repeats.items()},
+            neurons={name: values[:neurons] for name, values in session.neurons.items()},
+        )
+
+    return dataclasses.replace(dataset(), sessions=tuple(map(cut, dataset().sessions)))
 
 
 def model(seed: int = 0) -> CoreReadout:

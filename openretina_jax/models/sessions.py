@@ -10,7 +10,14 @@ from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam, SessionConstant, SessionParam
+from openretina_jax.modules.variables import (
+    NeuronConstant,
+    NeuronParam,
+    ReferenceSession,
+    SessionConstant,
+    SessionNumber,
+    SessionParam,
+)
 
 
 def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
@@ -76,10 +83,13 @@ def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadou
     """The trained value; in a table, the fresh value with the rows that are trained."""
     if isinstance(fresh, SessionParam | SessionConstant):
         order = list(merged.data_info.sessions)
-        value = fresh[...]
+        # no new session is the reference: the trained ones are relative to one of their own
+        value = jnp.zeros_like(fresh[...]) if isinstance(fresh, ReferenceSession) else fresh[...]
         for number, name in enumerate(model.data_info.sessions):
             value = value.at[order.index(name)].set(trained[...][number])
         return value
+    if isinstance(fresh, SessionNumber):
+        return fresh[...]
     if not isinstance(fresh, NeuronParam | NeuronConstant):
         return trained[...]
     value = fresh[...]

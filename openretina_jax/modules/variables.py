@@ -21,3 +21,11 @@ class NeuronConstant(Constant):
 
 class SessionConstant(Constant):
     """A constant with one row per session: axis 0 is the session."""
+
+
+class SessionNumber(NeuronConstant):
+    """The number of every neuron's session, which follows the order of the sessions."""
+
+
+class ReferenceSession(SessionConstant):
+    """Which session the parameters of all others are relative to: true in its row, wherever that comes to lie."""

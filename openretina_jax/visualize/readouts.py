@@ -190,12 +190,12 @@ def _draw_spatial_contrast(
 
 def _draw_clone(figure: SubFigure, readout: ClonedReadout, neuron: int, map_rate_hz: float | None) -> None:
     """The neuron of the source, with what the session makes of its response."""
-    source = neuron % readout.source.n_neurons
+    session, source = divmod(neuron, readout.source.n_neurons)
     draw = drawer(readout.source)
     assert draw is not None
     draw(figure, readout.source, source, map_rate_hz)
-    cloned = neuron >= readout.source.n_neurons
-    gain, offset = (float(readout.alpha[neuron]), float(readout.beta[neuron])) if cloned else (1.0, 0.0)
+    original = bool(readout.original[session])
+    gain, offset = (1.0, 0.0) if original else (float(readout.alpha[neuron]), float(readout.beta[neuron]))
     _add_to_title(figure, f"neuron {source} of the source, gain {gain:.3g}, offset {offset:.3g}")
 
 

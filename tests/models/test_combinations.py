@@ -56,17 +56,10 @@ COMBINATIONS = list(itertools.product(CORES.kinds(), READOUTS.kinds()))
 @functools.cache
 def dataset() -> Dataset:
     """The tiny data set with as many neurons in each session, whose cells have numbers."""
-
-    def cut(session: Any) -> Any:
-        kept = slice(NEURONS_PER_SESSION)
-        return dataclasses.replace(
-            session,
-            responses=session.responses[:, kept],
-            repeats={name: trials[:, :, kept] for name, trials in session.repeats.items()},
-            neurons={"cell_index": np.arange(1, NEURONS_PER_SESSION + 1)},
-        )
-
-    return dataclasses.replace(tiny.dataset(), sessions=tuple(cut(session) for session in tiny.dataset().sessions))
+    equal = tiny.equal_dataset(NEURONS_PER_SESSION)
+    numbers = {"cell_index": np.arange(1, NEURONS_PER_SESSION + 1)}
+    sessions = tuple(dataclasses.replace(session, neurons=numbers) for session in equal.sessions)
+    return dataclasses.replace(equal, sessions=sessions)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Sessions that are added to a trained model."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +57,34 @@ def test_a_session_that_comes_again_keeps_its_rows(trained: CoreReadout) -> None
     found, expected = (tiny.predict(one, movie, session="left") for one in (model, trained))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert model.data_info.mean_activity["left"] == [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    ("readout", "sessions"),
+    [
+        ({"kind": "cloned", "source": {"kind": "gaussian_mask"}}, {"b": 2}),
+        ({"kind": "cloned", "source": {"kind": "gaussian_mask"}}, {"new": 2, "b": 2}),
+        ({"kind": "point_gaussian", "position_ids": [0, 1, 0, 1]}, {"b": 2}),
+    ],
+    ids=["cloned", "cloned-new", "point_gaussian"],
+)
+def test_what_is_relative_to_a_session_stays_so(readout: dict[str, Any], sessions: dict[str, int]) -> None:
+    """Gains, offsets and maps are relative to the first session, also where that is no longer the first."""
+    options = {"core": {"kind": "identity"}, "readout": readout}
+    known = make_core_readout(options, info_of({"a": 2, "b": 2}))
+    rng = np.random.default_rng(0)
+    for _, variable in nnx.to_flat_state(nnx.state(known, nnx.Param)):
+        variable[...] = variable[...] + jnp.asarray(0.5 * rng.random(variable.shape), variable.dtype)
+    known.project(jnp.ones(4, bool))
+    model = add_sessions(known, info_of(sessions))
+    assert list(model.data_info.sessions) == [*sessions, "a"]
+    model.project(jnp.ones(model.data_info.n_neurons, bool))  # as a step does
+    movie = rng.standard_normal(known.stimulus_shape(3)).astype(np.float32)
+    answers = tiny.predict(known, movie)
+    for session in ("a", "b"):
+        first, _ = known.rows(session)
+        found = tiny.predict(model, movie, session=session)
+        np.testing.assert_allclose(found, answers[..., first : first + 2], rtol=1e-6, err_msg=session)
 
 
 def test_sessions_that_do_not_fit(trained: CoreReadout) -> None:

@@ -26,15 +26,17 @@ N_DEVICES, N_NEURONS = 8, sum(tiny.NEURONS.values())
 FRAMES, EPOCHS = 16, 2
 WINDOWS = {"session": 8, "shared": 4}
 RECIPE = Recipe(objective=Objective(samples=100.0), optimizer=adamw(), learning_rate=0.02, clip=1.0, seed=1)
-CORES = {
-    "simple": tiny.MODEL["core"] | {"dropout_rate": 0.2},
-    "gru": {
-        "kind": "gru",
-        "hidden_channels": (4,),
-        "temporal_kernel_sizes": (7,),
-        "spatial_kernel_sizes": (5,),
-        "recurrent_channels": 3,
-    },
+GRU = {
+    "kind": "gru",
+    "hidden_channels": (4,),
+    "temporal_kernel_sizes": (7,),
+    "spatial_kernel_sizes": (5,),
+    "recurrent_channels": 3,
+}
+MODELS = {
+    "simple": tiny.MODEL | {"core": tiny.MODEL["core"] | {"dropout_rate": 0.2}},
+    "gru": tiny.MODEL | {"core": GRU},
+    "cloned": tiny.MODEL | {"readout": {"kind": "cloned", "source": tiny.MODEL["readout"]}},
 }
 COMMUNICATION = re.compile(
     r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
@@ -42,19 +44,20 @@ COMMUNICATION = re.compile(
 
 
 def run(name: str, folder: Path) -> dict[str, Any]:
-    """A short run whose name is the order of windows, the kind of core, and the devices along each axis.
+    """A short run whose name is the order of windows, the model, and the devices along each axis.
 
     Returns:
         What lies on which device, and what the devices communicate.
     """
-    order, core, data, neuron = name.split(",")
-    model = make_model(tiny.MODEL | {"core": CORES[core]}, tiny.dataset().info)
-    sharding = Sharding({"data": int(data), "neuron": int(neuron)}, N_NEURONS)
+    order, kind, data, neuron = name.split(",")
+    dataset = tiny.equal_dataset() if kind == "cloned" else tiny.dataset()
+    model = make_model(MODELS[kind], dataset.info)
+    sharding = Sharding({"data": int(data), "neuron": int(neuron)}, dataset.n_neurons)
     workdir = folder / name
     workdir.mkdir()
     result = fit(
         model=model,
-        dataset=tiny.dataset(),
+        dataset=dataset,
         workdir=workdir,
         about={},
         recipe=RECIPE,
@@ -68,7 +71,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         writers=Writers(workdir),
     )
     np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
-    if sharding.mesh is None or core != "simple":
+    if sharding.mesh is None or kind != "simple":
         return {}
     trainer = Trainer(model, RECIPE)
     state = sharding.state(trainer.start(model))

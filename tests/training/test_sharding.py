@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 ALONE = "1,1"
 MESHES = {"session": ("8,1", "4,2"), "shared": ("8,1", "4,2", "1,8")}
 RUNS = [f"{order},simple,{mesh}" for order, meshes in MESHES.items() for mesh in (ALONE, *meshes)]
-GRU_RUNS = ["shared,gru,1,1", "shared,gru,4,2"]
+# nine clones on two devices: a row is left over
+OTHER_RUNS = [f"shared,{kind},{mesh}" for kind in ("gru", "cloned") for mesh in (ALONE, "4,2")]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
     folder = tmp_path_factory.mktemp("runs")
     several = f"--xla_force_host_platform_device_count={N_DEVICES}"
     environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {several}"}
-    command = [sys.executable, "-m", "tests.training.on_devices", str(folder), *RUNS, *GRU_RUNS]
+    command = [sys.executable, "-m", "tests.training.on_devices", str(folder), *RUNS, *OTHER_RUNS]
     options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True}
     finished = subprocess.run(command, check=False, **options)
     assert finished.returncode == 0, finished.stderr
@@ -101,7 +102,7 @@ def epochs(workdir: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [run for run in (*RUNS, *GRU_RUNS) if not run.endswith(ALONE)])
+@pytest.mark.parametrize("run", [run for run in (*RUNS, *OTHER_RUNS) if not run.endswith(ALONE)])
 def test_results_are_those_of_one_device(results: tuple[dict[str, Any], Path], run: str) -> None:
     alone, spread = (results[1] / name for name in (",".join([*run.split(",")[:2], ALONE]), run))
     for row, expected in zip(epochs(spread), epochs(alone), strict=True):

@@ -10,13 +10,15 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.table import Readout, Row, rows_of, session_means, session_sums, where_rows
+from openretina_jax.modules.readouts.table import Readout, Row, rows_of, session_means, session_sums
 from openretina_jax.modules.regularizers import absolute
 from openretina_jax.modules.variables import (
     Constant,
     NeuronConstant,
     NeuronParam,
+    ReferenceSession,
     SessionConstant,
+    SessionNumber,
     SessionParam,
 )
 
@@ -24,26 +26,29 @@ OF_ALL_SESSIONS: dict[type, type[nnx.Variable]] = {
     NeuronParam: nnx.Param,
     SessionParam: nnx.Param,
     NeuronConstant: Constant,
+    SessionNumber: Constant,
     SessionConstant: Constant,
+    ReferenceSession: Constant,
 }
 
 
 @READOUTS("cloned")
 class ClonedReadout(Readout):
-    """The readout of the first session serves every session; neurons of the others have a gain and an offset.
+    """The readout of one session, the first, serves every session; neurons of the others have a gain and an offset.
 
     All sessions hold the same neurons in the same order, and all of them train the source.
 
     Attributes:
         source: readout of the neurons of one session.
-        alpha, beta: ``(neuron,)`` gain and offset of the source's response; 1 and 0 in the first session.
+        original: ``(session,)`` whether it is that session, which keeps its part when sessions are added or reordered.
+        alpha, beta: ``(neuron,)`` gain and offset of the source's response; 1 and 0 in the original session.
 
     Args:
         in_shape: (height, width, feature) of the feature maps.
         n_neurons: rows of the table.
         source: kind and options of the source.
-        gamma: weight of the L1 penalty on the source's feature weights times ``alpha``, in every session but the first;
-            there it is the source's own penalty.
+        gamma: weight of the L1 penalty on the source's feature weights times ``alpha``, in every session but the
+            original; there it is the source's own penalty.
         average_penalty: average over a session's weights instead of summing.
         session_sizes: neurons of each session (None: there is one session).
         mean_activity: ``(neuron,)`` initial offsets; the source takes those of the first session (None: 0).
@@ -87,6 +92,7 @@ class ClonedReadout(Readout):
         self.source = READOUTS.make(source, given)
         _give_to_all_sessions(self.source)
         self.frames = self.source.frames
+        self.original = ReferenceSession(jnp.arange(len(sizes)) == 0)
         self.alpha, self.beta = NeuronParam(jnp.ones(n_neurons)), NeuronParam(jnp.zeros(n_neurons))
 
     def __call__(
@@ -113,15 +119,14 @@ class ClonedReadout(Readout):
         return self._scaled_features(0, self.n_neurons)
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Apply the source's constraints to the neurons of these rows; no gain and offset in the first session."""
-        size = self.source.n_neurons
-        self.source.project(rows.reshape(-1, size).any(axis=0))
-        original = jnp.arange(self.n_neurons) < size
-        self.alpha[...] = where_rows(original, jnp.ones_like(self.alpha[...]), self.alpha[...])
-        self.beta[...] = where_rows(original, jnp.zeros_like(self.beta[...]), self.beta[...])
+        """Apply the source's constraints to the neurons of these rows; no gain and offset in the original session."""
+        row, cloned = self._slice(0, len(rows))
+        self.source.project(jnp.zeros(self.source.n_neurons, bool).at[row].max(rows))
+        self.alpha[...] = jnp.where(cloned, self.alpha[...], 1)
+        self.beta[...] = jnp.where(cloned, self.beta[...], 0)
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
-        """The source's penalty in the first session, in the others absolute feature weights times the gain."""
+        """The source's penalty in the original session, in the others absolute feature weights times the gain."""
         width = len(session)
         row, cloned = self._slice(first, width)
         reduce, over_session = (jnp.mean, session_means) if self.average_penalty else (jnp.sum, session_sums)
@@ -133,9 +138,13 @@ class ClonedReadout(Readout):
         return penalty + self.source.penalty(0, original, n_sessions)
 
     def _slice(self, first: Row, width: int) -> tuple[Int[Array, " row"], Bool[Array, " row"]]:
-        """The source's row for each row of a slice, and whether it belongs to another session than the first."""
-        row = jax.lax.dynamic_slice_in_dim(jnp.arange(self.n_neurons), first, width)
-        return row % self.source.n_neurons, row >= self.source.n_neurons
+        """The source's row for each row of a slice, and whether it belongs to another session than the original.
+
+        Rows that fill up the shares of several devices belong to no session.
+        """
+        row = jax.lax.dynamic_slice_in_dim(jnp.arange(self.alpha.shape[0]), first, width)
+        session, row = jnp.divmod(row, self.source.n_neurons)
+        return row, ~self.original[...].at[session].get(mode="fill", fill_value=False)
 
     def _gains(self, first: Row, width: int) -> Float[Array, " row"]:
         return jnp.where(self._slice(first, width)[1], rows_of(self.alpha, first, width), 1)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts.table import Row, as_if, rows_of, where_rows
 from openretina_jax.modules.registry import construct
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam, SessionParam
+from openretina_jax.modules.variables import NeuronConstant, NeuronParam, ReferenceSession, SessionNumber, SessionParam
 from openretina_jax.precision import precision
 
 Ids = tuple[int, ...] | tuple[str, ...]
@@ -68,18 +68,20 @@ class SharedMeans(nnx.Module):
 
 
 class MappedMeans(nnx.Module):
-    """Shared mean positions that every session but the first sees through a linear map of its own.
+    """Shared mean positions that every session but one, the first, sees through a linear map of its own.
 
     Attributes:
-        shared: the means as they are in the first session.
+        shared: the means as they are in that session.
         session: ``(neuron,)`` session of each neuron.
-        matrix, offset: ``(session, 2, 2)`` and ``(session, 2)`` of the maps; they begin as the identity, which the
-            first session keeps.
+        reference: ``(session,)`` whether it is that session, which keeps its part when sessions are reordered.
+        matrix, offset: ``(session, 2, 2)`` and ``(session, 2)`` of the maps; they begin as the identity, which that
+            session keeps.
     """
 
     def __init__(self, shared: SharedMeans, session: Int[np.ndarray, " neuron"]):
         n_sessions = session[-1] + 1
-        self.shared, self.session = shared, NeuronConstant(jnp.asarray(session))
+        self.shared, self.session = shared, SessionNumber(jnp.asarray(session))
+        self.reference = ReferenceSession(jnp.arange(n_sessions) == 0)
         self.matrix = SessionParam(jnp.tile(jnp.eye(2), (n_sessions, 1, 1)))
         self.offset = SessionParam(jnp.zeros((n_sessions, 2)))
 
@@ -87,17 +89,18 @@ class MappedMeans(nnx.Module):
         """Means of a slice of neurons."""
         shared, session = self.shared(first, width), rows_of(self.session, first, width)
         mapped = jnp.einsum("nij,nj->ni", self.matrix[...][session], shared, precision=precision())
-        return where_rows(session == 0, shared, mapped + self.offset[...][session])
+        return where_rows(self.reference[...][session], shared, mapped + self.offset[...][session])
 
     def distinct(self) -> Float[Array, "id 2"]:
-        """The mean of each id in the first session."""
+        """The mean of each id in the session without a map."""
         return self.shared.distinct()
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Give the first session the identity again, which weight decay shrinks."""
+        """Give the session without a map the identity again, which weight decay shrinks."""
         del rows
-        self.matrix[...] = self.matrix[...].at[0].set(jnp.eye(2))
-        self.offset[...] = self.offset[...].at[0].set(0)
+        reference = self.reference[...]
+        self.matrix[...] = jnp.where(reference[:, None, None], jnp.eye(2), self.matrix[...])
+        self.offset[...] = jnp.where(reference[:, None], 0, self.offset[...])
 
 
 class PredictedMeans(nnx.Module):
