@@ -11,7 +11,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.neurons import score_table, with_metadata
-from openretina_jax.evaluation.responses import SessionResponses, split_responses
+from openretina_jax.evaluation.responses import SessionResponses, check_clips, split_responses
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.evaluation.summary import Summary, SummaryOptions, summarize
 from openretina_jax.models.core_readout import CoreReadout, Model
@@ -65,9 +65,11 @@ class Evaluator:
             options: of the summary.
 
         Raises:
-            UserError: the model belongs to other sessions or another stimulus.
+            UserError: the model belongs to other sessions or another stimulus, or clips are too short for it.
         """
         check_fits(model, self.dataset)
+        lag = model.lag
+        check_clips(splits, self.tables, lag)
         model = in_order(model, self.dataset)
         graph, state = nnx.split(model)
         scorer = Scorer(graph)
@@ -84,7 +86,7 @@ class Evaluator:
         neurons = with_metadata(pd.concat(scores.values(), ignore_index=True), self.dataset)
         return Evaluation(
             name=name,
-            lag=model.lag,
+            lag=lag,
             responses=responses,
             neurons=neurons,
             summaries={

@@ -65,6 +65,27 @@ def chosen_splits(dataset: Dataset, names: Sequence[str]) -> list[str]:
     return result
 
 
+def check_clips(splits: Sequence[str], tables: Tables, lag: int) -> None:
+    """Of every clip of these splits a model must predict some frame.
+
+    Args:
+        splits: as in ``split_responses``.
+        tables: of the data set.
+        lag: frames by which a prediction of the model is shorter than its stimulus.
+
+    Raises:
+        UserError: names a split whose clips are too short.
+    """
+    for split in splits:
+        for timeline in _timelines(split, tables):
+            if timeline.clip_length <= lag:
+                raise UserError(
+                    f'{timeline.name}: a clip of "{split}" has {timeline.clip_length} frames, but the model needs '
+                    f"{lag} before the first one that it predicts (its lag); take shorter temporal kernels, longer clips "
+                    "(config.data.clip_length, where there is one), or leave the clip out"
+                )
+
+
 def split_responses(
     split: str,
     dataset: Dataset,

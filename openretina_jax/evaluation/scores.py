@@ -105,7 +105,7 @@ class Scorer:
         parts = []
         for timeline, part, start in zip(split.timelines, shown, first, strict=True):
             clips, skipped = -(-len(timeline) // timeline.clip_length), timeline.first_neuron - int(start)
-            time = part.shape[1] - (split.frames - timeline.clip_length)
+            time = max(part.shape[1] - (split.frames - timeline.clip_length), 0)  # 0: it is shorter than the lag
             parts.append(part[:clips, :time, skipped : skipped + timeline.n_neurons])
         return parts
 

@@ -21,6 +21,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.responses import VALIDATION, check_clips
 from openretina_jax.evaluation.scores import Scorer, Split
 from openretina_jax.interruption import interruptible
 from openretina_jax.models.core_readout import Model
@@ -111,12 +112,14 @@ def fit(
         frames_on_device: whether the device holds all movies, or the host sends windows of them (None: as it fits).
 
     Raises:
-        UserError: the model, the data or the devices do not allow such windows, the data belong to other sessions, the
-            workdir holds another model, or the loss or its gradient is not finite.
+        UserError: the model does not fit the length of windows or clips, the data or the devices do not allow such
+            windows, the data belong to other sessions, the workdir holds another model, or the loss or its gradient is
+            not finite.
     """
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
-    check_lengths(model, window_frames, tables.validation(), order)
+    check_windows(model, window_frames, order)
+    check_clips([VALIDATION, *dataset.test_names], tables, model.lag)
     timelines = tables.training() if order == "session" else tables.shared_training()
     windows = ORDERS[order](
         timelines,
@@ -223,8 +226,8 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
         )
 
 
-def check_lengths(model: Model, window_frames: int, validation: Sequence[Timeline], order: str) -> None:
-    """A model must predict frames of every window, and of clips for validation.
+def check_windows(model: Model, frames: int, order: str) -> None:
+    """A model must predict frames of every window.
 
     Raises:
         UserError: says how many frames there are, and how many the model needs.
@@ -234,16 +237,12 @@ def check_lengths(model: Model, window_frames: int, validation: Sequence[Timelin
             "the model has fewer predictions than the stimulus has frames, so that responses cannot be compared with "
             "them; let downsample_input of the core begin with 1"
         )
-    clip_frames = max(timeline.clip_length for timeline in validation)
-    for what, frames, remedy in (
-        ("windows", window_frames, f"raise config.train.windows.{order}.window_frames"),
-        ("clips for validation", clip_frames, "take longer clips (config.data.clip_length, where there is one)"),
-    ):
-        if frames <= model.lag:
-            raise UserError(
-                f"{what} have {frames} frames, but the model predicts none of the first {model.lag} (its lag); "
-                f"{remedy}, or lower temporal_kernel_sizes, temporal_frames or cut_first_frames of the model"
-            )
+    if frames <= model.lag:
+        raise UserError(
+            f"windows have {frames} frames, but the model predicts none of the first {model.lag} (its lag); raise "
+            f"config.train.windows.{order}.window_frames, or lower temporal_kernel_sizes, temporal_frames or "
+            "cut_first_frames of the model"
+        )
 
 
 def check_finite(

@@ -12,6 +12,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.evaluation import Evaluator, check_fits, in_order
 from openretina_jax.evaluation.neurons import SCORES
 from openretina_jax.evaluation.summary import SummaryOptions
+from openretina_jax.models.build import make_model
 from openretina_jax.models.ensemble import Ensemble
 from tests import tiny
 
@@ -56,6 +57,13 @@ def test_an_ensemble_has_its_sessions_in_the_order_of_the_data() -> None:
     assert in_order(ensemble, tiny.dataset()) is ensemble
     with pytest.raises(UserError, match="the sessions of the data are not the first ones of the model, in its order"):
         in_order(ensemble, with_sessions(lambda sessions: sessions[1:]))
+
+
+def test_clips_too_short_for_the_model() -> None:
+    core = tiny.MODEL["core"] | {"temporal_kernel_sizes": (tiny.CLIP_LENGTH + 1,)}
+    model = make_model(tiny.MODEL | {"core": core}, tiny.dataset().info)
+    with pytest.raises(UserError, match=r'a clip of "validation" has 24 frames, but the model needs 24 before'):
+        Evaluator(tiny.dataset())("tiny", model, ["test", "validation"], SummaryOptions())
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,13 @@ def test_predictions_that_are_not_finite(data: Dataset, scorer: Scorer) -> None:
     assert [np.isnan(one.predicted).any(axis=(0, 1)).tolist() for one in given] == [[False, True, False], [False] * 4]
 
 
+def test_clips_too_short_for_the_model(data: Dataset) -> None:
+    tables = Tables(data)
+    responses.check_clips(["test", "validation", "train"], tables, tiny.CLIP_LENGTH - 1)
+    with pytest.raises(UserError, match=r'right_1: a clip of "test" has 30 frames, but the model needs 30 before'):
+        responses.check_clips(["test"], tables, tiny.TEST_LENGTH)
+
+
 def test_names_of_splits(data: Dataset) -> None:
     assert responses.chosen_splits(data, ["test", "train", "test"]) == ["test", "train"]
     renamed = dataclasses.replace(

@@ -194,19 +194,22 @@ def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pyte
 
 
 def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
-    *others, left = data.sessions
-    short = 12
-    stimuli = {
-        **data.stimuli,
-        "short": dataclasses.replace(data.stimuli["test"], frames=data.stimuli["test"].frames[:short]),
-    }
-    changed = dataclasses.replace(
-        left, repeats={"test": left.repeats["test"][:, :short]}, test_stimuli={"test": "short"}
-    )
-    tables = Tables(dataclasses.replace(data, stimuli=stimuli, sessions=(*others, changed)))
+    first, _, left = data.sessions
+    short, shorter = 12, 5  # than the lag
+    movie = data.stimuli["test"]
+    cut = {name: dataclasses.replace(movie, frames=movie.frames[:n]) for name, n in (("12", short), ("5", shorter))}
+
+    def shown_less(session: Session, frames: int) -> Session:
+        repeats = {"test": session.repeats["test"][:, :frames]}
+        return dataclasses.replace(session, repeats=repeats, test_stimuli={"test": str(frames)})
+
+    sessions = (shown_less(first, shorter), tiny.dataset().sessions[1], shown_less(left, short))
+    tables = Tables(dataclasses.replace(data, stimuli={**data.stimuli, **cut}, sessions=sessions))
     graph, variables = nnx.graphdef(model), (nnx.state(model),)
     split = Split(tables.test("test"))
     shown = Scorer(graph).predict(variables, Recordings.of(tables), split)[0]
+    assert shorter < model.lag
+    assert np.isnan(shown[:, : first.n_neurons]).all()
     own = shown[:, -left.n_neurons :]
     assert np.isnan(own[short - model.lag :]).all()
     whole = Scorer(graph).predict(variables, Recordings.of(Tables(data)), Split(Tables(data).test("test")))[0]

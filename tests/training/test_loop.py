@@ -18,9 +18,10 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.responses import check_clips
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.saved import by_name, load_model
-from openretina_jax.training.loop import FitResult, check_lengths, fit
+from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.patience import PatienceRules
@@ -226,7 +227,11 @@ def test_a_score_that_is_not_finite(tmp_path: Path) -> None:
             6,
             r"windows have 6 frames, .* none of the first 6 .*; raise config.train.windows.session.window_frames, or",
         ),
-        ({"temporal_kernel_sizes": (25,)}, 30, "clips for validation have 24 frames, .* none of the first 24 .*; take"),
+        (
+            {"temporal_kernel_sizes": (25,)},
+            30,
+            'a clip of "validation" has 24 frames, but .* 24 before .* take shorter',
+        ),
         (
             {"downsample_input": (2, 1, 1)},
             16,
@@ -244,10 +249,10 @@ def test_single_images_are_one_clip() -> None:
     def check(images: int) -> None:
         kept = {"train": tuple(range(images))}
         data = dataclasses.replace(tiny.dataset(), clip_length=1, validation_clips=kept)
-        check_lengths(tiny.model(), 16, Tables(data).validation(), "session")
+        check_clips(["validation"], Tables(data), tiny.model().lag)
 
     check(7)
-    with pytest.raises(UserError, match="clips for validation have 6 frames"):
+    with pytest.raises(UserError, match='a clip of "validation" has 6 frames'):
         check(6)
 
 
