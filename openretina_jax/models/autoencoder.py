@@ -131,9 +131,11 @@ class AutoencoderModel(Model):
         self.autoencoder.decoder[...] = self.autoencoder.patterns()
 
     def project_gradient(self, gradient: nnx.State) -> nnx.State:
-        """Take from the gradient of every pattern what would change its norm."""
-        pattern = self.autoencoder.patterns()
-        slope: nnx.Param = gradient["autoencoder"]["decoder"]  # type: ignore[assignment]
+        """Take from the gradient of every pattern what would change its norm; nothing where patterns are frozen."""
+        trained: Any = gradient.get("autoencoder", {})
+        if "decoder" not in trained:
+            return gradient
+        pattern, slope = self.autoencoder.patterns(), trained["decoder"]
         along = (slope[...] * pattern).sum(axis=1, keepdims=True) * pattern
         slope[...] = slope[...] - along
         return gradient

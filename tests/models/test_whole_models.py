@@ -175,6 +175,18 @@ def test_an_autoencoder_is_saved_with_its_base(tmp_path: Path) -> None:
     assert model.receptive_field() == model.base.receptive_field()
 
 
+@pytest.mark.parametrize("trained", ["encoder", "decoder"])
+def test_the_gradient_of_patterns_keeps_their_norm(trained: str) -> None:
+    model = make_model({"base": tiny.MODEL, "autoencoder": {"hidden": 7}}, INFO)
+    gradient = nnx.state(model, lambda path, _: path[-1] == trained)
+    before = np.array(gradient["autoencoder"][trained][...])
+    after = np.array(model.project_gradient(gradient)["autoencoder"][trained][...])
+    if trained == "encoder":  # alone: the patterns are frozen
+        np.testing.assert_array_equal(after, before)
+    else:
+        np.testing.assert_allclose((after * model.autoencoder.patterns()).sum(axis=1), 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("options", [{"core": tiny.MODEL["core"]}, {"base": tiny.MODEL, "core": {}}, {}])
 def test_parts_that_make_no_model(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match='a model has the parts "core" and "readout"'):
