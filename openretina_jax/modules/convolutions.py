@@ -118,7 +118,7 @@ class SpaceTimeConv(nnx.Module):
         spatial, coefficients = self.spatial[...], temporal_coefficients(self.sin[...], self.cos[...])
 
         def convolved(part: Array, speed: Array) -> Array:
-            kernel = lowerings.SeparableKernel(spatial, coefficients, self._functions(speed)).astype(x.dtype)
+            kernel = lowerings.SeparableKernel(spatial, coefficients, self._functions(speed))
             return lowerings.apply(self.lowering, part, kernel, self.padding, self.strides)
 
         if len(speed) == 1:

@@ -70,23 +70,24 @@ def apply(
     padding: Padding,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """Convolve in that way.
+    """Convolve in that way; what is narrower than float32 is rounded when the kernel is assembled, or the output.
 
     Raises:
         UserError: there is no such lowering, or it has no strides.
     """
     if lowering == "auto":
         lowering = choose(jax.default_backend(), x.shape, kernel, padding, strides)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    kernel = kernel.astype(wide)
     if lowering == "basis":
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return basis_spectral(x.astype(wide), *kernel.astype(wide), padding, strides).astype(x.dtype)
+        return basis_spectral(x.astype(wide), *kernel, padding, strides).astype(x.dtype)
     if lowering == "dense":
         return dense(x, kernel.spatial, kernel.temporal, padding, strides)
     if lowering != "factored":
         raise UserError(f'lowering "{lowering}" is unknown; choose among {", ".join(get_args(Lowering))}')
     if strides != (1, 1, 1):
         raise UserError(f'lowering "factored" has no strides, but {strides} were given; choose "dense" or "auto"')
-    return factored(x, kernel.spatial, kernel.temporal, padding)
+    return factored(x.astype(wide), kernel.spatial, kernel.temporal, padding).astype(x.dtype)
 
 
 def choose(
@@ -165,7 +166,9 @@ def convolve(
     padding: Padding,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """3-D cross-correlation in full float32, whatever the type of the output.
+    """3-D cross-correlation in full float32, whatever the type of the stimulus, which the output takes.
+
+    Accelerators round the kernel to the type of the stimulus.
 
     The library's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``; but it
     alone takes sizes that are not known yet, those of a program for movies of any length.
@@ -181,7 +184,7 @@ def convolve(
         return jnp.pad(y, ((0, 0), *after, (0, 0)))
     return lax.conv_general_dilated(
         x,
-        kernel,
+        kernel.astype(x.dtype),
         strides,
         padding,
         dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
