@@ -4,13 +4,14 @@ import copy
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float32, Int
 
 from openretina_jax.memory import compiler_options
@@ -53,9 +54,15 @@ class Population:
     def start(self, model: Model) -> TrainState:
         """The states before the first step; ``model`` has no part in them, since each member has its own."""
         del model
-        pairs = zip(self._members, self._members.models, strict=True)
-        states = [self._trainer(values).start(own) for values, own in pairs]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+        @jax.jit  # one program for all members
+        def start(values: Values, variables: list[nnx.State]) -> TrainState:
+            def one(values: Values, own: nnx.State) -> TrainState:
+                return self._trainer(values).start(nnx.merge(self.graph, own))
+
+            return jax.vmap(one)(values, _stacked(variables))
+
+        return start(self._values, [nnx.state(own) for own in self._members.models])
 
     def member(self, state: TrainState, number: int) -> TrainState:
         """The state of one member."""
@@ -207,7 +214,7 @@ class PopulationCheckpoints:
             _member(like, number) if one.best_epoch is None else one.restore_best(_member(like, number))
             for number, one in enumerate(self._members)
         ]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        return _stacked(states)
 
     def about(self, epoch: int) -> dict[str, Any]:
         """What was saved with the states."""
@@ -217,6 +224,10 @@ class PopulationCheckpoints:
 def member_folder(workdir: Path, number: int) -> Path:
     """The folder of a member's run."""
     return workdir / "members" / str(number)
+
+
+def _stacked(members: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
 def _member(state: TrainState, number: int) -> TrainState:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float32, Int, Int32, Num
+from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
 
 from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
@@ -133,9 +133,7 @@ class Trainer:
         """The state before the first step."""
         _, params, statistics = nnx.split(model, self._trained, ...)  # type: ignore[misc]
         average = None if self.recipe.average_decay is None else nnx.state(model)
-        # copies: an epoch reuses the buffers of its state, and those of the model must live on
-        copy = jax.jit(lambda variables: jax.tree.map(jnp.copy, variables))  # one program, not one for every shape
-        params, statistics, average = copy((params, statistics, average))
+        params, statistics, average = _copied((params, statistics, average))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -321,7 +319,13 @@ class Trainer:
         step = state.step.astype(jnp.float32)
         decay = jnp.minimum(self.recipe.average_decay, (1 + step) / (AVERAGE_WARMUP + step))
 
-        def move(average: Num[Array, "*shape"], new: Num[Array, "*shape"]) -> Array:
+        def move(average: Shaped[Array, "*shape"], new: Shaped[Array, "*shape"]) -> Array:
             return average + (1 - decay) * (new - average) if jnp.issubdtype(new.dtype, jnp.floating) else new
 
         return jax.tree.map(move, state.average, variables)
+
+
+@jax.jit  # one program, not one for every shape
+def _copied(variables: Any) -> Any:
+    """Copies: an epoch reuses the buffers of its state, and those of the model must live on."""
+    return jax.tree.map(jnp.copy, variables)

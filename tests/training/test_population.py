@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,18 @@ def test_members_are_single_runs() -> None:
         assert_close(trainer.member(judged, number), own)
         rate = values["optimizer.learning_rate"] * values["schedule.factor"]
         np.testing.assert_allclose(trainer.rates(judged, 2).learning_rate[number], rate, rtol=1e-6)
+
+
+def test_start_compiles_once_for_all_members(caplog: pytest.LogCaptureFixture) -> None:
+    group = members(4, 2)
+    trainer = population(group)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
+        state = trainer.start(tiny.model())
+    assert sum(record.getMessage().startswith("Compiling") for record in caplog.records) == 1
+    alone, last = Trainer(group.models[3], recipe([*group][3])).start(group.models[3]), trainer.member(state, 3)
+    for name, array in by_name(alone).items():
+        np.testing.assert_array_equal(by_name(last)[name], array, err_msg=name)
+        assert by_name(last)[name].dtype == array.dtype
 
 
 @pytest.fixture(scope="module")
