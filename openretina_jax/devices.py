@@ -116,7 +116,7 @@ def is_apart() -> bool:
 def moments(
     x: Float[Array, "*shape"], axes: tuple[int, ...]
 ) -> tuple[Float[Array, "*rest"], Float[Array, "*rest"], int]:
-    """Mean and variance over axes, one of which is that of all windows, and of how many numbers."""
+    """Mean and variance over ``axes`` across all devices, and the number of values averaged."""
     mean, variance = x.mean(axes), x.var(axes)
     number = x.size // mean.size
     if not is_apart():

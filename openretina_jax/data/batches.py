@@ -187,7 +187,7 @@ def read_rows(
 ) -> Float[Array, "timeline window time neuron"]:
     """``width`` columns of some rows of a table, from column ``first`` on.
 
-    Of several devices each holds some rows, reads what it has for all, and gets what it needs for its own windows.
+    With several devices, each reads the rows it holds, and the results are exchanged.
     """
 
     def read(table: Array, rows: Array, first: Array) -> Array:

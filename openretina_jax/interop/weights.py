@@ -29,7 +29,7 @@ from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
 from openretina_jax.modules.readouts.positions import MappedMeans, OwnMeans, PredictedMeans, SharedMeans
 from openretina_jax.modules.readouts.separable_lnp import SeparableLnpReadout
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
-from openretina_jax.modules.recurrent import ConvGru, ConvGruCell
+from openretina_jax.modules.recurrent import GATES, ConvGru, ConvGruCell
 
 
 class Theirs(NamedTuple):
@@ -44,9 +44,7 @@ class Theirs(NamedTuple):
     axes: str = "..."
 
 
-GATES = ("reset", "update", "out")
-
-# our array: openretina's; where it has several names, the first is that of now, or of many cells
+# our array: openretina's; where it has several names, the first is the current one, or that of many cells
 ARRAYS: Mapping[type, Mapping[str, tuple[Theirs, ...]]] = {
     SpaceTimeConv: {
         "sin": (Theirs("sin_weights"),),

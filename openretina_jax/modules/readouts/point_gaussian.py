@@ -21,6 +21,7 @@ from openretina_jax.modules.readouts.table import (
     rows_of,
     session_means,
     session_sums,
+    weigh_maps,
 )
 from openretina_jax.modules.regularizers import absolute
 from openretina_jax.modules.variables import NeuronConstant, NeuronParam
@@ -190,14 +191,7 @@ class PointGaussianReadout(Readout):
         features = self._features(first, width)
         if positions.ndim == 2:
             masks = interpolation_masks(positions, self.in_shape[:2], self.align_corners)
-            weights = jnp.einsum("nhw,nc->hwcn", masks, features, precision=precision())
-            drive = jnp.tensordot(
-                maps,
-                weights.astype(maps.dtype),
-                axes=3,
-                precision=precision(),
-                preferred_element_type=jnp.float32,
-            )
+            drive = weigh_maps(maps, jnp.einsum("nhw,nc->hwcn", masks, features, precision=precision()))
         else:
             positions = jnp.broadcast_to(positions, (*maps.shape[:2], width, 2))
             read = interpolate(maps, positions, self.align_corners)
