@@ -81,8 +81,8 @@ def check_clips(splits: Sequence[str], tables: Tables, lag: int) -> None:
             if timeline.clip_length <= lag:
                 raise UserError(
                     f'{timeline.name}: a clip of "{split}" has {timeline.clip_length} frames, but the model needs '
-                    f"{lag} before the first one that it predicts (its lag); take shorter temporal kernels, longer clips "
-                    "(config.data.clip_length, where there is one), or leave the clip out"
+                    f"{lag} before the first one that it predicts (its lag); take shorter temporal kernels, longer "
+                    "clips (config.data.clip_length, where there is one), or leave the clip out"
                 )
 
 

@@ -230,7 +230,7 @@ def test_a_score_that_is_not_finite(tmp_path: Path) -> None:
         (
             {"temporal_kernel_sizes": (25,)},
             30,
-            'a clip of "validation" has 24 frames, but .* 24 before .* take shorter',
+            'a clip of "validation" has 24 frames, .* 24 before .* take shorter',
         ),
         (
             {"downsample_input": (2, 1, 1)},
