@@ -1,5 +1,6 @@
 """Our side of a measurement: predictions, training steps, evaluations and epochs on random recordings."""
 
+import dataclasses
 import functools
 import itertools
 import platform
@@ -22,15 +23,15 @@ from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.evaluation.scores import Scorer, Split
-from openretina_jax.memory import compiler_options, keep_freed_memory
+from openretina_jax.memory import keep_freed_memory
 from openretina_jax.models.build import make_model
 from openretina_jax.models.parameters import multiplications
 from openretina_jax.precision import multiplying
+from openretina_jax.training.build import make_recipe
 from openretina_jax.training.members import Members
-from openretina_jax.training.objective import Metrics, Objective
-from openretina_jax.training.optimizers import make_optimizer
+from openretina_jax.training.objective import Metrics
 from openretina_jax.training.population import Population
-from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.step import Trainer, TrainState, compiler_options
 
 MEMBERS = 8  # of a population
 
@@ -63,6 +64,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         second in a large matrix product, ``matmul_operations_per_second``.
     """
     keep_freed_memory()  # as the scripts do
+    precision = task["settings"]["train"]["matmul_precision"]
     training = Training(task)
     work = {
         "forward": training.forward,
@@ -83,11 +85,11 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     }
     if work.program is not None:
         about["operations"] = 2 * multiplications(work.program.jaxpr, "").total()  # additions, too
-        with multiplying(task["matmul_precision"]):
+        with multiplying(precision):
             about["matmul_operations_per_second"] = matmul_operations_per_second()
 
     def computed() -> Any:
-        with multiplying(task["matmul_precision"]):
+        with multiplying(precision):
             return jax.block_until_ready(work.run())
 
     return computed, about
@@ -102,18 +104,22 @@ class Training:
 
     def __init__(self, task: Mapping[str, Any]):
         self._windows = {"frames": task["frames"], "windows_per_step": task["windows"], "seed": 0}
+        settings = task["settings"]
+        shared = settings["train"]["windows"]["shared"]
         self._shared_windows = {
-            "frames": task["shared_windows"]["window_frames"],
-            "windows_per_step": task["shared_windows"]["windows_per_step"],
+            "frames": shared["window_frames"],
+            "windows_per_step": shared["windows_per_step"],
+            "within_clips": shared["within_clips"],
             "seed": 0,
         }
         dataset = random_dataset(task)
         self._n_sessions = len(dataset.sessions)
         self._tables = Tables(dataset)
         self._recordings = Recordings.of(self._tables)
-        self._new_model = functools.partial(make_model, task["model"], dataset.info)
+        self._new_model = functools.partial(make_model, settings["model"], dataset.info)
         model = self._new_model()
-        self._trainer = Trainer(model, make_recipe(task))
+        recipe = dataclasses.replace(make_recipe(settings, model), accumulate=1)  # a step is one batch
+        self._trainer = Trainer(model, recipe)
         self._state = self._trainer.start(model)
         self._scorer, self._split = Scorer(self._trainer.graph), Split(self._tables.validation())
 
@@ -133,12 +139,13 @@ class Training:
         """A training step on windows that lie on the device."""
         batch, shape, windows = self._batch()
 
-        @functools.partial(jax.jit, donate_argnames="state", compiler_options=compiler_options())
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
             return self._trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0)
 
+        compiled = jax.jit(step, donate_argnames="state", compiler_options=compiler_options())
+
         def work() -> Any:
-            self._state, metrics = step(self._state, batch)
+            self._state, metrics = compiled(self._state, batch)
             return self._state, metrics
 
         return Work(work, shape, windows, jax.make_jaxpr(step)(self._state, batch))
@@ -213,21 +220,6 @@ class Training:
 
     def _evaluate(self) -> Any:
         return self._scorer(self._state.evaluated, self._recordings, self._split)
-
-
-def make_recipe(task: Mapping[str, Any]) -> Recipe:
-    """How the model is trained; all that has no part in the time of a step is left out."""
-    loss, optimizer = dict(task["loss"]), dict(task["optimizer"])
-    named = {
-        name: optimizer.pop(name, None) for name in ("learning_rate", "clip_norm", "accumulate", "reset_when_lowered")
-    }
-    return Recipe(
-        objective=Objective(loss.pop("kind"), float(loss.pop("samples")), loss),
-        optimizer=make_optimizer(optimizer),
-        learning_rate=named["learning_rate"],
-        clip=named["clip_norm"],
-        compute_dtype=task["compute_dtype"],
-    )
 
 
 def random_dataset(task: Mapping[str, Any]) -> Dataset:

@@ -21,7 +21,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     """What a task measures, as in ``ours``; a shared epoch is compared with the only kind of epoch there is."""
     torch.set_num_threads(task["threads"])
     torch.manual_seed(0)
-    precision = task["matmul_precision"]
+    precision = task["settings"]["train"]["matmul_precision"]
     torch.set_float32_matmul_precision("medium" if precision == "default" else precision)
     training = Training(task)
     work, shape = {
@@ -118,8 +118,8 @@ class Training:
         prediction = self._model(data.inputs.to(DEVICE), session)
         loss = self._poisson(prediction, data.targets.to(DEVICE)) + self._model.penalty(session)
         loss.backward()
-        if self._task["optimizer"]["clip_norm"] is not None:
-            torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._task["optimizer"]["clip_norm"])
+        if limit := self._task["settings"]["optimizer"]["clip_norm"]:
+            torch.nn.utils.clip_grad_norm_(self._model.parameters(), limit)
         self._optimizer.step()
         return float(loss)
 

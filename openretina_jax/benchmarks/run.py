@@ -33,14 +33,12 @@ class Task:
         measure: one of ``MEASURES``.
         variant: name of the variant of the configuration.
         threads: cores that the process may use.
-        model: options of the model, see ``make_model``.
-        lowering: how its convolutions are computed (None: there is no choice).
-        loss, optimizer, compute_dtype, matmul_precision: how it is trained, as in configurations.
+        settings: of the model and its training, as runs keep them.
+        lowering: how the model's convolutions are computed (None: there is no choice).
         input_shape: ``(height, width, channel)`` of a frame.
         sessions: of the random recordings; all saw the same clips.
         neurons: of each session.
         windows, frames: windows of a training step (of one session), and their length.
-        shared_windows: ``window_frames`` and ``windows_per_step`` of a training step of all sessions.
         training_clips, validation_clips, clip_frames: clips of the movie, and their length.
         counterpart: the reference's words for model and optimiser, see ``translation`` (None: it is not measured).
     """
@@ -48,18 +46,13 @@ class Task:
     measure: str
     variant: str
     threads: int
-    model: Mapping[str, Any]
+    settings: Mapping[str, Any]
     lowering: str | None
-    loss: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
-    compute_dtype: str
-    matmul_precision: str
     input_shape: tuple[int, int, int]
     sessions: int
     neurons: int
     windows: int
     frames: int
-    shared_windows: Mapping[str, int]
     training_clips: int
     validation_clips: int
     clip_frames: int = CLIP_FRAMES
@@ -83,11 +76,11 @@ def benchmark(
     """Measure model configurations: one line per measurement and implementation, and their ratio.
 
     ``forward`` is the prediction, in evaluation mode, of the windows of one session, ``train_step`` a training step on
-    them, ``eval_step`` the evaluation of the validation clips of
-    one session. ``epoch`` goes through all sessions, one per step, and then evaluates all; ``epoch_shared`` has all
-    sessions in every step. ``population`` is such an epoch, without the evaluation, of each of 8 models in one program;
-    beside it, in turns, that of one model after the other. Data are random and in memory. The reference has no shared
-    epoch; there its only kind of epoch is measured, which goes through the same frames and responses.
+    them, ``eval_step`` the evaluation of the validation clips of one session. ``epoch`` goes through all sessions, one
+    per step, and then evaluates all; ``epoch_shared`` has all sessions in every step. ``population`` is such an epoch,
+    without the evaluation, of each of 8 models in one program; beside it, in turns, that of one model after the other.
+    Data are random and in memory. The reference has no shared epoch; there its only kind of epoch is measured, which
+    goes through the same frames and responses.
 
     Args:
         variants: the settings of each by its name, with the chosen kinds alone.
@@ -125,9 +118,7 @@ def benchmark(
             yield from take(task, [ours(), singly()], repeats)
             continue
         if reference_python is not None:
-            task = dataclasses.replace(
-                task, counterpart=translate(settings | {"model": task.model}, task.input_shape[2])
-            )
+            task = dataclasses.replace(task, counterpart=translate(task.settings, task.input_shape[2]))
         yield from take(task, programs, repeats)
 
 
@@ -137,17 +128,12 @@ def _task(
     """The measurement of a configuration with that core, on one session."""
     return Task(
         measure=measure,
-        model={**settings["model"], "core": core},
+        settings={**settings, "model": {**settings["model"], "core": core}},
         lowering=core.get("lowering") if _has_lowering(core) else None,
-        loss=settings["objective"]["loss"],
-        optimizer=settings["optimizer"],
-        compute_dtype=settings["train"]["compute_dtype"],
-        matmul_precision=settings["train"]["matmul_precision"],
         input_shape=_input_shape(settings["data"]["resolution"]),
         sessions=1,
         windows=windows,
         frames=frames,
-        shared_windows=settings["train"]["windows"]["shared"],
         training_clips=math.ceil(STEPS_PER_SESSION * windows * frames / CLIP_FRAMES),
         # peak memory counts: no clips that are not needed
         validation_clips=VALIDATION_CLIPS if measure.startswith(("eval_step", "epoch")) else 1,

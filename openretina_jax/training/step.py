@@ -14,7 +14,6 @@ from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
 from openretina_jax import devices
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.errors import UserError
-from openretina_jax.memory import compiler_options
 from openretina_jax.models.core_readout import Model
 from openretina_jax.modules.layers import Number
 from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
@@ -323,6 +322,22 @@ class Trainer:
             return average + (1 - decay) * (new - average) if jnp.issubdtype(new.dtype, jnp.floating) else new
 
         return jax.tree.map(move, state.average, variables)
+
+
+def compiler_options(rematerialize: bool = False) -> dict[str, str] | None:
+    """Of programs that train; None on accelerators.
+
+    On CPUs the compiler begins work as early as it can, for the sake of threads, and keeps what comes of it in memory.
+    The other order is as fast. It also takes away the barriers that keep apart what is computed again for the gradient,
+    and then finds that it has that already.
+
+    Args:
+        rematerialize: whether intermediate results are computed again for the gradient.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+    return options | ({"xla_disable_hlo_passes": "cse_barrier_expander"} if rematerialize else {})
 
 
 @jax.jit  # one program, not one for every shape

@@ -12,44 +12,33 @@ import pytest
 from openretina_jax.benchmarks import ours
 from openretina_jax.benchmarks.children import Program, child, reference
 from openretina_jax.benchmarks.run import MEASURES, Task, benchmark, take
+from openretina_jax.config import read_config, resolved
 from openretina_jax.errors import UserError
 from openretina_jax.modules.lowerings import Lowering
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
 CORE = {"kind": "simple", "hidden_channels": [2], "temporal_kernel_sizes": [3], "spatial_kernel_sizes": [3]}
+SETTINGS = resolved(read_config(CONFIG).to_dict())
+SETTINGS["model"] = {"core": {**CORE, "lowering": "dense"}, "readout": {"kind": "gaussian_mask"}}
+SETTINGS["data"]["resolution"] = "6x5"
+SETTINGS["train"]["windows"]["shared"] = {"window_frames": 10, "windows_per_step": 1, "within_clips": False}
 TASK = Task(
     measure="train_step",
     variant="configured",
     threads=1,
-    model={"core": {**CORE, "lowering": "dense"}, "readout": {"kind": "gaussian_mask"}},
+    settings=SETTINGS,
     lowering="dense",
-    loss={"kind": "poisson", "samples": 40},
-    optimizer={"kind": "adamw", "learning_rate": 0.01, "clip_norm": 1.0},
-    compute_dtype="float32",
-    matmul_precision="highest",
     input_shape=(6, 5, 2),
     sessions=3,
     neurons=4,
     windows=2,
     frames=8,
-    shared_windows={"window_frames": 10, "windows_per_step": 1},
     training_clips=4,
     validation_clips=2,
     clip_frames=10,
 )
-SETTINGS = {
-    "model": TASK.model,
-    "data": {"resolution": "6x5"},
-    "objective": {"loss": TASK.loss},
-    "optimizer": TASK.optimizer,
-    "train": {
-        "windows": {"shared": TASK.shared_windows},
-        "compute_dtype": "float32",
-        "matmul_precision": TASK.matmul_precision,
-    },
-}
-FULL = {**SETTINGS, "model": {**TASK.model, "core": {**CORE, "convolution": "full"}}}
+FULL = {**SETTINGS, "model": {**SETTINGS["model"], "core": {**CORE, "convolution": "full"}}}
 FAKE = """
 import os, pathlib, sys, time
 def prepare(task):
@@ -244,7 +233,7 @@ def test_failing_program(tmp_path: Path, text: str, remedy: str | None, error: t
 
 
 def test_our_refusal_is_passed_on() -> None:
-    settings = {**SETTINGS, "model": {**TASK.model, "core": {"kind": "complex"}}}
+    settings = {**SETTINGS, "model": {**SETTINGS["model"], "core": {"kind": "complex"}}}
     with pytest.raises(UserError, match=r"^core kind 'complex' is unknown"):
         measure_only(settings)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.config import make_recipe, resolved, start_model
+from openretina_jax.config import resolved, start_model
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
@@ -23,6 +23,7 @@ from openretina_jax.models.saved import load_model
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.registry import signature
+from openretina_jax.training.build import make_recipe
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.step import Trainer
 from tests import tiny

@@ -13,14 +13,13 @@ from flax import nnx
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
-from openretina_jax.memory import compiler_options
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Objective, ReconstructionObjective
 from openretina_jax.training.optimizers import adamw, sgd
 from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.schedules import OneCycle, Step
-from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.step import Recipe, Trainer, TrainState, compiler_options
 from openretina_jax.training.trainable import trainable_filter
 from tests import tiny
 
