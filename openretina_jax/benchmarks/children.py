@@ -28,6 +28,7 @@ class Program:
         file: has a function ``prepare``, see ``serving``.
         environment: variables of the process, besides those of this one.
         remedy: what a user can do if it fails (None: nothing, a failure is a bug of ours).
+        of_task: fields of a task that are other ones for this program.
     """
 
     implementation: str
@@ -35,17 +36,20 @@ class Program:
     file: Path
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     remedy: str | None = None
+    of_task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def ours(file: str = "ours.py", implementation: str = "openretina_jax") -> Program:
+def ours(file: str = "ours.py") -> Program:
     """This package, as it is imported here."""
     folders = [str(_HERE.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return Program(implementation, sys.executable, _HERE / file, {"PYTHONPATH": os.pathsep.join(folders)})
+    return Program("openretina_jax", sys.executable, _HERE / file, {"PYTHONPATH": os.pathsep.join(folders)})
 
 
 def singly() -> Program:
     """This package with the models of a population one after the other."""
-    return ours("singly.py", "openretina_jax, one by one")
+    return dataclasses.replace(
+        ours(), implementation="openretina_jax, one by one", of_task={"measure": "population_singly"}
+    )
 
 
 def reference(python: str, file: str = "reference.py") -> Program:
@@ -137,7 +141,7 @@ def child(program: Program, task: Mapping[str, Any]) -> Iterator[Child]:
         ) as process,
     ):
         try:
-            yield Child(program, task, process, complaints)
+            yield Child(program, {**task, **program.of_task}, process, complaints)
         finally:
             process.kill()
 
