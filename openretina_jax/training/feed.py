@@ -9,16 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
-from jaxtyping import Array, Int32, Num
+from jaxtyping import Int32, Num
 
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.processes import in_any
+from openretina_jax.training.objective import Metrics
 from openretina_jax.training.step import TrainState
 
 _log = logging.getLogger(__name__)
-
-Metrics = dict[str, Array]  # of a model, or with an entry per member of a population
 
 CHUNK_BYTES = 64 << 20  # of frames that travel together
 MEMORY_SHARE = 0.5  # of what is free on the device, for movies

@@ -29,6 +29,7 @@ from openretina_jax.processes import in_any
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.feed import Feed, fits_on_device
 from openretina_jax.training.members import Members
+from openretina_jax.training.objective import Metrics
 from openretina_jax.training.population import Population, PopulationCheckpoints
 from openretina_jax.training.profile import tracing
 from openretina_jax.training.sharding import Sharding
@@ -137,12 +138,7 @@ def fit(
         if members is None
         else PopulationCheckpoints(workdir, about, members)
     )
-    done, seconds = 0, 0.0
-    if checkpoints.last_epoch is not None:
-        done, seconds = checkpoints.last_epoch, checkpoints.about(checkpoints.last_epoch)["seconds"]
-        state = checkpoints.restore(done, state)
-        _log.info("resuming after epoch %d", done)
-
+    state, done, seconds = resumed(checkpoints, state)
     on_device = fits_on_device(tables, sharding.n_local_devices) if frames_on_device is None else frames_on_device
     if members is not None and not on_device:
         raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")
@@ -170,31 +166,19 @@ def fit(
             done += 1
             elapsed = time.perf_counter() - began
             seconds += elapsed
-            row = {
-                "epoch": done,
-                "seconds": seconds,
-                "learning_rate": rate,
-                "steps_per_second": int((state.step - before).sum()) / elapsed,
-                "validation/correlation": median(score),
-                "validation/best": float(state.patience.best.max()),
-                "validation/loss": median(jnp.nanmean(scores["loss"], axis=-1)),
-                **{f"train/{name}": median(value) for name, value in metrics.items()},
-                **member_columns(state, score),
-            }
+            speed = int((state.step - before).sum()) / elapsed
+            row = {"epoch": done, "seconds": seconds, "learning_rate": rate, "steps_per_second": speed}
+            row |= columns(state, score, scores["loss"], metrics)
             last_step = int(state.step.max())
             writers.scalars(last_step, row)  # first: a resumed run drops rows that it has no state of
             checkpoints.save(done, sharding.whole(state), score, seconds)
             if picture_every and done % picture_every == 0:
-                from openretina_jax.training.pictures import epoch_pictures  # matplotlib may wait for the first step
-
                 number = int(jnp.nanargmax(score))
                 shown = trainer.member(state, number).evaluated
                 current = nnx.merge(trainer.graph, *sharding.whole(shown))
                 correlation = np.atleast_2d(np.asarray(scores["correlation"]))[number]
                 predicted = scorer.predict(shown, recordings, validation)
-                if writers.on:
-                    for name, image in epoch_pictures(current, correlation, predicted, tables, validation).items():
-                        writers.picture(name, image, last_step)
+                draw(writers, last_step, current, correlation, predicted, tables, validation)
             progress.update(row)
         finished = not in_any(bool(interrupted))
     best = checkpoints.best_epoch
@@ -209,6 +193,44 @@ def fit(
 def seconds_of_process() -> float:
     """Time since the process was started, imports and all."""
     return time.time() - psutil.Process().create_time()
+
+
+def resumed(checkpoints: Checkpoints | PopulationCheckpoints, start: TrainState) -> tuple[TrainState, int, float]:
+    """The last state of a run, its epochs and its seconds of training; ``start`` if it has none."""
+    done = checkpoints.last_epoch
+    if done is None:
+        return start, 0, 0.0
+    state = checkpoints.restore(done, start)
+    _log.info("resuming after epoch %d", done)
+    return state, done, checkpoints.about(done)["seconds"]
+
+
+def columns(
+    state: TrainState, score: Float32[Array, "*member"], loss: Float32[Array, "*member neuron"], metrics: Metrics
+) -> dict[str, int | float]:
+    """What the log says of how well a model did in an epoch; in a population the median of the members.
+
+    Args:
+        state: after the epoch.
+        score, loss: of the validation.
+        metrics: of the training.
+    """
+    return {
+        "validation/correlation": median(score),
+        "validation/best": float(state.patience.best.max()),
+        "validation/loss": median(jnp.nanmean(loss, axis=-1)),
+        **{f"train/{name}": median(value) for name, value in metrics.items()},
+        **member_columns(state, score),
+    }
+
+
+def draw(writers: Writers, step: int, *shown: Any) -> None:
+    """Log the pictures of what ``epoch_pictures`` is shown, in the process that writes."""
+    from openretina_jax.training.pictures import epoch_pictures  # matplotlib may wait for the first step
+
+    if writers.on:
+        for name, image in epoch_pictures(*shown).items():
+            writers.picture(name, image, step)
 
 
 def check_sessions(model: Model, dataset: Dataset) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float32, Int
+from jaxtyping import Array, Bool, Float, Float32, Int, Num
 
 from openretina_jax.data.batches import Batch
 from openretina_jax.data.dataset import DataInfo
@@ -20,7 +20,7 @@ from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.layers import Number
 from openretina_jax.modules.regularizers import absolute
 
-Metrics = dict[str, Float32[Array, ""]]
+Metrics = dict[str, Num[Array, "*member"]]  # of a model, or with an entry per member of a population
 # sum over the samples of every neuron, and their number: frames, or windows
 Sums = tuple[Float[Array, "part neuron"], Float[Array, "part neuron"]]
 

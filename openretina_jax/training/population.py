@@ -18,11 +18,11 @@ from openretina_jax.models.core_readout import Model
 from openretina_jax.models.saved import SCORE
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.members import Members, Values, with_values
+from openretina_jax.training.objective import Metrics
 from openretina_jax.training.schedules import Rates
 from openretina_jax.training.step import Recipe, Trainer, TrainState, compiler_options
 
 WHOLE = "population"  # folder of the checkpoints of all members together
-StackedMetrics = dict[str, Array]  # an entry per member
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Population:
         """Learning rate and momentum of each member's next step."""
         return jax.vmap(lambda values, state: self._trainer(values).rates(state, epoch))(self._values, state)
 
-    def epoch(self, frames: int) -> Callable[..., tuple[TrainState, StackedMetrics]]:
+    def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         """The compiled function of an epoch, see ``Trainer.epoch``.
 
         Members are computed in chunks, one after the other; a chunk whose members have all stopped costs nothing.
@@ -83,15 +83,15 @@ class Population:
             static_argnames="chunk",
             compiler_options=compiler_options(self._common.recipe.rematerialize),
         )
-        def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, StackedMetrics]:
-            def train(state: TrainState, values: Values) -> tuple[TrainState, StackedMetrics]:
+        def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, Metrics]:
+            def train(state: TrainState, values: Values) -> tuple[TrainState, Metrics]:
                 return jax.vmap(lambda state, values: self._advance(frames, state, values, *windows))(state, values)
 
-            def rest(state: TrainState, values: Values) -> tuple[TrainState, StackedMetrics]:
+            def rest(state: TrainState, values: Values) -> tuple[TrainState, Metrics]:
                 metrics = jax.eval_shape(lambda *members: train(*members)[1], state, values)
                 return state, self._no_metrics(metrics, windows)
 
-            def of_chunk(members: tuple[TrainState, Values]) -> tuple[TrainState, StackedMetrics]:
+            def of_chunk(members: tuple[TrainState, Values]) -> tuple[TrainState, Metrics]:
                 return jax.lax.cond(members[0].patience.stop.all(), rest, train, *members)
 
             chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, chunk, *leaf.shape[1:]), (state, values))
@@ -99,7 +99,7 @@ class Population:
 
         chunk = self._members.chunk
 
-        def run_epoch(state: TrainState, *windows: Any) -> tuple[TrainState, StackedMetrics]:
+        def run_epoch(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
             nonlocal chunk
             if chunk is None:
                 chunk = self._chunk(run, state, windows)
@@ -127,9 +127,7 @@ class Population:
         trainer.recipe = dataclasses.replace(self._members.recipe(values), schedule=self.recipe.schedule)
         return trainer
 
-    def _advance(
-        self, frames: int, state: TrainState, values: Values, *windows: Any
-    ) -> tuple[TrainState, StackedMetrics]:
+    def _advance(self, frames: int, state: TrainState, values: Values, *windows: Any) -> tuple[TrainState, Metrics]:
         """A member's epoch, which counts only if it goes on and all its numbers are numbers."""
         new, metrics = self._trainer(values).steps(frames, state, *windows)
         goes_on = ~state.patience.stop
@@ -138,7 +136,7 @@ class Population:
         lost["finite_steps"] = jnp.where(goes_on, metrics["finite_steps"], lost["finite_steps"])
         return _where(counts, new, _stopped(state)), _where(counts, metrics, lost)
 
-    def _no_metrics(self, like: Any, windows: tuple[Any, ...]) -> StackedMetrics:
+    def _no_metrics(self, like: Any, windows: tuple[Any, ...]) -> Metrics:
         """The metrics of members that do not train."""
         nothing = {name: jnp.full(metric.shape, jnp.nan) for name, metric in like.items()}
         steps = jnp.full(like["finite_steps"].shape, self._n_steps(windows), like["finite_steps"].dtype)
