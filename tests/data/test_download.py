@@ -35,8 +35,7 @@ def test_a_file_is_downloaded_once(web, tmp_path):
     assert left(tmp_path) == ["movie one.npz"]
 
 
-def test_addresses_are_sources_of_files(web, tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path))
+def test_addresses_are_sources_of_files(web, cache):
     fetched = fetch(web.address)
     assert fetched.record == {
         "source": web.address,

@@ -11,9 +11,8 @@ MOVIE = np.arange(30, dtype=np.float32).reshape(SHAPE)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path))
-    return tmp_path / "movies"
+def folder(cache):
+    return cache / "movies"
 
 
 def must_not_run():

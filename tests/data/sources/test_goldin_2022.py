@@ -13,11 +13,6 @@ from tests.data.sources.frozen import assert_equal_to_openretina, unpack
 IMAGES, TESTS, REPEATS, NEURONS = 30, 5, 4, 3
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"neurons_per_session": NEURONS, "n_images": IMAGES, "n_test_images": TESTS, "n_repeats": REPEATS}

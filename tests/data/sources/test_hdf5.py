@@ -16,11 +16,6 @@ SIZES = {"channels": CHANNELS, "height": HEIGHT, "width": WIDTH, "clip_length": 
 SETTINGS = {"test_names": TESTS, "stimulus_size": None, "clip_length": CLIP, "validation_clips": 2}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(tmp_path_factory.mktemp("simulated"))

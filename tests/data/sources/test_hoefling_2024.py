@@ -217,8 +217,7 @@ def test_source_is_recorded_as_plain_values(tmp_path, stimuli_file):
     assert dataset.info.from_json(dataset.info.to_json()).sessions == {"session_1": 4}
 
 
-def test_zip_archives_are_unpacked(tmp_path, stimuli_file, monkeypatch):
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
+def test_zip_archives_are_unpacked(tmp_path, stimuli_file):
     recordings = write_recordings(tmp_path / "responses.h5", {"session_1": session_values()})
     for file in (stimuli_file, recordings):
         with zipfile.ZipFile(file.with_suffix(".zip"), "w") as archive:

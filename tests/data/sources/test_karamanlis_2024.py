@@ -33,19 +33,12 @@ ARCHIVE = "fixationmovie_data_extracted_stimuli_60_80.npz"
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
 def sessions(tmp_path_factory):
     return write_sessions(tmp_path_factory.mktemp("sessions"))
 
 
 @pytest.fixture(scope="module")
-def dataset(cache, sessions):
+def dataset(sessions):
     return load_karamanlis_2024(sessions, fr_normalization=2.0, onset_frames=0, **SPLIT)
 
 
@@ -89,7 +82,7 @@ def test_equals_openretina(dataset: Dataset):
             np.testing.assert_array_equal(in_clips(session.responses, clips), expected)
 
 
-def test_what_is_known_of_the_data(dataset: Dataset, cache, sessions):
+def test_what_is_known_of_the_data(dataset: Dataset, sessions):
     assert (dataset.pixel_size_um, dataset.stimuli["train"].frame_rate_hz) == (75.0, 75.0)
     assert dataset.sessions[0].metadata == {"blocks": N_BLOCKS, "block_frames": BLOCK_FRAMES}
     assert dataset.sessions[0].repeats["test"].shape == (N_TRIALS, FROZEN_FRAMES, N_NEURONS)
@@ -106,14 +99,14 @@ def test_movies_lie_on_the_disk_and_are_rendered_once(dataset: Dataset, sessions
     np.testing.assert_array_equal(again.stimuli["test"].frames, dataset.stimuli["test"].frames)
 
 
-def test_what_follows_a_border_of_blocks_is_masked(cache, sessions):
+def test_what_follows_a_border_of_blocks_is_masked(sessions):
     responses = load_karamanlis_2024(sessions, onset_frames=7, **SPLIT).sessions[0].responses
     masked = np.isnan(responses).reshape(N_BLOCKS, BLOCK_FRAMES, N_NEURONS)
     assert masked[1:, :7].all()
     assert masked.sum() == (N_BLOCKS - 1) * 7 * N_NEURONS
 
 
-def test_clips_that_cross_blocks_are_told(cache, sessions, caplog):
+def test_clips_that_cross_blocks_are_told(sessions, caplog):
     with caplog.at_level(logging.WARNING):
         load_karamanlis_2024(sessions, clip_length=100, validation_clips=1)
     assert "a_mouse_left: blocks of 150 frames are not whole clips of 100" in caplog.text
@@ -130,7 +123,7 @@ def test_sessions_may_be_archives(dataset: Dataset, sessions, tmp_path):
     assert len(list(tmp_path.iterdir())) == 3, "nothing is unpacked in place"
 
 
-def test_movies_kept_by_openretina_are_taken(cache, tmp_path):
+def test_movies_kept_by_openretina_are_taken(tmp_path):
     values = {"runningbin": np.zeros((2, 75, 2)), "frozenbin": np.zeros((3, 40, 2))}
     file = write_session(tmp_path, "a_mouse", values, "imagesequence")
     movies = {
@@ -155,7 +148,7 @@ def test_responses_need_no_movie(tmp_path):
         load_karamanlis_2024(tmp_path, stimulus="gratingflicker")
 
 
-def test_missing_and_negative_counts_are_masked(cache, tmp_path, values, caplog):
+def test_missing_and_negative_counts_are_masked(tmp_path, values, caplog):
     values["runningbin"][0, 3, 1], values["runningbin"][0, 4, 2] = np.nan, -1
     session = load_one(tmp_path, values, onset_frames=0).sessions[0]
     np.testing.assert_array_equal(np.argwhere(np.isnan(session.responses)), [[3, 1], [4, 2]])
@@ -210,7 +203,7 @@ def test_screen_is_black_where_the_image_ends(x, y, covered):
         ("runningbin", lambda a: a.astype("S4"), r'"runningbin" holds \|S4, not numbers'),
     ],
 )
-def test_damaged_sessions(cache, tmp_path, values, key, change, message):
+def test_damaged_sessions(tmp_path, values, key, change, message):
     values = {name: value for name, value in values.items() if name != key or change is not None}
     if change is not None:
         values[key] = change(values[key])
@@ -235,7 +228,7 @@ def test_truncated_file(tmp_path, values):
         (None, "is damaged"),
     ],
 )
-def test_damaged_archives(cache, tmp_path, values, content, message):
+def test_damaged_archives(tmp_path, values, content, message):
     file = write_session(tmp_path / "sessions", "a_mouse", values)
     archive = file.with_name(f"a_mouse_{ARCHIVE}")
     if content is None:
@@ -256,7 +249,7 @@ def test_damaged_archives(cache, tmp_path, values, content, message):
         ({"validation_clips": 8}, r"validation takes 8 of 8 clips"),
     ],
 )
-def test_wrong_settings(cache, sessions, options, message):
+def test_wrong_settings(sessions, options, message):
     with pytest.raises(UserError, match=message):
         load_karamanlis_2024(sessions, **(SPLIT | options))
 

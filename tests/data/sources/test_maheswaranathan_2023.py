@@ -13,11 +13,6 @@ from tests.data.sources.frozen import assert_equal_to_openretina, unpack
 FRAMES, TEST_FRAMES, REPEATS, NEURONS = 300, 100, 3, 2
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"n_sessions": 2, "neurons_per_session": NEURONS, "seconds": 3, "test_seconds": 1, "n_repeats": REPEATS}

@@ -34,15 +34,8 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
-def folders(cache, tmp_path_factory):
+def folders(tmp_path_factory):
     return {stimulus: write(tmp_path_factory.mktemp(stimulus), stimulus) for stimulus in STIMULI}
 
 

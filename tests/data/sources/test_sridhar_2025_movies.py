@@ -7,11 +7,6 @@ from openretina_jax.data.sources.sridhar_2025_movies import Crop, Screen, fixati
 from openretina_jax.errors import UserError
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
-
-
 def test_wrong_sizes():
     with pytest.raises(UserError, match="even numbers of pixels, but is 15 x 20"):
         Screen(15, 20)

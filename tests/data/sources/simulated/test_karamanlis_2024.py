@@ -61,8 +61,7 @@ def test_layout(folder):
             assert columns.std() > 5
 
 
-def test_cells_answer_to_the_movie(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path))
+def test_cells_answer_to_the_movie(folder):
     dataset = from_settings(SETTINGS | {"path": str(folder)})
     assert dataset.stimuli.keys() == {"train", "test"}
     for session in dataset.sessions:

@@ -10,15 +10,8 @@ from openretina_jax.errors import UserError
 from tests.data.sources.sridhar_2025_files import small, write
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(scope="module")
-def natural(cache, tmp_path_factory):
+def natural(tmp_path_factory):
     return write(tmp_path_factory.mktemp("natural"), "natural_movie")
 
 
