@@ -1,11 +1,9 @@
 """What ``scripts/evaluate.py`` does: models and data from disk, scores to the terminal and to a folder."""
 
-import contextlib
 import dataclasses
 import importlib.util
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,10 @@ from openretina_jax.evaluation.report import opening, score_lines, statistics_li
 from openretina_jax.evaluation.responses import chosen_splits
 from openretina_jax.evaluation.summary import SummaryOptions, plain
 from openretina_jax.models.saved import best_checkpoint, read_about
+from openretina_jax.whole_file import check_writable, whole_folder
 
 _OWN_FILES = ("summary.json", "comparison.csv")  # that tell an evaluation from another folder
+_REMEDY = "give another --folder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +90,7 @@ def evaluate(
 
     names = distinct_names(checkpoints)
     if output.folder is not None:
-        with writable(output.folder):
-            pass  # before the work rather than after it
+        check_writable(output.folder, remedy=_REMEDY)
     use_compilation_cache()
     models = [load(path) for path in checkpoints]
     dataset = make_dataset(data_settings(checkpoints[0], config), cache_folder() / "simulated", show_progress)
@@ -113,7 +112,7 @@ def evaluate(
         differences = pd.concat(parts, names=["split"]).reset_index("split").reset_index(drop=True)
     if output.folder is None:
         return
-    with writable(output.folder) as folder:
+    with whole_folder(output.folder, remedy=_REMEDY) as folder:
         for evaluation, checkpoint in zip(evaluations, checkpoints, strict=True):
             own = folder if len(evaluations) == 1 else folder / evaluation.name
             own.mkdir(parents=True, exist_ok=True)
@@ -121,7 +120,6 @@ def evaluate(
             write(evaluation, own, about | {"options": dataclasses.asdict(options)}, dataset, output)
         if len(evaluations) > 1:
             write_comparison(evaluations, differences, folder)
-        put_in_place(folder, output.folder)
     console.print(f"written to {output.folder}", soft_wrap=True)
 
 
@@ -194,29 +192,3 @@ def write_comparison(evaluations: Sequence[Evaluation], differences: pd.DataFram
 
     differences.to_csv(folder / "comparison.csv", index=False)
     (folder / "comparison.html").write_text(comparison_page(evaluations, differences), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def writable(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside another one, removed at the end.
-
-    Raises:
-        UserError: nothing can be written there.
-    """
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror or error}); give another --folder") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def put_in_place(temporary: Path, folder: Path) -> None:
-    """Let a folder that is complete take the place of an earlier one."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)

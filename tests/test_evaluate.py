@@ -1,4 +1,4 @@
-"""What is written, and where: folders whole or not at all."""
+"""What is written, and where."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from openretina_jax import evaluate
 from openretina_jax.errors import UserError
-from openretina_jax.evaluate import Output, put_in_place, writable, write
+from openretina_jax.evaluate import Output, write
 from openretina_jax.evaluation.evaluation import Evaluation
 from tests import tiny
 
@@ -16,39 +16,6 @@ from tests import tiny
 def empty(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
-    with writable(tmp_path / "new" / "out") as folder:
-        (folder / "summary.json").write_text("{}")
-        assert not (tmp_path / "new" / "out").exists()
-        put_in_place(folder, tmp_path / "new" / "out")
-    assert [file.name for file in (tmp_path / "new").rglob("*")] == ["out", "summary.json"]
-
-
-def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
-    before = empty(tmp_path / "out") / "summary.json"
-    before.write_text("old")
-
-    def fail() -> None:
-        with writable(tmp_path / "out") as folder:
-            (folder / "summary.json").write_text("new")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [before]
-    assert before.read_text() == "old"
-
-
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
-    def fill() -> None:
-        with writable(tmp_path / "out"):
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(UserError, match=r"out cannot be written \(No space left on device\); give another --folder"):
-        fill()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_that_are_not_evaluations_stay(tmp_path: Path) -> None:

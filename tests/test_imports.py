@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "openretina_jax"
 
 # from the bottom up; parts of one layer may import each other
 LAYERS = [
-    {"errors", "memory", "devices", "precision", "processes", "interruption", "extras"},
+    {"errors", "memory", "devices", "precision", "processes", "interruption", "extras", "whole_file"},
     {"data"},
     {"modules"},
     {"models"},

@@ -13,6 +13,7 @@ from huggingface_hub.utils.tqdm import tqdm
 
 from openretina_jax.errors import UserError
 
+CACHE_REMEDY = "check the disk, or set OPENRETINA_JAX_CACHE to another folder"
 _ATTEMPTS = 3
 _PAUSE_S = 2.0
 _TIMEOUT_S = 30.0
@@ -47,10 +48,7 @@ def download(url: str, cache: Path) -> Path:
             if not target.is_file():
                 _collect(url, target)
     except OSError as error:
-        raise UserError(
-            f"{url} cannot be written to {target}: {error.strerror or error}; check the disk, or set "
-            "OPENRETINA_JAX_CACHE to another folder"
-        ) from error
+        raise UserError(f"{url} cannot be written to {target}: {error.strerror or error}; {CACHE_REMEDY}") from error
     return target
 
 

@@ -8,18 +8,18 @@ import re
 import shutil
 import stat
 import urllib.parse
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError, XetDownloadError
 
-from openretina_jax.data.download import download, is_url
+from openretina_jax.data.download import CACHE_REMEDY, download, is_url
 from openretina_jax.errors import UserError
+from openretina_jax.whole_file import whole_file
 
 WAYS_OUT = (
     "connect to the network, or give local files by --config.data.stimuli_path=... "
@@ -178,7 +178,8 @@ def unpacked(file: FetchedFile, suffixes: tuple[str, ...], folder: Path | None =
         member = _wanted_member(members, file.path, suffixes)
         target = (folder or cache_folder()) / "unpacked" / file.sha256 / PurePosixPath(member.filename).name
         if not (target.is_file() and target.stat().st_size == member.file_size):
-            extract(archive, member, target)
+            with whole_file(target, member.file_size, remedy=CACHE_REMEDY) as stream:
+                extract(archive, member, stream)
         return target
 
 
@@ -208,9 +209,7 @@ def safe_members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.Zip
             "give the path of what was in it"
         ) from error
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be unpacked ({error}); check the disk, or set OPENRETINA_JAX_CACHE to another folder"
-        ) from error
+        raise UserError(f"{path}: cannot be unpacked ({error}); {CACHE_REMEDY}") from error
 
 
 def _wanted_member(members: list[zipfile.ZipInfo], path: Path, suffixes: tuple[str, ...]) -> zipfile.ZipInfo:
@@ -231,19 +230,10 @@ def _wanted_member(members: list[zipfile.ZipInfo], path: Path, suffixes: tuple[s
     return wanted[0]
 
 
-def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Writes one member; it appears under its name only when it is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target.parent).free
-    if free < member.file_size:
-        raise OSError(f"{member.filename} needs {member.file_size} bytes, {target.parent} has {free}")
-    temporary = target.with_name(f".{uuid.uuid4().hex}.part")  # processes may unpack side by side
-    try:
-        with archive.open(member) as content, temporary.open("xb") as stream:
-            shutil.copyfileobj(content, stream, length=1 << 20)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, stream: BinaryIO) -> None:
+    """Writes the content of a member."""
+    with archive.open(member) as content:
+        shutil.copyfileobj(content, stream, length=1 << 20)
 
 
 def file_sha256(path: Path) -> str:

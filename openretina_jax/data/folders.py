@@ -6,10 +6,7 @@ import fnmatch
 import glob
 import hashlib
 import os
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +19,7 @@ from huggingface_hub.errors import (
     XetDownloadError,
 )
 
-from openretina_jax.data.download import is_url
+from openretina_jax.data.download import CACHE_REMEDY, is_url
 from openretina_jax.data.fetch import (
     FetchedFile,
     HubFile,
@@ -35,6 +32,7 @@ from openretina_jax.data.fetch import (
     safe_members,
 )
 from openretina_jax.errors import UserError
+from openretina_jax.whole_file import whole_folder
 
 _WAYS_OUT = (
     "connect to the network, or give a local folder by --config.data.path=..., or train on simulated data by appending "
@@ -184,7 +182,7 @@ def _with_archives_unpacked(folder: Path, hashes: dict[str, str], digest: str) -
     where = hashlib.sha256(f"{digest} {folder.absolute()}".encode()).hexdigest()
     target = cache_folder() / "unpacked" / where / (folder.name or "folder")
     if not all((target / name).exists() for name in links):
-        with _replacing(target) as work:
+        with whole_folder(target, remedy=CACHE_REMEDY) as work:
             for name, path in links.items():
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).symlink_to(path)
@@ -192,27 +190,11 @@ def _with_archives_unpacked(folder: Path, hashes: dict[str, str], digest: str) -
 
 
 def _unpack(archive: zipfile.ZipFile, wanted: dict[str, zipfile.ZipInfo], target: Path) -> None:
-    needed = sum(member.file_size for member in wanted.values())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target.parent).free
-    if free < needed:
-        raise OSError(f"its content needs {needed} bytes, {target.parent} has {free}")
-    with _replacing(target) as work:
+    with whole_folder(target, sum(member.file_size for member in wanted.values()), remedy=CACHE_REMEDY) as work:
         for name, member in wanted.items():
-            extract(archive, member, work / name)
-
-
-@contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A new folder that takes the place of ``target`` when it is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-", ignore_cleanup_errors=True) as temporary:
-        work = Path(temporary) / target.name
-        work.mkdir()
-        yield work
-        if target.exists():
-            target.replace(Path(temporary) / "damaged")
-        work.replace(target)
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            with (work / name).open("xb") as stream:
+                extract(archive, member, stream)
 
 
 def _is_whole(folder: Path, members: dict[str, zipfile.ZipInfo]) -> bool:

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Float32, UInt8
 
+from openretina_jax.data.download import CACHE_REMEDY
 from openretina_jax.data.fetch import cache_folder
-from openretina_jax.errors import UserError
+from openretina_jax.whole_file import whole_file
 
 Movie = (
     Float32[np.ndarray, "time height width channel"]
@@ -46,32 +44,17 @@ def cached_movie(
     digest = hashlib.sha256(json.dumps([recipe, shape, np.dtype(dtype).name], sort_keys=True).encode()).hexdigest()[:32]
     file = cache_folder() / "movies" / f"{digest}.npy"
     if not file.exists():
-        try:
-            _write(file, shape, np.dtype(dtype), compute)
-        except OSError as error:
-            raise UserError(
-                f"{file}: a movie cannot be kept there ({error}); check the disk, or set OPENRETINA_JAX_CACHE to "
-                "another folder"
-            ) from error
+        _write(file, shape, np.dtype(dtype), compute)
     return np.load(file, mmap_mode="r")
 
 
 def _write(file: Path, shape: tuple[int, ...], dtype: "np.dtype[Any]", compute: Callable[[], Iterable[Movie]]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = int(np.prod(shape)) * dtype.itemsize, shutil.disk_usage(file.parent).free
-    if free < needed:
-        raise OSError(f"it needs {needed} bytes, {file.parent} has {free}")
-    temporary = file.with_name(f".{uuid.uuid4().hex}.part")  # processes may compute side by side
-    try:
-        with temporary.open("xb") as stream:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
-            written = 0
-            for block in compute():
-                stream.write(np.ascontiguousarray(block, dtype).data)
-                written += len(block)
+    with whole_file(file, int(np.prod(shape)) * dtype.itemsize, remedy=CACHE_REMEDY) as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        written = 0
+        for block in compute():
+            stream.write(np.ascontiguousarray(block, dtype).data)
+            written += len(block)
         if written != shape[0]:
             raise ValueError(f"{written} frames were computed for a movie of {shape[0]}")
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
-from openretina_jax.interop.whole_file import whole_file
 from openretina_jax.models.build import make_model
 from openretina_jax.models.core_readout import PROBE_FRAMES, Model
+from openretina_jax.whole_file import whole_file
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA = "program", "metadata.json"

@@ -1,6 +1,5 @@
 """What a search leaves behind: the table of trials, pictures, and the command that trains the best one."""
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from optuna.trial import TrialState
 from openretina_jax.search.study import as_flags
 from openretina_jax.visualize.figures import save
 from openretina_jax.visualize.search import plot_importances, plot_scores, plot_slices
+from openretina_jax.whole_file import whole_file
 
 BEST = 10  # trials of the table for the terminal
 NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -46,9 +46,8 @@ def report(study: optuna.Study, objective: str, workdir: Path, command: Sequence
         Lines for the terminal.
     """
     table = trial_table(study)
-    temporary = workdir / ".trials.csv.tmp"
-    table.to_csv(temporary, index=False)
-    os.replace(temporary, workdir / "trials.csv")
+    with whole_file(workdir / "trials.csv") as stream:
+        table.to_csv(stream, index=False)
     counts = ", ".join(f"{number} {state}" for state, number in table["state"].value_counts().items())
     complete = table[table["state"] == "complete"]
     if complete.empty:

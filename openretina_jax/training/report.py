@@ -1,7 +1,6 @@
 """What a finished run leaves behind: the table of neurons, pictures, and a summary."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from openretina_jax.training.sharding import Sharding
 from openretina_jax.visualize.figures import Figure, save
 from openretina_jax.visualize.predictions import plot_history
 from openretina_jax.visualize.scores import plot_traces
+from openretina_jax.whole_file import whole_file
 
 
 def report(
@@ -116,6 +116,5 @@ def _tests(result: FitResult, model: Model, dataset: Dataset) -> dict[str, float
 
 
 def _write_table(neurons: pd.DataFrame, file: Path) -> None:
-    temporary = file.with_name(f".{file.name}.tmp")
-    neurons.to_csv(temporary, index=False)
-    os.replace(temporary, file)
+    with whole_file(file) as stream:
+        neurons.to_csv(stream, index=False)

@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from openretina_jax.errors import UserError
 from openretina_jax.extras import require
 from openretina_jax.processes import is_first
+from openretina_jax.whole_file import whole_file
 
 PROJECT = "openretina_jax"
 WANDB_MODES = ("online", "offline", "disabled")
@@ -252,6 +253,5 @@ def _one_line(name: str, errors: type[Exception]) -> Iterator[None]:
 
 
 def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, file)
+    with whole_file(file) as stream:
+        stream.write(text.encode())

@@ -3,7 +3,6 @@
 import csv
 import io
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from openretina_jax.processes import is_first
 from openretina_jax.training.trackers import Tracker
+from openretina_jax.whole_file import whole_file
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +41,8 @@ class CsvWriter:
             writer = csv.DictWriter(text, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(text.getvalue())
-        os.replace(temporary, file)
+        with whole_file(file) as stream:
+            stream.write(text.getvalue().encode())
 
     def write(self, row: Mapping[str, int | float]) -> None:
         """Append a row."""

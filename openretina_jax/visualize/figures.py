@@ -1,6 +1,5 @@
 """Figures to files and pixels, without a display."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,15 @@ from jaxtyping import UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Figure  # for annotations elsewhere
 
+from openretina_jax.whole_file import whole_file
+
 DPI = 120
 
 
 def save(figure: Figure, file: Path) -> None:
     """Write a PNG file, whole or not at all."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=DPI)
-    os.replace(temporary, file)
+    with whole_file(file) as stream:
+        figure.savefig(stream, format="png", dpi=DPI)
 
 
 def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:

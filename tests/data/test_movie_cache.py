@@ -60,7 +60,5 @@ def test_nothing_is_left_of_a_movie_that_failed(folder):
 
 def test_a_full_disk_is_told(folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
-    with pytest.raises(
-        UserError, match=r"a movie cannot be kept there \(it needs 120 bytes, .* has 0\); check the disk"
-    ):
+    with pytest.raises(UserError, match=r"\.npy cannot be written \(it needs 120 bytes, .* has 0\); check the disk"):
         cached_movie({}, SHAPE, must_not_run)

@@ -3,15 +3,15 @@
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from openretina_jax.data.download import CACHE_REMEDY
 from openretina_jax.data.sources.catalogue import Progress, simulator
+from openretina_jax.whole_file import whole_folder
 
 _log = logging.getLogger(__name__)
 
@@ -39,15 +39,10 @@ def simulated_files(
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{folder.name}.lock"):  # trials of a search begin at the same time
         if not (folder / _WRITTEN).exists():
-            work = Path(tempfile.mkdtemp(dir=cache, prefix=".simulating-"))
-            try:
+            with whole_folder(folder, remedy=CACHE_REMEDY) as work:
                 files = module.simulate(work, config, progress)
                 names = {setting: str(file.relative_to(work)) for setting, file in files.items()}
                 (work / _WRITTEN).write_text(json.dumps(names))
-                shutil.rmtree(folder, ignore_errors=True)
-                work.replace(folder)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
     _log.info("simulated recordings are in %s", folder)
     names = json.loads((folder / _WRITTEN).read_text())
     return {setting: str(folder / name) for setting, name in names.items()}

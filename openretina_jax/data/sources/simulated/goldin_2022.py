@@ -5,15 +5,14 @@ A file holds ``train/stimulus (image, height, width)``, ``train/response/binned 
 """
 
 import dataclasses
-import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.goldin_2022 import IMAGE_S, SPECIES
 from openretina_jax.data.sources.simulated import scenes
+from openretina_jax.data.sources.simulated.files import write_hdf5
 from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
 
@@ -58,15 +57,10 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         The folder, by the setting of ``goldin_2022.from_settings``.
     """
     target = folder / "goldin_2022"
-    target.mkdir(parents=True, exist_ok=True)
     names = [(species, number) for species in SPECIES for number in range(config.n_sessions)]
     for done, (species, number) in enumerate(names, start=1):
         rng = np.random.default_rng((config.seed, SPECIES.index(species), number))
-        part = target / f".{species}_{number + 1}.part"
-        with h5py.File(part, "w") as file:
-            for key, values in _recording(rng, config).items():
-                file[key] = values
-        os.replace(part, target / f"{species}_session_{number + 1}.h5")
+        write_hdf5(target / f"{species}_session_{number + 1}.h5", _recording(rng, config))
         if progress is not None:
             progress("simulated sessions", done, len(names))
     return {"path": target}

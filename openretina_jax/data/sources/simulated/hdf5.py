@@ -1,16 +1,16 @@
 """Writes simulated recordings in the layout of ``sources/hdf5.py``: cells that watch noise in several colours."""
 
 import dataclasses
-import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
+from openretina_jax.data.sources.simulated.files import write_hdf5
 from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.whole_file import whole_file
 
 FRAME_RATE_HZ = 30.0
 _SHORTEST_CLIPS = 70
@@ -65,20 +65,14 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         The folder, by the setting of ``hdf5.from_settings``.
     """
     target = folder / "recordings"
-    (target / STIMULI_FOLDER).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng((config.seed, 0))
     movies = {f"random_noise_{number}": _noise(rng, config, number) for number in range(config.n_stimuli)}
     for name, movie in movies.items():
-        part = target / STIMULI_FOLDER / f".{name}.part"
-        with part.open("wb") as stream:
+        with whole_file(target / STIMULI_FOLDER / f"{name}.npy") as stream:
             np.save(stream, movie, allow_pickle=False)
-        os.replace(part, target / STIMULI_FOLDER / f"{name}.npy")
     for number in range(config.n_sessions):
-        part = target / f".session_{number}.part"
-        with h5py.File(part, "w") as file:
-            for key, values in _recording(np.random.default_rng((config.seed, 1, number)), movies, config).items():
-                file[key] = values
-        os.replace(part, target / f"session_{number}.hdf5")
+        arrays = _recording(np.random.default_rng((config.seed, 1, number)), movies, config)
+        write_hdf5(target / f"session_{number}.hdf5", arrays)
         if progress is not None:
             progress("simulated sessions", number + 1, config.n_sessions)
     return {"path": target}

@@ -6,17 +6,14 @@ how long the parts of the published stimulus are, its files tell; here they are 
 """
 
 import dataclasses
-import os
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.karamanlis_2024 import FRAME_RATE_HZ
 from openretina_jax.data.sources.karamanlis_2024_movies import SCREEN, render
+from openretina_jax.data.sources.simulated.files import write_hdf5
 from openretina_jax.data.sources.simulated.fixations import gaze
 from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.scenes import natural_images
@@ -81,7 +78,6 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         "frozen": _seen(stimulus["frozenImages"], stimulus["frozenfixations"]),
     }
     sessions = folder / "sessions"
-    sessions.mkdir(parents=True, exist_ok=True)
     for index in range(config.n_sessions):
         rng = np.random.default_rng((config.seed, 1, index))
         neurons = SpikingNeurons.drawn(
@@ -95,7 +91,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
         running = expected["running"].reshape(config.n_blocks, config.block_frames, -1)
         name = f"session_{index + 1}_{config.species}"
-        _write(
+        write_hdf5(
             sessions / name / f"{name}_fixationmovie_data.mat",
             {
                 **stimulus,
@@ -137,14 +133,3 @@ def _seen(images: np.ndarray, fixations: np.ndarray) -> np.ndarray:
     """The movie as the cells see it, in whole grey levels: it is long."""
     whole = fixations.astype(np.int64)
     return np.concatenate([np.rint(frames[..., 0]).astype(np.uint8) for frames in render(images, whole, _SEEN_PX)])
-
-
-def _write(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """An HDF5 file, which appears under its name when it is whole."""
-    file.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".simulating-") as work:
-        written = Path(work) / file.name
-        with h5py.File(written, "w") as opened:
-            for name, array in arrays.items():
-                opened[name] = array
-        os.replace(written, file)

@@ -8,16 +8,15 @@ responses to white noise have one bin more than its frames, as published.
 """
 
 import dataclasses
-import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from openretina_jax.data.sources.catalogue import Progress
 from openretina_jax.data.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
 from openretina_jax.data.sources.simulated import scenes
+from openretina_jax.data.sources.simulated.files import write_hdf5
 from openretina_jax.data.sources.simulated.numbers import check_numbers
 from openretina_jax.data.sources.simulated.spiking import SpikingNeurons, expected_spikes
 
@@ -73,13 +72,9 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=_CENTRE_SD_PX
         )
         session = target / FOLDER / f"15-10-{number + 1:02d}"
-        session.mkdir(parents=True, exist_ok=True)
         for kind in STIMULI:
-            part = session / f".{kind}.part"
-            with h5py.File(part, "w") as file:
-                for key, values in _recording(rng, neurons, kind, movies[kind], config, number % 2 == 1).items():
-                    file[key] = values
-            os.replace(part, session / f"{kind}.h5")
+            arrays = _recording(rng, neurons, kind, movies[kind], config, by_response_type=number % 2 == 1)
+            write_hdf5(session / f"{kind}.h5", arrays)
         if progress is not None:
             progress("simulated sessions", number + 1, config.n_sessions)
     return {"path": target}

@@ -8,10 +8,7 @@ mirrored left to right compared with them.
 """
 
 import dataclasses
-import os
 import pickle
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +31,7 @@ from openretina_jax.data.sources.sridhar_2025_stimuli import (
     NoiseMovies,
 )
 from openretina_jax.errors import UserError
+from openretina_jax.whole_file import whole_folder
 
 N_UNRELIABLE = 2  # cells of every retina without a receptive field
 
@@ -121,9 +119,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     Returns:
         The folder, by the setting of ``sridhar_2025.from_settings``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".simulating-") as temporary:
-        work = Path(temporary) / config.stimulus
+    with whole_folder(folder / config.stimulus) as work:
         movies: Movies
         if config.stimulus == "natural_movie":
             _write_film(np.random.default_rng((config.seed, 0)), work, config)
@@ -135,8 +131,6 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             _simulate_retina(work, config, movies, retina, number)
             if progress is not None:
                 progress("simulated retinas", number + 1, config.n_sessions)
-        shutil.rmtree(folder / config.stimulus, ignore_errors=True)
-        os.replace(work, folder / config.stimulus)
     return {"path": folder / config.stimulus}
 
 

@@ -1,0 +1,89 @@
+"""Files and folders that are there as a whole or not at all, however many processes write them."""
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from openretina_jax.errors import UserError
+
+REMEDY = "check the folder and the disk"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterator[BinaryIO]:
+    """A file to write; it takes its name, and the place of an earlier one, when all is written.
+
+    Args:
+        path: of the file; its folder is made if missing.
+        needs: bytes for which the disk must have room.
+        remedy: what the user can do where nothing can be written, for the message.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with _beside(path, needs, remedy) as temporary:
+        with temporary.open("x+b") as stream:
+            yield stream
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterator[Path]:
+    """A new folder to fill; it takes its name, and the place of an earlier one, when all is written.
+
+    Args:
+        path, needs, remedy: as in ``whole_file``.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with _beside(path, needs, remedy) as temporary:
+        work = temporary / path.name
+        work.mkdir(parents=True)
+        yield work
+        _put_in_place(work, path)
+
+
+def check_writable(path: Path, *, remedy: str = REMEDY) -> None:
+    """Find out before long work, rather than after it, whether a file or folder can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    with _beside(path, 0, remedy) as temporary:
+        temporary.touch()
+
+
+@contextlib.contextmanager
+def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
+    """A place for what is not whole yet, on the same disk, that no other process has; nothing is left there."""
+    temporary = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < needs:
+            raise OSError(f"it needs {needs} bytes, {path.parent} has {free}")
+        yield temporary
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _put_in_place(work: Path, path: Path) -> None:
+    """Move a folder to a place where there may be another one, also one that a process puts there just now."""
+    while True:
+        if path.exists():
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(work.with_name(uuid.uuid4().hex))
+        try:
+            work.replace(path)
+            return
+        except OSError:
+            if not path.exists():
+                raise
