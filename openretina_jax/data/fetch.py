@@ -15,7 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError, XetDownloadError
+from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    XetDownloadError,
+)
 
 from openretina_jax.data.download import CACHE_REMEDY, download, is_url
 from openretina_jax.errors import UserError
@@ -26,16 +32,17 @@ WAYS_OUT = (
     "--config.data.responses_path=..., or train on simulated data by appending :simulated to the config"
 )
 _HUB = "huggingface.co"
+_HUB_ERRORS = (OSError, EntryNotFoundError, CachedRepoTreeNotFoundError, HFValidationError, XetDownloadError)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
-class HubFile:
-    """A file in a repository of the Hugging Face Hub.
+class HubPlace:
+    """A place in a repository of the Hugging Face Hub.
 
     Attributes:
         repo_id: owner and name of the repository.
-        path: of the file in the repository.
+        path: in the repository.
         revision: branch, tag or commit.
         repo_type: "dataset", "model" or "space".
     """
@@ -44,6 +51,30 @@ class HubFile:
     path: str
     revision: str = "main"
     repo_type: str = "dataset"
+
+    def __str__(self) -> str:
+        return f"hf://{self.repo_type}s/{self.repo_id}/{self.path}"
+
+    @contextlib.contextmanager
+    def fetching(self, ways_out: str) -> Iterator[None]:
+        """A block in which errors of ``huggingface_hub`` become ones that the user can mend.
+
+        Raises:
+            UserError: the place cannot be fetched.
+        """
+        try:
+            yield
+        except _HUB_ERRORS as error:
+            # Without a cached file the library says only that there is none; the cause says what went wrong before.
+            cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+            reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
+            raise UserError(
+                f"{self.path} of {self.repo_id} (revision {self.revision}) cannot be fetched: {reason}; {ways_out}"
+            ) from error
+
+
+class HubFile(HubPlace):
+    """A file in a repository of the Hugging Face Hub."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +148,7 @@ def hub_source(url: str, kind: Callable[[str, str, str, str], _Kind]) -> _Kind |
     """What an address of the Hub's website means: a file, or ``kind`` for the page of a folder; None elsewhere."""
     parts = urllib.parse.urlsplit(url)
     match = re.fullmatch(
-        r"/(datasets/|spaces/)?([^/]+/[^/]+)/(resolve|blob|tree)/([^/]+)/?(.*)", urllib.parse.unquote(parts.path)
+        r"/(datasets/|spaces/)?([^/]+/[^/]+)/(resolve|raw|blob|tree)/([^/]+)/?(.*)", urllib.parse.unquote(parts.path)
     )
     if parts.hostname != _HUB or match is None:
         return None
@@ -126,21 +157,13 @@ def hub_source(url: str, kind: Callable[[str, str, str, str], _Kind]) -> _Kind |
 
 
 def _fetch_from_hub(file: HubFile, ways_out: str) -> FetchedFile:
-    try:
-        cached = hf_hub_download(file.repo_id, file.path, revision=file.revision, repo_type=file.repo_type)
-    except (OSError, EntryNotFoundError, HFValidationError, XetDownloadError) as error:
-        # Without a cached file the library says only that there is none; the cause says what went wrong before.
-        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
-        reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
-        raise UserError(
-            f"{file.path} of {file.repo_id} (revision {file.revision}) cannot be fetched: {reason}; {ways_out}"
-        ) from error
-    path = Path(cached)
+    with file.fetching(ways_out):
+        path = Path(hf_hub_download(file.repo_id, file.path, revision=file.revision, repo_type=file.repo_type))
     # The cache lays files out as snapshots/<commit>/<path in the repository>.
     commit = path.parents[len(PurePosixPath(file.path).parts) - 1].name
     sha256 = file_sha256(path)
     check_hash_of_hub(path, sha256)
-    return FetchedFile(path, f"hf://{file.repo_type}s/{file.repo_id}/{file.path}", commit, sha256)
+    return FetchedFile(path, str(file), commit, sha256)
 
 
 def check_hash_of_hub(path: Path, sha256: str) -> None:

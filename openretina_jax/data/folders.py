@@ -11,18 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from huggingface_hub import get_cached_repo_tree, snapshot_download
-from huggingface_hub.errors import (
-    CachedRepoTreeNotFoundError,
-    EntryNotFoundError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    XetDownloadError,
-)
 
 from openretina_jax.data.download import CACHE_REMEDY, is_url
 from openretina_jax.data.fetch import (
     FetchedFile,
     HubFile,
+    HubPlace,
     cache_folder,
     check_hash_of_hub,
     extract,
@@ -41,14 +35,8 @@ _WAYS_OUT = (
 _JUNK = ("__MACOSX/*", "*/__MACOSX/*", "._*", "*/._*", ".DS_Store", "*/.DS_Store")
 
 
-@dataclasses.dataclass(frozen=True)
-class HubFolder:
-    """A folder in a repository of the Hugging Face Hub; attributes as those of ``HubFile``."""
-
-    repo_id: str
-    path: str
-    revision: str = "main"
-    repo_type: str = "dataset"
+class HubFolder(HubPlace):
+    """A folder in a repository of the Hugging Face Hub."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +45,14 @@ class FetchedFolder:
 
     Attributes:
         path: where it lies. Archives that were in it are folders here.
-        origin: where it came from, as a user would write it.
+        source: where it came from, as a user would write it.
         revision: commit of the repository that it came from (None: a local folder).
         record: what a data set remembers of it, as plain values: source, revision, number of files, and a hash of the
             names and hashes of all files.
     """
 
     path: Path
-    origin: str
+    source: str
     revision: str | None
     record: dict[str, Any]
 
@@ -122,19 +110,13 @@ def unpacked_folder(file: FetchedFile, folder: Path | None = None) -> Path:
 def _fetch_from_hub(folder: HubFolder, patterns: tuple[str, ...]) -> FetchedFolder:
     inside = f"{folder.path.strip('/')}/" if folder.path.strip("/") else ""
     wanted = [glob.escape(inside) + pattern for pattern in patterns]
-    try:
+    with folder.fetching(_WAYS_OUT):
         snapshot = Path(
             snapshot_download(
                 folder.repo_id, revision=folder.revision, repo_type=folder.repo_type, allow_patterns=wanted
             )
         )
         tree = get_cached_repo_tree(folder.repo_id, revision=snapshot.name, repo_type=folder.repo_type)
-    except (OSError, EntryNotFoundError, CachedRepoTreeNotFoundError, HFValidationError, XetDownloadError) as error:
-        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
-        reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
-        raise UserError(
-            f"{folder.path} of {folder.repo_id} (revision {folder.revision}) cannot be fetched: {reason}; {_WAYS_OUT}"
-        ) from error
     sizes = {entry.path.removeprefix(inside): entry.size for entry in tree if entry.path.startswith(inside)}
     files = sorted(name for name in sizes if _matches(name, patterns))
     for name in files:
@@ -146,22 +128,21 @@ def _fetch_from_hub(folder: HubFolder, patterns: tuple[str, ...]) -> FetchedFold
                 f"{path.resolve()} and fetch it again"
             )
         check_hash_of_hub(path, _known_sha256(path))
-    origin = f"hf://{folder.repo_type}s/{folder.repo_id}/{folder.path}"
-    return _with_record(snapshot / inside, origin, snapshot.name, files, patterns)
+    return _with_record(snapshot / inside, str(folder), snapshot.name, files, patterns)
 
 
 def _with_record(
-    folder: Path, origin: str, revision: str | None, files: list[str], patterns: tuple[str, ...]
+    folder: Path, source: str, revision: str | None, files: list[str], patterns: tuple[str, ...]
 ) -> FetchedFolder:
     if not files:
         what = "" if patterns == ("*",) else f" named {' or '.join(patterns)}"
-        raise UserError(f"{origin}: holds no files{what}; is it another folder? Or {_WAYS_OUT}")
+        raise UserError(f"{source}: holds no files{what}; is it another folder? Or {_WAYS_OUT}")
     hashes = {name: _known_sha256(folder / name) for name in files}
     digest = hashlib.sha256("".join(f"{name} {sha256}\n" for name, sha256 in hashes.items()).encode()).hexdigest()
-    record = {"source": origin, "revision": revision, "files": len(files), "sha256": digest}
+    record = {"source": source, "revision": revision, "files": len(files), "sha256": digest}
     archives = [name for name in files if name.lower().endswith(".zip")]
     path = _with_archives_unpacked(folder, hashes, digest) if archives else folder
-    return FetchedFolder(path, origin, revision, record)
+    return FetchedFolder(path, source, revision, record)
 
 
 def _with_archives_unpacked(folder: Path, hashes: dict[str, str], digest: str) -> Path:

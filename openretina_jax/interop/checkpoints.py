@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from openretina_jax.data.download import is_url
 from openretina_jax.data.fetch import FetchedFile, fetch
 from openretina_jax.data.sta import filters_of_sta, load_sta
 from openretina_jax.errors import UserError
 from openretina_jax.interop.description import describe
 from openretina_jax.interop.facts import make_data_info
 from openretina_jax.interop.lightning import LightningCheckpoint, read_lightning_checkpoint
-from openretina_jax.interop.published import PUBLISHED, remote
+from openretina_jax.interop.published import PUBLISHED
 from openretina_jax.interop.state import give, load_state
 from openretina_jax.interop.weights import take
 from openretina_jax.models.autoencoder import AutoencoderModel
@@ -133,11 +134,11 @@ def place_patch(readout: Readout, centre: tuple[int, int] | None) -> None:
 
 
 def _of_openretina(source: str) -> bool:
-    return remote(source) is not None or Path(source).is_file()
+    return source in PUBLISHED or is_url(source) or Path(source).is_file()
 
 
 def _read(source: str | Path) -> tuple[LightningCheckpoint, FetchedFile]:
-    file = fetch(remote(str(source)) or source, ways_out=WAYS_OUT)
+    file = fetch(PUBLISHED.get(str(source), source), ways_out=WAYS_OUT)
     return read_lightning_checkpoint(file.path), file
 
 

@@ -1,6 +1,5 @@
 """The models that openretina published, and where they are."""
 
-import re
 from collections.abc import Mapping
 
 from openretina_jax.data.fetch import HubFile
@@ -23,16 +22,3 @@ PUBLISHED: Mapping[str, HubFile] = {
         "hoefling_2024_base_low_res": f"{_OLD}/hoefling_2024_base_low_res.ckpt",
     }.items()
 }
-_ON_THE_HUB = re.compile(
-    r"https://huggingface\.co/(?:(dataset|space)s/)?([^/]+/[^/]+)/(?:tree|blob|resolve|raw)/([^/]+)/([^?]+)"
-)
-
-
-def remote(source: str) -> HubFile | str | None:
-    """What a name or an address stands for: a file of the Hub, an address, or None for something on the disk."""
-    if source in PUBLISHED:
-        return PUBLISHED[source]
-    if match := _ON_THE_HUB.match(source):
-        kind, repository, revision, path = match.groups()
-        return HubFile(repository, path, revision, kind or "model")
-    return source if source.startswith(("http://", "https://")) else None

@@ -105,6 +105,7 @@ def test_a_full_disk(web, tmp_path, monkeypatch):
     [
         ("https://huggingface.co/datasets/lab/retina/resolve/main/a/b.zip", HubFile("lab/retina", "a/b.zip")),
         ("https://huggingface.co/datasets/lab/retina/blob/v1/a%20b.h5", HubFile("lab/retina", "a b.h5", "v1")),
+        ("https://huggingface.co/spaces/lab/eye/raw/main/a.npz?x=1", HubFile("lab/eye", "a.npz", repo_type="space")),
         ("https://huggingface.co/datasets/lab/retina/tree/main/a/b/", HubFolder("lab/retina", "a/b")),
         ("https://huggingface.co/lab/net/tree/main", HubFolder("lab/net", "", repo_type="model")),
         ("https://example.org/datasets/lab/retina/resolve/main/a.zip", None),

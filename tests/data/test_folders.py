@@ -48,9 +48,9 @@ def written(folder: Path, files: dict[str, bytes]) -> Path:
 def test_a_folder_of_the_hub_is_fetched_once_and_its_commit_recorded(hub, tmp_path):
     fetched = fetch_folder(FOLDER)
     assert contents(fetched.path) == FILES
-    assert (fetched.origin, fetched.revision) == (f"hf://datasets/{REPOSITORY}/goldin", COMMIT)
+    assert (fetched.source, fetched.revision) == (f"hf://datasets/{REPOSITORY}/goldin", COMMIT)
     local = fetch_folder(written(tmp_path / "own", FILES))
-    assert fetched.record == local.record | {"source": fetched.origin, "revision": COMMIT}
+    assert fetched.record == local.record | {"source": fetched.source, "revision": COMMIT}
     assert local.record["files"] == 3
     n_files = sum(name.endswith(".h5") for _, name, _ in hub.requested)
     assert fetch_folder(HubFolder(REPOSITORY, "goldin", revision=COMMIT)) == fetched
@@ -133,7 +133,7 @@ def test_an_archive_at_an_address(hub):
     hub.files["code.zip"] = zipped({"r.h5": b"responses", "s/s.h5": b"stimulus"})
     fetched = fetch_folder(f"{hub.url}/code.zip")
     assert contents(fetched.path) == {"r.h5": b"responses", "s/s.h5": b"stimulus"}
-    assert fetched.origin == f"{hub.url}/code.zip"
+    assert fetched.source == f"{hub.url}/code.zip"
 
 
 def test_archives_inside_a_folder_become_folders_and_stay_where_they_are(tmp_path):

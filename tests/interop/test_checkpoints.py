@@ -11,11 +11,12 @@ import pytest
 
 import openretina_jax
 from openretina_jax.errors import UserError
+from openretina_jax.interop import checkpoints
 from openretina_jax.interop.checkpoints import load_autoencoder
 from openretina_jax.interop.description import describe
 from openretina_jax.interop.facts import number
 from openretina_jax.interop.lightning import read_lightning_checkpoint
-from openretina_jax.interop.published import PUBLISHED, remote
+from openretina_jax.interop.published import PUBLISHED
 from openretina_jax.interop.state import load_state
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saved import load_model, save_model
@@ -183,14 +184,21 @@ def test_folders_and_names(tmp_path: Path) -> None:
         openretina_jax.load(tmp_path, in_shape=(1, 2, 3, 4))
 
 
-def test_published_names() -> None:
+def test_names_and_addresses_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(source: object, ways_out: str) -> None:
+        asked.append(source)
+        raise UserError(ways_out)
+
+    monkeypatch.setattr(checkpoints, "fetch", fetch)
+    sources = [*PUBLISHED, "https://example.org/model.ckpt", path_of("lnp")]
+    for source in sources:
+        with pytest.raises(UserError, match="connect to the network, or give the path of the file"):
+            openretina_jax.load(source)
+    assert asked == [PUBLISHED.get(source, source) for source in sources]
     assert len(PUBLISHED) == 9
-    file = PUBLISHED["hoefling_2024_low_res"]
-    address = f"https://huggingface.co/datasets/open-retina/open-retina/tree/main/{file.path}"
-    assert remote(address) == remote("hoefling_2024_low_res") == file
-    assert remote(address.replace("tree/main", "resolve/v1")).revision == "v1"
-    assert remote("https://example.org/model.ckpt") == "https://example.org/model.ckpt"
-    assert remote("runs/mine") is None
+    assert PUBLISHED["hoefling_2024_low_res"].path.endswith("hoefling_2024_cnn_low_res.ckpt")
 
 
 def test_compressed_copies_are_refused(tmp_path: Path) -> None:
