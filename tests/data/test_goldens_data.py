@@ -65,7 +65,7 @@ def recordings_in_memory(fields):
         for name, arrays in fields.items():
             for key, values in arrays.items():
                 file[f"{name}/{key}"] = values
-        yield {name: Recording(name, Path("goldens.h5"), file[name]) for name in fields}
+        yield {name: Recording(Path("goldens.h5"), file[name]) for name in fields}
 
 
 def check_compute_test_responses(case):

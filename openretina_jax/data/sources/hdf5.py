@@ -23,7 +23,7 @@ from openretina_jax.data.axes import MOVIE, arranged
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fetch import HubFile
 from openretina_jax.data.folders import HubFolder, fetch_folder
-from openretina_jax.data.sources.recording_file import SUFFIXES, RecordingFile, open_recording
+from openretina_jax.data.sources.recording_file import SUFFIXES, RecordingFile, check_same_neurons, open_recording
 from openretina_jax.errors import UserError
 
 STIMULI_FOLDER = "stimuli"
@@ -149,7 +149,7 @@ def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int
         try:
             with open_recording(file) as recording:
                 yield from _problems_of_session(recording, stimuli, set(test_names), size)
-                answered |= {name.removeprefix(RESPONSES) for name in recording.names() if name.startswith(RESPONSES)}
+                answered.update(_answered(recording))
         except UserError as error:
             yield error
     for name in test_names:
@@ -167,7 +167,7 @@ def _problems_of_session(
     tests: set[str],
     size: tuple[int, int, int] | None,
 ) -> Iterator[UserError]:
-    names = [name.removeprefix(RESPONSES) for name in recording.names() if name.startswith(RESPONSES)]
+    names = _answered(recording)
     if not set(names) - tests:
         found = ", ".join(recording.names()) or "nothing"
         yield recording.error(f"has no responses to a training stimulus ({RESPONSES}<stimulus>), but {found}")
@@ -181,9 +181,15 @@ def _problems_of_session(
                 _check_length(recording, name, frames, shown)
         except UserError as error:
             yield error
-    if len(set(counts.values())) > 1:
-        each = ", ".join(f'{count} in "{key}"' for key, count in counts.items())
-        yield recording.error(f"numbers of neurons differ: {each}; are axes swapped? They are (neuron, time)")
+    try:
+        check_same_neurons(recording, counts)
+    except UserError as error:
+        yield error
+
+
+def _answered(recording: RecordingFile) -> list[str]:
+    """Names of the stimuli that the file has responses to."""
+    return [name.removeprefix(RESPONSES) for name in recording.names() if name.startswith(RESPONSES)]
 
 
 def _neurons_and_frames(recording: RecordingFile, name: str, is_test: bool) -> tuple[int, int]:
@@ -193,7 +199,7 @@ def _neurons_and_frames(recording: RecordingFile, name: str, is_test: bool) -> t
 
 
 def _axes_of_responses(recording: RecordingFile, name: str, is_test: bool) -> str:
-    by_trial = is_test and getattr(recording.file[RESPONSES + name], "ndim", 0) == 3
+    by_trial = is_test and getattr(recording.group[RESPONSES + name], "ndim", 0) == 3
     return "trial neuron time" if by_trial else "neuron time"
 
 
@@ -231,7 +237,7 @@ def _check_stimulus(what: str, shape: tuple[int, ...], dtype: np.dtype, size: tu
 def _check_length(recording: RecordingFile, name: str, frames: int, shape: tuple[int, ...]) -> None:
     if shape[1] == frames:
         return
-    if shape[1] in recording.file[RESPONSES + name].shape:
+    if shape[1] in recording.group[RESPONSES + name].shape:
         hint = "are the axes of the responses swapped? They are (neuron, time)"
     elif frames in shape:
         hint = f"are the axes of the stimulus swapped? They are ({AXES.replace(' ', ', ')})"
@@ -262,7 +268,7 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
 
     for file in _session_files(folder):
         with open_recording(file) as recording:
-            names = [name.removeprefix(RESPONSES) for name in recording.names() if name.startswith(RESPONSES)]
+            names = _answered(recording)
             training = tuple(name for name in names if name not in tests)
             responses = np.concatenate([recording.responses(RESPONSES + name, signed=True) for name in training])
             columns, facts = _information(recording, responses.shape[1])

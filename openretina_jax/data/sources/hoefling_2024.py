@@ -241,7 +241,7 @@ def _session(
 def _neurons(recording: Recording, kept: Bool[np.ndarray, " neuron"]) -> dict[str, np.ndarray]:
     cell_type = recording.per_neuron("group_assignment")[kept].astype(np.int64)
     roi_id = recording.per_neuron("roi_ids")[kept].astype(np.int64)
-    positions = roi_positions(recording.array("roi_mask", ndim=2), roi_id)
+    positions = roi_positions(recording.numbers("roi_mask", "row column"), roi_id)
     lost = roi_id[np.isnan(positions).any(axis=1)]
     if lost.size:
         _log.warning("%s: ROIs %s are not in the mask; their positions are NaN", recording.name, lost.tolist())
@@ -252,7 +252,7 @@ def _neurons(recording: Recording, kept: Bool[np.ndarray, " neuron"]) -> dict[st
         "roi_coords": positions,
         "chirp_qi": recording.per_neuron("chirp_qi")[kept],
         "d_qi": recording.per_neuron("d_qi")[kept],
-        "classifier_confidence": recording.per_neuron("group_confidences", ndim=2)[kept].max(axis=1),
+        "classifier_confidence": recording.per_neuron("group_confidences", "neuron cell_type")[kept].max(axis=1),
     }
 
 

@@ -7,73 +7,42 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from jaxtyping import Bool
 
 from openretina_jax.data.sources.hoefling_2024_cells import GANGLION_CELL_TYPES
+from openretina_jax.data.sources.recording_file import RecordingFile, open_recording
 from openretina_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Recording:
-    """One session of the file. Its arrays stay on the disk until they are asked for.
+class Recording(RecordingFile):
+    """One session of the file."""
 
-    Attributes:
-        name: of the session.
-        file: where it is recorded, for messages.
-        group: of the open HDF5 file. Values are datasets or attributes of it.
-    """
+    @property
+    def name(self) -> str:
+        """Name of the session."""
+        return self.group.name.strip("/")
 
-    name: str
-    file: Path
-    group: h5py.Group
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.group or key in self.group.attrs
+    def error(self, message: str) -> UserError:
+        """The mistake that the message describes, with the names of the file and the session."""
+        return UserError(f"{self.path.name}, {self.name}: {message}")
 
     @functools.cached_property
     def n_neurons(self) -> int:
         """Number of recorded neurons."""
-        return len(self.array("group_assignment", ndim=1))
+        return len(self.numbers("group_assignment", "neuron"))
 
-    def error(self, message: str) -> UserError:
-        """The mistake that the message describes, with the names of the file and the session."""
-        return UserError(f"{self.file.name}, {self.name}: {message}")
-
-    def numbers(self, key: str) -> np.ndarray:
-        """Numbers of any shape.
+    def per_neuron(self, key: str, axes: str = "neuron") -> np.ndarray:
+        """Numbers whose first axis is the neuron.
 
         Raises:
-            UserError: they are missing, damaged or no numbers.
+            UserError: as in ``numbers``, or they are of another number of neurons.
         """
-        values = np.asarray(self._value(key))
-        if values.dtype.kind not in "biuf":
-            raise self.error(f'"{key}" holds {values.dtype}, not numbers')
-        return values
-
-    def array(self, key: str, *, ndim: int) -> np.ndarray:
-        """An array of that many axes.
-
-        Raises:
-            UserError: it is missing, damaged or has another number of axes.
-        """
-        values = self.numbers(key)
-        if values.ndim != ndim:
-            raise self.error(f'"{key}" has shape {values.shape}, but must have {ndim} axes')
-        return values
-
-    def per_neuron(self, key: str, *, ndim: int = 1) -> np.ndarray:
-        """An array whose first axis is the neuron.
-
-        Raises:
-            UserError: it is missing, damaged or has another shape.
-        """
-        values = self.array(key, ndim=ndim)
+        values = self.numbers(key, axes)
         if len(values) != self.n_neurons:
             raise self.error(f'"{key}" has shape {values.shape}, but "group_assignment" has {self.n_neurons} neurons')
         return values
@@ -95,26 +64,12 @@ class Recording:
         Raises:
             UserError: it is missing or another one.
         """
-        value = np.asarray(self._value(key)).ravel().tolist()
+        value = self.values(key).ravel().tolist()
         word = value[0] if len(value) == 1 else value
         word = word.decode(errors="replace") if isinstance(word, bytes) else word
         if word not in choices:
             raise self.error(f'"{key}" is {word!r}; it must be {" or ".join(choices)}')
         return str(word)
-
-    def _value(self, key: str) -> Any:
-        if key not in self:
-            keys = ", ".join(sorted({*self.group, *self.group.attrs}))
-            raise self.error(f'has no "{key}"; the file was cut or is of another kind: the session has {keys}')
-        if key in self.group.attrs:
-            return self.group.attrs[key]
-        dataset = self.group[key]
-        if not isinstance(dataset, h5py.Dataset):
-            raise self.error(f'"{key}" is a group, not an array')
-        try:
-            return dataset[()]
-        except (OSError, RuntimeError) as error:
-            raise self.error(f'"{key}" cannot be read ({error}); the file is damaged: fetch it again') from error
 
 
 @contextmanager
@@ -125,15 +80,11 @@ def open_recordings(file: str | Path) -> Iterator[tuple[Recording, ...]]:
         UserError: the file is truncated, no HDF5 file or holds no sessions.
     """
     file = Path(file)
-    try:
-        opened = h5py.File(file, "r")
-    except OSError as error:
-        raise UserError(f"{file}: is truncated, missing or not an HDF5 file ({error}); fetch it again") from error
-    with opened:
-        groups = {name: group for name, group in opened.items() if isinstance(group, h5py.Group)}
+    with open_recording(file) as opened:
+        groups = [group for group in opened.group.values() if isinstance(group, h5py.Group)]
         if not groups:
             raise UserError(f"{file}: holds no sessions (HDF5 groups); it is not a file of recordings")
-        yield tuple(Recording(name, file, group) for name, group in groups.items())
+        yield tuple(Recording(file, group) for group in groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +128,7 @@ class QualityFilter:
         left = left & (chirp & moving_bar if self.qi_logic == "and" else chirp | moving_bar)
         stages[f"chirp_qi >= {self.chirp_qi} {self.qi_logic} d_qi >= {self.d_qi}"] = left
         if self.classifier_confidence > 0:
-            confidence = recording.per_neuron("group_confidences", ndim=2).max(axis=1)
+            confidence = recording.per_neuron("group_confidences", "neuron cell_type").max(axis=1)
             left = left & (confidence >= self.classifier_confidence)
             stages[f"classifier confidence >= {self.classifier_confidence}"] = left
         enough = np.count_nonzero(left) >= self.min_neurons
@@ -201,7 +152,7 @@ def select_neurons(
     selected = [(recording, mask) for recording, mask in zip(recordings, kept, strict=True) if mask.any()]
     if not selected:
         raise UserError(
-            f"{recordings[0].file}: no neuron of {len(recordings)} sessions passes {quality}; relax the filter"
+            f"{recordings[0].path}: no neuron of {len(recordings)} sessions passes {quality}; relax the filter"
         )
     return selected
 

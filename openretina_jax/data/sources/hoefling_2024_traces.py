@@ -144,8 +144,8 @@ def _spread(response: Float[np.ndarray, " time"]) -> float:
 def _read_traces(recording: Recording, presentation: Presentation, kept: np.ndarray, trace_type: str) -> np.ndarray:
     prefix = presentation.prefix
     if trace_type == "detrended":
-        raw = recording.per_neuron(f"{prefix}_raw_traces", ndim=2)
-        smoothed = recording.per_neuron(f"{prefix}_smoothed_traces", ndim=2)
+        raw = recording.per_neuron(f"{prefix}_raw_traces", "neuron sample")
+        smoothed = recording.per_neuron(f"{prefix}_smoothed_traces", "neuron sample")
         if raw.shape != smoothed.shape:
             raise recording.error(
                 f'"{prefix}_raw_traces" has shape {raw.shape}, "{prefix}_smoothed_traces" {smoothed.shape}'
@@ -153,9 +153,9 @@ def _read_traces(recording: Recording, presentation: Presentation, kept: np.ndar
         traces = raw - smoothed
     elif trace_type == "spikes":
         older = f"{prefix}_inferred_spikes"
-        traces = recording.per_neuron(older if older in recording else f"{prefix}_spikes", ndim=2)
+        traces = recording.per_neuron(older if older in recording else f"{prefix}_spikes", "neuron sample")
     else:
-        traces = recording.per_neuron(f"{prefix}_{trace_type}_traces", ndim=2)
+        traces = recording.per_neuron(f"{prefix}_{trace_type}_traces", "neuron sample")
     if traces.shape[1] == 0:
         raise recording.error(f'{trace_type} traces of "{prefix}" have no samples')
     return traces[kept].astype(np.float64, copy=False)
@@ -166,7 +166,7 @@ def _read_trace_times(recording: Recording, presentation: Presentation, kept: np
     prefix = presentation.prefix
     if f"{prefix}_traces_times" in recording:
         key = f"{prefix}_traces_times"
-        times = recording.per_neuron(key, ndim=2)[kept].astype(np.float64, copy=False)
+        times = recording.per_neuron(key, "neuron sample")[kept].astype(np.float64, copy=False)
     else:
         key = f"{prefix}_traces_dt"
         start, interval = (_per_neuron_or_common(recording, f"{prefix}_traces_{name}")[kept] for name in ("t0", "dt"))
@@ -188,7 +188,7 @@ def _per_neuron_or_common(recording: Recording, key: str) -> np.ndarray:
 def _read_triggers(recording: Recording, presentation: Presentation, kept: np.ndarray) -> np.ndarray:
     """Triggers of the session, which the file holds once or once per neuron."""
     key = f"{presentation.prefix}_trigger_times"
-    rows = recording.array(key, ndim=2)
+    rows = recording.numbers(key, "neuron trigger")
     if len(rows) not in (1, recording.n_neurons):
         raise recording.error(f'"{key}" has shape {rows.shape}, not one row or one for each of the neurons')
     triggers = rows[kept if len(rows) == recording.n_neurons else slice(1)][0].astype(np.float64)

@@ -8,19 +8,17 @@ shown again and again (test).
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from jaxtyping import Float32, Integer
 
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.folders import HubFolder, fetch_folder
-from openretina_jax.data.sources.hoefling_2024_recordings import Recording
 from openretina_jax.data.sources.karamanlis_2024_movies import SCREEN, fixation_movie, unpacked_movie
+from openretina_jax.data.sources.recording_file import RecordingFile, open_recording
 from openretina_jax.errors import UserError
 
 SESSIONS = HubFolder("open-retina/open-retina", "gollisch_lab/karamanlis_2024/sessions")
@@ -30,6 +28,7 @@ SCREEN_PIXEL_UM = 7.5  # on the retina; 2.5 in a few recordings of marmosets, wh
 
 CLIP_FRAMES = 75
 N_VALIDATION_CLIPS = 20
+IMAGES = "image width height"
 ONSET_FRAMES = 30  # what the model of the published configuration sees of the past
 
 _log = logging.getLogger(__name__)
@@ -106,8 +105,8 @@ def load_karamanlis_2024(
     files = session_files(fetched.path, species, stimulus)
 
     def recordings() -> Iterator[MovieRecording]:
-        for name, file in files.items():
-            with _opened(name, file) as recording:
+        for file in files.values():
+            with open_recording(file) as recording:
                 yield _movie_recording(recording, size, fr_normalization, onset_frames, clip_length)
 
     return assemble(
@@ -142,7 +141,7 @@ def load_block_responses(
     _check_choices(species, stimulus)
     responses = {}
     for name, file in session_files(fetch_folder(path, (f"*{species}*",)).path, species, stimulus).items():
-        with _opened(name, file) as recording:
+        with open_recording(file) as recording:
             responses[name] = _block_responses(recording)
     return responses
 
@@ -181,64 +180,44 @@ def _check_choices(species: str, stimulus: str) -> None:
             raise UserError(f'config.data.{name} is "{value}"; choose among {", ".join(choices)}')
 
 
-@contextmanager
-def _opened(name: str, file: Path) -> Iterator[Recording]:
-    """The file of a session.
-
-    Raises:
-        UserError: it is truncated or no HDF5 file.
-    """
-    try:
-        opened = h5py.File(file, "r")
-    except OSError as error:
-        raise UserError(f"{name}: {file.name} is truncated or not an HDF5 file ({error}); fetch it again") from error
-    with opened:
-        yield Recording(name, file, opened)
-
-
-def _block_responses(recording: Recording) -> BlockResponses:
-    running, frozen = (recording.array(key, ndim=3).astype(np.float32) for key in ("runningbin", "frozenbin"))
+def _block_responses(recording: RecordingFile) -> BlockResponses:
+    running, frozen = (
+        recording.responses(key, axes, wanted=axes)
+        for key, axes in (("runningbin", "block time neuron"), ("frozenbin", "trial time neuron"))
+    )
     if running.shape[2] != frozen.shape[2]:
         raise recording.error(
             f'"runningbin" {running.shape} and "frozenbin" {frozen.shape} must be (block, time, neuron) and (trial, '
             "time, neuron) of the same neurons: are axes swapped?"
         )
-    if 0 in running.shape or 0 in frozen.shape:
-        raise recording.error(f'is empty: "runningbin" has shape {running.shape}, "frozenbin" {frozen.shape}')
-    for responses in (running, frozen):
-        negative = responses < 0
-        if negative.any():
-            _log.warning("%s: %d spike counts below 0 are taken for missing", recording.name, negative.sum())
-            responses[negative] = np.nan
     return BlockResponses(running, frozen)
 
 
 def _movie_recording(
-    recording: Recording, size: tuple[int, int], fr_normalization: float, onset_frames: int, clip_length: int
+    recording: RecordingFile, size: tuple[int, int], fr_normalization: float, onset_frames: int, clip_length: int
 ) -> MovieRecording:
     responses = _block_responses(recording)
     n_blocks, block_frames, _ = responses.running.shape
     training, test = _movies(recording, size)
-    for movie, key, frames in (
-        (training, "runningbin", n_blocks * block_frames),
-        (test, "frozenbin", responses.frozen.shape[1]),
+    for movie, key, counts, frames in (
+        (training, "runningbin", responses.running, n_blocks * block_frames),
+        (test, "frozenbin", responses.frozen, responses.frozen.shape[1]),
     ):
         if len(movie) != frames:
-            shape = recording.group[key].shape
             raise recording.error(
-                f'"{key}" {shape} has {frames} frames, its movie {len(movie)}; they must be equally long: are axes '
-                "swapped, or was one of them cut?"
+                f'"{key}" {counts.shape} has {frames} frames, its movie {len(movie)}; they must be equally long: are '
+                "axes swapped, or was one of them cut?"
             )
     if block_frames % clip_length:
         _log.warning(
             "%s: blocks of %d frames are not whole clips of %d; some clips go over the border of two blocks",
-            recording.name,
+            recording.path,
             block_frames,
             clip_length,
         )
     responses.running[1:, :onset_frames] = np.nan
     return MovieRecording(
-        name=recording.name,
+        name=recording.path.parent.name,
         movie=training,
         responses=responses.running.reshape(n_blocks * block_frames, -1) / np.float32(fr_normalization),
         tests={"test": RepeatedMovie(test, responses.frozen / np.float32(fr_normalization))},
@@ -246,40 +225,33 @@ def _movie_recording(
     )
 
 
-def _movies(recording: Recording, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _movies(recording: RecordingFile, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The training movie and the test movie."""
-    archive = recording.file.with_name(f"{recording.file.stem}_extracted_stimuli_{size[0]}_{size[1]}.npz")
+    archive = recording.path.with_name(f"{recording.path.stem}_extracted_stimuli_{size[0]}_{size[1]}.npz")
     if archive.exists():
         return unpacked_movie(archive, "train_data", size), unpacked_movie(archive, "test_data", size)
     if "runningImages" not in recording:
         raise recording.error(
-            f"has no photographs and traces of gaze to make a movie from, but {', '.join(sorted(recording.group))}; "
+            f"has no photographs and traces of gaze to make a movie from, but {', '.join(recording.names())}; "
             f"put the movie beside it as {archive.name} (train_data, test_data), or take the responses alone by "
             "load_block_responses"
         )
     running = _fixations(recording, "running")
     return (
-        fixation_movie(_images(recording, "running"), running.reshape(-1, 3), size),
-        fixation_movie(_images(recording, "frozen"), _fixations(recording, "frozen"), size),
+        fixation_movie(recording.dataset("runningImages", IMAGES), running.reshape(-1, 3), size),
+        fixation_movie(recording.dataset("frozenImages", IMAGES), _fixations(recording, "frozen"), size),
     )
 
 
-def _images(recording: Recording, part: str) -> h5py.Dataset:
-    key = f"{part}Images"
-    images = recording.group.get(key)
-    if not isinstance(images, h5py.Dataset) or images.ndim != 3 or images.dtype.kind not in "uif":
-        found = f"{images.shape} ({images.dtype})" if isinstance(images, h5py.Dataset) else "missing"
-        raise recording.error(f'"{key}" must be numbers (image, width, height), but is {found}')
-    return images
-
-
-def _fixations(recording: Recording, part: str) -> Integer[np.ndarray, "*shape 3"]:
+def _fixations(recording: RecordingFile, part: str) -> Integer[np.ndarray, "*shape 3"]:
     """Image, column and row of every frame: ``(block, time, 3)`` of the running part, ``(time, 3)`` of the frozen."""
-    key, n_images = f"{part}fixations", len(_images(recording, part))
-    fixations = recording.array(key, ndim=3 if part == "running" else 2)
-    axes = "(block, time, 3)" if part == "running" else "(time, 3)"
+    key, n_images = f"{part}fixations", len(recording.dataset(f"{part}Images", IMAGES))
+    axes = "block time 3" if part == "running" else "time 3"
+    fixations = recording.numbers(key, axes)
     if fixations.shape[-1] != 3:
-        raise recording.error(f'"{key}" must be {axes}, but has shape {fixations.shape}: are axes swapped?')
+        raise recording.error(
+            f'"{key}" must be ({axes.replace(" ", ", ")}), but has shape {fixations.shape}: are axes swapped?'
+        )
     if not np.isfinite(fixations).all():
         raise recording.error(f'"{key}" holds NaN or infinity')
     fixations = fixations.astype(np.int64)

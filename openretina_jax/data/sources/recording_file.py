@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,47 +22,59 @@ _log = logging.getLogger(__name__)
 
 
 class RecordingFile:
-    """An open file. Its arrays stay on the disk until they are asked for.
+    """An open file, or a group of it. Its arrays stay on the disk until they are asked for.
 
     Args:
         path: of the file, for messages.
-        file: what is open.
+        group: the open file or group. Its entries are datasets, or attributes of the group.
     """
 
-    def __init__(self, path: Path, file: h5py.File):
-        self.path, self.file = path, file
+    def __init__(self, path: Path, group: h5py.Group):
+        self.path, self.group = path, group
 
     def error(self, message: str) -> UserError:
         """The mistake that the message describes, with the name of the file and of its folder."""
         return UserError(f"{self.path.parent.name}/{self.path.name}: {message}")
 
     def __contains__(self, key: str) -> bool:
-        return key in self.file
+        return key in self.group or key in self.group.attrs
 
-    def names(self, key: str = "/") -> list[str]:
+    def names(self, key: str = "") -> list[str]:
         """What is in a group, sorted; nothing if there is no such group."""
-        group = self.file.get(key)
+        group = self.group.get(key) if key else self.group
         return sorted(group) if isinstance(group, h5py.Group) else []
 
-    def dataset(self, key: str, axes: str) -> h5py.Dataset:
-        """An array on the disk.
-
-        Args:
-            key: where it is in the file.
-            axes: names of its axes.
+    def values(self, key: str) -> np.ndarray:
+        """Anything that numpy can hold.
 
         Raises:
-            UserError: it is missing, empty, holds no numbers, or has another number of axes.
+            UserError: it is missing or damaged.
         """
-        values = self.file.get(key)
-        if not isinstance(values, h5py.Dataset):
-            found = "is a group, not an array" if key in self.file else "is missing"
-            beside = ", ".join(self.names(key.rpartition("/")[0] or "/")) or "nothing"
-            raise self.error(f'"{key}" {found}; the file was cut or is of another kind: beside it is {beside}')
-        if values.dtype.kind not in "biuf":
-            raise self.error(f'"{key}" holds {values.dtype}, not numbers')
-        if values.ndim != len(axes.split()):
-            raise self.error(f'"{key}" has shape {values.shape}, but must have the axes ({axes.replace(" ", ", ")})')
+        return self._read(self._entry(key), key)
+
+    def numbers(self, key: str, axes: str | None = None) -> np.ndarray:
+        """Numbers, which may be none.
+
+        Args:
+            key: where they are in the group.
+            axes: names of their axes (None: any).
+
+        Raises:
+            UserError: they are missing, damaged, no numbers, or have another number of axes.
+        """
+        return self._read(self._numeric(key, axes), key)
+
+    def dataset(self, key: str, axes: str) -> h5py.Dataset:
+        """Numbers on the disk.
+
+        Args:
+            key: where they are in the group.
+            axes: names of their axes.
+
+        Raises:
+            UserError: they are missing, empty, no numbers, or have another number of axes.
+        """
+        values = self._numeric(key, axes)
         if 0 in values.shape:
             raise self.error(f'"{key}" is empty: shape {values.shape} ({axes.replace(" ", ", ")})')
         return values
@@ -158,19 +171,29 @@ class RecordingFile:
         )
         return mean[None]
 
-    def values(self, key: str) -> np.ndarray:
-        """Anything that numpy can hold.
+    def _entry(self, key: str) -> Any:
+        """A dataset, which is not read yet, or an attribute."""
+        found = self.group.get(key)
+        if isinstance(found, h5py.Dataset):
+            return found
+        if found is None and key in self.group.attrs:
+            return np.asarray(self.group.attrs[key])
+        parent = key.rpartition("/")[0]
+        beside = ", ".join([*self.names(parent), *(() if parent else sorted(self.group.attrs))]) or "nothing"
+        what = "is missing" if found is None else "is a group, not an array"
+        raise self.error(f'"{key}" {what}; the file was cut or is of another kind: beside it is {beside}')
 
-        Raises:
-            UserError: it is missing or damaged.
-        """
-        if not isinstance(self.file.get(key), h5py.Dataset):
-            raise self.error(f'"{key}" is missing or no array')
-        return self._read(self.file[key], key)
+    def _numeric(self, key: str, axes: str | None) -> Any:
+        values = self._entry(key)
+        if values.dtype.kind not in "biuf":
+            raise self.error(f'"{key}" holds {values.dtype}, not numbers')
+        if axes is not None and values.ndim != len(axes.split()):
+            raise self.error(f'"{key}" has shape {values.shape}, but must have the axes ({axes.replace(" ", ", ")})')
+        return values
 
-    def _read(self, dataset: h5py.Dataset, key: str) -> np.ndarray:
+    def _read(self, values: Any, key: str) -> np.ndarray:
         try:
-            return np.asarray(dataset[()])
+            return np.asarray(values[()])
         except (OSError, RuntimeError) as error:
             raise self.error(f'"{key}" cannot be read ({error}); the file is damaged: fetch it again') from error
 

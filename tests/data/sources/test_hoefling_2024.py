@@ -249,12 +249,18 @@ def _changed(key, value):
 
 
 BAD_SESSIONS = {
-    "missing key": (lambda values: values.pop("roi_ids"), 'has no "roi_ids"'),
-    "missing traces": (lambda values: values.pop("natural_spikes"), 'has no "natural_spikes"'),
+    "missing key": (
+        lambda values: values.pop("roi_ids"),
+        '"roi_ids" is missing; .*, roi_mask, eye, scan_',
+    ),
+    "missing traces": (lambda values: values.pop("natural_spikes"), '"natural_spikes" is missing'),
     "too few triggers": (_changed("natural_trigger_times", np.arange(122.0)[None] * 5), "122 triggers, not 123"),
     "too many triggers": (_changed("natural_trigger_times", np.arange(246.0)[None]), "246 triggers, not 123"),
     "triggers back": (_changed("natural_trigger_times", -np.arange(123.0)[None]), "does not increase"),
-    "triggers of one axis": (_changed("natural_trigger_times", np.arange(123.0)), "must have 2 axes"),
+    "triggers of one axis": (
+        _changed("natural_trigger_times", np.arange(123.0)),
+        "the axes .neuron, trigger",
+    ),
     "triggers of others": (_changed("natural_trigger_times", np.ones((3, 123))), "not one row or one for each"),
     "sequence": (_changed("scan_sequence_idx", 3), "stimulus has orders 0 to 2"),
     "half a sequence": (_changed("scan_sequence_idx", 0.5), "not a whole number"),
