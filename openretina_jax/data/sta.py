@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from openretina_jax.data.npy import read_npy
 from openretina_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 PLACEHOLDERS = ("session", "cell", "retina_index", "cell_index")
 MOST_EVALUATIONS = 5000  # of the Gaussian in one fit
 SMALLEST_SIGMA = 0.5
+_REMEDY = "check the folder and the pattern of the names, and save one STA per file with numpy.save"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -187,12 +189,8 @@ def load_sta(
     Raises:
         UserError: the file is missing or holds anything else, or the STA is smaller than the stimulus.
     """
-    sta = _read_numbers(Path(file))
-    if sta.ndim != 3 or sta.size == 0:
-        raise UserError(
-            f"{file}: has shape {sta.shape}, but an STA has 3 axes (frame, height, width), none of them empty; "
-            "save one STA per file"
-        )
+    stored = read_npy(Path(file), "frame height width", remedy=_REMEDY)
+    sta = np.array(stored, np.result_type(stored.dtype, np.float32))
     if flip:
         sta = sta[:, :, ::-1]
     if shape is None:
@@ -275,22 +273,6 @@ def _no_filters(recent: Float[np.ndarray, "frame height width"]) -> StaFilters:
 def _normalized(values: Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     norm = np.linalg.norm(values)
     return (values / norm if norm > 0 else values).astype(np.float32)
-
-
-def _read_numbers(file: Path) -> Float[np.ndarray, "*shape"]:
-    try:
-        with file.open("rb") as stream:
-            array = np.lib.format.read_array(stream, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{file}: there is no such file; check the folder and the pattern of the names") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error}); check the path") from error
-    except Exception as error:  # the bytes of a foreign file can make the reader raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{file}: is not a .npy file of plain numbers ({reason}); save it with numpy.save") from error
-    if array.dtype.kind not in "fiub":
-        raise UserError(f"{file}: holds values of type {array.dtype}, but an STA is real numbers; save it as float32")
-    return array.astype(np.result_type(array.dtype, np.float32), copy=False)
 
 
 def _file_names(pattern: str, session: str, cells: Sequence[int | str]) -> list[str]:

@@ -158,12 +158,12 @@ def message_of(error: pytest.ExceptionInfo[UserError], file: Path) -> str:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.ones((3, 4)), r"has shape \(3, 4\), but an STA has 3 axes"),
-        (np.ones((1, 3, 4, 5)), r"has shape \(1, 3, 4, 5\)"),
-        (np.ones((0, 4, 5)), r"has shape \(0, 4, 5\)"),
-        (np.ones((2, 3, 4), complex), "values of type complex128, but an STA is real numbers"),
-        (np.full((2, 3, 4), "a"), "values of type <U1"),
-        (np.array([[[{}]]], object), "is not a .npy file of plain numbers .*allow_pickle"),
+        (np.ones((3, 4)), r"of shape \(3, 4\), but must hold real numbers with the axes \(frame, height, width\)"),
+        (np.ones((1, 3, 4, 5)), r"of shape \(1, 3, 4, 5\)"),
+        (np.ones((0, 4, 5)), r"of shape \(0, 4, 5\), .* none of them empty"),
+        (np.ones((2, 3, 4), complex), "holds complex128 of shape .* must hold real numbers"),
+        (np.full((2, 3, 4), "a"), "holds <U1"),
+        (np.array([[[{}]]], object), "is not a whole .npy file of numbers .*Python objects"),
     ],
 )
 def test_arrays_that_are_no_sta(tmp_path: Path, values: np.ndarray, message: str) -> None:
@@ -174,17 +174,17 @@ def test_arrays_that_are_no_sta(tmp_path: Path, values: np.ndarray, message: str
 
 
 def test_files_that_are_no_arrays(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such file; check the folder") as error:
+    with pytest.raises(UserError, match=r"cannot be read .No such file .*; check the folder") as error:
         load_sta(tmp_path / "missing.npy")
     message_of(error, tmp_path / "missing.npy")
-    with pytest.raises(UserError, match="cannot be read") as error:
+    with pytest.raises(UserError, match=r"cannot be read .Is a directory") as error:
         load_sta(tmp_path)
     message_of(error, tmp_path)
     whole = saved(tmp_path / "whole.npy", known_sta()).read_bytes()
     np.savez(tmp_path / "many.npz", known_sta())
     for content in (b"", b"text", whole[:-100], whole[:20], (tmp_path / "many.npz").read_bytes()):
         (tmp_path / "broken.npy").write_bytes(content)
-        with pytest.raises(UserError, match="of plain numbers") as error:
+        with pytest.raises(UserError, match=r"whole .npy file of numbers") as error:
             load_sta(tmp_path / "broken.npy")
         message_of(error, tmp_path / "broken.npy")
 

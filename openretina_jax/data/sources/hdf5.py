@@ -23,6 +23,7 @@ from openretina_jax.data.axes import MOVIE, arranged
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fetch import HubFile
 from openretina_jax.data.folders import HubFolder, fetch_folder
+from openretina_jax.data.npy import read_npy
 from openretina_jax.data.sources.recording_file import SUFFIXES, RecordingFile, check_same_neurons, open_recording
 from openretina_jax.errors import UserError
 
@@ -119,13 +120,7 @@ def _session_files(folder: Path) -> list[Path]:
 
 def _shared_stimulus(file: Path) -> np.ndarray:
     """A stimulus that stays on the disk."""
-    try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"{STIMULI_FOLDER}/{file.name}: is not a whole .npy file of numbers ({error}); save the array again with "
-            "numpy.save"
-        ) from error
+    return read_npy(file, AXES, remedy="save the array again with numpy.save")
 
 
 def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int] | None) -> Iterator[UserError]:
@@ -138,7 +133,7 @@ def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int
         stimuli[file.stem] = None
         try:
             shown = _shared_stimulus(file)
-            _check_stimulus(f"{STIMULI_FOLDER}/{file.name}", shown.shape, shown.dtype, size)
+            _check_size(f"{STIMULI_FOLDER}/{file.name}", shown.shape, size)
         except UserError as error:
             yield error
             continue
@@ -213,7 +208,7 @@ def _shape_of_stimulus(
     own = STIMULUS + name
     if own in recording:
         stimulus = recording.dataset(own, AXES)
-        _check_stimulus(f"{recording.path.name}/{own}", stimulus.shape, stimulus.dtype, size)
+        _check_size(f"{recording.path.name}/{own}", stimulus.shape, size)
         return stimulus.shape
     if name not in shared:
         known = ", ".join(sorted(shared)) or "none"
@@ -223,9 +218,7 @@ def _shape_of_stimulus(
     return shared[name]
 
 
-def _check_stimulus(what: str, shape: tuple[int, ...], dtype: np.dtype, size: tuple[int, int, int] | None) -> None:
-    if len(shape) != 4 or 0 in shape or dtype.kind not in "biuf":
-        raise UserError(f"{what}: must hold numbers with the axes ({AXES.replace(' ', ', ')}), but is {dtype} {shape}")
+def _check_size(what: str, shape: tuple[int, ...], size: tuple[int, int, int] | None) -> None:
     found = (shape[0], *shape[2:])
     if size is not None and found != tuple(size):
         raise UserError(

@@ -15,10 +15,12 @@ import numpy as np
 from jaxtyping import Bool, Float16, Int64, Shaped
 
 from openretina_jax.data.movie_cache import Movie, cached_movie
+from openretina_jax.data.npy import read_npy
 from openretina_jax.errors import UserError
 
 _VERSION = 1  # of what is rendered; other versions in the cache are not taken
 _FRAMES_AT_ONCE = 1000
+_REMEDY = "fetch the folder again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,33 +262,17 @@ def _on_screen(
 
 
 def _image(file: Path) -> Shaped[np.ndarray, "x y"]:
-    return _stored(file, ("x", "y"))
+    return read_npy(file, "x y", remedy=_REMEDY)
 
 
 def _noise_trial(file: Path, frames: int) -> Shaped[np.ndarray, "height width time"]:
-    trial = _stored(file, ("height", "width", "time"))
+    trial = read_npy(file, "height width time", remedy=_REMEDY)
     if trial.shape[2] < frames:
         raise UserError(
             f"{file}: has {trial.shape[2]} frames (its last axis), but the responses have {frames}; the stimulus "
             "belongs to another recording, or axes are swapped"
         )
     return trial[:, :, :frames]
-
-
-def _stored(file: Path, axes: tuple[str, ...]) -> Shaped[np.ndarray, "..."]:
-    """Pixels of a ``.npy`` file, mapped into memory."""
-    try:
-        pixels = np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{file}: there is no such file; the folder is not whole: fetch it again") from None
-    except Exception as error:  # the bytes of a foreign file can make the reader raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{file}: is not a whole .npy file of numbers ({reason}); fetch it again") from error
-    if pixels.ndim != len(axes) or pixels.size == 0 or pixels.dtype.kind not in "iufb":
-        raise UserError(
-            f"{file}: holds {pixels.dtype} of shape {pixels.shape}, but must hold numbers ({', '.join(axes)})"
-        )
-    return pixels
 
 
 def _identity(file: Path) -> bytes:

@@ -154,7 +154,7 @@ MISTAKES = {
     ),
     "stimulus without channels": (
         lambda folder: save_stimulus(folder, np.ones((LENGTH, HEIGHT, WIDTH))),
-        r"stimuli/random_noise_0.npy: must hold numbers with the axes \(channel, time, height, width\), but is float64",
+        r"stimuli/random_noise_0.npy: holds float64 of shape .* real numbers with the axes \(channel, time, height,",
     ),
     "objects": (
         lambda folder: np.save(folder / "stimuli/random_noise_0.npy", np.array([{}])),

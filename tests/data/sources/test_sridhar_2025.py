@@ -278,10 +278,12 @@ def test_images_that_are_missing_or_damaged(natural):
     with pytest.raises(UserError, match=r"is not a whole \.npy file"):
         load(natural)
     np.save(images[4], np.zeros((3, 42, 38)))
-    with pytest.raises(UserError, match=r"holds float64 of shape \(3, 42, 38\), but must hold numbers \(x, y\)"):
+    with pytest.raises(
+        UserError, match=r"holds float64 of shape \(3, 42, 38\), but must hold real numbers with the axes \(x, y\)"
+    ):
         load(natural)
     np.save(images[4], np.full((42, 38), "dark"))
-    with pytest.raises(UserError, match="but must hold numbers"):
+    with pytest.raises(UserError, match="but must hold real numbers"):
         load(natural)
     images[4].unlink()
     with pytest.raises(UserError, match="a fixation is on image 29, but there are 29 images"):
@@ -305,7 +307,7 @@ def test_wrong_white_noise(noise):
     np.save(trial, np.zeros((20, 24, 26), np.int8))  # what is beyond the responses is left out
     assert len(load(noise, **options()).stimuli["train"].frames) == 20 * FRAMES
     (noise / "repeating_stimuli_2" / "all_images.npy").unlink()
-    with pytest.raises(UserError, match="there is no such file; the folder is not whole"):
+    with pytest.raises(UserError, match=r"cannot be read .No such file .*; fetch the folder again"):
         load(noise, **options())
     np.save(noise / "stas" / "cell_data_01_WN_stas_cell_2.npy", np.zeros((5, 20, 20)))
     with pytest.raises(UserError, match="the STA belongs to another stimulus"):
