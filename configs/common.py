@@ -1,13 +1,12 @@
 """What the configurations share: the words after the colon, parts to choose among, data, and settings of training."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest
 
 CORES = ("gru",)  # words that choose a core
 READOUTS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
@@ -24,8 +23,7 @@ def words(arg: str | None, known: tuple[str, ...]) -> set[str]:
     """
     chosen = set(filter(None, (arg or "").split(",")))
     for word in sorted(chosen - set(known)):
-        nearest = difflib.get_close_matches(word, known, 1)
-        hint = f'did you mean "{nearest[0]}"?' if nearest else f"choose among {', '.join(known)}"
+        hint = nearest(word, known) if known else f"it knows no words: leave out :{arg}"
         raise UserError(f'the configuration does not know "{word}"; {hint}')
     return chosen
 

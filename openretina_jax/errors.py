@@ -4,6 +4,21 @@ Scripts print its message as a single line and exit with status 2; anything else
 ours and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
+_FEW = 50  # names that a line can list
+
 
 class UserError(Exception):
     """Bad input: the message says what was wrong, the value, the rule and the remedy, in one line."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a message advises where a name is not known: the one most like it, or else all, unless they are many."""
+    names = list(known)
+    if not names:
+        return "there are none"
+    if close := difflib.get_close_matches(name, names, 1, cutoff=0.5 if len(names) <= _FEW else 0.0):
+        return f'did you mean "{close[0]}"?'
+    return f"choose among {', '.join(names)}"

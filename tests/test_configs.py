@@ -89,6 +89,8 @@ def test_configurations_that_are_not_there():
         read_config("configs/absent.py")
     with pytest.raises(UserError, match='does not know "axolot"; did you mean "axolotl"'):
         read_config(ROOT / "configs" / "goldin_2022_core_readout.py:axolot")
+    with pytest.raises(UserError, match='does not know "simulated"; it knows no words: leave out :simulated'):
+        read_config(ROOT / "configs" / "template.py:simulated")
 
 
 def test_words_choose_the_species():

@@ -7,7 +7,6 @@ and standard deviations are in pixels, angles in radians.
 """
 
 import dataclasses
-import difflib
 import logging
 import string
 import warnings
@@ -18,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from openretina_jax.data.npy import read_npy
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest
 
 _log = logging.getLogger(__name__)
 
@@ -281,9 +280,7 @@ def _file_names(pattern: str, session: str, cells: Sequence[int | str]) -> list[
     try:
         names = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
         for name in names - set(PLACEHOLDERS):
-            nearest = difflib.get_close_matches(name, PLACEHOLDERS, 1, 0.5)
-            hint = f"did you mean {{{nearest[0]}}}?" if nearest else "it may have {session} and {cell}"
-            raise UserError(f"{what} has the placeholder {{{name}}}; {hint}")
+            raise UserError(f"{what} has the placeholder {{{name}}}; {nearest(name, PLACEHOLDERS)}")
         if not names & {"cell", "cell_index"}:
             raise UserError(f"{what} needs {{cell}}: the neurons of a session are in different files")
         return [pattern.format(session=session, retina_index=session, cell=cell, cell_index=cell) for cell in cells]

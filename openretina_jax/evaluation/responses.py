@@ -1,7 +1,6 @@
 """Recorded and predicted responses of all sessions to one split of the data."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxtyping import Float32
 from openretina_jax.data.batches import Recordings
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest
 from openretina_jax.evaluation.metrics import aligned
 from openretina_jax.evaluation.scores import Scorer, Split
 
@@ -58,9 +57,7 @@ def chosen_splits(dataset: Dataset, names: Sequence[str]) -> list[str]:
         chosen = list(dataset.test_names) if name == TEST and name not in known else [name]
         unknown = [one for one in chosen if one not in known]
         if unknown or not chosen:
-            nearest = difflib.get_close_matches(name, known, 1)
-            hint = f'did you mean "{nearest[0]}"?' if nearest else f"choose among {', '.join(known)}"
-            raise UserError(f'the data have no split "{name}"; {hint}')
+            raise UserError(f'the data have no split "{name}"; {nearest(name, known)}')
         result += [one for one in chosen if one not in result]
     return result
 

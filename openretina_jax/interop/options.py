@@ -1,10 +1,9 @@
 """Arguments of openretina's cores and readouts as our options."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest
 from openretina_jax.interop.counterparts import (
     CORE_CLASSES,
     CORE_COUNTERPARTS,
@@ -96,9 +95,7 @@ def check_known(cls: str, arguments: Iterable[str], known: Iterable[str]) -> Non
 
 def _unknown(part: str, name: str, known: Iterable[str]) -> UserError:
     """What to say of a class that has no counterpart."""
-    nearest = difflib.get_close_matches(name, list(known), 1, 0.5)
-    hint = f"the nearest is {nearest[0]}" if nearest else f"known are {', '.join(sorted(known))}"
-    return UserError(f"the {part} {name} of openretina has no counterpart here; {hint}")
+    return UserError(f"the {part} {name} of openretina has no counterpart here; {nearest(name, sorted(known))}")
 
 
 def _gru_options(arguments: Mapping[str, Any], options: Options, layers: int) -> Options:

@@ -1,6 +1,5 @@
 """Parts of a model by the names that configurations and checkpoints call them."""
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -11,7 +10,7 @@ from typing import Any
 from beartype import BeartypeConf
 from beartype.door import is_bearable
 
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest
 
 _CONF = BeartypeConf(is_pep484_tower=True)  # an int is a float
 
@@ -37,7 +36,6 @@ class Registry:
 
         def register(cls: type) -> type:
             self._classes[kind] = cls
-            cls.kind = kind  # type: ignore[attr-defined]
             return cls
 
         return register
@@ -93,9 +91,7 @@ def construct(cls: type[Any], what: str, options: Mapping[str, Any], given: Mapp
     choices = [name for name in parameters if name not in given]
     for name in options:
         if name not in choices:
-            nearest = difflib.get_close_matches(name, choices, 1, 0.5)
-            hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(choices) or 'none'}"
-            raise UserError(f'{what} has no option "{name}"; {hint}')
+            raise UserError(f'{what} has no option "{name}"; {nearest(name, choices)}')
     missing = [name for name in choices if parameters[name].default is inspect.Parameter.empty and name not in options]
     if missing:
         raise UserError(f"{what} needs {', '.join(missing)}")

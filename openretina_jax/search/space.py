@@ -1,6 +1,5 @@
 """What a search may choose: settings of a configuration, and a distribution for each."""
 
-import difflib
 import json
 from collections.abc import Container, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest
 
 Space = Mapping[str, BaseDistribution]
 Entries = Mapping[str, tuple[type, Any]]  # type and value of every setting of a configuration, by dotted names
@@ -34,8 +33,7 @@ def make_space(distributions: Mapping[str, Any], entries: Entries, given: Mappin
         raise UserError("the space is empty; name at least one setting and its distribution")
     for name in distributions:
         if name not in entries:
-            nearest = difflib.get_close_matches(name, entries, 1, cutoff=0.0)
-            raise UserError(f'the space names "{name}", but the configuration has none; nearest: "{nearest[0]}"')
+            raise UserError(f'the space names "{name}", but the configuration has none; {nearest(name, entries)}')
         if name in given:
             raise UserError(f"config.{name} is in the space and given as {given[name]!r}; take one of them")
         _check_effect(name, entries, distributions)

@@ -222,8 +222,8 @@ def test_the_filters_of_a_session(tmp_path: Path, pattern: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("sta_{sesion}_{cell}.npy", r"has the placeholder \{sesion\}; did you mean \{session\}\?"),
-        ("sta_{}_{cell}.npy", r"has the placeholder \{\}; it may have \{session\} and \{cell\}"),
+        ("sta_{sesion}_{cell}.npy", r'has the placeholder \{sesion\}; did you mean "session"\?'),
+        ("sta_{}_{cell}.npy", r"has the placeholder \{\}; choose among session, cell, "),
         ("sta_{cell.real}.npy", r"has the placeholder \{cell.real\}"),
         ("sta_{session}.npy", r"needs \{cell\}"),
         ("sta_{cell.npy", "cannot be filled in"),

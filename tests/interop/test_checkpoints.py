@@ -158,9 +158,13 @@ def test_every_weight_that_does_not_fit_is_listed(trained: CoreReadout) -> None:
         (
             "by_hydra",
             {"core": {"_target_": "a.ConvGRUCor"}},
-            "core ConvGRUCor .* has no counterpart here; the nearest is",
+            "core ConvGRUCor .* has no counterpart here; did you mean",
         ),
-        ("lnp", {"readout": {"_target_": "a.B"}}, "readout B of openretina has no counterpart here; known are Factor"),
+        (
+            "lnp",
+            {"readout": {"_target_": "a.B"}},
+            "readout B of openretina has no counterpart here; choose among Factor",
+        ),
         (
             "lnp",
             {"n_neurons_dict": {"right_b": 3}},

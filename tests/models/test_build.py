@@ -65,7 +65,7 @@ def test_a_model_that_is_a_readout_alone() -> None:
         (options(readout={"kind": "mask"}), "readout kind 'mask' is unknown; choose among cloned, .*gaussian_mask"),
         (options(core={"hiden_channels": 3}), 'core "simple" has no option "hiden_channels"; did you mean "hidden_ch'),
         (options(readout={"positiv": True}), 'has no option "positiv"; did you mean "positive"'),
-        (options(readout={"zzz": 1}), 'has no option "zzz"; it has mean_scale, var_scale, positive'),
+        (options(readout={"zzz": 1}), 'has no option "zzz"; choose among mean_scale, var_scale, positive'),
         (options(core={"in_channels": 3}), 'core "simple" has no option "in_channels"'),
         (options(core={"hidden_channels": None}), 'core "simple" needs hidden_channels$'),
         (options(core={"temporal_kernel_sizes": (7, 5)}), r"temporal_kernel_sizes \(7, 5\) has 2 entries for 1 layers"),

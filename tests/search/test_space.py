@@ -71,7 +71,7 @@ def test_an_option_of_a_kind_that_is_searched_too() -> None:
     ("space", "words"),
     [
         ({}, "the space is empty"),
-        ({"optimizer.learning_rat": common.uniform(0, 1)}, 'nearest: "optimizer.learning_rate"'),
+        ({"optimizer.learning_rat": common.uniform(0, 1)}, 'did you mean "optimizer.learning_rate"'),
         ({"optimizer": common.uniform(0, 1)}, 'names "optimizer", but the configuration has none'),
         ({"seed": common.integers(0, 9)}, "config.seed is in the space and given as 3"),
         ({"optimizer.sgd.momentum": common.uniform(0, 1)}, 'no effect: config.optimizer.kind is "adamw"'),

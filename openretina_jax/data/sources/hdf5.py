@@ -9,7 +9,6 @@
 A stimulus that is named as a test is one; all others, in alphabetical order, are the training movie.
 """
 
-import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from openretina_jax.data.fetch import HubFile
 from openretina_jax.data.folders import HubFolder, fetch_folder
 from openretina_jax.data.npy import read_npy
 from openretina_jax.data.sources.recording_file import SUFFIXES, RecordingFile, check_same_neurons, open_recording
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest
 
 STIMULI_FOLDER = "stimuli"
 RESPONSES, STIMULUS, INFORMATION = "responses_", "stimulus_", "session_info"
@@ -149,10 +148,7 @@ def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int
             yield error
     for name in test_names:
         if files and name not in answered:
-            nearest = difflib.get_close_matches(name, answered, 1)
-            hint = (
-                f'did you mean "{nearest[0]}"' if nearest else f"there are responses to {', '.join(sorted(answered))}"
-            )
+            hint = nearest(name, sorted(answered))
             yield UserError(f'config.data.test_names has "{name}", but no session has {RESPONSES}{name}; {hint}')
 
 
