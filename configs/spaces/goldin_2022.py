@@ -7,15 +7,15 @@ openretina draws 50 trials and takes the validation loss for the objective; here
 
 from typing import Any
 
-from configs import common
+from configs.distributions import one_of, uniform
 
 
 def get_space() -> dict[str, Any]:
     """Distributions of settings."""
     return {
-        "model.core.simple.spatial_kernel_sizes": common.one_of((20,), (25,), (30,)),
-        "model.core.simple.gamma_input": common.uniform(1e-3, 10.0),
-        "model.readout.factorized.gamma_features": common.uniform(1e-3, 10.0),
-        "model.readout.factorized.gamma_laplace": common.uniform(1e-3, 10.0),
-        "model.readout.factorized.gamma_mask": common.uniform(1e-3, 10.0),
+        "model.core.simple.spatial_kernel_sizes": one_of((20,), (25,), (30,)),
+        "model.core.simple.gamma_input": uniform(1e-3, 10.0),
+        "model.readout.factorized.gamma_features": uniform(1e-3, 10.0),
+        "model.readout.factorized.gamma_laplace": uniform(1e-3, 10.0),
+        "model.readout.factorized.gamma_mask": uniform(1e-3, 10.0),
     }

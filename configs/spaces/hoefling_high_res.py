@@ -7,12 +7,12 @@ The channels are those of four layers, as openretina's.
 
 from typing import Any
 
-from configs import common
+from configs.distributions import one_of, uniform
 
 
 def get_space() -> dict[str, Any]:
     """Distributions of settings."""
     return {
-        "model.core.simple.hidden_channels": common.one_of((8, 8, 8, 8), (16, 16, 16, 16), (32, 32, 32, 32)),
-        "model.core.simple.gamma_input": common.uniform(1e-5, 1e-2),
+        "model.core.simple.hidden_channels": one_of((8, 8, 8, 8), (16, 16, 16, 16), (32, 32, 32, 32)),
+        "model.core.simple.gamma_input": uniform(1e-5, 1e-2),
     }

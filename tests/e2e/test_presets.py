@@ -20,6 +20,7 @@ EPOCHS = 3
 NOT_RUN = {
     "common": "parts of the others",
     "common_sridhar_2025": "parts of the others",
+    "distributions": "for spaces and populations",
     "template": "has no data; what it is a copy of, hdf5_core_readout, is run",
     "hoefling_low_res": "is what test_train.py runs",
 }

@@ -16,11 +16,11 @@ from tests.e2e.test_train import ROOT, SIMULATED, SMALL, TIMEOUT_S, epochs, fini
 pytestmark = pytest.mark.slow
 
 SPACE = """
-from configs import common
+from configs.distributions import log_uniform, one_of
 
 def get_space():
-    return {"optimizer.learning_rate": common.log_uniform(1e-3, 1e-1),
-            "model.core.simple.hidden_channels": common.one_of((2, 2))}
+    return {"optimizer.learning_rate": log_uniform(1e-3, 1e-1),
+            "model.core.simple.hidden_channels": one_of((2, 2))}
 """
 EPOCHS = 6
 FLAGS = [*(flag for flag in SMALL if "hidden_channels" not in flag), f"--config.train.epochs={EPOCHS}"]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from configs import common, hoefling_high_res, hoefling_low_res
+from configs import hoefling_high_res, hoefling_low_res
+from configs.distributions import integers, log_integers, log_uniform, one_of, uniform
 from configs.spaces import hoefling_high_res as high_res_space
 from configs.spaces import hoefling_low_res as low_res_space
 from openretina_jax.command_line import entries, returned_by
@@ -18,13 +19,13 @@ ENTRIES = entries(hoefling_low_res.get_config())
 
 def test_distributions() -> None:
     space = {
-        "optimizer.learning_rate": common.log_uniform(1e-3, 1e-1),
-        "model.core.simple.gamma_temporal": common.uniform(1, 80),
-        "model.core.simple.hidden_channels": common.one_of((16, 16), (32, 32)),
-        "model.core.simple.pool_every": common.integers(1, 2),
-        "train.windows.shared.windows_per_step": common.log_integers(1, 64),
-        "train.compute_dtype": common.one_of("float32", "bfloat16"),
-        "optimizer.reset_when_lowered": common.one_of(True, False),
+        "optimizer.learning_rate": log_uniform(1e-3, 1e-1),
+        "model.core.simple.gamma_temporal": uniform(1, 80),
+        "model.core.simple.hidden_channels": one_of((16, 16), (32, 32)),
+        "model.core.simple.pool_every": integers(1, 2),
+        "train.windows.shared.windows_per_step": log_integers(1, 64),
+        "train.compute_dtype": one_of("float32", "bfloat16"),
+        "optimizer.reset_when_lowered": one_of(True, False),
     }
     assert make_space(space, ENTRIES, {"train.epochs": 3}) == {
         "optimizer.learning_rate": FloatDistribution(1e-3, 1e-1, log=True),
@@ -63,7 +64,7 @@ def test_published_spaces_fit_their_configurations(config: Any, space: dict[str,
 
 
 def test_an_option_of_a_kind_that_is_searched_too() -> None:
-    space = {"optimizer.kind": common.one_of("adamw", "sgd"), "optimizer.sgd.momentum": common.uniform(0, 1)}
+    space = {"optimizer.kind": one_of("adamw", "sgd"), "optimizer.sgd.momentum": uniform(0, 1)}
     assert len(make_space(space, ENTRIES, {})) == 2
 
 
@@ -71,21 +72,21 @@ def test_an_option_of_a_kind_that_is_searched_too() -> None:
     ("space", "words"),
     [
         ({}, "the space is empty"),
-        ({"optimizer.learning_rat": common.uniform(0, 1)}, 'did you mean "optimizer.learning_rate"'),
-        ({"optimizer": common.uniform(0, 1)}, 'names "optimizer", but the configuration has none'),
-        ({"seed": common.integers(0, 9)}, "config.seed is in the space and given as 3"),
-        ({"optimizer.sgd.momentum": common.uniform(0, 1)}, 'no effect: config.optimizer.kind is "adamw"'),
-        ({"model.core.gru.groups": common.integers(1, 2)}, 'no effect: config.model.core.kind is "simple"'),
-        ({"train.epochs": common.uniform(1, 9)}, "config.train.epochs is of type int"),
-        ({"optimizer.learning_rate": common.one_of(0.1, "fast")}, "would be 'fast', but .* is of type float"),
-        ({"optimizer.learning_rate": common.one_of(True)}, "is of type float"),
-        ({"model.core.simple.hidden_channels": common.one_of(16, 32)}, "is of type tuple"),
-        ({"optimizer.learning_rate": common.log_uniform(0, 1)}, "0 < low <= high"),
-        ({"optimizer.learning_rate": common.uniform(1, 0)}, "low, high"),
-        ({"train.epochs": common.integers(1.5, 2)}, "integers"),
+        ({"optimizer.learning_rat": uniform(0, 1)}, 'did you mean "optimizer.learning_rate"'),
+        ({"optimizer": uniform(0, 1)}, 'names "optimizer", but the configuration has none'),
+        ({"seed": integers(0, 9)}, "config.seed is in the space and given as 3"),
+        ({"optimizer.sgd.momentum": uniform(0, 1)}, 'no effect: config.optimizer.kind is "adamw"'),
+        ({"model.core.gru.groups": integers(1, 2)}, 'no effect: config.model.core.kind is "simple"'),
+        ({"train.epochs": uniform(1, 9)}, "config.train.epochs is of type int"),
+        ({"optimizer.learning_rate": one_of(0.1, "fast")}, "would be 'fast', but .* is of type float"),
+        ({"optimizer.learning_rate": one_of(True)}, "is of type float"),
+        ({"model.core.simple.hidden_channels": one_of(16, 32)}, "is of type tuple"),
+        ({"optimizer.learning_rate": log_uniform(0, 1)}, "0 < low <= high"),
+        ({"optimizer.learning_rate": uniform(1, 0)}, "low, high"),
+        ({"train.epochs": integers(1.5, 2)}, "integers"),
         ({"optimizer.learning_rate": {"normal": (0, 1)}}, r'is \{"normal": \[0, 1\]\}, but must be'),
         ({"optimizer.learning_rate": 0.1}, "is 0.1, but must be"),
-        ({"train.compute_dtype": common.one_of()}, "one_of"),
+        ({"train.compute_dtype": one_of()}, "one_of"),
     ],
 )
 def test_mistakes(space: dict[str, Any], words: str) -> None:
@@ -95,7 +96,9 @@ def test_mistakes(space: dict[str, Any], words: str) -> None:
 
 def test_a_space_is_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "space.py"
-    file.write_text("from configs import common\n\ndef get_space():\n    return {'seed': common.integers(1, 3)}\n")
+    file.write_text(
+        "from configs.distributions import integers\n\ndef get_space():\n    return {'seed': integers(1, 3)}\n"
+    )
     assert returned_by(str(file), "get_space") == {"seed": {"integers": (1, 3)}}
 
 

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from configs import common, hoefling_low_res
+from configs import hoefling_low_res
+from configs.distributions import log_uniform, one_of, uniform
 from openretina_jax.command_line import entries
 from openretina_jax.errors import UserError
 from openretina_jax.search import report, study, trial
@@ -47,7 +48,7 @@ def run(workdir: Path, rates: Any = None, seed: int = 0, epochs: int = EPOCHS, *
     """A search for the learning rate of the script that takes no time."""
     rules = RULES | {name: changed.pop(name) for name in RULES.keys() & changed.keys()}
     options = {
-        "distributions": {RATE: rates or common.log_uniform(1e-3, 0.5)},
+        "distributions": {RATE: rates or log_uniform(1e-3, 0.5)},
         "entries": ENTRIES,
         "config": "configs/x.py:small",
         "given": {"train.epochs": epochs, "seed": seed},
@@ -110,7 +111,7 @@ def test_more_trials_of_the_same_search(finished: tuple[Path, list[str]], tmp_pa
 
 @pytest.mark.slow
 def test_failing_trials_are_written_down(tmp_path: Path) -> None:
-    lines = run(tmp_path, common.one_of(0.01, 3.0))
+    lines = run(tmp_path, one_of(0.01, 3.0))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert set(table["state"]) == {"complete", "failed"}
     failed = table[table["state"] == "failed"]
@@ -122,14 +123,14 @@ def test_failing_trials_are_written_down(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_mistake_of_all_trials_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the first 5 trials have failed, the last one with: the loss was not finite"):
-        run(tmp_path, common.one_of(3.0), trials=50)
+        run(tmp_path, one_of(3.0), trials=50)
     assert 5 <= len(trials(tmp_path)) <= 6
 
 
 def test_hopeless_trials_are_pruned(tmp_path: Path) -> None:
     """Once five trials are known, one that is worse than their median ends early."""
     rules = Rules(**RULES | {"pruner": "median", "warmup_epochs": 2})
-    distribution = common.uniform(0.9, 0.95)
+    distribution = uniform(0.9, 0.95)
     space = make_space({RATE: distribution}, ENTRIES, {})
     flags = ["--config=configs/x.py:small", "--config.train.epochs=20", "--config.seed=1"]
     known = study.open_study(tmp_path / "search.sqlite", "x_small", space, flags, rules)
@@ -144,7 +145,7 @@ def test_hopeless_trials_are_pruned(tmp_path: Path) -> None:
 
 def test_a_search_that_was_killed_while_it_asked(tmp_path: Path) -> None:
     """A trial without settings is not trained."""
-    space = make_space({RATE: common.log_uniform(1e-3, 0.5)}, ENTRIES, {})
+    space = make_space({RATE: log_uniform(1e-3, 0.5)}, ENTRIES, {})
     flags = ["--config=configs/x.py:small", f"--config.train.epochs={EPOCHS}", "--config.seed=0"]
     study.open_study(tmp_path / "search.sqlite", "x_small", space, flags, Rules(**RULES)).ask()
     run(tmp_path, trials=2)
