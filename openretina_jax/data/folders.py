@@ -77,7 +77,7 @@ def fetch_folder(source: HubFolder | HubFile | str | Path, patterns: tuple[str, 
     if isinstance(source, HubFolder):
         return _fetch_from_hub(source, patterns)
     if isinstance(source, HubFile) or is_url(source) or Path(source).expanduser().is_file():
-        archive = fetch(source)
+        archive = fetch(source, ways_out=_WAYS_OUT)
         return FetchedFolder(unpacked_folder(archive), archive.source, archive.revision, archive.record)
     folder = Path(source).expanduser()
     if not folder.is_dir():

@@ -113,7 +113,10 @@ def test_a_damaged_file_is_noticed(hub):
         fetch_folder(FOLDER)
 
 
-@pytest.mark.parametrize("folder", [HubFolder(REPOSITORY, "gold"), HubFolder("lab/absent", "goldin")])
+@pytest.mark.parametrize(
+    "folder",
+    [HubFolder(REPOSITORY, "gold"), HubFolder("lab/absent", "goldin"), HubFile(REPOSITORY, "absent.zip")],
+)
 def test_folders_that_the_hub_does_not_have(hub, folder):
     with pytest.raises(UserError, match=f"{folder.path}.*--config.data.path=.*:simulated") as raised:
         fetch_folder(folder)
