@@ -34,7 +34,11 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> "Model":
 
 
 def save(model: "Model", folder: str | Path) -> None:
-    """Save a model so that ``load`` opens it; an earlier one in the folder is replaced."""
+    """Save a model so that ``load`` opens it; an earlier one in the folder is replaced.
+
+    Raises:
+        UserError: the folder holds anything else than a saved model.
+    """
     from openretina_jax.models.saved import save_model
 
     save_model(model, folder)

@@ -48,8 +48,15 @@ def save_model(model: Model, folder: str | Path) -> None:
     Args:
         model: any model.
         folder: made if missing.
+
+    Raises:
+        UserError: the folder holds anything else than a saved model.
     """
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()
+    if folder.exists() and not _is_replaceable(folder):
+        raise UserError(
+            f"{folder} holds no saved model, or other files too, and is not overwritten; give another folder"
+        )
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with ocp.StandardCheckpointer() as checkpointer:
@@ -59,6 +66,14 @@ def save_model(model: Model, folder: str | Path) -> None:
     (temporary / "about" / "metadata").write_text(json.dumps(about))
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether nothing is lost with a folder but a saved model."""
+    if not folder.is_dir():
+        return False
+    found = {file.name for file in folder.iterdir()}
+    return not found or (found == {"state", "about"} and (folder / "about" / "metadata").is_file())
 
 
 def best_checkpoint(path: Path) -> Path:

@@ -72,6 +72,20 @@ def test_no_checkpoint(tmp_path: Path, name: str) -> None:
         load_model(tmp_path / name)
 
 
+@pytest.mark.parametrize("beside", [(), ("state", "about")])
+def test_what_is_no_saved_model_is_not_overwritten(
+    trained: CoreReadout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: tuple[str, ...]
+) -> None:
+    for name in beside:
+        (tmp_path / name).mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", "notes.txt"):
+        with pytest.raises(UserError, match="holds no saved model, or other files too, and is not overwritten; give"):
+            openretina_jax.save(trained, folder)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def empty_files(checkpoint: Path) -> None:
     for file in (checkpoint / "state").rglob("*"):
         if file.is_file():

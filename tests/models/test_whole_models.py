@@ -194,6 +194,7 @@ def test_parts_that_make_no_model(options: dict[str, Any]) -> None:
 
 
 def test_saving_replaces_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
     save_model(tiny.model(0), tmp_path / "model")
     save_model(tiny.model(1), tmp_path / "model")
     movie = np.zeros(tiny.model().stimulus_shape(12), np.float32)
