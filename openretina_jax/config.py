@@ -49,6 +49,7 @@ MAY_CHANGE = (
     "mesh",
     "logging",
 )
+IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
 # part.kind names one of the dictionaries beside it
 CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
@@ -109,7 +110,7 @@ def train(
         with first_before_others():
             dataset = make_dataset(settings["data"], cache_folder() / "simulated", show_progress)
     else:
-        settings["data"] = {"source": "arrays"} | json.loads(json.dumps(dataset.source))
+        settings["data"] = {"source": IN_MEMORY} | json.loads(json.dumps(dataset.source))
     _log.info(
         "%d neurons in %d sessions, %d with a mirrored stimulus",
         dataset.n_neurons,

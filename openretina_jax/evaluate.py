@@ -1,7 +1,6 @@
 """What ``scripts/evaluate.py`` does: models and data from disk, scores to the terminal and to a folder."""
 
 import dataclasses
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from openretina_jax import load
 from openretina_jax.command_line import show_progress
-from openretina_jax.config import use_compilation_cache
+from openretina_jax.config import IN_MEMORY, use_compilation_cache
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fetch import cache_folder
 from openretina_jax.data.sources.catalogue import make_dataset
@@ -24,6 +23,7 @@ from openretina_jax.evaluation.evaluation import Evaluation, Evaluator
 from openretina_jax.evaluation.report import opening, score_lines, statistics_lines
 from openretina_jax.evaluation.responses import chosen_splits
 from openretina_jax.evaluation.summary import SummaryOptions, plain
+from openretina_jax.extras import require
 from openretina_jax.models.saved import best_checkpoint, read_about
 from openretina_jax.whole_file import check_writable, whole_folder
 
@@ -53,8 +53,8 @@ class Output:
     def __post_init__(self) -> None:
         if Path(self.table).suffix not in (".csv", ".parquet") or Path(self.table).name != self.table:
             raise UserError(f"--table is {self.table}; give a file name that ends in .csv or .parquet")
-        if self.table.endswith(".parquet") and importlib.util.find_spec("pyarrow") is None:
-            raise UserError('--table ends in .parquet, but pyarrow is missing: pip install "openretina-jax[parquet]"')
+        if self.table.endswith(".parquet"):
+            require("pyarrow", "parquet", f"--table is {self.table}")
         if self.folder is None:
             if self.responses:
                 raise UserError("--responses needs --folder, where they are written")
@@ -140,6 +140,11 @@ def data_settings(checkpoint: str, config: ml_collections.ConfigDict | None) -> 
         recorded = None
     if recorded is None:
         raise UserError(f"{checkpoint} does not say which data it was trained on; give their --config")
+    if recorded["source"] == IN_MEMORY:
+        raise UserError(
+            f"{checkpoint} was trained on arrays in memory, which no file holds; call Evaluator(dataset) in Python, as "
+            "in docs/evaluation.md"
+        )
     return recorded
 
 
