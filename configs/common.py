@@ -28,6 +28,14 @@ def words(arg: str | None, known: tuple[str, ...]) -> set[str]:
     return chosen
 
 
+def with_locked_parts(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Let a mistyped entry of a part be an error, while the configuration itself takes more parts."""
+    for part in config.values():
+        if isinstance(part, ml_collections.ConfigDict):
+            part.lock()
+    return config
+
+
 def choice(kind: str, **options: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """A part of which one kind is chosen: ``part.kind`` is its name, ``part.<kind>`` holds the options of each kind."""
     return ml_collections.ConfigDict({"kind": kind, **options})
@@ -168,7 +176,7 @@ def model() -> ml_collections.ConfigDict:
                 },
             ),
         }
-    )
+    ).lock()
 
 
 def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.ConfigDict:
@@ -202,7 +210,7 @@ def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.Confi
             "validation_clips": VALIDATION_CLIPS,
             "pixel_size_um": pixel_size_um,
         }
-    )
+    ).lock()
 
 
 def maheswaranathan_data() -> ml_collections.ConfigDict:
@@ -226,7 +234,7 @@ def maheswaranathan_data() -> ml_collections.ConfigDict:
             "normalize_stimuli": True,
             "pixel_size_um": 50.0,
         }
-    )
+    ).lock()
 
 
 def hdf5_data() -> ml_collections.ConfigDict:
@@ -245,7 +253,7 @@ def hdf5_data() -> ml_collections.ConfigDict:
             "clip_length": 75,
             "validation_clips": placeholder(object),  # their number, or a tuple of the clips themselves
         }
-    )
+    ).lock()
 
 
 def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
@@ -294,7 +302,7 @@ def training() -> ml_collections.ConfigDict:
     With ``train.order = "session"`` and without a moving average all is as in openretina.
     """
     frames, windows = 128.0 * 20, 128.0  # predicted frames, and windows, of the reference's step
-    return ml_collections.ConfigDict(
+    config = ml_collections.ConfigDict(
         {
             "seed": 42,
             "start_from": placeholder(str),  # folder of a run whose trained model is the start; sessions are added
@@ -378,3 +386,4 @@ def training() -> ml_collections.ConfigDict:
             },
         }
     )
+    return with_locked_parts(config)

@@ -66,7 +66,7 @@ def data(stimulus: str, *retinas: str, cell_index: int | None = None) -> ml_coll
             "response_delay": 0,  # frames
             "sta_mirror": FieldReference("left_right" if natural else None, field_type=str),
         }
-    )
+    ).lock()
 
 
 def spatial_contrast(

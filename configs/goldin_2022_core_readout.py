@@ -41,7 +41,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
             "normalize_stimuli": True,
             "pixel_size_um": 28.0,
         }
-    )
+    ).lock()
     config.model = common.model()
     core = config.model.core.simple
     core.hidden_channels, core.temporal_kernel_sizes, core.spatial_kernel_sizes = (4,), (1,), (30,)

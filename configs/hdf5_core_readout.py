@@ -1,17 +1,18 @@
 """Core + readout model of recordings of your own, in a folder of the layout that docs/your_own_data.md describes.
 
-    python scripts/check_data.py --config=configs/hdf5_core_readout.py --config.data.path=my_data \
+    python scripts/check_data.py --config=configs/hdf5_core_readout.py:normalized --config.data.path=my_data \
         '--config.data.test_names=("movie_b",)'
-    python scripts/train.py --config=configs/hdf5_core_readout.py --config.data.path=my_data \
+    python scripts/train.py --config=configs/hdf5_core_readout.py:normalized --config.data.path=my_data \
         '--config.data.test_names=("movie_b",)'
     python scripts/train.py --config=configs/hdf5_core_readout.py:simulated
     python scripts/train.py --config=configs/hdf5_core_readout.py:simulated,quick
 
-Pixels are taken as they are (``norm_mean`` 0, ``norm_std`` 1), as in openretina; set both to None to normalise by each
-training movie. The name of a core or readout takes it instead of the convolutional core with Gaussian masks: ":gru",
-":factorized" (or ":klindt"), ":point_gaussian". openretina reaches a correlation of 0.27 on its own demonstration data.
-On simulated data the test correlation is 0.62 with ":quick", after half a minute, and 0.77 without, after three minutes
-of one processor core (docs/data.md). configs/template.py is a start for a file of your own.
+":normalized" takes pixels minus the mean of each training movie, divided by its deviation; without it they are taken as
+they are (``norm_mean`` 0, ``norm_std`` 1), as in openretina, for movies that are normalised already. The name of a core
+or readout takes it instead of the convolutional core with Gaussian masks: ":gru", ":factorized" (or ":klindt"),
+":point_gaussian". openretina reaches a correlation of 0.27 on its own demonstration data. On simulated data the test
+correlation is 0.62 with ":quick", after half a minute, and 0.77 without, after three minutes of one processor core
+(docs/data.md). configs/template.py is a start for a file of your own.
 """
 
 import ml_collections
@@ -21,10 +22,11 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", *common.CORES, *common.READOUTS))
+    chosen = common.words(arg, ("simulated", "quick", "normalized", *common.CORES, *common.READOUTS))
     config = common.training()
     config.data = common.hdf5_data()
-    config.data.norm_mean, config.data.norm_std = 0.0, 1.0
+    if "normalized" not in chosen:
+        config.data.norm_mean, config.data.norm_std = 0.0, 1.0
     config.data.validation_clips = 20
     config.data.simulated.enabled = "simulated" in chosen
     config.model = common.model()

@@ -53,7 +53,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
                 "n_images": 20,
             },
         }
-    )
+    ).lock()
     config.model = common.model()
     for core in (config.model.core.simple, config.model.core.gru):
         core.hidden_channels = (16, 32, 64)

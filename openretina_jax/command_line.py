@@ -1,7 +1,6 @@
 """What all scripts share: flags, logging, and one line instead of a traceback for a user's mistake."""
 
 import logging
-import runpy
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from rich.console import Console
 
 from openretina_jax.errors import UserError
 from openretina_jax.memory import keep_freed_memory
+from openretina_jax.settings import explained, read_config
 
 console = Console(highlight=False)
 
@@ -62,7 +62,7 @@ def parse_flags(arguments: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(arguments)
     except (AttributeError, KeyError) as error:  # of a configuration, whose entries are fixed
-        fail("the configuration has no entry " + str(error.args[0]).replace("\\n", ". ").replace("\\'", "").strip("'"))
+        fail(explained(error))
     except (flags.Error, UserError, TypeError, ValueError) as error:
         fail(str(error))
     if len(rest) > 1:
@@ -122,49 +122,32 @@ def log_to_console() -> None:
     logging.getLogger("openretina_jax").setLevel(logging.INFO)
 
 
-def configuration(flag: str) -> tuple[ml_collections.ConfigDict, str]:
-    """The configuration of a flag, and a name for it.
+class _ConfigParser(flags.ArgumentParser[ml_collections.ConfigDict]):
+    """Reads configurations as notebooks do, so that a mistake in a file is one line."""
+
+    def parse(self, argument: str) -> ml_collections.ConfigDict:
+        """The configuration of a file and words."""
+        return read_config(argument)
+
+
+def define_config(text: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """The flag ``--config=file.py:word,word``, and one such as ``--config.train.epochs`` for every setting."""
+    config_flags.DEFINE_config_file("config", None, text, flag_values)
+    flag_values["config"].parser = _ConfigParser()
+
+
+def configuration() -> tuple[ml_collections.ConfigDict, str]:
+    """The configuration of the flags, and a name for it.
 
     The name of ``--config=configs/hoefling_low_res.py:simulated,quick`` is ``hoefling_low_res_simulated_quick``.
-
-    Raises:
-        UserError: there is no such file.
     """
-    path, _, words = config_flags.get_config_filename(flags.FLAGS[flag]).partition(":")
-    if not Path(path).is_file():
-        known = ", ".join(str(file) for file in sorted(Path(path).parent.glob("*.py")) if file.stem != "common")
-        raise UserError(f"there is no configuration {path}; {f'choose among {known}' if known else 'see configs/'}")
-    return flags.FLAGS[flag].value, "_".join([Path(path).stem, *filter(None, words.split(","))])
+    path, _, words = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    return flags.FLAGS["config"].value, "_".join([Path(path).stem, *filter(None, words.split(","))])
 
 
-def entries(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, tuple[type, Any]]:
-    """Type and value of every setting, by dotted names; settings without a value have a type too."""
-    result: dict[str, tuple[type, Any]] = {}
-    for name in config:
-        if isinstance(config[name], ml_collections.ConfigDict):
-            result |= entries(config[name], f"{prefix}{name}.")
-        else:
-            result[prefix + name] = (config.get_type(name), config[name])
-    return result
-
-
-def returned_by(file: str, function: str) -> Any:
-    """What a function without arguments, in a Python file like the configurations, returns.
-
-    Raises:
-        UserError: there is no such file or function, or it fails.
-    """
-    if not Path(file).is_file():
-        known = ", ".join(str(other) for other in sorted(Path(file).parent.glob("*.py")))
-        hint = f"choose among {known}" if known else f"write one with a function {function}()"
-        raise UserError(f"there is no file {file}; {hint}")
-    try:
-        names = runpy.run_path(file)
-        if function in names:
-            return names[function]()
-    except Exception as error:
-        raise UserError(f"{file}: {type(error).__name__}: {error}") from error
-    raise UserError(f"{file} has no function {function}()")
+def given_settings() -> dict[str, Any]:
+    """What the flags set of the configuration, by dotted names."""
+    return config_flags.get_override_values(flags.FLAGS["config"])
 
 
 def show_progress(what: str, done: int, total: int) -> None:

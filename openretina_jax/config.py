@@ -1,11 +1,9 @@
-"""From a configuration to a run: the only place below the scripts that sees a ``ConfigDict``."""
+"""From a configuration to a run."""
 
 import contextlib
 import dataclasses
 import json
 import logging
-import runpy
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from openretina_jax.models.sessions import add_sessions
 from openretina_jax.models.sta_filters import read_sta_filters
 from openretina_jax.precision import multiplying
 from openretina_jax.processes import first_before_others
+from openretina_jax.settings import check_effect, check_known, entries, read_config
 from openretina_jax.training.build import make_recipe
 from openretina_jax.training.loop import ORDERS, FitResult, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
@@ -60,28 +59,18 @@ def train_on(
     """Train, or go on training, on a data set in memory; see ``openretina_jax.train``."""
     if not isinstance(config, ml_collections.ConfigDict):
         config = read_config(config)
+    check_known(settings, entries(config))
+    if unused := [name for name in settings if name.startswith("data.")]:
+        raise UserError(
+            f"config.{unused[0]} is given, but config.data is not used with a data set in memory; leave it out"
+        )
     try:
         config.update_from_flattened_dict(settings)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
+    check_effect(settings, entries(config))
     train(config, workdir, Console(highlight=False), dataset=dataset)
     return load_model(workdir)
-
-
-def read_config(path: str | Path) -> ml_collections.ConfigDict:
-    """The configuration in a file; words after a colon choose variants, as in ``--config`` of the scripts.
-
-    Raises:
-        UserError: there is no such file, or it does not know a word.
-    """
-    name, _, words = str(path).partition(":")
-    file = Path(name).resolve()
-    if not file.is_file():
-        raise UserError(f"there is no configuration {name}; give a file such as configs/hdf5_core_readout.py")
-    if str(file.parent.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent.parent))  # where configurations find configs/common.py
-    config: ml_collections.ConfigDict = runpy.run_path(str(file))["get_config"](words)
-    return config
 
 
 def train(

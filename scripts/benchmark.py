@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
 from openretina_jax import command_line
 
-config_flags.DEFINE_config_file("config", None, "Configuration file whose model is measured.")
+command_line.define_config("Configuration file whose model is measured.")
 _MEASURE = flags.DEFINE_list(
     "measure",
     ["forward", "train_step"],
@@ -54,7 +53,7 @@ flags.register_validator(
 
 def main() -> None:
     """Print a line as soon as it is known."""
-    config, _ = command_line.configuration("config")
+    config, _ = command_line.configuration()
 
     # these take seconds: flags are checked before
     from openretina_jax.benchmarks.run import benchmark

@@ -3,7 +3,8 @@
 python scripts/check_data.py --config=configs/hdf5_core_readout.py[:word,word] [--config.data.path=DIR ...] [--out=DIR]
 python scripts/check_data.py --folder=my_data [--tests=movie_b,movie_c] [--out=DIR]
 
-The second form is for a folder of the layout in docs/your_own_data.md, with pixels normalised by the training movie.
+The first form checks what scripts/train.py with the same flags would see. The second is a quick look at a folder of the
+layout in docs/your_own_data.md, with pixels normalised by the training movie (--config=...:normalized).
 All problems are listed. The exit status is 0 if there are none and 2 if there are some.
 """
 
@@ -11,13 +12,12 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
 from openretina_jax import command_line
 
-config_flags.DEFINE_config_file("config", None, "Configuration file; words after a colon choose variants.")
+command_line.define_config("Configuration file; words after a colon choose variants.")
 _FOLDER = flags.DEFINE_string("folder", None, "Folder of recordings of your own, instead of a configuration.")
 _TESTS = flags.DEFINE_list("tests", [], "Names of the stimuli in --folder that are tests.")
 _OUT = flags.DEFINE_string("out", None, "Where to write the picture; made if missing. Default: no picture.")
@@ -32,7 +32,7 @@ flags.register_multi_flags_validator(
 def main() -> None:
     """Check, and leave with what was found."""
     if _FOLDER.value is None:
-        config, _ = command_line.configuration("config")
+        config, _ = command_line.configuration()
         data, train = config.data.to_dict(), config.train.to_dict()
     else:
         from configs.common import hdf5_data

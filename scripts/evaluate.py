@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
@@ -25,7 +24,7 @@ _CHECKPOINT = flags.DEFINE_multi_string(
     required=True,
 )
 _SPLIT = flags.DEFINE_list("split", ["test"], "Of train, validation, test (all test movies), or names of test movies.")
-config_flags.DEFINE_config_file("config", None, "Whose data to take. Default: those that the model was trained on.")
+command_line.define_config("Whose data to take. Default: those that the model was trained on.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where to write; must not exist. Default: the scores are printed only.")
 _TABLE = flags.DEFINE_string("table", "neurons.csv", "Name of the table of neurons; .parquet needs pyarrow.")
 _RESPONSES = flags.DEFINE_bool("responses", False, "Write recorded and predicted responses too, as responses.npz.")
@@ -39,7 +38,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the bootstrap.", lower_bound=0)
 
 def main() -> None:
     """Evaluate what the flags name."""
-    config = command_line.configuration("config")[0] if flags.FLAGS["config"].present else None
+    config = command_line.configuration()[0] if flags.FLAGS["config"].present else None
 
     # these take seconds: flags are checked before
     from openretina_jax.evaluate import Output, evaluate

@@ -1,6 +1,6 @@
 """Search for good settings of a training run, or go on with a search that was stopped.
 
-python scripts/search.py --config=configs/hoefling_low_res.py[:word,word] --space=configs/spaces/hoefling.py
+python scripts/search.py --config=configs/hoefling_low_res.py[:word,word] --space=configs/spaces/hoefling_low_res.py
     [--config.a.b=c ...] [--trials=20] [--jobs=1] [--workdir=DIR] [--storage=FILE] [--objective=validation/loss]
     [--pruner=median|hyperband|none] [--warmup_epochs=5] [--seed=42]
 
@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
 from openretina_jax import command_line
 from openretina_jax.extras import require
+from openretina_jax.settings import entries, returned_by
 
-config_flags.DEFINE_config_file("config", None, "Configuration file; words after a colon choose variants.")
+command_line.define_config("Configuration file; words after a colon choose variants.")
 _SPACE = flags.DEFINE_string("space", None, "Python file whose get_space() returns a distribution by setting.")
 _TRIALS = flags.DEFINE_integer("trials", 20, "Number of trials, those of earlier calls included.", lower_bound=1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trials side by side: each has a GPU, or a share of the cores.", lower_bound=1)
@@ -37,7 +37,7 @@ flags.mark_flags_as_required(["config", "space"])
 
 def main() -> None:
     """Search as the flags say."""
-    config, name = command_line.configuration("config")
+    config, name = command_line.configuration()
     require("optuna", "search", "a search is made by optuna")
 
     from openretina_jax.search.run import run_search  # takes seconds: flags are checked before
@@ -45,10 +45,10 @@ def main() -> None:
 
     workdir = Path(_WORKDIR.value or f"runs/{name}_search")
     for line in run_search(
-        distributions=command_line.returned_by(_SPACE.value, "get_space"),
-        entries=command_line.entries(config),
-        config=config_flags.get_config_filename(flags.FLAGS["config"]),
-        given=config_flags.get_override_values(flags.FLAGS["config"]),
+        distributions=returned_by(_SPACE.value, "get_space"),
+        entries=entries(config),
+        config=flags.FLAGS["config"].config_filename,
+        given=command_line.given_settings(),
         script=Path(__file__).with_name("train.py"),
         workdir=workdir,
         storage=Path(_STORAGE.value or workdir),

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
 from openretina_jax import command_line
+from openretina_jax.settings import check_effect, entries
 
-config_flags.DEFINE_config_file("config", None, "Configuration file; words after a colon choose variants.")
+command_line.define_config("Configuration file; words after a colon choose variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/ and the name of the configuration.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Write a trace of the second epoch, for TensorBoard and Perfetto.")
 flags.mark_flag_as_required("config")
@@ -25,7 +25,8 @@ command_line.define_process_flags()
 
 def main() -> None:
     """Train what the flags describe."""
-    config, name = command_line.configuration("config")
+    config, name = command_line.configuration()
+    check_effect(command_line.given_settings(), entries(config))
     command_line.join_processes()
 
     from openretina_jax.config import train  # takes seconds: flags are checked before

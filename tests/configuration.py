@@ -4,13 +4,14 @@ from unittest import mock
 
 import ml_collections
 from absl import flags
-from ml_collections import config_flags
+
+from openretina_jax.command_line import define_config
 
 
 def configuration(file: str, *overrides: str) -> ml_collections.ConfigDict:
     """The configuration of ``--config=file`` and of flags such as ``--config.train.epochs=3``."""
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
+    define_config("", values)
     line = ["train.py", f"--config={file}", *overrides]
     with mock.patch("sys.argv", line):  # where ml_collections looks for overrides
         values(line)

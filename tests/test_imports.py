@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "openretina_jax"
 
 # from the bottom up; parts of one layer may import each other
 LAYERS = [
-    {"errors", "memory", "devices", "precision", "processes", "interruption", "extras", "whole_file"},
+    {"errors", "memory", "devices", "precision", "processes", "interruption", "extras", "settings", "whole_file"},
     {"data"},
     {"modules"},
     {"models"},
@@ -29,7 +29,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # where a library may be imported; those not named here may be imported anywhere
 HOME = {
     "matplotlib": ("visualize/",),
-    "ml_collections": ("__init__.py", "config.py", "command_line.py", "evaluate.py"),
+    "ml_collections": ("__init__.py", "config.py", "command_line.py", "evaluate.py", "settings.py"),
     "absl": ("config.py", "command_line.py"),
     "wandb": ("training/trackers.py",),
     "mlflow": ("training/trackers.py",),

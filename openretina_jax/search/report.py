@@ -1,7 +1,7 @@
 """What a search leaves behind: the table of trials, pictures, and the command that trains the best one."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
 
-from openretina_jax.search.study import as_flags
 from openretina_jax.visualize.figures import save
 from openretina_jax.visualize.search import plot_importances, plot_scores, plot_slices
 from openretina_jax.whole_file import whole_file
@@ -33,14 +32,16 @@ def trial_table(study: optuna.Study) -> pd.DataFrame:
     return table.loc[order.sort_values(["rank", "value", "trial"]).index].reset_index(drop=True)
 
 
-def report(study: optuna.Study, objective: str, workdir: Path, command: Sequence[str]) -> list[str]:
+def report(
+    study: optuna.Study, objective: str, workdir: Path, command: Callable[[Mapping[str, Any]], list[str]]
+) -> list[str]:
     """Write ``trials.csv`` and the pictures, and say which trials are the best.
 
     Args:
         study: with any number of trials.
         objective: name of the values.
         workdir: where files are written.
-        command: what trains one trial, without the flags of its own.
+        command: what trains a trial, from the values that it has drawn.
 
     Returns:
         Lines for the terminal.
@@ -69,7 +70,7 @@ def report(study: optuna.Study, objective: str, workdir: Path, command: Sequence
     return [
         *lines,
         f"{len(table)} trials ({counts}); the best one is trial {best.number}, {objective} {best.value:.4f}:",
-        shlex.join([*command, *as_flags(best.params)]),
+        shlex.join(command(best.params)),
     ]
 
 

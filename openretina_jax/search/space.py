@@ -1,7 +1,7 @@
 """What a search may choose: settings of a configuration, and a distribution for each."""
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import (
@@ -12,9 +12,9 @@ from optuna.distributions import (
 )
 
 from openretina_jax.errors import UserError, nearest
+from openretina_jax.settings import Entries, without_effect
 
 Space = Mapping[str, BaseDistribution]
-Entries = Mapping[str, tuple[type, Any]]  # type and value of every setting of a configuration, by dotted names
 
 
 def make_space(distributions: Mapping[str, Any], entries: Entries, given: Mapping[str, Any]) -> Space:
@@ -36,7 +36,10 @@ def make_space(distributions: Mapping[str, Any], entries: Entries, given: Mappin
             raise UserError(f'the space names "{name}", but the configuration has none; {nearest(name, entries)}')
         if name in given:
             raise UserError(f"config.{name} is in the space and given as {given[name]!r}; take one of them")
-        _check_effect(name, entries, distributions)
+        if reason := without_effect(name, entries, distributions):
+            raise UserError(
+                f'the space names "{name}", which has no effect while {reason}; change that, or add it to the space'
+            )
     return {name: _distribution(name, value, entries[name][0]) for name, value in distributions.items()}
 
 
@@ -45,17 +48,12 @@ def as_flag(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _check_effect(name: str, entries: Entries, searched: Container[str]) -> None:
-    """An option of a kind that is not chosen would change nothing."""
-    parts = name.split(".")
-    for length in range(1, len(parts) - 1):
-        part = ".".join(parts[:length])
-        _, chosen = entries.get(f"{part}.kind", (str, parts[length]))
-        if chosen != parts[length] and f"{part}.kind" not in searched:
-            raise UserError(
-                f'the space names "{name}", which has no effect: config.{part}.kind is "{chosen}"; '
-                f"choose that kind, or add {part}.kind to the space"
-            )
+def as_flags(values: Mapping[str, Any], entries: Entries) -> list[str]:
+    """Flags of the training script that give settings these values, without those that have no effect beside them."""
+    together = {**entries, **{name: (object, value) for name, value in values.items()}}
+    return [
+        f"--config.{name}={as_flag(value)}" for name, value in values.items() if without_effect(name, together) is None
+    ]
 
 
 def _distribution(name: str, distribution: Any, kind: type) -> BaseDistribution:

@@ -5,7 +5,7 @@ import dataclasses
 import fcntl
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from openretina_jax.errors import UserError
 from openretina_jax.interruption import interruptible
-from openretina_jax.search.space import Space, as_flag
+from openretina_jax.search.space import Space
 from openretina_jax.search.trial import Place, TrialProcess, final_value
 
 _log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Search:
         study: of ``open_study``.
         space: what is searched.
         rules: of the search.
-        command: the training script and the flags common to all trials.
+        command: the training script and its flags, from the values that a trial has drawn.
         workdir: trial 7 is a run in its ``trials/7``.
         trials: number of trials, those before included.
         places: a share of the machine for each of the trials side by side.
@@ -127,7 +127,7 @@ class Search:
         space: Space,
         rules: Rules,
         *,
-        command: Sequence[str],
+        command: Callable[[Mapping[str, Any]], list[str]],
         workdir: Path,
         trials: int,
         places: Sequence[Place],
@@ -183,7 +183,7 @@ class Search:
             trial, reported = self._study.ask(dict(self._space)), set()
             self._asked += 1
         folder = self._workdir / "trials" / str(trial.number)
-        command = [*self._command, *as_flags(trial.params), f"--workdir={folder}"]
+        command = [*self._command(trial.params), f"--workdir={folder}"]
         self._running.append(_Running(trial, TrialProcess(command, folder, place, self._lock), reported))
         _log.info("trial %d %s: %s", trial.number, "goes on" if reported else "begins", said(trial.params))
 
@@ -243,11 +243,6 @@ class Search:
 def make_sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
     """What draws the settings of a trial: the same ones, whether or not the search was stopped before it."""
     return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
-
-
-def as_flags(params: Mapping[str, Any]) -> list[str]:
-    """Flags of the training script that give settings these values."""
-    return [f"--config.{name}={as_flag(value)}" for name, value in params.items()]
 
 
 def said(params: Mapping[str, Any]) -> str:

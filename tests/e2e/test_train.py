@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +43,11 @@ def command(config: str, *flags: str) -> list[str]:
     return [sys.executable, "scripts/train.py", f"--config={config}", *flags]
 
 
-def start(cache: Path, *flags: str) -> subprocess.Popen[str]:
+def start(cache: Path, *flags: str, small: Sequence[str] = SMALL) -> subprocess.Popen[str]:
     """Start a small run on simulated recordings."""
     environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(SIMULATED, *SMALL, *flags), cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(command(SIMULATED, *small, *flags), cwd=ROOT, env=environment, **pipes)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -209,11 +210,13 @@ def mistake(cache: Path, *arguments: str) -> str:
         ([f"--config={SIMULATED}", "--config.train.epochs=many"], ["train.epochs", "many"]),
         (["--config=configs/hoefling_low_res.py:simulatd"], ['"simulatd"', 'did you mean "simulated"']),
         (["--config=configs/hoefling_low.py"], ["configs/hoefling_low.py", "hoefling_low_res.py"]),
+        (["--config=configs/hoefling_low.py", "--config.seed=1"], ["configs/hoefling_low.py", "hoefling_low_res.py"]),
+        ([f"--config={SIMULATED}", "--config.optimizer.sgd.momentum=0.8"], ['config.optimizer.kind is "adamw"']),
         ([f"--config={SIMULATED}", "--work_dir=x"], ["work_dir", "workdir"]),
         ([f"--config={SIMULATED}", "runs/a"], ["unexpected arguments: runs/a"]),
         ([], ["--config"]),
     ],
-    ids=["option", "value", "word", "file", "flag", "argument", "nothing"],
+    ids=["option", "value", "word", "file", "file and option", "no effect", "flag", "argument", "nothing"],
 )
 def test_wrong_flags(cache: Path, arguments: list[str], words: list[str]) -> None:
     line = mistake(cache, *arguments)
@@ -241,14 +244,16 @@ def test_a_trained_model_is_the_start_of_others(cache: Path, finished: tuple[Pat
     """A new readout on a frozen core, and an autoencoder of the responses; both are runs like any other."""
     trained = openretina_jax.load(finished[0])
     start_from = f"--config.start_from={finished[0]}"
-    more = ("--config.train.epochs=2", start_from)
-    output = finish(start(cache, *more, '--config.train.trainable=("readout",)', f"--workdir={tmp_path / 'frozen'}"))
+    more = (*(flag for flag in SMALL if "config.model" not in flag), "--config.train.epochs=2", start_from)
+    frozen_core = ('--config.train.trainable=("readout",)', f"--workdir={tmp_path / 'frozen'}")
+    output = finish(start(cache, *frozen_core, small=more))
     frozen = openretina_jax.load(tmp_path / "frozen")
     np.testing.assert_array_equal(frozen.core.layers[0].conv.spatial[...], trained.core.layers[0].conv.spatial[...])
     assert (frozen.readout.features[...] != trained.readout.features[...]).any()
     assert summary(output)[1] == trained.data_info.n_neurons
 
-    output = finish(start(cache, *more, "--config.autoencoder.hidden=16", f"--workdir={tmp_path / 'autoencoder'}"))
+    flags = ("--config.autoencoder.hidden=16", f"--workdir={tmp_path / 'autoencoder'}")
+    output = finish(start(cache, *flags, small=more))
     model = openretina_jax.load(tmp_path / "autoencoder")
     assert summary(output)[1] == trained.data_info.n_neurons
     np.testing.assert_array_equal(model.base.readout.features[...], trained.readout.features[...])

@@ -10,9 +10,9 @@ from configs import hoefling_high_res, hoefling_low_res
 from configs.distributions import integers, log_integers, log_uniform, one_of, uniform
 from configs.spaces import hoefling_high_res as high_res_space
 from configs.spaces import hoefling_low_res as low_res_space
-from openretina_jax.command_line import entries, returned_by
 from openretina_jax.errors import UserError
-from openretina_jax.search.space import as_flag, make_space
+from openretina_jax.search.space import as_flag, as_flags, make_space
+from openretina_jax.settings import entries, returned_by
 
 ENTRIES = entries(hoefling_low_res.get_config())
 
@@ -66,6 +66,9 @@ def test_published_spaces_fit_their_configurations(config: Any, space: dict[str,
 def test_an_option_of_a_kind_that_is_searched_too() -> None:
     space = {"optimizer.kind": one_of("adamw", "sgd"), "optimizer.sgd.momentum": uniform(0, 1)}
     assert len(make_space(space, ENTRIES, {})) == 2
+    drawn = {"optimizer.kind": "adamw", "optimizer.sgd.momentum": 0.5, "seed": 3}
+    assert as_flags(drawn, ENTRIES) == ["--config.optimizer.kind=adamw", "--config.seed=3"]
+    assert len(as_flags({**drawn, "optimizer.kind": "sgd"}, ENTRIES)) == 3
 
 
 @pytest.mark.parametrize(
@@ -75,8 +78,8 @@ def test_an_option_of_a_kind_that_is_searched_too() -> None:
         ({"optimizer.learning_rat": uniform(0, 1)}, 'did you mean "optimizer.learning_rate"'),
         ({"optimizer": uniform(0, 1)}, 'names "optimizer", but the configuration has none'),
         ({"seed": integers(0, 9)}, "config.seed is in the space and given as 3"),
-        ({"optimizer.sgd.momentum": uniform(0, 1)}, 'no effect: config.optimizer.kind is "adamw"'),
-        ({"model.core.gru.groups": integers(1, 2)}, 'no effect: config.model.core.kind is "simple"'),
+        ({"optimizer.sgd.momentum": uniform(0, 1)}, 'no effect while config.optimizer.kind is "adamw"'),
+        ({"model.core.gru.groups": integers(1, 2)}, 'no effect while config.model.core.kind is "simple"'),
         ({"train.epochs": uniform(1, 9)}, "config.train.epochs is of type int"),
         ({"optimizer.learning_rate": one_of(0.1, "fast")}, "would be 'fast', but .* is of type float"),
         ({"optimizer.learning_rate": one_of(True)}, "is of type float"),
@@ -105,14 +108,14 @@ def test_a_space_is_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("def get_spaces(): ...", r"space.py has no function get_space\(\)"),
-        ("1 / 0", "space.py: ZeroDivisionError: division by zero"),
+        ("def get_spaces(): ...", r"space.py has no function get_space\(\); did you mean .*other.py"),
+        ("1 / 0", "space.py, line 1: ZeroDivisionError: division by zero"),
         ("def get_space(:", "space.py: SyntaxError"),
-        (None, "there is no file .*space.py; choose among .*other.py"),
+        (None, "there is no file .*space.py; did you mean .*other.py"),
     ],
 )
 def test_files_that_give_no_space(tmp_path: Path, text: str | None, words: str) -> None:
-    (tmp_path / "other.py").touch()
+    (tmp_path / "other.py").write_text("def get_space(): ...")
     file = tmp_path / "space.py"
     if text is not None:
         file.write_text(text)

@@ -1,0 +1,137 @@
+"""Configuration files, their settings by dotted names, and which of these have an effect."""
+
+import re
+import runpy
+import sys
+import traceback
+from collections.abc import Container, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from openretina_jax.errors import UserError, nearest
+
+Entries = Mapping[str, tuple[type, Any]]  # type and value of every setting of a configuration, by dotted names
+
+# settings that have an effect only if another one has a certain value, besides the options of chosen kinds
+_ONLY_IF = (
+    ("model", "start_from", None),
+    ("train.windows.session", "train.order", "session"),
+    ("train.windows.shared", "train.order", "shared"),
+    ("data.simulated", "data.simulated.enabled", True),
+    ("data.resolution", "data.simulated.enabled", False),
+)
+
+
+def read_config(path: str | Path) -> ml_collections.ConfigDict:
+    """The configuration in a file, locked; words after a colon choose variants.
+
+    Raises:
+        UserError: there is no such file, it does not know a word, or there is a mistake in it.
+    """
+    name, colon, words = str(path).partition(":")
+    folder = str(Path(name).resolve().parent.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # where configurations find configs/common.py
+    config = returned_by(name, "get_config", *([words] if colon else []))
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"{name}: get_config() must return a ConfigDict, but returns {type(config).__name__}")
+    return config.lock()
+
+
+def returned_by(file: str, function: str, *arguments: str) -> Any:
+    """What a function in a Python file returns.
+
+    Raises:
+        UserError: there is no such file or function, or it fails; says in which line.
+    """
+    if not Path(file).is_file():
+        raise UserError(f"there is no file {file}; {_others(file, function)}")
+    try:
+        names = runpy.run_path(file)
+        if function in names:
+            return names[function](*arguments)
+    except UserError:
+        raise
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        raise UserError(f"{file}{f', line {lines[-1]}' if lines else ''}: {explained(error)}") from error
+    raise UserError(f"{file} has no function {function}(); {_others(file, function)}")
+
+
+def _others(file: str, function: str) -> str:
+    """What to take instead of a file: one beside it that has the function."""
+    known = [str(other) for other in sorted(Path(file).parent.glob("*.py")) if f"def {function}(" in other.read_text()]
+    return nearest(file, known) if known else f"write one with a function {function}()"
+
+
+def explained(error: Exception) -> str:
+    """An error in a line; where a configuration has no such entry, without all those that it has."""
+    inner = error.args[0] if error.args and isinstance(error.args[0], KeyError) else error
+    text = str(inner.args[0]) if isinstance(inner, KeyError) and inner.args else str(inner)
+    if entry := re.match(r"""(?:Key )?["'](\w+)["'](?: does not exist|$)""", text, re.MULTILINE):
+        meant = re.search(r'Did you mean "(\w+)"', text)
+        hint = f'did you mean "{meant[1]}"?' if meant else "configs/common.py has all of them"
+        return f'the configuration has no entry "{entry[1]}"; {hint}'
+    return f"{type(error).__name__}: {' '.join(text.split())}"
+
+
+def entries(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, tuple[type, Any]]:
+    """Type and value of every setting, by dotted names; settings without a value have a type too."""
+    result: dict[str, tuple[type, Any]] = {}
+    for name in config:
+        if isinstance(config[name], ml_collections.ConfigDict):
+            result |= entries(config[name], f"{prefix}{name}.")
+        else:
+            result[prefix + name] = (config.get_type(name), config[name])
+    return result
+
+
+def check_known(given: Iterable[str], known: Entries) -> None:
+    """Refuse settings that a configuration does not have.
+
+    Raises:
+        UserError: the first of them, and the nearest one that there is.
+    """
+    for name in given:
+        if name not in known:
+            raise UserError(f'the configuration has no setting "{name}"; {nearest(name, known)}')
+
+
+def check_effect(given: Iterable[str], known: Entries, free: Container[str] = ()) -> None:
+    """Refuse settings that are given and change nothing.
+
+    Args:
+        given: their names.
+        known: the settings of the configuration, those that are given included.
+        free: settings whose values are not fixed.
+
+    Raises:
+        UserError: the first of them, and why.
+    """
+    for name in given:
+        if reason := without_effect(name, known, free):
+            raise UserError(f"config.{name} is given, but has no effect while {reason}; change that, or leave it out")
+
+
+def without_effect(name: str, known: Entries, free: Container[str] = ()) -> str | None:
+    """Why a setting changes nothing, such as an option of a kind that is not chosen; None if it does.
+
+    Args: as those of ``check_effect``.
+    """
+    for setting, wanted in _conditions(name):
+        if setting in known and setting not in free and setting != name and known[setting][1] != wanted:
+            value = known[setting][1]
+            return f"config.{setting} is " + (f'"{value}"' if isinstance(value, str) else f"{value}")
+    return None
+
+
+def _conditions(name: str) -> Iterator[tuple[str, Any]]:
+    """Settings, and the values that they must have for another one to have an effect."""
+    parts = name.split(".")
+    for length in range(1, len(parts) - 1):
+        yield ".".join([*parts[:length], "kind"]), parts[length]
+    for prefix, setting, wanted in _ONLY_IF:
+        if f"{name}.".startswith(f"{prefix}."):
+            yield setting, wanted
