@@ -63,7 +63,7 @@ def returned_by(file: str, function: str, *arguments: str) -> Any:
 def _others(file: str, function: str) -> str:
     """What to take instead of a file: one beside it that has the function."""
     known = [str(other) for other in sorted(Path(file).parent.glob("*.py")) if f"def {function}(" in other.read_text()]
-    return nearest(file, known) if known else f"write one with a function {function}()"
+    return nearest(file, known) if known else f"give one that has a function {function}(), such as those in configs/"
 
 
 def explained(error: Exception) -> str:

@@ -243,7 +243,7 @@ def test_our_refusal_is_passed_on() -> None:
     [
         ([f"--config={CONFIG}", "--threads=two"], "must be numbers of cores, such as 1,2"),
         ([f"--config={CONFIG}", "--repeats=0"], "repeats"),
-        (["--config=none.py"], "there is no configuration none.py"),
+        (["--config=none.py"], "there is no file none.py"),
     ],
 )
 def test_wrong_flags(flags: Sequence[str], message: str) -> None:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.modules.products import transform
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
+from openretina_jax.precision import precision
 
 Row = Int[Array, ""] | int
 
@@ -70,10 +71,18 @@ def weigh_maps(
     Weights take the type of the maps; the sum is float32, and on no device less precise than the maps.
     """
     maps = maps.transpose(2, 3, 4, 1, 0)  # near to the order in which the core leaves them, see ``CoreLayer``
-    pixels_and_features = math.prod(maps.shape[:3])
-    drive = transform(
-        weights.reshape(pixels_and_features, -1).T, maps.reshape(pixels_and_features, -1), out=jnp.float32
-    ).reshape(*weights.shape[3:], *maps.shape[3:])
+    if all(isinstance(size, int) for size in maps.shape):
+        rows = weights.reshape(math.prod(maps.shape[:3]), -1).T
+        drive = transform(rows, maps.reshape(rows.shape[1], -1), out=jnp.float32)
+        drive = drive.reshape(*weights.shape[3:], *maps.shape[3:])
+    else:  # of a program for movies of any length, where numbers of frames and windows cannot be multiplied
+        drive = jnp.tensordot(
+            weights.astype(maps.dtype),
+            maps,
+            axes=((0, 1, 2), (0, 1, 2)),
+            precision=precision(),
+            preferred_element_type=jnp.float32,
+        )
     return drive.transpose(-1, -2, *range(drive.ndim - 2))
 
 
