@@ -1,6 +1,5 @@
 """Configurations of the published experiments: their data can be read, and their models built and called."""
 
-import contextlib
 import runpy
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from openretina_jax.data.sources.catalogue import make_dataset
 from openretina_jax.data.sources.sridhar_2025 import RETINAS
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
-from openretina_jax.settings import check_effect, entries, read_config
+from openretina_jax.settings import read_config
 from openretina_jax.training.loop import ORDERS
 from tests import tiny
-from tests.configuration import configuration
 
 ROOT = Path(__file__).parents[1]
 VARIANTS = [
@@ -89,46 +87,6 @@ def test_the_space_of_goldin_names_settings_that_there_are():
             entry = entry[part]
 
 
-def test_configurations_that_are_not_there():
-    with pytest.raises(UserError, match=r"there is no file .*absent\.py; did you mean .*\.py"):
-        read_config(ROOT / "configs" / "absent.py")
-    with pytest.raises(UserError, match='does not know "axolot"; did you mean "axolotl"'):
-        read_config(ROOT / "configs" / "goldin_2022_core_readout.py:axolot")
-    with pytest.raises(UserError, match='does not know "simulated"; it knows no words: leave out :simulated'):
-        read_config(ROOT / "configs" / "template.py:simulated")
-
-
-def template_with(folder: Path, line: str) -> Path:
-    """A copy of the template with a line at its end."""
-    file = folder / "mine.py"
-    text = (ROOT / "configs" / "template.py").read_text()
-    file.write_text(text.replace("    return config\n", f"    {line}\n    return config\n"))
-    return file
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("config.train.epoch = 30", 'line 40: the configuration has no entry "epoch"; did you mean "epochs"'),
-        ("config.data.frame_rate = 25", 'has no entry "frame_rate"; did you mean "frame_rate_hz"'),
-        ("config.model.core.simple.zzz = 1", 'has no entry "zzz"; configs/common.py has all of them'),
-        ("config.train.epochs = 2.5", "line 40: TypeError: .*epochs"),
-        ("config = None", r"get_config\(\) must return a ConfigDict, but returns NoneType"),
-    ],
-)
-def test_mistakes_in_a_file_are_one_line(tmp_path, line, message):
-    file = template_with(tmp_path, line)
-    for read in (read_config, configuration):
-        with pytest.raises(UserError, match=f"^{file}.*{message}") as caught:
-            read(str(file))
-        assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_no_configuration():
-    with pytest.raises(UserError, match=r'common\.py has no function get_config\(\); did you mean ".*\.py"'):
-        read_config(ROOT / "configs" / "common.py")
-
-
 def test_pixels_of_ones_own_recordings_are_normalized_if_told_so():
     file = ROOT / "configs" / "hdf5_core_readout.py"
     assert [read_config(f"{file}{word}").data.norm_std for word in ("", ":normalized")] == [1.0, None]
@@ -150,24 +108,6 @@ def test_settings_that_a_run_on_arrays_cannot_take(tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
         openretina_jax.train(tiny.dataset(), tmp_path / "run", ROOT / "configs" / "template.py", settings)
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "given", "reason"),
-    [
-        (":simulated", {"optimizer.kind": "sgd", "optimizer.sgd.momentum": 0.8, "train.epochs": 3}, None),
-        (":simulated", {"model.core.gru.recurrent_channels": 16}, 'config.model.core.kind is "simple"'),
-        ("", {"train.windows.session.window_frames": 60}, 'config.train.order is "shared"'),
-        ("", {"start_from": "runs/a", "model.core.kind": "gru"}, 'config.start_from is "runs/a"'),
-        (":simulated", {"data.resolution": "72x64"}, "config.data.simulated.enabled is True"),
-        ("", {"data.simulated.n_sessions": 3}, "config.data.simulated.enabled is False"),
-    ],
-)
-def test_overrides_that_change_nothing(words, given, reason):
-    config = read_config(f"{ROOT / 'configs' / 'hoefling_low_res.py'}{words}")
-    config.update_from_flattened_dict(given)
-    with contextlib.nullcontext() if reason is None else pytest.raises(UserError, match=f"no effect while {reason}"):
-        check_effect(given, entries(config))
 
 
 def test_words_choose_the_species():
