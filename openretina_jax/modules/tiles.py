@@ -88,12 +88,16 @@ def in_tiles(
 def out_of_tiles(
     y: Float[Array, "tile_height tile_width channel tile_time n"], whole: Sequence[Axis], tiles: Sequence[Axis]
 ) -> Float[Array, "height width channel time batch"]:
-    """The outputs of a movie from those of its tiles."""
+    """The outputs of a movie from those of its tiles.
+
+    The barrier lets them be written once. Without it the compiler also reads them from the tiles wherever that looks
+    cheap, in programs that train for the gradient: both stay in memory.
+    """
     time, height, width = tiles
     y = y.reshape(*y.shape[:_TILES], time.tiles, height.tiles, width.tiles, -1).transpose(5, 0, 6, 1, 2, 4, 3, 7)
     sizes = (height.tiles * height.outputs, width.tiles * width.outputs, y.shape[4], time.tiles * time.outputs)
     new_time, new_height, new_width = (axis.outputs for axis in whole)
-    return y.reshape(*sizes, -1)[:new_height, :new_width, :, :new_time]
+    return lax.optimization_barrier(y.reshape(*sizes, -1)[:new_height, :new_width, :, :new_time])
 
 
 def _cut(x: Array, dimension: int, axis: Axis, tile: Axis) -> Array:

@@ -81,7 +81,7 @@ class Population:
             jax.jit,
             donate_argnames="state",
             static_argnames="chunk",
-            compiler_options=compiler_options(self._common.recipe.rematerialize),
+            compiler_options=compiler_options(),
         )
         def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, Metrics]:
             def train(state: TrainState, values: Values) -> tuple[TrainState, Metrics]:

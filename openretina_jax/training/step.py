@@ -225,7 +225,7 @@ class Trainer:
         integers and reads mean metrics.
         """
 
-        @jax.jit(donate_argnames="state", compiler_options=compiler_options(self.recipe.rematerialize))
+        @jax.jit(donate_argnames="state", compiler_options=compiler_options())
         def run(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
             return self.steps(frames, state, *windows)
 
@@ -324,20 +324,19 @@ class Trainer:
         return jax.tree.map(move, state.average, variables)
 
 
-def compiler_options(rematerialize: bool = False) -> dict[str, str] | None:
+def compiler_options() -> dict[str, str] | None:
     """Of programs that train; None on accelerators.
 
-    On CPUs the compiler begins work as early as it can, for the sake of threads, and keeps what comes of it in memory.
-    The other order is as fast. It also takes away the barriers that keep apart what is computed again for the gradient,
-    and then finds that it has that already.
-
-    Args:
-        rematerialize: whether intermediate results are computed again for the gradient.
+    On CPUs the compiler begins work as early as it can, for the sake of threads, and keeps what comes of it in memory;
+    the other order is as fast. It also takes barriers away (``jax.lax.optimization_barrier``), and with them what keeps
+    apart results that are computed again for the gradient: it finds that it has them already.
     """
     if jax.default_backend() != "cpu":
         return None
-    options = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
-    return options | ({"xla_disable_hlo_passes": "cse_barrier_expander"} if rematerialize else {})
+    return {
+        "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+        "xla_disable_hlo_passes": "cse_barrier_expander",
+    }
 
 
 @jax.jit  # one program, not one for every shape

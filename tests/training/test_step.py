@@ -217,7 +217,7 @@ def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
     chosen = jnp.asarray(windows.timeline[:parts]), jnp.asarray(windows.start[:parts])
     arguments, tree = jax.tree.flatten((trainer.start(model), data, table, *chosen, jnp.asarray(0)))
 
-    @jax.jit(compiler_options=compiler_options(recipe.rematerialize))
+    @jax.jit(compiler_options=compiler_options())
     def run(*arguments: jax.Array) -> Any:
         return trainer.steps(FRAMES, *tree.unflatten(arguments))
 
