@@ -43,20 +43,19 @@ def load_model(path: str | Path) -> Model:
 
 
 def save_model(model: Model, folder: str | Path) -> None:
-    """Save a model that ``load_model`` opens; an earlier one in the folder is replaced.
+    """Save a model that ``load_model`` opens; an earlier one in the folder is replaced, other files beside it stay.
 
     Args:
         model: any model.
         folder: made if missing.
 
     Raises:
-        UserError: the folder holds anything else than a saved model.
+        UserError: the folder holds something else, and no saved model.
     """
     folder = Path(folder).resolve()
-    if folder.exists() and not _is_replaceable(folder):
-        raise UserError(
-            f"{folder} holds no saved model, or other files too, and is not overwritten; give another folder"
-        )
+    earlier = list(folder.iterdir()) if folder.is_dir() else []
+    if folder.is_file() or (earlier and not (folder / "about" / "metadata").is_file()):
+        raise UserError(f"{folder} holds no saved model, and is not overwritten; give another folder")
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     with ocp.StandardCheckpointer() as checkpointer:
@@ -64,16 +63,11 @@ def save_model(model: Model, folder: str | Path) -> None:
     about = {"config": {"model": model.options}, "data_info": json.loads(model.data_info.to_json())}
     (temporary / "about").mkdir()
     (temporary / "about" / "metadata").write_text(json.dumps(about))
+    for other in earlier:
+        if other.name not in ("state", "about"):
+            other.rename(temporary / other.name)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
-
-
-def _is_replaceable(folder: Path) -> bool:
-    """Whether nothing is lost with a folder but a saved model."""
-    if not folder.is_dir():
-        return False
-    found = {file.name for file in folder.iterdir()}
-    return not found or (found == {"state", "about"} and (folder / "about" / "metadata").is_file())
 
 
 def best_checkpoint(path: Path) -> Path:

@@ -81,9 +81,18 @@ def test_what_is_no_saved_model_is_not_overwritten(
     (tmp_path / "notes.txt").write_text("mine")
     monkeypatch.chdir(tmp_path)
     for folder in (".", "notes.txt"):
-        with pytest.raises(UserError, match="holds no saved model, or other files too, and is not overwritten; give"):
+        with pytest.raises(UserError, match="holds no saved model, and is not overwritten; give"):
             openretina_jax.save(trained, folder)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_files_beside_an_earlier_model_stay(trained: CoreReadout, tmp_path: Path) -> None:
+    openretina_jax.save(trained, tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    openretina_jax.save(trained, tmp_path / "model")
+    assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
+    assert sorted(file.name for file in (tmp_path / "model").iterdir()) == ["about", "notes.txt", "state"]
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
 def empty_files(checkpoint: Path) -> None:
