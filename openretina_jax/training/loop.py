@@ -119,8 +119,9 @@ def fit(
     """
     check_sessions(model, dataset)
     tables = Tables(dataset, per_session=model.per_session)
-    check_windows(model, window_frames, order)
-    check_clips([VALIDATION, *dataset.test_names], tables, model.lag)
+    lag = model.lag
+    check_windows(model, window_frames, lag, order)
+    check_clips([VALIDATION, *dataset.test_names], tables, lag)
     timelines = tables.training() if order == "session" else tables.shared_training()
     windows = ORDERS[order](
         timelines,
@@ -248,7 +249,7 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
         )
 
 
-def check_windows(model: Model, frames: int, order: str) -> None:
+def check_windows(model: Model, frames: int, lag: int, order: str) -> None:
     """A model must predict frames of every window.
 
     Raises:
@@ -259,9 +260,9 @@ def check_windows(model: Model, frames: int, order: str) -> None:
             "the model has fewer predictions than the stimulus has frames, so that responses cannot be compared with "
             "them; let downsample_input of the core begin with 1"
         )
-    if frames <= model.lag:
+    if frames <= lag:
         raise UserError(
-            f"windows have {frames} frames, but the model predicts none of the first {model.lag} (its lag); raise "
+            f"windows have {frames} frames, but the model predicts none of the first {lag} (its lag); raise "
             f"config.train.windows.{order}.window_frames, or lower temporal_kernel_sizes, temporal_frames or "
             "cut_first_frames of the model"
         )

@@ -97,7 +97,7 @@ class FactorizedReadout(Readout):
         width = self.n_neurons if width is None else width
         mask = _constrained(rows_of(self.mask, first, width), self.mask_constraint)
         features = _constrained(rows_of(self.features, first, width), self.feature_constraint)
-        weights = jnp.einsum("nhw,nc->hwcn", mask, features, precision=precision())
+        weights = jnp.einsum("nhw,nc->nhwc", mask, features, precision=precision())
         drive = weigh_maps(maps, weights)
         return jax.nn.softplus(drive if self.bias is None else drive + rows_of(self.bias, first, width))
 

@@ -98,7 +98,7 @@ class GaussianMaskReadout(Readout):
         width = self.n_neurons if width is None else width
         masks = self._masks(rows_of(self.mask_mean, first, width), rows_of(self.mask_log_var, first, width))
         features = self._clipped(rows_of(self.features, first, width))
-        weights = jnp.einsum("nhw,nc->hwcn", masks, features, precision=precision())
+        weights = jnp.einsum("nhw,nc->nhwc", masks, features, precision=precision())
         drive = weigh_maps(maps, weights)
         return self.nonlinearity(drive * rows_of(self.scale, first, width) + rows_of(self.bias, first, width))
 

@@ -82,7 +82,7 @@ class LnpReadout(Readout):
         """Responses of a slice of neurons."""
         del key
         width = self.n_neurons if width is None else width
-        drive = weigh_maps(maps, rows_of(self.kernel, first, width).transpose(2, 3, 1, 0))
+        drive = weigh_maps(maps, rows_of(self.kernel, first, width).transpose(0, 2, 3, 1))
         return self.nonlinearity(drive if self.bias is None else drive + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:

@@ -191,7 +191,7 @@ class PointGaussianReadout(Readout):
         features = self._features(first, width)
         if positions.ndim == 2:
             masks = interpolation_masks(positions, self.in_shape[:2], self.align_corners)
-            drive = weigh_maps(maps, jnp.einsum("nhw,nc->hwcn", masks, features, precision=precision()))
+            drive = weigh_maps(maps, jnp.einsum("nhw,nc->nhwc", masks, features, precision=precision()))
         else:
             positions = jnp.broadcast_to(positions, (*maps.shape[:2], width, 2))
             read = interpolate(maps, positions, self.align_corners)

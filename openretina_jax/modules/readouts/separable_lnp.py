@@ -100,7 +100,7 @@ class SeparableLnpReadout(Readout):
         del key
         width = self.n_neurons if width is None else width
         spatial, temporal = (self._used(rows_of(kernels, first, width)) for kernels in (self.spatial, self.temporal))
-        kernels = self._in_image(spatial, rows_of(self.corner, first, width)).transpose(3, 4, 2, 0, 1)
+        kernels = self._in_image(spatial, rows_of(self.corner, first, width)).transpose(0, 1, 3, 4, 2)
         drive = filter_each_in_time(weigh_maps(maps, kernels), temporal.transpose(2, 0, 1)).sum(axis=-1)
         if self.bias is None or self.scale is None:
             return self.nonlinearity(drive)

@@ -64,7 +64,7 @@ class Readout(nnx.Module):
 
 
 def weigh_maps(
-    maps: Float[Array, "batch time height width feature"], weights: Float[Array, "height width feature *neuron"]
+    maps: Float[Array, "batch time height width feature"], weights: Float[Array, "*neuron height width feature"]
 ) -> Float32[Array, "batch time *neuron"]:
     """Weighted sums over pixels and features for all neurons, as one matrix product.
 
@@ -72,14 +72,14 @@ def weigh_maps(
     """
     maps = maps.transpose(2, 3, 4, 1, 0)  # near to the order in which the core leaves them, see ``CoreLayer``
     if all(isinstance(size, int) for size in maps.shape):
-        rows = weights.reshape(math.prod(maps.shape[:3]), -1).T
+        rows = weights.reshape(-1, math.prod(maps.shape[:3]))
         drive = transform(rows, maps.reshape(rows.shape[1], -1), out=jnp.float32)
-        drive = drive.reshape(*weights.shape[3:], *maps.shape[3:])
+        drive = drive.reshape(*weights.shape[:-3], *maps.shape[3:])
     else:  # of a program for movies of any length, where numbers of frames and windows cannot be multiplied
         drive = jnp.tensordot(
             weights.astype(maps.dtype),
             maps,
-            axes=((0, 1, 2), (0, 1, 2)),
+            axes=((-3, -2, -1), (0, 1, 2)),
             precision=precision(),
             preferred_element_type=jnp.float32,
         )
