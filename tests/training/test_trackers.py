@@ -1,6 +1,7 @@
 """Numbers, pictures and files of a run arrive in every tracker, and a resumed run goes on in the same one."""
 
 import importlib.util
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,12 @@ def test_mlflow(workdir: Path, tmp_path: Path) -> None:
     assert any("filters_layer_0" in image.path for image in client.list_artifacts(run.info.run_id, "images"))
 
 
+def open_in_another_second(workdir: Path) -> Sequence[Tracker]:
+    """wandb names the folder of a start by its second: a second start in the same one would lose files of the first."""
+    time.sleep(1 - time.time() % 1)
+    return open_one(workdir, "wandb")
+
+
 def test_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[dict[str, Any]] = []
     ended: list[tuple[Any, ...]] = []
@@ -92,7 +99,7 @@ def test_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(wandb.Run, "log", then_log)
     monkeypatch.setattr(wandb.Run, "finish", then_finish)
-    write(workdir, lambda: open_one(workdir, "wandb"))
+    write(workdir, lambda: open_in_another_second(workdir))
     *rows, picture = logged
     assert rows == [
         {"step": step, "epoch": step / 10, "validation/correlation": score}
