@@ -31,10 +31,9 @@ def transform(
     x: Float[Array, "*batch column n"],
     out: DTypeLike | None = None,
 ) -> Float[Array, "*batch row n"]:
-    """``product`` of a small matrix with much larger arrays.
+    """``product`` whose gradient for ``x`` is one, too, with the transposed matrix on the left.
 
-    A primitive, since the gradient of ``x`` must be such a product, too, with the transposed matrix on the left. JAX's
-    own may come transposed, for which XLA has no fast way on CPUs, and is then copied.
+    A primitive, since JAX's own gradient may come transposed, for which XLA has no fast way on CPUs, and is then copied.
     """
     matrix = jnp.asarray(matrix, x.dtype)
     program = jax.make_jaxpr(lambda matrix, x: product(matrix, x, out))(matrix, x)
