@@ -33,7 +33,8 @@ def transform(
 ) -> Float[Array, "*batch row n"]:
     """``product`` whose gradient for ``x`` is one, too, with the transposed matrix on the left.
 
-    A primitive, since JAX's own gradient may come transposed, for which XLA has no fast way on CPUs, and is then copied.
+    A primitive, since JAX's own gradient may come transposed, for which XLA has no fast way on CPUs, and then is
+    copied.
     """
     matrix = jnp.asarray(matrix, x.dtype)
     program = jax.make_jaxpr(lambda matrix, x: product(matrix, x, out))(matrix, x)
