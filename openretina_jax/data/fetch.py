@@ -260,9 +260,22 @@ def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, stream: BinaryIO)
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal."""
+    """Hash of a file's bytes, in hexadecimal; the file is not read again while its size and time of change stay.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
+        status = path.stat()
+        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        known = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+        if known.is_file() and _DIGEST.fullmatch(text := known.read_text()):
+            return text
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
+    with contextlib.suppress(OSError):  # without a note it is computed again
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(sha256)
+    return sha256

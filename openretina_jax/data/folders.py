@@ -1,6 +1,5 @@
 """Published folders: fetched from the Hugging Face Hub or found on the disk, checked; archives in them are unpacked."""
 
-import contextlib
 import dataclasses
 import fnmatch
 import glob
@@ -127,7 +126,7 @@ def _fetch_from_hub(folder: HubFolder, patterns: tuple[str, ...]) -> FetchedFold
                 f"{path}: has {found} bytes, the Hub says {sizes[name]}; the download was damaged: delete "
                 f"{path.resolve()} and fetch it again"
             )
-        check_hash_of_hub(path, _known_sha256(path))
+        check_hash_of_hub(path, file_sha256(path))
     return _with_record(snapshot / inside, str(folder), snapshot.name, files, patterns)
 
 
@@ -137,7 +136,7 @@ def _with_record(
     if not files:
         what = "" if patterns == ("*",) else f" named {' or '.join(patterns)}"
         raise UserError(f"{source}: holds no files{what}; is it another folder? Or {_WAYS_OUT}")
-    hashes = {name: _known_sha256(folder / name) for name in files}
+    hashes = {name: file_sha256(folder / name) for name in files}
     digest = hashlib.sha256("".join(f"{name} {sha256}\n" for name, sha256 in hashes.items()).encode()).hexdigest()
     record = {"source": source, "revision": revision, "files": len(files), "sha256": digest}
     archives = [name for name in files if name.lower().endswith(".zip")]
@@ -205,17 +204,3 @@ def _files(folder: Path) -> list[str]:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _known_sha256(path: Path) -> str:
-    """Hash of a file, which is not read again while its size and time of change stay the same."""
-    status = path.stat()
-    key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
-    known = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
-    if known.is_file() and len(text := known.read_text()) == hashlib.sha256().digest_size * 2:
-        return text
-    sha256 = file_sha256(path)
-    with contextlib.suppress(OSError):  # without a note it is computed again
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text(sha256)
-    return sha256

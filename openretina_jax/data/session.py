@@ -1,6 +1,7 @@
 """One recording: what its neurons answered, and which frame was on the screen at every time."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -63,6 +64,11 @@ class Session:
     def test_stimulus(self, test: str) -> str:
         """Name of the stimulus that was shown in a test."""
         return self.test_stimuli.get(test, test)
+
+    @functools.cached_property
+    def sees_frames_once(self) -> bool:
+        """Whether no frame of the stimulus was shown twice."""
+        return len(np.unique(self.frame_index)) == len(self.frame_index)
 
     @property
     def n_neurons(self) -> int:

@@ -180,7 +180,7 @@ class Tables:
         return self._timeline(session, group, session.stimulus, frames, rows, self._dataset.clip_length)
 
     def _what_it_saw(self, session: Session) -> object:
-        if not _sees_frames_once(session):
+        if not session.sees_frames_once:
             return session.name
         clips = np.unique(session.frame_index[:: self._dataset.clip_length])
         return session.stimulus, session.mirrored, clips.tobytes()
@@ -221,7 +221,7 @@ class Tables:
         return session.frame_index + self._first_frame[session.stimulus]
 
     def _rows(self, session: Session) -> Int32[np.ndarray, " time"]:
-        if _sees_frames_once(session):
+        if session.sees_frames_once:
             return session.frame_index + self._first_row[session.stimulus]
         return np.arange(len(session.frame_index), dtype=np.int32) + self._first_row[_own_rows(session)]
 
@@ -244,7 +244,7 @@ def first_rows(dataset: Dataset) -> tuple[dict[str, np.int32], int]:
     for number, session in enumerate(dataset.sessions):
         for name in {session.stimulus, *map(session.test_stimulus, session.repeats)}:
             users[name].append(number)
-        if not _sees_frames_once(session):
+        if not session.sees_frames_once:
             lengths[_own_rows(session)], users[_own_rows(session)] = len(session.frame_index), [number]
     ends = np.zeros(len(dataset.sessions), np.int32)
     first = {}
@@ -256,7 +256,3 @@ def first_rows(dataset: Dataset) -> tuple[dict[str, np.int32], int]:
 
 def _own_rows(session: Session) -> str:
     return f"responses of {session.name}"
-
-
-def _sees_frames_once(session: Session) -> bool:
-    return len(np.unique(session.frame_index)) == len(session.frame_index)

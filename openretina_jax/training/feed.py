@@ -1,6 +1,7 @@
 """Where the frames of windows come from: the device that holds all movies, or the host that sends them in time."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ class Feed:
         first_epoch: int = 0,
     ):
         self.on_device, self._windows, self._parts = on_device, grain.MapDataset.source(windows), parts
+        self._first_epoch = first_epoch
         if on_device:
             return
         self._source = _Chunks(windows, timelines, tables, parts)
@@ -90,12 +92,16 @@ class Feed:
             epoch: its number.
         """
         each: list[Metrics] = []
+        steps: list[int] = []
         for chunk in self.epoch(epoch):
             state, metrics = train(state, *data, chunk.timeline, chunk.start, jnp.asarray(epoch), chunk.shown)
+            if epoch == self._first_epoch and not each:
+                _log.info("first step begins %.1f s after the start of the process", seconds_of_process())
             # no more than two chunks are on the device: one at work, one that waits
             jax.block_until_ready(each[-1:])
-            each.append(metrics | {"steps": jnp.asarray(-(-len(chunk.start) // self._parts))})
-        return state, of_all_chunks(each)
+            each.append(metrics)
+            steps.append(-(-len(chunk.start) // self._parts))
+        return state, of_all_chunks(each, steps)
 
 
 class _Chunks:
@@ -155,13 +161,18 @@ def _free_bytes() -> int:
     return statistics["bytes_limit"] - statistics["bytes_in_use"]
 
 
-def of_all_chunks(chunks: Sequence[Metrics]) -> Metrics:
+def seconds_of_process() -> float:
+    """Time since the process was started, imports and all."""
+    return time.time() - psutil.Process().create_time()
+
+
+def of_all_chunks(chunks: Sequence[Metrics], steps: Sequence[int]) -> Metrics:
     """Metrics of an epoch: means over all its steps.
 
     Args:
-        chunks: of every chunk means, "steps", and "finite_steps": the steps before the first one that was not finite.
+        chunks: of every chunk means, and "finite_steps": the steps before the first one that was not finite.
+        steps: of every chunk.
     """
-    steps = [int(chunk.pop("steps")) for chunk in chunks]
     if len(chunks) == 1:
         return chunks[0]
     finite = [int(chunk.pop("finite_steps")) for chunk in chunks]

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import psutil
 from flax import nnx
 from jaxtyping import Array, Float32, Int
 from rich.console import Console
@@ -156,8 +155,6 @@ def fit(
             before, rate = np.array(state.step), median(trainer.rates(state, done).learning_rate)
             with tracing(traced if done == first_epoch + 1 else None):  # the first one compiles
                 state, metrics = feed.run(run_epoch, state, recordings, table, epoch=done)
-                if done == first_epoch:
-                    _log.info("first step %.1f s after the start of the process", seconds_of_process())
                 scores = scorer(state.evaluated, recordings, validation)
                 score = jnp.nanmean(scores["correlation"], axis=-1).block_until_ready()
             parts = windows[done].timeline
@@ -189,11 +186,6 @@ def fit(
     if finished:
         state = checkpoints.restore_best(state)
     return FitResult(state, done, best, finished, seconds, recordings, tables)
-
-
-def seconds_of_process() -> float:
-    """Time since the process was started, imports and all."""
-    return time.time() - psutil.Process().create_time()
 
 
 def resumed(checkpoints: Checkpoints | PopulationCheckpoints, start: TrainState) -> tuple[TrainState, int, float]:

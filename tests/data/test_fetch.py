@@ -143,6 +143,19 @@ def test_a_local_file_is_taken_as_it_is(tmp_path):
     assert fetch(file, sha256=DIGEST.upper()).path == file
 
 
+def test_a_file_is_hashed_once_until_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "movies.bin"
+    path.write_bytes(CONTENT)
+    assert fetch(path).sha256 == DIGEST
+    with monkeypatch.context() as unreadable:
+        unreadable.delattr(hashlib, "file_digest")
+        assert fetch(path).sha256 == DIGEST
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(0, 0))
+    assert fetch(path).sha256 == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
 def test_a_local_file_with_another_hash(tmp_path):
     file = tmp_path / "movies.pkl"
     file.write_bytes(CONTENT)

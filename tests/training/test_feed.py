@@ -109,11 +109,22 @@ def test_all_processes_have_the_movies_where_they_fit_for_all(
     assert asked == [False]
 
 
+def test_an_epoch_on_the_device_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    tables = Tables(tiny.dataset())
+    timelines = tables.training()
+    order = SessionOrder(timelines, frames=16, windows_per_step=3, seed=0)
+    before, unread = tiny.start(tiny.model()), jnp.asarray(1.0)
+    unread.delete()  # whoever reads it now fails
+    with caplog.at_level("INFO", logger=feed.__name__):
+        run_epoch = Feed(order, timelines, tables, parts=2, on_device=True).run
+        for epoch in range(2):
+            _, found = run_epoch(lambda *_: (before, {"loss": unread}), before, epoch=epoch)
+            assert found["loss"] is unread
+    assert len([line for line in caplog.messages if line.startswith("first step begins")]) == 1
+
+
 def test_metrics_of_an_epoch() -> None:
-    chunks = [
-        {"loss": jnp.asarray(1.0), "finite_steps": jnp.asarray(good), "steps": jnp.asarray(steps)}
-        for good, steps in ((4, 4), (1, 2), (0, 2))
-    ]
-    together = of_all_chunks(chunks)
+    chunks = [{"loss": jnp.asarray(1.0), "finite_steps": jnp.asarray(good)} for good in (4, 1, 0)]
+    together = of_all_chunks(chunks, steps=[4, 2, 2])
     assert float(together["loss"]) == 1.0
     assert int(together["finite_steps"]) == 5
