@@ -1,6 +1,7 @@
 """Files and folders that are there as a whole or not at all, however many processes write them."""
 
 import contextlib
+import errno
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -84,6 +85,6 @@ def _put_in_place(work: Path, path: Path) -> None:
         try:
             work.replace(path)
             return
-        except OSError:
-            if not path.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another one is there again
                 raise
