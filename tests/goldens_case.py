@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 RTOL = 1e-5
-QUICK_CASES = 2  # of a test, in the fast suite
+QUICK_CASES = 1  # of a test, in the fast suite
 DEFAULT_ATOL = 1e-6  # of arrays that were computed once only, so that their rounding is not known
 
 

@@ -43,6 +43,7 @@ def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pyt
     assert load_model(tmp_path / "run").data_info.sessions == {"my_retina": 2}
 
 
+@pytest.mark.slow
 def test_a_core_of_ones_own(tmp_path: Path) -> None:
     """The core of docs/architecture.md is built by kind, trained, saved and loaded without an edit elsewhere."""
     (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "architecture.md").read_text(), re.DOTALL)

@@ -127,7 +127,7 @@ def test_memory_of_the_work_is_what_it_needs_for_a_moment(tmp_path: Path) -> Non
     ("measure", "shape", "windows"),
     [
         ("forward", {"steps": 1, "windows": 2, "frames": 8}, 2),
-        ("train_step", {"steps": 1, "windows": 2, "frames": 8}, 2),
+        pytest.param("train_step", {"steps": 1, "windows": 2, "frames": 8}, 2, marks=pytest.mark.slow),
         ("eval_step", {"steps": 1, "windows": 2, "frames": 10}, 2),
         # 3 sessions, 40 frames of each
         pytest.param("epoch", {"steps": 6, "windows": 2, "frames": 8}, 12, marks=pytest.mark.slow),
@@ -232,6 +232,7 @@ def test_failing_program(tmp_path: Path, text: str, remedy: str | None, error: t
         pass
 
 
+@pytest.mark.slow
 def test_our_refusal_is_passed_on() -> None:
     settings = {**SETTINGS, "model": {**SETTINGS["model"], "core": {"kind": "complex"}}}
     with pytest.raises(UserError, match=r"^core kind 'complex' is unknown"):

@@ -43,6 +43,7 @@ def fewer_neurons(sessions: tuple[Session, ...]) -> tuple[Session, ...]:
     return (dataclasses.replace(first, responses=first.responses[:, :2], repeats=repeats, neurons={}), *others)
 
 
+@pytest.mark.slow
 def test_some_sessions_of_a_model_suffice_in_any_order() -> None:
     model, options = tiny.model(), SummaryOptions(resamples=20)
     every = Evaluator(tiny.dataset())("tiny", model, ["test"], options).of_split("test")

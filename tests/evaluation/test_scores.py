@@ -163,6 +163,7 @@ def test_pieces_predict_every_frame(frames: int, lag: int, past: int, future: in
         assert pieces(frames, lag, without_end, longest) == ([0], [lag], frames)
 
 
+@pytest.mark.slow
 def test_pieces_and_groups_give_the_same_predictions(
     model: CoreReadout, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pyte
     np.testing.assert_allclose(Scorer(graph).predict(variables, recordings, split), whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
     first, _, left = data.sessions
     short, shorter = 12, 5  # than the lag

@@ -39,6 +39,7 @@ def movie(batch: int, time: int) -> np.ndarray:
     return np.random.default_rng(time).standard_normal(tiny.model().stimulus_shape(time, batch)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_batches_and_movies_of_any_length(exported: Path) -> None:
     model, program = tiny.model(seed=1), openretina_jax.load_exported(exported)
     assert program.data_info == model.data_info
@@ -51,6 +52,7 @@ def test_batches_and_movies_of_any_length(exported: Path) -> None:
             )
 
 
+@pytest.mark.slow
 def test_jax_alone_is_enough(exported: Path, tmp_path: Path) -> None:
     x = movie(2, 12)
     np.save(tmp_path / "x.npy", x)

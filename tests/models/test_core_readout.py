@@ -10,6 +10,7 @@ from tests import tiny
 SHAPE = (tiny.HEIGHT, tiny.WIDTH, tiny.CHANNELS)
 
 
+@pytest.mark.slow
 def test_a_session_is_a_range_of_rows() -> None:
     model = tiny.model()
     assert [model.rows(name) for name in ("right_1", "right_2", "left")] == [(0, 3), (3, 5), (8, 4)]
@@ -31,6 +32,7 @@ def test_stimulus_of_another_shape() -> None:
         tiny.model()(np.zeros((1, 20, 10, 12, 2), np.float32))
 
 
+@pytest.mark.slow
 def test_a_model_can_be_compiled() -> None:
     model = tiny.model()
     movie = np.random.default_rng(0).standard_normal(model.stimulus_shape(20)).astype(np.float32)

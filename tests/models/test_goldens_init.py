@@ -61,6 +61,7 @@ def test_spread_of_drawn_parameters(name: str) -> None:
         assert abs(values.std() - std) < error, path
 
 
+@pytest.mark.slow
 def test_fixed_numbers_after_construction() -> None:
     begun = case("init", "after_construction")
     kwargs = begun.kwargs

@@ -38,6 +38,7 @@ def trained() -> CoreReadout:
     return model
 
 
+@pytest.mark.slow
 def test_known_sessions_answer_as_before(trained: CoreReadout) -> None:
     model = add_sessions(trained, info_of({"new": 2, "newer": 6}))
     assert list(model.data_info.sessions) == ["new", "newer", *trained.data_info.sessions]

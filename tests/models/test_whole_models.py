@@ -118,6 +118,7 @@ def test_summary() -> None:
     assert (table["multiplications"] > 0).all()
 
 
+@pytest.mark.slow
 def test_summary_of_a_full_convolution() -> None:
     table = summary(model_of(SIMPLE | {"convolution": "full", "hidden_channels": (4, 3)}))
     assert set(table.index) == {"core.layers[0]", "core.layers[1]", "readout", "total"}
@@ -130,6 +131,7 @@ def test_paths_are_what_one_writes() -> None:
     assert "core.layers[0].conv.spatial" in parameters(model)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_saved_as_one(tmp_path: Path) -> None:
     members = [tiny.model(seed) for seed in (0, 1, 2)]
     ensemble = Ensemble(members)

@@ -124,6 +124,7 @@ def test_penalties_have_gradients(convolution: str, penalty: str) -> None:
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 0
 
 
+@pytest.mark.slow
 def test_conditions_and_speeds_follow_the_session_of_each_part() -> None:
     conditions = np.asarray([[0.0, 1.0], [2.0, -1.0]], np.float32)
     core = gru_core(condition_size=2, conditions=conditions, adapt_speed=True, n_sessions=2)

@@ -104,6 +104,7 @@ def test_a_kernel_that_sees_mostly_padding_equals_the_library() -> None:
     check(*arrays((4, 2, 3), (3, 9, 8), (2, 3)), ((1, 1), (4, 4), (4, 3)), (1, 1, 1))
 
 
+@pytest.mark.slow
 def test_derivatives_in_both_directions_and_over_a_batch_of_kernels() -> None:
     x, kernel = arrays((9, 6, 5), (4, 3, 3), (2, 3))
     change = jnp.ones_like(x)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from openretina_jax.data.batches import Batch
 from openretina_jax.models.core_readout import CoreReadout
@@ -35,6 +36,7 @@ def make_model() -> CoreReadout:
     return CoreReadout(IdentityCore(1), readout, {}, info)
 
 
+@pytest.mark.slow
 def test_steps() -> None:
     model = make_model()
     x, targets = channels_last(CASE.array("input/x")), jnp.asarray(CASE.array("input/targets"))

@@ -13,7 +13,7 @@ from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.step import Recipe, Trainer, TrainState
 from tests import reference
-from tests.goldens_case import Case, cases
+from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_last, close
 
 CASES = cases("training")
@@ -58,7 +58,7 @@ def optimizer_options(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_case(CASES)
 def test_trajectory(case: Case) -> None:
     assert case.entry["kind"] == "trajectory"
     model = reference.make_core_readout(case.kwargs)

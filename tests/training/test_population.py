@@ -155,6 +155,7 @@ def test_when_all_have_stopped_nothing_is_computed(trained: tuple[Population, An
     assert metrics["finite_steps"].tolist() == [3, 3]
 
 
+@pytest.mark.slow
 def test_a_member_that_fails_ends_alone(trained: tuple[Population, Any]) -> None:
     trainer, epoch = trained
     before = trainer.start(tiny.model())

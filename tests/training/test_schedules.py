@@ -69,6 +69,7 @@ def test_cosine_is_right_at_any_epoch(epochs: int, epoch: int) -> None:
     np.testing.assert_allclose(learning_rates(Cosine(epochs, lowest), epoch), [expected], rtol=1e-5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 30), st.integers(1, 4), st.integers(0, 8))
 def test_every_restart_is_at_the_initial_rate(first_epochs: int, growth: int, restarts: int) -> None:
@@ -88,6 +89,7 @@ def test_restarts_reach_the_last_epoch_that_can_be_counted(growth: int) -> None:
     assert 0 <= rate <= np.float32(INITIAL)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.integers(4, 5000), st.sampled_from(["cos", "linear"]), st.booleans(), st.floats(1.0, 100.0))
 def test_one_cycle_ends_where_it_should(total: int, anneal: Any, three_phases: bool, divisor: float) -> None:

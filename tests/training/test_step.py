@@ -91,6 +91,7 @@ def test_parts_that_are_not_there(trainable: Any, message: str) -> None:
         Trainer(tiny.model(), dataclasses.replace(RECIPE, trainable=trainable))
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_the_mean_of_the_parts() -> None:
     # one step of gradient descent moves by the rate times the gradient
     model = tiny.model()
@@ -112,10 +113,12 @@ def test_accumulated_gradients_are_the_mean_of_the_parts() -> None:
         np.testing.assert_allclose(both, (one[name] + other[name]) / 2, rtol=1e-3, atol=1e-4 * scale, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_incomplete_last_step_is_filled() -> None:
     assert int(epoch(dataclasses.replace(RECIPE, accumulate=2), parts=3).step) == 2
 
 
+@pytest.mark.slow
 def test_the_average_follows_the_parameters() -> None:
     state = epoch(dataclasses.replace(RECIPE, average_decay=0.5), parts=1)
     start = leaves(nnx.state(tiny.model()))
@@ -127,6 +130,7 @@ def test_the_average_follows_the_parameters() -> None:
     assert state.evaluated == (state.average,)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_alike_and_keeps_float32() -> None:
     short, long = (epoch(dataclasses.replace(RECIPE, compute_dtype=kind), parts=1) for kind in ("bfloat16", "float32"))
     for name, value in leaves(short.params).items():
@@ -138,6 +142,7 @@ def test_bfloat16_computes_alike_and_keeps_float32() -> None:
     assert (features != leaves(long.params)["readout.features"]).any()
 
 
+@pytest.mark.slow
 def test_moments_are_forgotten_when_validation_lowers_the_rate() -> None:
     rules = PatienceRules(Plateau(epochs=0))
     recipe = Recipe(Objective(samples=100.0), adamw(), learning_rate=0.01, rules=rules, reset_optimizer=True)
@@ -166,6 +171,7 @@ def test_a_cycle_is_as_long_as_the_run() -> None:
     assert given.for_run(40).schedule.total_steps == 7
 
 
+@pytest.mark.slow
 def test_speeds_of_absent_sessions_stay() -> None:
     options = tiny.MODEL | {"core": tiny.MODEL["core"] | {"adapt_speed": True}}
     model = make_core_readout(options, tiny.dataset().info)
@@ -224,6 +230,7 @@ def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
     return run.lower(*arguments)
 
 
+@pytest.mark.slow
 def test_accumulating_costs_no_more_than_the_parts() -> None:
     # of a loop the body counts once: that of steps for one program, that of parts for the other
     model = tiny.model()
@@ -233,6 +240,7 @@ def test_accumulating_costs_no_more_than_the_parts() -> None:
     assert four < 1.05 * one
 
 
+@pytest.mark.slow
 def test_rematerialised_gradients_are_equal() -> None:
     plain, again = (epoch(dataclasses.replace(RECIPE, rematerialize=chosen), parts=2) for chosen in (False, True))
     for part in ("params", "statistics"):
@@ -249,6 +257,7 @@ def deep_model(kind: str) -> CoreReadout:
     return make_core_readout(tiny.MODEL | {"core": core}, tiny.dataset().info)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["simple", "gru"])
 def test_less_waits_for_a_rematerialised_gradient(kind: str) -> None:
     model = deep_model(kind)

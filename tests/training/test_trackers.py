@@ -84,6 +84,7 @@ def open_in_another_second(workdir: Path) -> Sequence[Tracker]:
     return open_one(workdir, "wandb")
 
 
+@pytest.mark.slow
 def test_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[dict[str, Any]] = []
     ended: list[tuple[Any, ...]] = []

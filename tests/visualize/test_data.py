@@ -38,6 +38,7 @@ def test_movie_responses_and_neurons_are_drawn():
     assert pixels(figure).std() > 0
 
 
+@pytest.mark.slow
 def test_without_repeats_it_says_so():
     below = plot_dataset(dataset(trials=1)).subfigs[2]
     assert [text.get_text() for text in below.axes[1].texts] == ["no repeats"]

@@ -47,6 +47,7 @@ def check_whole(page: str) -> None:
     assert re.findall(r"https?://|<link|<script", page) == []
 
 
+@pytest.mark.slow
 def test_page_of_a_model(data: Dataset) -> None:
     page = evaluation_page(evaluation("a <b> & c", test=responses(), validation=responses(trials=1)), data)
     check_whole(page)

@@ -22,6 +22,7 @@ def test_norms_of_all_kernels() -> None:
     assert bar.get_ylabel() == "norm of the kernel"
 
 
+@pytest.mark.slow
 def test_cores_without_a_recurrent_unit() -> None:
     for core in ("simple", "identity"):
         with pytest.raises(UserError, match="no recurrent unit; it comes with recurrent_channels"):

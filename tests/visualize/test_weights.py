@@ -48,6 +48,7 @@ def test_neurons_are_named_by_their_sessions() -> None:
     assert [row.get_suptitle() for row in rows] == ["a neuron 1", "b neuron 2"]
 
 
+@pytest.mark.slow
 def test_time_axis_of_neurons_counts_maps() -> None:
     """A core that takes means over two frames leaves half as many maps."""
     parts = options("simple", "separable_lnp")
@@ -93,6 +94,7 @@ def test_files_of_a_core_and_an_ensemble(tmp_path: Path) -> None:
     assert {str(file.relative_to(tmp_path)) for file in files} == {f"member_0/{name}.png" for name in LAYERS}
 
 
+@pytest.mark.slow
 def test_default_neurons_are_spread_over_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make()
     assert len(save_weights(model, tmp_path)) == 6 <= DEFAULT_NEURONS

@@ -129,6 +129,7 @@ def test_repeats_correlate_with_the_truth(folder):
                 assert np.corrcoef(mean, truth[name]["test"][:, neuron])[0, 1] > 0.6
 
 
+@pytest.mark.slow
 def test_same_seed_same_files_and_more_sessions_extend_them(folder, tmp_path):
     paths = simulate(tmp_path, SimulationConfig(1, NEURONS, field_names="new"))
     assert paths["stimuli_path"].read_bytes() == (folder / f"{STIMULUS_FILE}.zip").read_bytes()
