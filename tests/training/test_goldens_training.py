@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from openretina_jax.data.batches import Batch
 from openretina_jax.models.core_readout import CoreReadout
