@@ -136,6 +136,22 @@ def define_config(text: str, flag_values: flags.FlagValues = flags.FLAGS) -> Non
     flag_values["config"].parser = _ConfigParser()
 
 
+def define_shape() -> None:
+    """The flag ``--shape`` of scripts that invent their stimuli."""
+    flags.DEFINE_list("shape", [], "Height, width and channels of a frame. Default: the configuration's.")
+    flags.register_validator(
+        "shape",
+        lambda sizes: not sizes or (len(sizes) == 3 and all(size.isdigit() for size in sizes)),
+        "must be height, width and channels, such as 60,80,1",
+    )
+
+
+def shape() -> tuple[int, int, int] | None:
+    """Height, width and channels of the flag ``--shape``; None if it is not given."""
+    sizes = flags.FLAGS["shape"].value
+    return (int(sizes[0]), int(sizes[1]), int(sizes[2])) if sizes else None
+
+
 def configuration() -> tuple[ml_collections.ConfigDict, str]:
     """The configuration of the flags, and a name for it.
 

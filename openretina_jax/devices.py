@@ -6,7 +6,9 @@ else is on every device. Programs say what is computed as for one device, and th
 tell each other. The functions here say where it splits windows; without a mesh they change nothing.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -16,6 +18,24 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Num
 
 DATA, NEURON = "data", "neuron"
+_compiled_for: ContextVar[str | None] = ContextVar("compiled_for", default=None)
+
+
+def backend() -> str:
+    """What programs are compiled for: "cpu", "gpu" or "tpu"."""
+    return _compiled_for.get() or jax.default_backend()
+
+
+@contextlib.contextmanager
+def compiling_for(other: str) -> Iterator[None]:
+    """Within, ``backend`` is that one, although this machine may not have it."""
+    jax.clear_caches()  # of functions that were traced for this machine
+    token = _compiled_for.set(other)
+    try:
+        yield
+    finally:
+        _compiled_for.reset(token)
+        jax.clear_caches()
 
 
 def count(*axes: str) -> int:

@@ -34,18 +34,13 @@ _SESSIONS = flags.DEFINE_integer("sessions", 8, "Sessions of an epoch.", lower_b
 _NEURONS = flags.DEFINE_integer("neurons", 60, "Neurons of each session.", lower_bound=1)
 _WINDOWS = flags.DEFINE_integer("windows", 128, "Windows of a training step.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("frames", 50, "Frames of such a window.", lower_bound=1)
-_SHAPE = flags.DEFINE_list("shape", [], "Height, width and channels of a frame. Default: the configuration's.")
+command_line.define_shape()
 _AGAINST = flags.DEFINE_enum("against", None, ["openretina"], "Measure this too, in turns, and print the ratio.")
 _REFERENCE_PYTHON = flags.DEFINE_string(
     "reference-python", sys.executable, "With --against: the Python in which openretina is installed."
 )
 _TABLE = flags.DEFINE_bool("table", False, "Print a table of all lines at the end, on standard error.")
 flags.mark_flag_as_required("config")
-flags.register_validator(
-    "shape",
-    lambda sizes: not sizes or (len(sizes) == 3 and all(size.isdigit() for size in sizes)),
-    "must be height, width and channels, such as 60,80,1",
-)
 flags.register_validator(
     "threads", lambda numbers: all(number.isdigit() for number in numbers), "must be numbers of cores, such as 1,2"
 )
@@ -73,7 +68,7 @@ def main() -> None:
         neurons=_NEURONS.value,
         windows=_WINDOWS.value,
         frames=_FRAMES.value,
-        input_shape=(int(_SHAPE.value[0]), int(_SHAPE.value[1]), int(_SHAPE.value[2])) if _SHAPE.value else None,
+        input_shape=command_line.shape(),
         reference_python=_REFERENCE_PYTHON.value if _AGAINST.value else None,
     ):
         print(json.dumps(line), flush=True)

@@ -109,9 +109,8 @@ def benchmark(
         for lowering in ways
     ]
     for (name, settings, core), measure, cores in itertools.product(plans, measures, threads):
-        task = _task(settings, core, variant=name, measure=measure, threads=cores, **sizes)
-        if input_shape is not None:
-            task = dataclasses.replace(task, input_shape=input_shape)
+        shape = input_shape or frame_shape(settings["data"])
+        task = _task(settings, core, variant=name, measure=measure, threads=cores, input_shape=shape, **sizes)
         if measure.startswith(("epoch", "population")):
             task = dataclasses.replace(task, sessions=sessions)
         if measure == "population":
@@ -130,7 +129,6 @@ def _task(
         measure=measure,
         settings={**settings, "model": {**settings["model"], "core": core}},
         lowering=core.get("lowering") if _has_lowering(core) else None,
-        input_shape=_input_shape(settings["data"]["resolution"]),
         sessions=1,
         windows=windows,
         frames=frames,
@@ -228,8 +226,17 @@ def _line(
     return line
 
 
-def _input_shape(resolution: str) -> tuple[int, int, int]:
-    height, width = map(int, resolution.split("x"))
+def frame_shape(data: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Height, width and channels of the frames that a configuration's ``data`` describes.
+
+    Raises:
+        UserError: it does not say.
+    """
+    if "resolution" not in data:
+        raise UserError(
+            "config.data does not say how large frames are; give height, width and channels, such as --shape=60,80,1"
+        )
+    height, width = map(int, data["resolution"].split("x"))
     return height, width, STIMULUS_CHANNELS
 
 

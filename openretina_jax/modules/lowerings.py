@@ -23,6 +23,7 @@ from jax import lax
 from jax.extend.core import Jaxpr, jaxprs_in_params
 from jaxtyping import Array, DTypeLike, Float
 
+from openretina_jax import devices
 from openretina_jax.errors import UserError
 from openretina_jax.modules.basis_spectral import basis_spectral
 from openretina_jax.modules.spectral import spectral
@@ -76,7 +77,7 @@ def apply(
         UserError: there is no such lowering, or it has no strides.
     """
     if lowering == "auto":
-        lowering = choose(jax.default_backend(), x.shape, kernel, padding, strides)
+        lowering = choose(devices.backend(), x.shape, kernel, padding, strides)
     wide = jnp.promote_types(x.dtype, jnp.float32)
     kernel = kernel.astype(wide)
     if lowering == "basis":
@@ -173,7 +174,7 @@ def convolve(
     The library's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``; but it
     alone takes sizes that are not known yet, those of a program for movies of any length.
     """
-    if jax.default_backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
+    if devices.backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
         wide = jnp.promote_types(x.dtype, jnp.float32)
         apply = patched if is_small(x.shape, kernel.shape, strides) else spectral
         before, after = list(padding), [(0, 0)] * 3

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32
 
+from openretina_jax import devices
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import XAVIER
 from openretina_jax.modules.lowerings import convolve
@@ -137,7 +138,7 @@ class ConvGru(nnx.Module):
     ) -> Float[Array, "batch time new_height new_width channel"]:
         """The state after every frame."""
         # accelerators like one large convolution for all frames, on CPUs what belongs to one frame stays in the cache
-        at_once = jax.default_backend() != "cpu"
+        at_once = devices.backend() != "cpu"
         frames = [jnp.moveaxis(part, 1, 0) for part in (self.cell.of_input(x) if at_once else [x])]
 
         def step(state: Array, frame: list[Array]) -> tuple[Array, Array]:

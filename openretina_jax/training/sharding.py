@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,17 +33,19 @@ class Sharding:
     Args:
         axes: devices along "data" and along "neuron"; -1: all that are left.
         n_neurons: rows of the model's readout.
+        available: devices to choose from (None: all).
 
     Raises:
         UserError: there are not so many devices, or processes without one.
     """
 
-    def __init__(self, axes: Mapping[str, int], n_neurons: int):
-        shape = mesh_shape(axes, jax.device_count(), jax.process_count())
+    def __init__(self, axes: Mapping[str, int], n_neurons: int, available: Sequence[jax.Device] | None = None):
+        available = jax.devices() if available is None else available
+        shape = mesh_shape(axes, len(available), jax.process_count())
         self.n_neurons = n_neurons
         self.mesh = None
         if shape != (1, 1):
-            chosen = jax.devices()[: shape[0] * shape[1]]
+            chosen = available[: shape[0] * shape[1]]
             self.mesh = jax.make_mesh(shape, (DATA, NEURON), (AxisType.Auto,) * 2, devices=chosen)
             self._whole = jax.jit(lambda state: state, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
 
@@ -73,7 +75,7 @@ class Sharding:
                 return self._put(value)
             return self._put(_longer(np.asarray(value), self._padding, mode="edge"), NEURON)
 
-        return _by_kind(put, state)
+        return by_kind(put, state)
 
     def whole(self, state: Any) -> Any:
         """The inverse of ``state``, on this process's first device."""
@@ -83,7 +85,7 @@ class Sharding:
         def take(value: Array, per_neuron: bool) -> Array:
             return jnp.asarray(np.asarray(value)[: self.n_neurons] if per_neuron else np.asarray(value))
 
-        return _by_kind(take, self._whole(state))
+        return by_kind(take, self._whole(state))
 
     def recordings(self, tables: Tables, frames_on_device: bool = True) -> Recordings:
         """The data on the devices; every device holds its part of the responses only."""
@@ -129,7 +131,7 @@ def in_place(state: Any) -> Any:
     def constrain(value: Array, per_neuron: bool) -> Array:
         return jax.lax.with_sharding_constraint(value, PartitionSpec(NEURON) if per_neuron else PartitionSpec())
 
-    return _by_kind(constrain, state)
+    return by_kind(constrain, state)
 
 
 def mesh_shape(axes: Mapping[str, int], n_devices: int, n_processes: int = 1) -> tuple[int, int]:
@@ -178,7 +180,7 @@ def _longer(value: np.ndarray, rows: int, mode: Any) -> np.ndarray:
     return np.pad(value, [(0, rows)] + [(0, 0)] * (value.ndim - 1), mode=mode)
 
 
-def _by_kind(function: Callable[[Array, bool], Array], state: Any) -> Any:
+def by_kind(function: Callable[[Array, bool], Array], state: Any) -> Any:
     """A function of every array of a state, which is told whether its rows are neurons."""
 
     def apply(node: Any) -> Any:

@@ -331,7 +331,7 @@ def compiler_options() -> dict[str, str] | None:
     the other order is as fast. It also takes barriers away (``jax.lax.optimization_barrier``), and with them what keeps
     apart results that are computed again for the gradient: it finds that it has them already.
     """
-    if jax.default_backend() != "cpu":
+    if devices.backend() != "cpu":
         return None
     return {
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",

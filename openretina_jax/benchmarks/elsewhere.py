@@ -1,0 +1,155 @@
+"""The program of an epoch, compiled for accelerators that this machine does not have."""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from openretina_jax import devices
+from openretina_jax.benchmarks.ours import random_dataset
+from openretina_jax.benchmarks.run import CLIP_FRAMES, VALIDATION_CLIPS
+from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.timelines import Tables
+from openretina_jax.devices import DATA, NEURON
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_model
+from openretina_jax.precision import multiplying
+from openretina_jax.training.build import make_recipe
+from openretina_jax.training.loop import ORDERS
+from openretina_jax.training.sharding import Sharding, by_kind
+from openretina_jax.training.step import Trainer
+
+TRAINING_CLIPS = 93  # of Höfling et al. 2024
+COMMUNICATIONS = "all-reduce|reduce-scatter|all-gather|all-to-all|collective-permute"
+
+
+def devices_elsewhere(platform: str, topology: str, description: Path | None = None) -> Sequence[jax.Device]:
+    """Devices to compile for, whose compiler must be installed: the extra ``tpu`` or ``cuda``.
+
+    Args:
+        platform: "tpu" or "cuda".
+        topology: how TPUs are connected, such as "v5e:2x4"; of GPUs the number of slices, of hosts in each and of GPUs
+            in each of those, such as "1x1x8".
+        description: of the GPU, a ``target_config`` file of XLA (None: there is a GPU here).
+
+    Raises:
+        UserError: the compiler is missing, or does not know such devices.
+    """
+    options = {"topology": topology} if platform == "cuda" else {}
+    if description is not None:
+        try:
+            options["target_config"] = description.read_text()
+        except OSError as error:
+            raise UserError(f"{description}: cannot be read ({error.strerror or error})") from error
+    try:
+        return topologies.get_topology_desc(platform=platform, topology_name=topology, **options).devices
+    except (RuntimeError, NotImplementedError) as error:
+        raise UserError(
+            f'there is no compiler for "{topology}" of {platform} ({" ".join(str(error).split())}); look at the name, '
+            f'and install the compiler with pip install -e ".[{platform}]"'
+        ) from error
+
+
+def compile_epoch(
+    settings: Mapping[str, Any],
+    available: Sequence[jax.Device],
+    *,
+    sessions: int,
+    neurons: int,
+    input_shape: tuple[int, int, int],
+) -> dict[str, Any]:
+    """Compile the training of an epoch as a run on these devices would, on random recordings.
+
+    Args:
+        settings: of the run, as runs keep them; ``mesh`` says how the devices share the work.
+        available: the devices.
+        sessions: of the recordings; all saw the same clips.
+        neurons: of each session.
+        input_shape: ``(height, width, channel)`` of a frame.
+
+    Returns:
+        What was compiled, and for each device megabytes of ``data`` (recordings, model and state), and of
+        ``temporaries``; how often devices communicate in a step by the kind of communication; and how many ``kernels``
+        a step has.
+
+    Raises:
+        UserError: the devices cannot share the windows of a step.
+    """
+    platform = available[0].platform
+    sizes = {"clip_frames": CLIP_FRAMES, "training_clips": TRAINING_CLIPS, "validation_clips": VALIDATION_CLIPS}
+    dataset = random_dataset(sizes | {"sessions": sessions, "neurons": neurons, "input_shape": input_shape})
+    model = make_model(settings["model"], dataset.info)
+    tables, kind = Tables(dataset, per_session=model.per_session), settings["train"]["order"]
+    timelines = tables.training() if kind == "session" else tables.shared_training()
+    options = dict(settings["train"]["windows"][kind])
+    frames = options.pop("window_frames")
+    order = ORDERS[kind](timelines, frames=frames, seed=0, **options)
+    sharding = Sharding(settings["mesh"], model.data_info.n_neurons, available)
+    sharding.check(order[0])
+    trainer = Trainer(model, make_recipe(settings, model).for_run(order.steps_per_epoch))
+    on = placement(available, sharding)
+    state, recordings = trainer.start(model), Recordings.of(tables)
+    per_neuron: list[bool] = []
+
+    def note(value: Array, kind: bool) -> Array:
+        per_neuron.append(kind)
+        return value
+
+    by_kind(note, state)
+    rest = recordings, TimelineTable.of(timelines), order[0].timeline, order[0].start, np.zeros((), np.int32)
+    leaves = [on(leaf, *[NEURON] * kind) for leaf, kind in zip(jax.tree.leaves(state), per_neuron, strict=True)]
+    leaves += [on(leaf, *[DATA, NEURON] * (leaf is recordings.responses)) for leaf in jax.tree.leaves(rest)]
+    structure = jax.tree.structure((state, *rest))
+
+    @jax.jit(donate_argnums=range(len(per_neuron)))
+    def run(*leaves: Any) -> Any:
+        return trainer.steps(frames, *jax.tree.unflatten(structure, leaves))
+
+    began = time.perf_counter()
+    with devices.compiling_for(platform), sharding.active(), multiplying(settings["train"]["matmul_precision"]):
+        compiled: Any = run.lower(*leaves).compile()
+    memory = compiled.memory_analysis()
+    return {
+        "device": available[0].device_kind,
+        "devices": 1 if sharding.mesh is None else sharding.mesh.size,
+        "shape": {"steps": order.steps_per_epoch, "windows": order[0].start[0].size, "frames": frames},
+        "compile_seconds": time.perf_counter() - began,
+        "data_mb": memory.argument_size_in_bytes / 1e6,
+        "temporaries_mb": memory.temp_size_in_bytes / 1e6,
+        **of_a_step(compiled.as_text()),
+    }
+
+
+def placement(available: Sequence[jax.Device], sharding: Sharding) -> Callable[..., jax.ShapeDtypeStruct]:
+    """A function of an array and mesh axes: the array as the devices would hold it, longer where they must share it."""
+    mesh = sharding.mesh or Mesh(np.array(available[:1]).reshape(1, 1), (DATA, NEURON))
+
+    def on(value: Any, *axes: str) -> jax.ShapeDtypeStruct:
+        shape, where = list(jnp.shape(value)), NamedSharding(mesh, PartitionSpec(*axes))
+        for number, axis in enumerate(axes):
+            shape[number] += -shape[number] % mesh.shape[axis]
+        return jax.ShapeDtypeStruct(shape, jnp.result_type(value), sharding=where)
+
+    return on
+
+
+def of_a_step(program: str) -> dict[str, Any]:
+    """Communications and kernels in the body of the loop over steps, the largest loop of a compiled program."""
+    bodies = {}
+    for name in re.findall(r"body=%?([\w.\-]+)", program):
+        begins = re.search(rf"^%?{re.escape(name)} .*\{{$", program, re.MULTILINE)
+        if begins is not None:
+            bodies[name] = program[begins.end() : program.index("\n}", begins.end())]
+    body = max(bodies.values(), key=len, default="")
+    found = Counter(re.findall(rf" ({COMMUNICATIONS})(?:-start)?\(", body))
+    kernels = len(re.findall(r" (?:fusion|custom-call|convolution|dot|copy)\(", body))
+    return {"communications": dict(found), "kernels": kernels}

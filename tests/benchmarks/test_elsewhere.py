@@ -1,0 +1,120 @@
+"""Programs for devices that are not here: what is said of them, and that they are made for those devices."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.experimental import topologies
+
+from openretina_jax import devices
+from openretina_jax.benchmarks.elsewhere import compile_epoch, devices_elsewhere, of_a_step, placement
+from openretina_jax.benchmarks.run import benchmark
+from openretina_jax.errors import UserError
+from openretina_jax.modules import lowerings
+from openretina_jax.training.sharding import Sharding
+from tests.benchmarks.test_benchmark import CONFIG, SETTINGS
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+%body.1 (arg.1: (f32[2])) -> (f32[2]) {
+  %a = f32[2] fusion(%arg.1), kind=kLoop
+  %b = f32[2] all-reduce-start(%a)
+  %c = f32[2] all-reduce-done(%b)
+  %d = f32[2] reduce-scatter(%c)
+  ROOT %e = (f32[2]) tuple(%d)
+}
+
+%small.2 (arg.2: (f32[2])) -> (f32[2]) {
+  %f = f32[2] all-gather(%arg.2)
+}
+
+ENTRY %main (x: f32[2]) -> f32[2] {
+  %g = f32[2] all-reduce(%x)
+  %h = (f32[2]) while(%g), condition=%cond, body=%body.1
+  %i = (f32[2]) while(%g), condition=%cond, body=%small.2
+}
+"""
+
+
+@pytest.mark.slow
+def test_an_epoch_is_compiled_for_the_devices() -> None:
+    line = compile_epoch(SETTINGS, jax.devices()[:1], sessions=3, neurons=4, input_shape=(6, 5, 2))
+    assert line["devices"] == 1
+    assert line["shape"] == {"steps": 93 * 150 // 10, "windows": 1, "frames": 10}
+    movie = (93 + 15) * 150 * 6 * 5 * 2 * 4 / 1e6  # megabytes
+    assert movie < line["data_mb"] < 2 * movie
+    assert line["temporaries_mb"] > 0
+    assert line["kernels"] > 0
+    assert line["communications"] == {}
+
+
+def test_communications_and_kernels_of_the_largest_loop() -> None:
+    found = of_a_step(PROGRAM)
+    assert found == {"communications": {"all-reduce": 1, "reduce-scatter": 1}, "kernels": 1}
+
+
+def test_arrays_that_devices_share_get_longer() -> None:
+    sharding = Sharding({"data": 1, "neuron": 1}, 4, jax.devices()[:1])
+    on = placement(jax.devices()[:1], sharding)
+    assert on(jnp.zeros((3, 5)), "data", "neuron").shape == (3, 5)
+    assert on(jnp.zeros(3)).sharding.mesh.size == 1
+
+
+def test_programs_are_made_for_what_they_are_compiled_for() -> None:
+    x, kernel = jnp.zeros((1, 5, 6, 6, 2)), jnp.zeros((3, 3, 3, 2, 4))
+
+    def program() -> str:
+        return str(jax.make_jaxpr(lambda *arrays: lowerings.convolve(*arrays, ((0, 0),) * 3))(x, kernel))
+
+    assert devices.backend() == "cpu"
+    here = program()
+    with devices.compiling_for("gpu"):
+        assert devices.backend() == "gpu"
+        assert "conv_general_dilated" in program()
+    assert "conv_general_dilated" not in here == program()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("not installed"), NotImplementedError("not for cuda")])
+def test_a_compiler_that_is_missing(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(**_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(topologies, "get_topology_desc", missing)
+    with pytest.raises(UserError, match=r'"1x1x8" of cuda \(not .*; look at the name, .*"\.\[cuda\]"'):
+        devices_elsewhere("cuda", "1x1x8")
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line() -> None:
+    command = [sys.executable, "scripts/compile_for.py", f"--config={CONFIG}", "--topology=v0:1x1"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    (line,) = [line for line in finished.stderr.splitlines() if line.startswith("error:")]
+    assert 'there is no compiler for "v0:1x1" of tpu' in line
+    assert "Traceback" not in finished.stderr
+
+
+def test_no_description_of_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"h100.txtpb: cannot be read \(No such file or directory\)"):
+        devices_elsewhere("cuda", "1x1x8", tmp_path / "h100.txtpb")
+
+
+def test_frames_of_unknown_size() -> None:
+    settings = copy.deepcopy(SETTINGS)
+    del settings["data"]["resolution"]
+    sizes = {"repeats": 1, "sessions": 1, "neurons": 1, "windows": 1, "frames": 8}
+    lines = benchmark(
+        {"configured": settings},
+        measures=["forward"],
+        threads=[1],
+        lowerings=[],
+        reference_python=None,
+        **sizes,
+    )
+    with pytest.raises(UserError, match=r"such as --shape=60,80,1"):
+        next(lines)
