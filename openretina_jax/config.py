@@ -29,7 +29,7 @@ from openretina_jax.precision import multiplying
 from openretina_jax.processes import first_before_others
 from openretina_jax.settings import check_effect, check_known, entries, read_config
 from openretina_jax.training.build import make_recipe
-from openretina_jax.training.loop import ORDERS, FitResult, fit
+from openretina_jax.training.loop import FitResult, check_order, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.population import WHOLE
 from openretina_jax.training.sharding import Sharding
@@ -115,8 +115,7 @@ def train(
     check_same_run(workdir, about)
     workdir.mkdir(parents=True, exist_ok=True)
     options, order = settings["train"], settings["train"]["order"]
-    if order not in ORDERS:
-        raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
+    check_order(order)
     sharding = make_sharding(settings["mesh"], model, members)
     recipe = make_recipe(settings, model)
     with (

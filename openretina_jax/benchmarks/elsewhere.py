@@ -24,9 +24,9 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.precision import multiplying
 from openretina_jax.training.build import make_recipe
-from openretina_jax.training.loop import ORDERS
+from openretina_jax.training.loop import ORDERS, check_order
 from openretina_jax.training.sharding import Sharding, by_kind
-from openretina_jax.training.step import Trainer
+from openretina_jax.training.step import Trainer, TrainState
 
 TRAINING_CLIPS = 93  # of Höfling et al. 2024
 COMMUNICATIONS = "all-reduce|reduce-scatter|all-gather|all-to-all|collective-permute"
@@ -84,11 +84,11 @@ def compile_epoch(
     Raises:
         UserError: the devices cannot share the windows of a step.
     """
-    platform = available[0].platform
     sizes = {"clip_frames": CLIP_FRAMES, "training_clips": TRAINING_CLIPS, "validation_clips": VALIDATION_CLIPS}
     dataset = random_dataset(sizes | {"sessions": sessions, "neurons": neurons, "input_shape": input_shape})
     model = make_model(settings["model"], dataset.info)
     tables, kind = Tables(dataset, per_session=model.per_session), settings["train"]["order"]
+    check_order(kind)
     timelines = tables.training() if kind == "session" else tables.shared_training()
     options = dict(settings["train"]["windows"][kind])
     frames = options.pop("window_frames")
@@ -96,26 +96,20 @@ def compile_epoch(
     sharding = Sharding(settings["mesh"], model.data_info.n_neurons, available)
     sharding.check(order[0])
     trainer = Trainer(model, make_recipe(settings, model).for_run(order.steps_per_epoch))
-    on = placement(available, sharding)
-    state, recordings = trainer.start(model), Recordings.of(tables)
-    per_neuron: list[bool] = []
+    state, windows = trainer.start(model), (order[0].timeline, order[0].start, np.zeros((), np.int32))
+    arguments = state, Recordings.of(tables), TimelineTable.of(timelines), *windows
 
-    def note(value: Array, kind: bool) -> Array:
-        per_neuron.append(kind)
-        return value
-
-    by_kind(note, state)
-    rest = recordings, TimelineTable.of(timelines), order[0].timeline, order[0].start, np.zeros((), np.int32)
-    leaves = [on(leaf, *[NEURON] * kind) for leaf, kind in zip(jax.tree.leaves(state), per_neuron, strict=True)]
-    leaves += [on(leaf, *[DATA, NEURON] * (leaf is recordings.responses)) for leaf in jax.tree.leaves(rest)]
-    structure = jax.tree.structure((state, *rest))
-
-    @jax.jit(donate_argnums=range(len(per_neuron)))
+    @jax.jit(donate_argnums=range(len(jax.tree.leaves(state))))
     def run(*leaves: Any) -> Any:
-        return trainer.steps(frames, *jax.tree.unflatten(structure, leaves))
+        return trainer.steps(frames, *jax.tree.unflatten(jax.tree.structure(arguments), leaves))
 
+    leaves = on_devices(*arguments, place=placement(available, sharding))
     began = time.perf_counter()
-    with devices.compiling_for(platform), sharding.active(), multiplying(settings["train"]["matmul_precision"]):
+    with (
+        devices.compiling_for(available[0].platform),
+        sharding.active(),
+        multiplying(settings["train"]["matmul_precision"]),
+    ):
         compiled: Any = run.lower(*leaves).compile()
     memory = compiled.memory_analysis()
     return {
@@ -133,13 +127,30 @@ def placement(available: Sequence[jax.Device], sharding: Sharding) -> Callable[.
     """A function of an array and mesh axes: the array as the devices would hold it, longer where they must share it."""
     mesh = sharding.mesh or Mesh(np.array(available[:1]).reshape(1, 1), (DATA, NEURON))
 
-    def on(value: Any, *axes: str) -> jax.ShapeDtypeStruct:
+    def place(value: Any, *axes: str) -> jax.ShapeDtypeStruct:
         shape, where = list(jnp.shape(value)), NamedSharding(mesh, PartitionSpec(*axes))
         for number, axis in enumerate(axes):
             shape[number] += -shape[number] % mesh.shape[axis]
         return jax.ShapeDtypeStruct(shape, jnp.result_type(value), sharding=where)
 
-    return on
+    return place
+
+
+def on_devices(
+    state: TrainState, recordings: Recordings, *others: Any, place: Callable[..., jax.ShapeDtypeStruct]
+) -> list[jax.ShapeDtypeStruct]:
+    """All arrays, one after the other, as ``Sharding`` spreads them."""
+    of_state = []
+
+    def note(value: Array, per_neuron: bool) -> Array:
+        of_state.append(place(value, NEURON) if per_neuron else place(value))
+        return value
+
+    by_kind(note, state)
+    return of_state + [
+        place(value, DATA, NEURON) if value is recordings.responses else place(value)
+        for value in jax.tree.leaves((recordings, others))
+    ]
 
 
 def of_a_step(program: str) -> dict[str, Any]:

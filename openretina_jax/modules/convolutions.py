@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules import lowerings
-from openretina_jax.modules.lowerings import Lowering, convolve
+from openretina_jax.modules.lowerings import Lowering, convolve, convolve_twice
 from openretina_jax.modules.regularizers import temporal_laplace
 from openretina_jax.modules.temporal_basis import (
     number_of_frequencies,
@@ -175,13 +175,16 @@ class SeparableConv(nnx.Module):
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
         """Convolve space, then time; each part of the batch has its ``log_speed`` (None: the module's own)."""
-        spatial = self.spatial[...].transpose(2, 3, 1, 0)[None].astype(x.dtype)
-        temporal = self.temporal[...].transpose(2, 1, 0)[:, None, None].astype(x.dtype)
-        x = _add(convolve(x, spatial, self.spatial_padding, self.strides), self.spatial_bias)
-        x = _add(convolve(x, temporal, self.temporal_padding, self.strides), self.temporal_bias)
-        speed = self.log_speed[...][None] if log_speed is None else log_speed
-        gain = jnp.repeat(jnp.exp(speed), x.shape[0] // len(speed))
-        return gain[:, None, None, None, None].astype(x.dtype) * x
+        gain = jnp.exp(self.log_speed[...][None] if log_speed is None else log_speed)
+        own = gain if len(gain) == 1 else jnp.ones(1)  # of kernels, which are less to multiply than maps
+        bias = None if self.spatial_bias is None else self.spatial_bias[...]
+        paddings = self.spatial_padding, self.temporal_padding
+        y = convolve_twice(x, self.spatial[...], own * self.temporal[...], bias, paddings, self.strides)
+        if self.temporal_bias is not None:
+            y += (own * self.temporal_bias[...]).astype(y.dtype)
+        if len(gain) == 1:
+            return y
+        return jnp.repeat(gain, len(y) // len(gain))[:, None, None, None, None].astype(y.dtype) * y
 
     @property
     def size(self) -> tuple[int, int, int]:

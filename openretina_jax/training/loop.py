@@ -241,6 +241,16 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
         )
 
 
+def check_order(order: str) -> None:
+    """There must be such an order of windows.
+
+    Raises:
+        UserError: says which there are.
+    """
+    if order not in ORDERS:
+        raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
+
+
 def check_windows(model: Model, frames: int, lag: int, order: str) -> None:
     """A model must predict frames of every window.
 

@@ -83,13 +83,30 @@ def test_bfloat16_rounds_the_output_alone(lowering: str) -> None:
     assert np.linalg.norm(found - expected) < 0.002 * np.linalg.norm(expected)
 
 
-def test_blocks_cover_the_output_and_reach_one_block_back() -> None:
-    for new_time in range(1, 200):
-        for kernel in (1, 2, 11, 40, 90):
-            blocks, length = lowerings.time_blocks(new_time, kernel)
-            assert blocks * length >= new_time
-            assert length >= kernel - 1
-            assert blocks == 1 or (blocks - 1) * length < new_time
+@pytest.mark.parametrize(
+    "paddings",
+    [
+        (((0, 0), (0, 0), (0, 0)), ((0, 0), (0, 0), (0, 0))),
+        (((1, 2), (2, 1), (0, 3)), ((2, 1), (1, 0), (2, 2))),
+        (((0, 0), (0, 0), (0, 0)), ((5, 0), (0, 0), (0, 0))),
+    ],
+)
+def test_two_convolutions_at_once_equal_one_after_the_other(paddings: tuple[Padding, Padding]) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [
+        jnp.asarray(rng.standard_normal(size), jnp.float32) for size in ((2, 9, 6, 5, 2), (3, 2, 3, 4), (4, 3, 5))
+    ]
+
+    def run(way: Any) -> Any:
+        def energy(*arrays: jax.Array) -> Any:
+            y = way(*arrays, paddings)
+            return jnp.square(y).mean(), y
+
+        return jax.jit(jax.grad(energy, argnums=(0, 1, 2), has_aux=True))(*arrays)
+
+    found, expected = (jax.tree.leaves(run(way)) for way in (lowerings.together, lowerings.apart))
+    for value, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, reference, atol=5e-6 * float(jnp.abs(reference).max()))
 
 
 def test_choice() -> None:
