@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import gc
 import importlib
 import os
 
@@ -44,6 +45,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Import libraries before the package: below its import hook, that of jaxtyping, they would be compiled anew."""
     if xdist.is_xdist_controller(session):
         return
+    gc.disable()
     for library in LIBRARIES:
         importlib.import_module(library)
     if session.config.getoption("markexpr") == "not slow":
@@ -51,3 +53,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
         settings.register_profile("quick", max_examples=20)
         settings.load_profile("quick")
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what tests leave, no longer in all that was imported."""
+    gc.freeze()
+    gc.enable()

@@ -126,7 +126,7 @@ def test_memory_of_the_work_is_what_it_needs_for_a_moment(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("measure", "shape", "windows"),
     [
-        ("forward", {"steps": 1, "windows": 2, "frames": 8}, 2),
+        pytest.param("forward", {"steps": 1, "windows": 2, "frames": 8}, 2, marks=pytest.mark.slow),
         pytest.param("train_step", {"steps": 1, "windows": 2, "frames": 8}, 2, marks=pytest.mark.slow),
         ("eval_step", {"steps": 1, "windows": 2, "frames": 10}, 2),
         # 3 sessions, 40 frames of each

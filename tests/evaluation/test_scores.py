@@ -94,6 +94,7 @@ def expected(predict: Predict, data: Dataset) -> dict[str, np.ndarray]:
     return {"correlation": np.array(correlation), "loss": np.array(loss)}
 
 
+@pytest.mark.slow
 def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)

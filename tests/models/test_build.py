@@ -26,6 +26,7 @@ def arrays(model: nnx.Module) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model))]
 
 
+@pytest.mark.slow
 def test_shapes() -> None:
     info = tiny.dataset().info
     model = make_core_readout(options(), info)

@@ -51,6 +51,7 @@ def test_known_sessions_answer_as_before(trained: CoreReadout) -> None:
     assert model.data_info.n_neurons == 8 + trained.data_info.n_neurons
 
 
+@pytest.mark.slow
 def test_a_session_that_comes_again_keeps_its_rows(trained: CoreReadout) -> None:
     model = add_sessions(trained, info_of({"left": 4, "new": 2}))
     assert list(model.data_info.sessions) == ["left", "new", "right_1", "right_2"]

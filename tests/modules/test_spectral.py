@@ -123,6 +123,7 @@ def test_derivatives_in_both_directions_and_over_a_batch_of_kernels() -> None:
     np.testing.assert_allclose(both[1], 2 * both[0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_half_precision_is_computed_in_full() -> None:
     x, kernel = arrays((9, 6, 5), (4, 3, 3), (2, 3))
     half = [array.astype(jnp.bfloat16) for array in (x, kernel)]

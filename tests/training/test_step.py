@@ -48,6 +48,7 @@ def leaves(state: nnx.State) -> dict[str, np.ndarray]:
     return {".".join(map(str, path)): np.asarray(value[...]) for path, value in nnx.to_flat_state(state)}
 
 
+@pytest.mark.slow
 def test_a_frozen_core_stays_to_the_bit() -> None:
     model = tiny.model()
     before = leaves(nnx.state(model.core))

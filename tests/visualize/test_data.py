@@ -18,6 +18,7 @@ def dataset(trials: int) -> Dataset:
     return Dataset.from_arrays({"retina": recording}, frame_rate_hz=30.0)
 
 
+@pytest.mark.slow
 def test_movie_responses_and_neurons_are_drawn():
     data = dataset(trials=4)
     figure = plot_dataset(data)

@@ -81,6 +81,7 @@ def test_a_readout_that_nobody_has_drawn_has_no_picture(tmp_path: Path) -> None:
     assert {file.stem for file in save_weights(plain, tmp_path, [0])} == LAYERS
 
 
+@pytest.mark.slow
 def test_files(tmp_path: Path) -> None:
     files = save_weights(make(), tmp_path / "new", [0, 5])
     assert files == [tmp_path / "new/a/neuron_0.png", tmp_path / "new/b/neuron_2.png"]
