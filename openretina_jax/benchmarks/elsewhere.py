@@ -24,7 +24,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.precision import multiplying
 from openretina_jax.training.build import make_recipe
-from openretina_jax.training.loop import ORDERS, check_order
+from openretina_jax.training.loop import check_order, windows_of_epochs
 from openretina_jax.training.sharding import Sharding, by_kind
 from openretina_jax.training.step import Trainer, TrainState
 
@@ -87,12 +87,10 @@ def compile_epoch(
     sizes = {"clip_frames": CLIP_FRAMES, "training_clips": TRAINING_CLIPS, "validation_clips": VALIDATION_CLIPS}
     dataset = random_dataset(sizes | {"sessions": sessions, "neurons": neurons, "input_shape": input_shape})
     model = make_model(settings["model"], dataset.info)
-    tables, kind = Tables(dataset, per_session=model.per_session), settings["train"]["order"]
-    check_order(kind)
-    timelines = tables.training() if kind == "session" else tables.shared_training()
-    options = dict(settings["train"]["windows"][kind])
-    frames = options.pop("window_frames")
-    order = ORDERS[kind](timelines, frames=frames, seed=0, **options)
+    train = settings["train"]
+    check_order(train["order"])
+    tables = Tables(dataset, per_session=model.per_session)
+    timelines, order = windows_of_epochs(tables, train["order"], seed=0, **train["windows"][train["order"]])
     sharding = Sharding(settings["mesh"], model.data_info.n_neurons, available)
     sharding.check(order[0])
     trainer = Trainer(model, make_recipe(settings, model).for_run(order.steps_per_epoch))
@@ -101,21 +99,21 @@ def compile_epoch(
 
     @jax.jit(donate_argnums=range(len(jax.tree.leaves(state))))
     def run(*leaves: Any) -> Any:
-        return trainer.steps(frames, *jax.tree.unflatten(jax.tree.structure(arguments), leaves))
+        return trainer.steps(order.frames, *jax.tree.unflatten(jax.tree.structure(arguments), leaves))
 
     leaves = on_devices(*arguments, place=placement(available, sharding))
     began = time.perf_counter()
     with (
         devices.compiling_for(available[0].platform),
         sharding.active(),
-        multiplying(settings["train"]["matmul_precision"]),
+        multiplying(train["matmul_precision"]),
     ):
         compiled: Any = run.lower(*leaves).compile()
     memory = compiled.memory_analysis()
     return {
         "device": available[0].device_kind,
         "devices": 1 if sharding.mesh is None else sharding.mesh.size,
-        "shape": {"steps": order.steps_per_epoch, "windows": order[0].start[0].size, "frames": frames},
+        "shape": {"steps": order.steps_per_epoch, "windows": order[0].start[0].size, "frames": order.frames},
         "compile_seconds": time.perf_counter() - began,
         "data_mb": memory.argument_size_in_bytes / 1e6,
         "temporaries_mb": memory.temp_size_in_bytes / 1e6,

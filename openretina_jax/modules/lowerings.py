@@ -228,20 +228,25 @@ def _cost_of_two(way: Callable[..., Array], shapes: tuple[tuple[int, ...], ...],
 
 
 def apart(
-    x: Array,
-    spatial: Array,
-    temporal: Array,
+    x: Float[Array, "batch time height width in"],
+    spatial: Float[Array, "middle in kernel_height kernel_width"],
+    temporal: Float[Array, "out middle kernel_time"],
     paddings: tuple[Padding, Padding],
-    bias: Array | None = None,
+    bias: Float[Array, " middle"] | None = None,
     strides: tuple[int, int, int] = (1, 1, 1),
-) -> Array:
+) -> Float[Array, "batch new_time new_height new_width out"]:
     """``convolve_twice``, one after the other."""
     x = convolve(x, spatial.transpose(2, 3, 1, 0)[None], paddings[0], strides)
     x = x if bias is None else x + bias.astype(x.dtype)
     return convolve(x, temporal.transpose(2, 1, 0)[:, None, None], paddings[1], strides)
 
 
-def together(x: Array, spatial: Array, temporal: Array, paddings: tuple[Padding, Padding]) -> Array:
+def together(
+    x: Float[Array, "batch time height width in"],
+    spatial: Float[Array, "middle in kernel_height kernel_width"],
+    temporal: Float[Array, "out middle kernel_time"],
+    paddings: tuple[Padding, Padding],
+) -> Float[Array, "batch new_time new_height new_width out"]:
     """``convolve_twice`` without bias and strides, as one convolution."""
     kernel = jnp.einsum("oct,cihw->thwio", temporal, spatial, precision=precision())
     (time, height, width), (more_time, *zeros) = paddings

@@ -121,13 +121,13 @@ def fit(
     lag = model.lag
     check_windows(model, window_frames, lag, order)
     check_clips([VALIDATION, *dataset.test_names], tables, lag)
-    timelines = tables.training() if order == "session" else tables.shared_training()
-    windows = ORDERS[order](
-        timelines,
-        frames=window_frames,
+    timelines, windows = windows_of_epochs(
+        tables,
+        order,
+        window_frames=window_frames,
         windows_per_step=windows_per_step,
-        seed=int(recipe.seed),
         within_clips=within_clips,
+        seed=int(recipe.seed),
     )
     sharding.check(windows[0])
     recipe = recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate))
@@ -239,6 +239,25 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
             f"the model's first sessions and their neurons are {rows}, those of the data are {needed}; "
             "build the model with the data set's info, or add the sessions to it"
         )
+
+
+def windows_of_epochs(
+    tables: Tables, order: str, *, window_frames: int, **options: Any
+) -> tuple[list[Timeline], SessionOrder | SharedOrder]:
+    """The timelines of the training, and the windows of every epoch on them.
+
+    Args:
+        tables: the data.
+        order: one of ``ORDERS``.
+        window_frames: length of a window.
+        options: others of the order, see ``data.windows``.
+
+    Raises:
+        UserError: there is no such order, or the data do not allow such windows.
+    """
+    check_order(order)
+    timelines = tables.training() if order == "session" else tables.shared_training()
+    return timelines, ORDERS[order](timelines, frames=window_frames, **options)
 
 
 def check_order(order: str) -> None:

@@ -60,9 +60,13 @@ def test_communications_and_kernels_of_the_largest_loop() -> None:
 
 def test_arrays_that_devices_share_get_longer() -> None:
     sharding = Sharding({"data": 1, "neuron": 1}, 4, jax.devices()[:1])
-    on = placement(jax.devices()[:1], sharding)
-    assert on(jnp.zeros((3, 5)), "data", "neuron").shape == (3, 5)
-    assert on(jnp.zeros(3)).sharding.mesh.size == 1
+    alone = placement(jax.devices()[:1], sharding)
+    assert alone(jnp.zeros((3, 5)), "data", "neuron").shape == (3, 5)
+    sharding.mesh = jax.sharding.AbstractMesh((4, 2), ("data", "neuron"))
+    shared = placement(jax.devices()[:1], sharding)
+    assert shared(jnp.zeros((3, 5)), "data", "neuron").shape == (4, 6)
+    assert shared(jnp.zeros((3, 5)), "neuron").shape == (4, 5)
+    assert shared(jnp.zeros((3, 5))).shape == (3, 5)
 
 
 def test_programs_are_made_for_what_they_are_compiled_for() -> None:

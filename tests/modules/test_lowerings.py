@@ -109,6 +109,19 @@ def test_two_convolutions_at_once_equal_one_after_the_other(paddings: tuple[Padd
         np.testing.assert_allclose(value, reference, atol=5e-6 * float(jnp.abs(reference).max()))
 
 
+@pytest.mark.parametrize(("windows", "frames", "cheaper"), [(128, 50, "together"), (1, 150, "apart")])
+def test_two_convolutions_take_the_cheaper_way(windows: int, frames: int, cheaper: str) -> None:
+    sizes = (windows, frames, 18, 16, 2), (16, 2, 11, 11), (16, 16, 21)
+    x, spatial, temporal = (jax.ShapeDtypeStruct(size, jnp.float32) for size in sizes)
+    paddings: Any = (((0, 0),) * 3,) * 2
+
+    def program(way: Any) -> str:
+        return str(jax.make_jaxpr(way)(x, spatial, temporal))
+
+    found = program(lambda *arrays: lowerings.convolve_twice(*arrays, None, paddings))
+    assert found == program(functools.partial(getattr(lowerings, cheaper), paddings=paddings))
+
+
 def test_choice() -> None:
     def chosen(backend: str, shape: tuple[int, ...], size: tuple[int, int, int], strides=(1, 1, 1)) -> str:
         channels, functions = shape[-1], 2 * (size[0] // 3) - 1
