@@ -32,13 +32,16 @@ _REMEDY = "check the folder and the pattern of the names, and save one STA per f
 class GaussianFit:
     """A two-dimensional Gaussian and how it was found.
 
+    An ellipse has many names: axes may be swapped, angles turned by pi. Which of them a search ends at hangs on the
+    last bit of its arithmetic, so that fits are kept in one form: the long axis first, its angle in [0, pi).
+
     Attributes:
         centre: row and column (y, x).
-        sigma: standard deviations along its first axis, which points along x at ``theta`` 0, and its second axis.
-        theta: angle from x to its first axis, towards y.
+        sigma: standard deviations along the long and the short axis.
+        theta: angle from x to the long axis, towards y, in [0, pi); 0 if the Gaussian is round.
         amplitude: height of the peak; of ``StaFilters`` always positive.
         success: whether the fit converged; if not, the values are the guess that it began with.
-        covariance: of (x, y, first sigma, second sigma, theta, amplitude); None without success.
+        covariance: of (x, y, long sigma, short sigma, theta, amplitude); None without success.
     """
 
     centre: tuple[float, float]
@@ -259,7 +262,15 @@ def _offsets(
 
 
 def _gaussian_fit(values: Float[np.ndarray, "6"], covariance: Float[np.ndarray, "6 6"] | None) -> GaussianFit:
+    """The fit with the long axis first and its angle in [0, pi)."""
     x, y, first, second, theta, amplitude = (float(value) for value in values)
+    if first < second:
+        first, second, theta = second, first, theta + np.pi / 2
+        if covariance is not None:
+            swapped = [0, 1, 3, 2, 4, 5]
+            covariance = covariance[np.ix_(swapped, swapped)]
+    # a tiny negative angle would round to pi itself
+    theta = 0.0 if first == second or theta % np.pi == np.pi else theta % np.pi
     return GaussianFit((y, x), (first, second), theta, amplitude, covariance is not None, covariance)
 
 

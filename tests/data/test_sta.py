@@ -67,6 +67,17 @@ def test_a_known_gaussian_is_found(y: float, x: float, first: float, second: flo
     np.testing.assert_allclose(found, frame, atol=1e-3 * abs(amplitude))
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.floats(1.0, 2.0), st.floats(2.2, 3.0), st.floats(-1.5, 1.5), st.booleans())
+def test_a_fit_has_its_long_axis_first_and_one_angle(short: float, long: float, theta: float, swapped: bool) -> None:
+    axes, angle = ((short, long), theta + math.pi / 2) if swapped else ((long, short), theta)
+    fit = fit_gaussian(gaussian_2d(SHAPE, (6.3, 8.1), axes, angle, 1.0))
+    assert fit.sigma[0] >= fit.sigma[1]
+    assert 0 <= fit.theta < math.pi
+    np.testing.assert_allclose(fit.sigma, (long, short), atol=1e-3)
+    assert math.cos(2 * (fit.theta - theta)) == pytest.approx(1, abs=1e-3)
+
+
 def test_an_image_without_room_for_a_gaussian_keeps_the_guess() -> None:
     fit = fit_gaussian(np.array([[0.0, 1.0, 3.0]]))
     assert (fit.success, fit.covariance) == (False, None)
