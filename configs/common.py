@@ -181,7 +181,7 @@ def model() -> ml_collections.ConfigDict:
 
 def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.ConfigDict:
     """The recordings of Höfling et al. 2024 with the neurons of the published models."""
-    from openretina_jax.data.sources.hoefling_2024 import VALIDATION_CLIPS  # h5py takes time to import
+    from openretina_jax.sources.hoefling_2024.sessions import VALIDATION_CLIPS  # h5py takes time to import
 
     return ml_collections.ConfigDict(
         {

@@ -4,8 +4,8 @@ import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
 
 from configs import common
-from openretina_jax.data.sources.sridhar_2025_cells import UNRELIABLE_CELLS
-from openretina_jax.data.sources.sridhar_2025_stimuli import FIXATION_FILES
+from openretina_jax.sources.sridhar_2025.responses import UNRELIABLE_CELLS
+from openretina_jax.sources.sridhar_2025.stimuli import FIXATION_FILES
 
 WORDS = ("simulated", "quick")
 ONE_CELL_WORDS = (*WORDS, "all_cells")

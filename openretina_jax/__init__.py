@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from openretina_jax.data.dataset import Dataset
     from openretina_jax.interop.exported import ExportedModel
-    from openretina_jax.models.core_readout import Model
+    from openretina_jax.models.model import Model
 
 
 def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> "Model":
@@ -39,7 +39,7 @@ def save(model: "Model", folder: str | Path) -> None:
     Raises:
         UserError: the folder holds anything else than a saved model.
     """
-    from openretina_jax.models.saved import save_model
+    from openretina_jax.models.saving import save_model
 
     save_model(model, folder)
 
@@ -53,7 +53,7 @@ def train(
     """Train a model on a data set in memory, as scripts/train.py does, or go on with a run that was stopped.
 
     Args:
-        dataset: such as that of ``Dataset.from_arrays``; ``config.data`` is not used.
+        dataset: such as that of ``data.from_arrays``; ``config.data`` is not used.
         workdir: folder of the run: checkpoints, scores of the neurons, pictures. A run of the same data set and
             configuration goes on from its last checkpoint.
         config: a file of configs/, maybe with words after a colon, or what its ``get_config`` returns.
@@ -65,7 +65,7 @@ def train(
     Raises:
         UserError: the configuration does not fit the data, or the workdir holds another run.
     """
-    from openretina_jax.config import train_on
+    from openretina_jax.experiment.train import train_on
 
     return train_on(dataset, config, Path(workdir), settings or {})
 

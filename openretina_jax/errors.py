@@ -5,6 +5,7 @@ ours and keeps its traceback.
 """
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 _FEW = 50  # names that a line can list
@@ -22,3 +23,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close := difflib.get_close_matches(name, names, 1, cutoff=0.5 if len(names) <= _FEW else 0.0):
         return f'did you mean "{close[0]}"?'
     return f"choose among {', '.join(names)}"
+
+
+def require(library: str, extra: str, wanted: str) -> None:
+    """Refuse what needs a library that is not there.
+
+    Args:
+        library: name under which it is imported.
+        extra: of the package, which installs it.
+        wanted: what needs it, as the beginning of a sentence.
+
+    Raises:
+        UserError: gives the command that installs it.
+    """
+    if importlib.util.find_spec(library) is None:
+        raise UserError(f'{wanted}, but {library} is not installed; run pip install -e ".[{extra}]"')

@@ -12,7 +12,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
-from openretina_jax import command_line
+from openretina_jax.experiment import command_line
 
 command_line.define_config("Configuration file whose model is measured.")
 _MEASURE = flags.DEFINE_list(
@@ -51,10 +51,10 @@ def main() -> None:
     config, _ = command_line.configuration()
 
     # these take seconds: flags are checked before
-    from openretina_jax.benchmarks.run import benchmark
-    from openretina_jax.benchmarks.table import table
-    from openretina_jax.benchmarks.variants import chosen
-    from openretina_jax.config import resolved
+    from benchmarks.run import benchmark
+    from benchmarks.table import table
+    from benchmarks.variants import chosen
+    from openretina_jax.experiment.train import resolved
 
     settings = {name: resolved(variant) for name, variant in chosen(config.to_dict(), _VARIANT.value).items()}
     lines = []

@@ -11,7 +11,7 @@ import json
 
 from absl import flags
 
-from openretina_jax import command_line
+from openretina_jax.experiment import command_line
 
 _SOURCE = flags.DEFINE_string("source", None, "hoefling_2024 (at 72 x 64 pixels) or karamanlis_2024.", required=True)
 _SESSIONS = flags.DEFINE_integer("sessions", 1, "Sessions to simulate.", lower_bound=1)
@@ -24,7 +24,7 @@ _REFERENCE_PYTHON = flags.DEFINE_string(
 
 def main() -> None:
     """Print a line as soon as it is known."""
-    from openretina_jax.benchmarks.loading import measure_loading
+    from benchmarks.loading import measure_loading
 
     for line in measure_loading(
         _SOURCE.value,

@@ -15,7 +15,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
-from openretina_jax import command_line
+from openretina_jax.experiment import command_line
 
 command_line.define_config("Configuration file; words after a colon choose variants.")
 _FOLDER = flags.DEFINE_string("folder", None, "Folder of recordings of your own, instead of a configuration.")
@@ -41,7 +41,7 @@ def main() -> None:
         # short recordings can be checked too: how they are split is the configuration's business
         data |= {"path": _FOLDER.value, "test_names": tuple(_TESTS.value), "clip_length": 1, "validation_clips": 1}
 
-    from openretina_jax.check_data import check_data  # takes seconds: flags are checked before
+    from openretina_jax.experiment.check_data import check_data  # takes seconds: flags are checked before
 
     if check_data(data, train, None if _OUT.value is None else Path(_OUT.value), command_line.console):
         sys.exit(2)

@@ -14,8 +14,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
-from openretina_jax import command_line
-from openretina_jax.settings import check_effect, entries
+from openretina_jax.experiment import command_line
+from openretina_jax.runtime.settings import check_effect, entries
 
 command_line.define_config("Configuration file; words after a colon choose variants.")
 _PLATFORM = flags.DEFINE_enum("platform", "tpu", ["tpu", "cuda"], "What kind of accelerator.")
@@ -37,9 +37,9 @@ def main() -> None:
     os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
 
     # these take seconds: flags are checked before
-    from openretina_jax.benchmarks.elsewhere import compile_epoch, devices_elsewhere
-    from openretina_jax.benchmarks.run import frame_shape
-    from openretina_jax.config import resolved
+    from benchmarks.elsewhere import compile_epoch, devices_elsewhere
+    from benchmarks.run import frame_shape
+    from openretina_jax.experiment.train import resolved
 
     settings = resolved(config.to_dict())
     shape = command_line.shape() or frame_shape(settings["data"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from openretina_jax import command_line
+from openretina_jax.experiment import command_line
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Published name, .ckpt file or its address; or a folder of ours.", required=True
@@ -44,7 +44,7 @@ def main() -> None:
     """Convert, and say where the result is."""
     from openretina_jax.interop import to_openretina  # takes seconds: flags are checked before
     from openretina_jax.interop.checkpoints import open_model
-    from openretina_jax.models.saved import save_model
+    from openretina_jax.models.saving import save_model
 
     model = open_model(_CHECKPOINT.value, **json.loads(_ARGUMENTS.value))
     if _FOLDER.value:

@@ -14,7 +14,7 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
-from openretina_jax import command_line
+from openretina_jax.experiment import command_line
 
 _CHECKPOINT = flags.DEFINE_multi_string(
     "checkpoint",
@@ -41,8 +41,8 @@ def main() -> None:
     config = command_line.configuration()[0] if flags.FLAGS["config"].present else None
 
     # these take seconds: flags are checked before
-    from openretina_jax.evaluate import Output, evaluate
-    from openretina_jax.evaluation.summary import SummaryOptions
+    from openretina_jax.evaluation.tables import SummaryOptions
+    from openretina_jax.experiment.evaluate import Output, evaluate
 
     folder = None if _FOLDER.value is None else Path(_FOLDER.value)
     evaluate(

@@ -14,9 +14,9 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
-from openretina_jax import command_line
-from openretina_jax.extras import require
-from openretina_jax.settings import entries, returned_by
+from openretina_jax.errors import require
+from openretina_jax.experiment import command_line
+from openretina_jax.runtime.settings import entries, returned_by
 
 command_line.define_config("Configuration file; words after a colon choose variants.")
 _SPACE = flags.DEFINE_string("space", None, "Python file whose get_space() returns a distribution by setting.")

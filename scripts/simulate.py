@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from openretina_jax import command_line
+from openretina_jax.experiment import command_line
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where to write; made if missing.", required=True)
 _FORMAT = flags.DEFINE_string("format", "hoefling_2024", "Publication whose format it is.")
@@ -24,7 +24,7 @@ _SET = flags.DEFINE_multi_string("set", [], "Another number or word of the simul
 
 def main() -> None:
     """Simulate, and say where the files are."""
-    from openretina_jax.data.sources.catalogue import simulate
+    from openretina_jax.sources.registry import simulate
 
     named = {"n_sessions": _SESSIONS.value, "neurons_per_session": _NEURONS.value, "seed": _SEED.value}
     files = simulate(_FORMAT.value, Path(_FOLDER.value), named, _SET.value, command_line.show_progress)

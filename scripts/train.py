@@ -13,8 +13,8 @@ from absl import flags
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations find configs/common.py
 
-from openretina_jax import command_line
-from openretina_jax.settings import check_effect, entries
+from openretina_jax.experiment import command_line
+from openretina_jax.runtime.settings import check_effect, entries
 
 command_line.define_config("Configuration file; words after a colon choose variants.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. Default: runs/ and the name of the configuration.")
@@ -29,7 +29,7 @@ def main() -> None:
     check_effect(command_line.given_settings(), entries(config))
     command_line.join_processes()
 
-    from openretina_jax.config import train  # takes seconds: flags are checked before
+    from openretina_jax.experiment.train import train  # takes seconds: flags are checked before
 
     train(config, Path(_WORKDIR.value or f"runs/{name}"), command_line.console, _PROFILE.value)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from openretina_jax import command_line
+from openretina_jax.experiment import command_line
 
 _RUN = flags.DEFINE_string("run", None, "Folder of a run, of a checkpoint, or of a saved model.", required=True)
 _OUT = flags.DEFINE_string("out", None, "Where to write; made if missing. Default: pictures/ in the run's folder.")
@@ -25,7 +25,7 @@ flags.register_multi_flags_validator(
 
 def main() -> None:
     """Draw, and say where the files are."""
-    from openretina_jax.models.saved import load_model  # takes seconds: flags are checked before
+    from openretina_jax.models.saving import load_model  # takes seconds: flags are checked before
     from openretina_jax.visualize.weights import save_weights, session_neurons
 
     model = load_model(_RUN.value)

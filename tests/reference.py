@@ -14,7 +14,7 @@ from openretina_jax.interop.facts import make_data_info
 from openretina_jax.interop.options import core_options, readout_options
 from openretina_jax.interop.weights import correspondence, take
 from openretina_jax.models import build
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 

@@ -9,11 +9,11 @@ import pytest
 
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
-from openretina_jax.models.parameters import summary
-from openretina_jax.models.saved import load_model, save_model
+from openretina_jax.models.saving import load_model, save_model
+from openretina_jax.models.summary import summary
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
-from openretina_jax.training.step import Recipe, Trainer
+from openretina_jax.training.trainer import Recipe, Trainer
 from tests import tiny
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -10,16 +10,14 @@ import optax
 from flax import nnx
 
 from openretina_jax.data.batches import Recordings, TimelineTable
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows, SessionOrder
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.core_readout import CoreReadout, Model
+from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
-from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 
 CLIP_LENGTH, CLIPS, TEST_LENGTH = 24, 8, 30
 HEIGHT, WIDTH, CHANNELS = 12, 10, 2

@@ -1,6 +1,6 @@
 """Stimuli, sessions and splits; what a model is trained on."""
 
-from openretina_jax.data.arrays import ArrayRecording, ArrayTest
+from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
 
-__all__ = ["ArrayRecording", "ArrayTest", "Dataset"]
+__all__ = ["ArrayRecording", "ArrayTest", "Dataset", "from_arrays"]

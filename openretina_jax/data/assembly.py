@@ -2,16 +2,43 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Num
 
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import Stimulus, blocks
+from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
 from openretina_jax.errors import UserError
+
+MOVIE = "time height width channel"
+RESPONSES = "time neuron"
+REPEATS = "trial time neuron"
+
+
+def arranged(values: np.ndarray, axes: str, wanted: str, what: str) -> np.ndarray:
+    """A view of an array with its axes in the wanted order; the axis of channels may be missing, and is then added.
+
+    Args:
+        values: the array.
+        axes: names of its axes, separated by spaces.
+        wanted: names of the axes of the result.
+        what: the array's name in messages.
+
+    Raises:
+        UserError: the names are not those wanted, or the array has another number of axes.
+    """
+    names, needed = axes.split(), wanted.split()
+    if "channel" in needed and "channel" not in names:
+        names, values = [*names, "channel"], values[..., None]
+    if sorted(names) != sorted(needed):
+        raise UserError(f'{what}: its axes are called "{axes}"; name each of {", ".join(needed)} once, in its order')
+    if values.ndim != len(names):
+        found = values.shape if "channel" in axes or "channel" not in needed else values.shape[:-1]
+        raise UserError(f'{what}: has shape {found}, but must have the {len(axes.split())} axes "{axes}"')
+    return values.transpose([names.index(name) for name in needed])
+
 
 TRAIN = "train"
 _KEPT_AS_THEY_ARE = (np.uint8, np.float16, np.float32)  # types of pixels; others become float32
@@ -179,3 +206,177 @@ def _digest(movie: np.ndarray) -> bytes:
     for block in blocks(movie):
         digest.update(np.ascontiguousarray(block).data)
     return digest.digest()
+
+
+_DEFAULT_CLIP_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayTest:
+    """A test movie and the responses to its repeats.
+
+    Attributes:
+        movie: raw pixels; axes as in ``ArrayRecording``.
+        responses: to all repeats, or to one, or their mean.
+        axes: names of the axes of the responses, in their order: "trial time neuron", "neuron trial time" or the like,
+            or without "trial". Nothing is concluded from shapes.
+    """
+
+    movie: np.ndarray
+    responses: np.ndarray
+    axes: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayRecording:
+    """Movie and responses of one recording, frame by frame at the same rate.
+
+    Attributes:
+        movie: raw pixels of the training movie, in the order shown; may lie on disk (``np.memmap``).
+        responses: to every frame; NaN where nothing was recorded.
+        tests: test movies, by name.
+        movie_axes: names of the axes of all movies; without "channel" there is one colour.
+        response_axes: names of the axes of ``responses``.
+        clip_starts: frames of the training movie that begin a clip, if it was put together from clips.
+        neurons: what is known of the neurons (cell types, ...): arrays with an entry per neuron, by name.
+    """
+
+    movie: np.ndarray
+    responses: np.ndarray
+    tests: Mapping[str, ArrayTest] = dataclasses.field(default_factory=dict)
+    movie_axes: str = MOVIE
+    response_axes: str = RESPONSES
+    clip_starts: Sequence[int] = ()
+    neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+def from_arrays(
+    recordings: Mapping[str, ArrayRecording],
+    *,
+    frame_rate_hz: float,
+    clip_length: int | None = None,
+    validation_clips: int | Sequence[int] | None = None,
+    normalization: tuple[float, float] | None = None,
+    pixel_size_um: float | None = None,
+    seed: int = 42,
+) -> Dataset:
+    """A data set of recordings that are arrays; see docs/your_own_data.md.
+
+    Args:
+        recordings: by name; movies that several of them saw are kept once.
+        frame_rate_hz: frames, and responses, per second.
+        clip_length: frames of a clip; validation keeps whole clips (None: as long as crosses no border of
+            ``clip_starts``, or without these 5 s, but at most a tenth of the shortest movie).
+        validation_clips: number of clips kept for validation, drawn for each movie, or the clips themselves (None:
+            a tenth of the shortest movie).
+        normalization: mean and standard deviation of pixels (None: those of each training movie).
+        pixel_size_um: side of a pixel on the retina (None: not known).
+        seed: of the draw of validation clips.
+
+    Raises:
+        UserError: arrays do not fit each other or their named axes, hold infinity, or are too short for the split.
+    """
+    if not recordings:
+        raise UserError("there are no recordings; give at least one, by its name")
+    if not frame_rate_hz > 0:
+        raise UserError(f"frame_rate_hz is {frame_rate_hz}; it must be above 0")
+    arranged_recordings = {name: _arranged(name, recording) for name, recording in recordings.items()}
+    length = clip_length or _clip_length(recordings, arranged_recordings, frame_rate_hz)
+    _check_clip_starts(recordings, length)
+    if validation_clips is None:
+        shortest = min(len(recording.movie) for recording in arranged_recordings.values())
+        validation_clips = max(shortest // length // 10, 1)
+    return assemble(
+        arranged_recordings.values(),
+        clip_length=length,
+        validation=validation_clips if isinstance(validation_clips, int) else tuple(validation_clips),
+        seed=seed,
+        normalization=normalization,
+        frame_rate_hz=float(frame_rate_hz),
+        pixel_size_um=pixel_size_um,
+        source={
+            "publication": "arrays",
+            "sha256": {name: _recording_digest(recording) for name, recording in arranged_recordings.items()},
+        },
+    )
+
+
+def _arranged(name: str, recording: ArrayRecording) -> MovieRecording:
+    movie = _movie(f"{name}: the training movie", recording.movie, recording.movie_axes)
+    responses = _responses(f"{name}: the responses", recording.responses, recording.response_axes, RESPONSES)
+    tests = {
+        test: _test(f'{name}: test "{test}"', shown, recording.movie_axes) for test, shown in recording.tests.items()
+    }
+    result = MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=recording.neurons)
+    check_lengths(result)
+    for test, shown in tests.items():
+        if shown.repeats.shape[2] != responses.shape[1]:
+            raise UserError(
+                f'{name}: responses to test "{test}" have {shown.repeats.shape[2]} neurons, the others '
+                f"{responses.shape[1]}; are axes swapped?"
+            )
+    return result
+
+
+def _test(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovie:
+    wanted = REPEATS if "trial" in test.axes.split() else RESPONSES
+    responses = _responses(f"{what}, responses", test.responses, test.axes, wanted)
+    return RepeatedMovie(
+        movie=_movie(f"{what}, movie", test.movie, movie_axes),
+        repeats=responses if wanted == REPEATS else responses[None],
+    )
+
+
+def _movie(what: str, pixels: np.ndarray, axes: str) -> Num[np.ndarray, "time height width channel"]:
+    if axes == MOVIE and pixels.ndim == len(MOVIE.split()) - 1:
+        axes = "time height width"
+    _check_numbers(what, pixels)
+    return arranged(pixels, axes, MOVIE, what)
+
+
+def _responses(what: str, values: np.ndarray, axes: str, wanted: str) -> np.ndarray:
+    _check_numbers(what, values)
+    result = np.ascontiguousarray(arranged(values, axes, wanted, what), np.float32)
+    if np.isinf(result).any():
+        raise UserError(f"{what} hold infinity; put NaN where nothing was recorded")
+    return result
+
+
+def _check_numbers(what: str, values: np.ndarray) -> None:
+    if values.dtype.kind not in "biuf" or 0 in values.shape:
+        raise UserError(f"{what}: must hold real numbers, but is {values.dtype} of shape {values.shape}")
+
+
+def _clip_length(
+    given: Mapping[str, ArrayRecording], recordings: Mapping[str, MovieRecording], frame_rate_hz: float
+) -> int:
+    """The longest clip that crosses no border; where no borders are known, 5 s or a tenth of the shortest movie."""
+    starts = [int(start) for recording in given.values() for start in recording.clip_starts if start]
+    if starts:
+        return math.gcd(*starts)
+    shortest = min(len(recording.movie) for recording in recordings.values())
+    return max(min(round(_DEFAULT_CLIP_S * frame_rate_hz), shortest // 10), 1)
+
+
+def _check_clip_starts(recordings: Mapping[str, ArrayRecording], clip_length: int) -> None:
+    for name, recording in recordings.items():
+        wrong = [int(start) for start in recording.clip_starts if start % clip_length]
+        if wrong:
+            raise UserError(
+                f"{name}: a clip begins at frame {wrong[0]}, which is no multiple of clip_length {clip_length}; leave "
+                "clip_length out, and clips are as long as no border is crossed"
+            )
+
+
+def _recording_digest(recording: MovieRecording) -> str:
+    """Hash of the numbers of a recording, so that another one is not taken for it."""
+    digest = hashlib.sha256()
+    arrays = [recording.movie, recording.responses]
+    for name, test in sorted(recording.tests.items()):
+        digest.update(name.encode())
+        arrays += [test.movie, test.repeats]
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype)).encode())
+        for block in blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()

@@ -9,9 +9,9 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from openretina_jax import devices
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.devices import DATA, NEURON
+from openretina_jax.runtime import devices
+from openretina_jax.runtime.devices import DATA, NEURON
 
 
 @jax.tree_util.register_dataclass

@@ -1,19 +1,153 @@
 """Stimuli, sessions and the clips held out for validation: all that a model is trained on."""
 
 import dataclasses
+import functools
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float16, Float32, Int, Int32, UInt8
 
-from openretina_jax.data.recorded import mean_of
-from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
-if TYPE_CHECKING:
-    from openretina_jax.data.arrays import ArrayRecording
+_AT_ONCE = 1000  # frames
+
+Frames = (
+    Float32[np.ndarray, "time height width channel"]
+    | Float16[np.ndarray, "time height width channel"]
+    | UInt8[np.ndarray, "time height width channel"]
+)
+
+
+def blocks(frames: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames in pieces, one after another: a movie that lies on disk is never whole in memory."""
+    return (frames[start : start + _AT_ONCE] for start in range(0, len(frames), _AT_ONCE))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stimulus:
+    """Frames of a movie, and how they are normalised.
+
+    Attributes:
+        name: what sessions refer to it by ("train", or the name of a test movie).
+        frames: never reordered, mirrored or repeated; they may lie on disk (``np.memmap``).
+        frame_rate_hz: frames per second.
+        norm_mean: mean of the raw movie (None: not known).
+        norm_std: standard deviation of the raw movie (None: not known).
+        raw: whether the frames are raw pixels, which become ``(pixels - norm_mean) / norm_std`` on the device (an
+            unknown mean is 0, an unknown deviation 1). Otherwise they are float32 and as the model sees them.
+
+    Raises:
+        UserError: the frames are empty or hold NaN or infinity, or ``norm_std`` is not above 0.
+    """
+
+    name: str
+    frames: Frames
+    frame_rate_hz: float
+    norm_mean: float | None = None
+    norm_std: float | None = None
+    raw: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.frames.shape) == 0:
+            raise UserError(f'stimulus "{self.name}" is empty: shape {self.frames.shape}')
+        if self.norm_std is not None and not self.norm_std > 0:
+            raise UserError(
+                f'stimulus "{self.name}" has the standard deviation {self.norm_std}; it must be above 0: are all '
+                "pixels equal?"
+            )
+        if self.frames.dtype == np.uint8:
+            if not self.raw:
+                raise UserError(f'stimulus "{self.name}" holds bytes; normalise them, or say that they are raw')
+            return
+        bad = sum(int((~np.isfinite(block)).any(axis=(1, 2, 3)).sum()) for block in blocks(self.frames))
+        if bad:
+            raise UserError(f'stimulus "{self.name}" holds NaN or infinity in {bad} of {len(self.frames)} frames')
+
+    @property
+    def shift_and_scale(self) -> tuple[float, float]:
+        """What the device subtracts from the frames, and then divides them by."""
+        if not self.raw:
+            return 0.0, 1.0
+        return (
+            0.0 if self.norm_mean is None else self.norm_mean,
+            1.0 if self.norm_std is None else self.norm_std,
+        )
+
+    def normalized(
+        self, frames: slice | Int[np.ndarray, " time"] = slice(None)
+    ) -> Float32[np.ndarray, "time height width channel"]:
+        """Frames as the model sees them."""
+        shift, scale = (np.float32(number) for number in self.shift_and_scale)
+        return (self.frames[frames].astype(np.float32) - shift) / scale if self.raw else self.frames[frames]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Session:
+    """Responses of simultaneously recorded neurons, in the order in which the stimulus was shown.
+
+    Attributes:
+        name: unique among the sessions of a data set.
+        stimulus: name of the stimulus that ``frame_index`` points into.
+        responses: training and validation responses at the frame rate; NaN where there is none.
+        frame_index: frame of the stimulus that was shown at each time; clip order and reuse are expressed here.
+        repeats: responses to each test stimulus, trial by trial, by the name of the test.
+        mirrored: whether the animal saw the frames mirrored left to right (recordings of left eyes).
+        neurons: per-neuron metadata by column name; the first axis of every array is the neuron.
+        metadata: what else is known of the recording (eye, date, ...), as plain values.
+        condition: numbers that describe the recording (light level, age, ...) for a core that takes them, or None.
+        test_stimuli: name of the stimulus shown in a test, for tests whose stimulus has another name than the test.
+
+    Raises:
+        UserError: arrays of one session that do not fit each other.
+    """
+
+    name: str
+    stimulus: str
+    responses: Float32[np.ndarray, "time neuron"]
+    frame_index: Int32[np.ndarray, " time"]
+    repeats: Mapping[str, Float32[np.ndarray, "trial test_time neuron"]]
+    mirrored: bool = False
+    neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
+    condition: tuple[float, ...] | None = None
+    test_stimuli: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        time, count = self.responses.shape
+        if count == 0:
+            raise UserError(f"{self.name}: has no neurons")
+        if len(self.frame_index) != time:
+            raise UserError(
+                f"{self.name}: responses have {time} frames, but {len(self.frame_index)} were shown to the neurons"
+            )
+        for test, repeats in self.repeats.items():
+            if repeats.shape[2] != count:
+                raise UserError(
+                    f'{self.name}: responses to "{test}" have {repeats.shape[2]} neurons, the others {count}'
+                )
+        unknown = sorted(self.test_stimuli.keys() - self.repeats.keys())
+        if unknown:
+            raise UserError(f"{self.name}: has stimuli for the tests {unknown}, but no responses to them")
+        for column, values in self.neurons.items():
+            if len(values) != count:
+                raise UserError(f'{self.name}: "{column}" has {len(values)} entries for {count} neurons')
+
+    def test_stimulus(self, test: str) -> str:
+        """Name of the stimulus that was shown in a test."""
+        return self.test_stimuli.get(test, test)
+
+    @functools.cached_property
+    def sees_frames_once(self) -> bool:
+        """Whether no frame of the stimulus was shown twice."""
+        return len(np.unique(self.frame_index)) == len(self.frame_index)
+
+    @property
+    def n_neurons(self) -> int:
+        """Number of neurons."""
+        return self.responses.shape[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,46 +250,6 @@ class Dataset:
         sizes = {session.name: len(session.condition or ()) for session in self.sessions}
         if len(set(sizes.values())) > 1:
             raise UserError(f"all sessions need conditions of the same size, but they have {sizes}")
-
-    @classmethod
-    def from_arrays(
-        cls,
-        recordings: "Mapping[str, ArrayRecording]",
-        *,
-        frame_rate_hz: float,
-        clip_length: int | None = None,
-        validation_clips: int | Sequence[int] | None = None,
-        normalization: tuple[float, float] | None = None,
-        pixel_size_um: float | None = None,
-        seed: int = 42,
-    ) -> "Dataset":
-        """A data set of recordings that are arrays; see docs/your_own_data.md.
-
-        Args:
-            recordings: by name; movies that several of them saw are kept once.
-            frame_rate_hz: frames, and responses, per second.
-            clip_length: frames of a clip; validation keeps whole clips (None: as long as crosses no border of
-                ``clip_starts``, or without these 5 s, but at most a tenth of the shortest movie).
-            validation_clips: number of clips kept for validation, drawn for each movie, or the clips themselves (None:
-                a tenth of the shortest movie).
-            normalization: mean and standard deviation of pixels (None: those of each training movie).
-            pixel_size_um: side of a pixel on the retina (None: not known).
-            seed: of the draw of validation clips.
-
-        Raises:
-            UserError: arrays do not fit each other or their named axes, hold infinity, or are too short for the split.
-        """
-        from openretina_jax.data.arrays import dataset_from_arrays  # which makes data sets, and so imports this module
-
-        return dataset_from_arrays(
-            recordings,
-            frame_rate_hz=frame_rate_hz,
-            clip_length=clip_length,
-            validation_clips=validation_clips,
-            normalization=normalization,
-            pixel_size_um=pixel_size_um,
-            seed=seed,
-        )
 
     def _check_session(self, session: Session) -> None:
         for name in (session.stimulus, *map(session.test_stimulus, session.repeats)):

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from openretina_jax.data.npy import read_npy
 from openretina_jax.errors import UserError, nearest
+from openretina_jax.runtime.files import read_npy
 
 _log = logging.getLogger(__name__)
 

@@ -18,10 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Int, Int32, Num
 
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.recorded import mean_of
-from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import Frames
+from openretina_jax.data.dataset import Dataset, Frames, Session
+from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
 

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from scipy.stats import wilcoxon
 
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.bootstrap import interval, resampled_means
-from openretina_jax.evaluation.evaluation import Evaluation
-from openretina_jax.evaluation.summary import SummaryOptions
+from openretina_jax.evaluation.evaluate import Evaluation
+from openretina_jax.evaluation.resampling import interval, resampled_means
+from openretina_jax.evaluation.tables import SummaryOptions
 
 COMPARED = ("correlation", "correlation_single_trials", "normalized_correlation", "feve", "mse", "poisson_loss")
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from openretina_jax.data.download import is_url
-from openretina_jax.data.fetch import FetchedFile, fetch
 from openretina_jax.data.sta import filters_of_sta, load_sta
 from openretina_jax.errors import UserError
 from openretina_jax.interop.description import describe
@@ -17,11 +15,12 @@ from openretina_jax.interop.state import give, load_state
 from openretina_jax.interop.weights import take
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_core_readout
-from openretina_jax.models.core_readout import CoreReadout, Model
-from openretina_jax.models.saved import load_model
+from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.saving import load_model
+from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.modules.readouts.receptive_field import patch_corners
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
-from openretina_jax.modules.readouts.table import Readout
+from openretina_jax.runtime.fetch import FetchedFile, fetch, is_url
 
 WAYS_OUT = "connect to the network, or give the path of the file"
 

@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
-from openretina_jax.models.core_readout import PROBE_FRAMES, Model
-from openretina_jax.whole_file import whole_file
+from openretina_jax.models.model import PROBE_FRAMES, Model
+from openretina_jax.runtime.files import whole_file
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA = "program", "metadata.json"

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from openretina_jax.data.dataset import DataInfo
-from openretina_jax.data.sources.hoefling_2024_cells import roi_positions
 from openretina_jax.interop.torch_files import Record
+from openretina_jax.sources.hoefling_2024.cells import roi_positions
 
 # our names of columns of neurons
 COLUMNS = {"group_assignment": "cell_type", "roi_ids": "roi_id", "cell_indices": "cell_index"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from openretina_jax.data.fetch import HubFile
+from openretina_jax.runtime.fetch import HubFile
 
 REPOSITORY = "open-retina/open-retina"
 _NEW, _OLD = "model_checkpoints/2026-03-09", "model_checkpoints/27-11-2025"

@@ -8,11 +8,11 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.interop.weights import correspondence, take, to_theirs
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.simple import SimpleCore
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam, SessionParam
 from openretina_jax.modules.readouts.cloned import ClonedReadout
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam, SessionParam
 
 SPEED = "log_speed_"
 

@@ -14,8 +14,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from openretina_jax.data.pickles import ForbiddenGlobalError, PlainUnpickler
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.pickles import ForbiddenGlobalError, PlainUnpickler
 
 NEWEST_FORMAT = 10  # torch writes 3, and promises to read up to 10
 

@@ -14,7 +14,7 @@ from openretina_jax.interop.counterparts import (
 from openretina_jax.modules.convolutions import resolve_padding
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.registry import Registry, signature, tuples
+from openretina_jax.runtime.registry import Registry, signature, tuples
 
 Options = dict[str, Any]
 # names of nonlinearities in torch.nn

@@ -10,8 +10,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.interop.exported import shortest_stimulus
 from openretina_jax.interop.state import state_dict
 from openretina_jax.interop.translation import translate_model
-from openretina_jax.models.core_readout import CoreReadout, Model
-from openretina_jax.whole_file import whole_file
+from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.runtime.files import whole_file
 
 ARGUMENTS = "hyper_parameters"
 # readouts that openretina builds from a configuration; the others are parts of models of their own

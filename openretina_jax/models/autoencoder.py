@@ -12,9 +12,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from openretina_jax.models.core_readout import CoreReadout, Model
+from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.modules.cores.core import ReceptiveField
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 
 class SparseAutoencoder(nnx.Module):

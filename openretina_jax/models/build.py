@@ -10,11 +10,11 @@ from flax import nnx
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
-from openretina_jax.models.core_readout import CoreReadout, Model, output_shape
 from openretina_jax.models.ensemble import Ensemble
+from openretina_jax.models.model import CoreReadout, Model, output_shape
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.registry import construct
+from openretina_jax.runtime.registry import construct
 
 
 def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Model:

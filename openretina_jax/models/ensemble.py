@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from openretina_jax.errors import UserError
-from openretina_jax.models.core_readout import Model
+from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.core import ReceptiveField
 
 

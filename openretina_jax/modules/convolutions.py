@@ -8,8 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules import lowerings
-from openretina_jax.modules.lowerings import Lowering, convolve, convolve_twice
+from openretina_jax.modules.kernels import lowerings
+from openretina_jax.modules.kernels.lowerings import Lowering, convolve, convolve_twice
+from openretina_jax.modules.kernels.tiles import Padding
+from openretina_jax.modules.layers import Constant
 from openretina_jax.modules.regularizers import temporal_laplace
 from openretina_jax.modules.temporal_basis import (
     number_of_frequencies,
@@ -17,9 +19,7 @@ from openretina_jax.modules.temporal_basis import (
     temporal_functions,
     temporal_smoothness,
 )
-from openretina_jax.modules.tiles import Padding
-from openretina_jax.modules.variables import Constant
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 PaddingOption = bool | int | Literal["same", "valid"] | tuple[int, int, int]
 Size = int | tuple[int, int]

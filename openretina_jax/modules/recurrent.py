@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32
 
-from openretina_jax import devices
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import XAVIER
-from openretina_jax.modules.lowerings import convolve
+from openretina_jax.modules.kernels.lowerings import convolve
 from openretina_jax.modules.regularizers import absolute
+from openretina_jax.runtime import devices
 
 GATES = ("reset", "update", "out")
 

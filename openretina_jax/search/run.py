@@ -1,16 +1,23 @@
 """A whole search: from plain settings to the best trial."""
 
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openretina_jax.search.report import report
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import TrialState
+
+from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.settings import Entries, check_effect
 from openretina_jax.search.space import as_flag, as_flags, make_space
-from openretina_jax.search.study import Rules, Search, locked, open_study
-from openretina_jax.search.trial import make_places
-from openretina_jax.settings import Entries, check_effect
+from openretina_jax.search.study import Rules, Search, locked, make_places, open_study
+from openretina_jax.visualize.search import plot_importances, plot_scores, plot_slices
+from openretina_jax.visualize.style import save
 
 
 def run_search(
@@ -80,3 +87,69 @@ def run_search(
     if not finished:
         lines.append("stopped; the same command goes on from there")
     return lines
+
+
+BEST = 10  # trials of the table for the terminal
+NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+def trial_table(study: optuna.Study) -> pd.DataFrame:
+    """A row per trial: complete ones, then pruned ones with the value of their last epoch, the best first."""
+    rows: list[dict[str, Any]] = []
+    for trial in study.get_trials(deepcopy=False):
+        attributes = trial.user_attrs
+        row = {"trial": trial.number, "state": NAMES.get(trial.state, "to go on"), "value": trial.value}
+        row |= {name: attributes.get(name) for name in ("epochs", "seconds")}
+        rows.append(row | trial.params | {"error": attributes.get("error")})
+    table = pd.DataFrame(rows).astype({"value": float, "epochs": "Int64", "seconds": float})
+    better = 1 if study.direction == optuna.study.StudyDirection.MINIMIZE else -1
+    order = table.assign(rank=table["state"].map({"complete": 0, "pruned": 1}).fillna(2), value=better * table["value"])
+    return table.loc[order.sort_values(["rank", "value", "trial"]).index].reset_index(drop=True)
+
+
+def report(
+    study: optuna.Study, objective: str, workdir: Path, command: Callable[[Mapping[str, Any]], list[str]]
+) -> list[str]:
+    """Write ``trials.csv`` and the pictures, and say which trials are the best.
+
+    Args:
+        study: with any number of trials.
+        objective: name of the values.
+        workdir: where files are written.
+        command: what trains a trial, from the values that it has drawn.
+
+    Returns:
+        Lines for the terminal.
+    """
+    table = trial_table(study)
+    with whole_file(workdir / "trials.csv") as stream:
+        table.to_csv(stream, index=False)
+    counts = ", ".join(f"{number} {state}" for state, number in table["state"].value_counts().items())
+    complete = table[table["state"] == "complete"]
+    if complete.empty:
+        return [f"{len(table)} trials ({counts}); none is complete yet"]
+    shown = complete.head(BEST).drop(columns=["state", "error"])
+    last = [name.rpartition(".")[2] for name in shown.columns]  # the end of a name is enough where it is the only one
+    short = {name: end for name, end in zip(shown.columns, last, strict=True) if last.count(end) == 1}
+    lines = shown.rename(columns=short | {"value": objective}).to_string(index=False, float_format="%.4g").splitlines()
+    scales = {name: _scale(distribution) for name, distribution in study.best_trial.distributions.items()}
+    figures = {
+        "scores": plot_scores(table, objective),
+        "slices": plot_slices(table, scales, objective),
+    }
+    if complete["value"].nunique() > 1:
+        figures["importances"] = plot_importances(optuna.importance.get_param_importances(study))
+    for name, figure in figures.items():
+        save(figure, workdir / f"{name}.png")
+    best = study.best_trial
+    return [
+        *lines,
+        f"{len(table)} trials ({counts}); the best one is trial {best.number}, {objective} {best.value:.4f}:",
+        shlex.join(command(best.params)),
+    ]
+
+
+def _scale(distribution: BaseDistribution) -> str | Sequence[str]:
+    if isinstance(distribution, CategoricalDistribution):
+        return [str(choice) for choice in distribution.choices]
+    return "log" if getattr(distribution, "log", False) else "linear"

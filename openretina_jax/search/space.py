@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 
 from openretina_jax.errors import UserError, nearest
-from openretina_jax.settings import Entries, without_effect
+from openretina_jax.runtime.settings import Entries, without_effect
 
 Space = Mapping[str, BaseDistribution]
 

@@ -9,8 +9,8 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array, Float32
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from openretina_jax.models.saved import SCORE, by_name, read_about, restore_arrays
-from openretina_jax.training.step import TrainState
+from openretina_jax.models.saving import SCORE, by_name, read_about, restore_arrays
+from openretina_jax.training.trainer import TrainState
 
 
 class Checkpoints:

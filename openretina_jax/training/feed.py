@@ -14,9 +14,9 @@ from jaxtyping import Int32, Num
 
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import SessionOrder, SharedOrder
-from openretina_jax.processes import in_any
+from openretina_jax.runtime.processes import in_any
 from openretina_jax.training.objective import Metrics
-from openretina_jax.training.step import TrainState
+from openretina_jax.training.trainer import TrainState
 
 _log = logging.getLogger(__name__)
 

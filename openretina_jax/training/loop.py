@@ -20,11 +20,9 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import SessionOrder, SharedOrder
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.responses import VALIDATION, check_clips
-from openretina_jax.evaluation.scores import Scorer, Split
-from openretina_jax.interruption import interruptible
-from openretina_jax.models.core_readout import Model
-from openretina_jax.processes import in_any
+from openretina_jax.evaluation.predict import VALIDATION, Scorer, Split, check_clips
+from openretina_jax.models.model import Model
+from openretina_jax.runtime.processes import in_any, interruptible
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.feed import Feed, fits_on_device
 from openretina_jax.training.members import Members
@@ -32,7 +30,7 @@ from openretina_jax.training.objective import Metrics
 from openretina_jax.training.population import Population, PopulationCheckpoints
 from openretina_jax.training.profile import tracing
 from openretina_jax.training.sharding import Sharding
-from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
 
 _log = logging.getLogger(__name__)
@@ -219,7 +217,7 @@ def columns(
 
 def draw(writers: Writers, step: int, *shown: Any) -> None:
     """Log the pictures of what ``epoch_pictures`` is shown, in the process that writes."""
-    from openretina_jax.training.pictures import epoch_pictures  # matplotlib may wait for the first step
+    from openretina_jax.experiment.pictures import epoch_pictures  # matplotlib may wait for the first step
 
     if writers.on:
         for name, image in epoch_pictures(*shown).items():

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array
 
 from openretina_jax.errors import UserError
-from openretina_jax.models.core_readout import Model
-from openretina_jax.training.step import Recipe
+from openretina_jax.models.model import Model
+from openretina_jax.training.trainer import Recipe
 
 Values = Mapping[str, Any]  # of settings, by their dotted names: numbers, or arrays with an entry per member
 

@@ -14,13 +14,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float32, Int
 
-from openretina_jax.models.core_readout import Model
-from openretina_jax.models.saved import SCORE
+from openretina_jax.models.model import Model
+from openretina_jax.models.saving import SCORE
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.members import Members, Values, with_values
 from openretina_jax.training.objective import Metrics
 from openretina_jax.training.schedules import Rates
-from openretina_jax.training.step import Recipe, Trainer, TrainState, compiler_options
+from openretina_jax.training.trainer import Recipe, Trainer, TrainState, compiler_options
 
 WHOLE = "population"  # folder of the checkpoints of all members together
 

@@ -12,13 +12,13 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from openretina_jax import devices
 from openretina_jax.data.batches import Recordings
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows
-from openretina_jax.devices import DATA, NEURON
 from openretina_jax.errors import UserError
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam
+from openretina_jax.runtime import devices
+from openretina_jax.runtime.devices import DATA, NEURON
 
 _log = logging.getLogger(__name__)
 

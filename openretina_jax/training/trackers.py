@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
-from openretina_jax.errors import UserError
-from openretina_jax.extras import require
-from openretina_jax.processes import is_first
-from openretina_jax.whole_file import whole_file
+from openretina_jax.errors import UserError, require
+from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.processes import is_first
 
 PROJECT = "openretina_jax"
 WANDB_MODES = ("online", "offline", "disabled")

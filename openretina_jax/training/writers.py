@@ -12,9 +12,9 @@ from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from openretina_jax.processes import is_first
+from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.processes import is_first
 from openretina_jax.training.trackers import Tracker
-from openretina_jax.whole_file import whole_file
 
 _log = logging.getLogger(__name__)
 

@@ -11,11 +11,8 @@ import pandas as pd
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.compare import lines
-from openretina_jax.evaluation.evaluation import Evaluation
-from openretina_jax.evaluation.neurons import SCORES
-from openretina_jax.evaluation.report import INTERVALS, opening, score_rows
-from openretina_jax.evaluation.summary import Summary
-from openretina_jax.visualize.figures import DPI, Figure
+from openretina_jax.evaluation.evaluate import Evaluation
+from openretina_jax.evaluation.tables import INTERVALS, SCORES, Summary, opening, score_rows
 from openretina_jax.visualize.scores import (
     plot_cell_types,
     plot_histograms,
@@ -24,6 +21,7 @@ from openretina_jax.visualize.scores import (
     plot_sessions,
     plot_traces,
 )
+from openretina_jax.visualize.style import DPI, Figure
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2rem auto; padding: 0 1rem; }

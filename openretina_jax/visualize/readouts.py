@@ -19,9 +19,9 @@ from openretina_jax.modules.readouts.factorized import FactorizedReadout
 from openretina_jax.modules.readouts.gaussian_mask import GaussianMaskReadout
 from openretina_jax.modules.readouts.lnp import LnpReadout
 from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout, interpolation_masks
+from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.modules.readouts.separable_lnp import SeparableLnpReadout
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
-from openretina_jax.modules.readouts.table import Readout
 from openretina_jax.visualize.filters import centre_sign
 from openretina_jax.visualize.style import (
     BLACK,

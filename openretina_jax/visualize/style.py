@@ -1,12 +1,33 @@
 """The common look: colours that colour-blind readers tell apart (Okabe and Ito 2008), open axes, scales, time axes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Figure  # for annotations elsewhere
 from matplotlib.image import AxesImage
+
+from openretina_jax.runtime.files import whole_file
+
+DPI = 120
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Write a PNG file, whole or not at all."""
+    with whole_file(file) as stream:
+        figure.savefig(stream, format="png", dpi=DPI)
+
+
+def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
+    """The figure as an image."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
 
 BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
 LIGHT = "0.8"

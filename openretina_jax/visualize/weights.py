@@ -1,26 +1,26 @@
 """All pictures of a model's weights: as figures, and as files."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.neurons import neuron_names
-from openretina_jax.models.autoencoder import AutoencoderModel
-from openretina_jax.models.core_readout import CoreReadout, Model
+from openretina_jax.evaluation.tables import neuron_names
+from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
 from openretina_jax.models.ensemble import Ensemble
+from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.modules.convolutions import SpaceTimeConv
-from openretina_jax.visualize.figures import save
+from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.filters import map_rate_hz, plot_coefficients, plot_filters
-from openretina_jax.visualize.patterns import plot_patterns
 from openretina_jax.visualize.readouts import drawer, plot_neurons
-from openretina_jax.visualize.recurrent import plot_gates
-from openretina_jax.visualize.sessions import plot_speeds
+from openretina_jax.visualize.style import BLUE, ROUND_STEPS, colour_bar, draw_weights, open_axes, save
 
 DEFAULT_NEURONS = 24
 
@@ -140,3 +140,117 @@ def _each_figure(model: Model, neurons: Sequence[int]) -> Iterator[tuple[str, Fi
 def _plot_neurons(model: CoreReadout, neurons: Sequence[int]) -> Figure:
     rate = map_rate_hz(model.core, model.data_info.frame_rate_hz)
     return plot_neurons(model.readout, neurons, neuron_names(model.data_info), map_rate_hz=rate)
+
+
+MAX_PATTERNS = 100
+MAX_NUMBERED = 40  # patterns whose numbers fit beside them
+MAX_NAMED = 6  # sessions whose names fit above
+
+
+def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -> Figure:
+    """Patterns of norm 1, a row each, ordered by the neuron with the largest absolute weight.
+
+    At most ``MAX_PATTERNS`` are shown, those with the largest absolute weights.
+
+    Args:
+        autoencoder: of the responses of all neurons.
+        sessions: number of neurons by name, in the order of the neurons; lines separate sessions.
+    """
+    patterns = np.nan_to_num(autoencoder.patterns())  # one of zeros cannot be scaled
+    size = np.abs(patterns)
+    largest = np.argsort(-size.max(axis=1), kind="stable")[:MAX_PATTERNS]
+    order = largest[np.argsort(size[largest].argmax(axis=1), kind="stable")]
+    figure = Figure(figsize=(10, 1.8 + 0.06 * max(len(order), 30)), layout="constrained")
+    axes = figure.subplots()
+    image = draw_weights(axes, patterns[order], float(size[order].max()), aspect="auto")
+    colour_bar(image, axes, "weight in the pattern")
+    ends = np.cumsum(list(sessions.values()))
+    for end in ends[:-1]:
+        axes.axvline(end - 0.5, color="0.5", linewidth=0.4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    axes.set_xlabel("neuron")
+    rows = np.arange(0, len(order), -(-len(order) // MAX_NUMBERED))
+    axes.set_yticks(rows, [str(number) for number in order[rows]], fontsize=6)
+    axes.set_ylabel("pattern")
+    if len(sessions) <= MAX_NAMED:
+        middles = ends - np.asarray(list(sessions.values())) / 2 - 0.5
+        above = axes.secondary_xaxis("top")
+        above.set_xticks(middles, list(sessions), fontsize=6)
+        above.tick_params(length=0)
+    count = f"{len(order)} of {len(patterns)}" if len(order) < len(patterns) else str(len(patterns))
+    figure.suptitle(f"{count} patterns of the autoencoder, by the neuron with the largest weight", fontsize=10)
+    return figure
+
+
+SOURCES = {"input": "channel of the input", "hidden": "channel of the state"}
+
+
+def plot_gates(core: Any) -> Figure:
+    """How strongly each gate of each channel depends on the channels of the input (above) and of the state (below).
+
+    Drawn are the norms of the kernels over their pixels, with one colour scale. Where channels are divided into groups,
+    only those of the own group are there to be drawn.
+
+    Args:
+        core: a core with a recurrent unit.
+
+    Raises:
+        UserError: the core has none.
+    """
+    if getattr(core, "gru", None) is None:
+        raise UserError('the core has no recurrent unit; it comes with recurrent_channels of the core "gru"')
+    cell = core.gru.cell
+    norms = {
+        (source, gate): np.linalg.norm(getattr(cell, f"{gate}_{source}")[...], axis=(2, 3))
+        for source in SOURCES
+        for gate in GATES
+    }
+    limit = max(float(norm.max()) for norm in norms.values())
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    grid = figure.subplots(len(SOURCES), len(GATES))
+    for axes, ((source, gate), norm) in zip(grid.ravel(), norms.items(), strict=True):
+        image = draw_weights(axes, norm, limit, signed=False, aspect="auto")
+        axes.set_title(f"{gate}, from the {'input' if source == 'input' else 'state'}", fontsize=9)
+        axes.set_xlabel(SOURCES[source] + (" in the own group" if cell.groups > 1 else ""), fontsize=8)
+        axes.set_ylabel("channel of the gate", fontsize=8)
+        axes.tick_params(labelsize=6)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND_STEPS))
+    colour_bar(image, grid, "norm of the kernel")
+    sizes = " and ".join(f"{kernel.shape[2]} x {kernel.shape[3]}" for kernel in (cell.out_input, cell.out_hidden))
+    figure.suptitle(f"gates of the recurrent unit, kernels of {sizes} px", fontsize=10)
+    return figure
+
+
+MAX_SESSIONS = 100
+
+
+def plot_speeds(core: Any, names: Sequence[str]) -> Figure:
+    """Speed of every session: how many times as fast its temporal kernels are, or how many times as large the output.
+
+    At most ``MAX_SESSIONS`` sessions are shown, the first ones.
+
+    Args:
+        core: a core with speeds.
+        names: of the sessions.
+
+    Raises:
+        UserError: the core has none.
+    """
+    if getattr(core, "log_speed", None) is None:
+        raise UserError("the core has no speeds of sessions; they come with adapt_speed")
+    speeds, shown = np.exp(np.asarray(core.log_speed[...])), min(len(names), MAX_SESSIONS)
+    figure = Figure(figsize=(7, 1.2 + 0.17 * shown), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(1, color="0.7", linewidth=0.6)
+    axes.hlines(np.arange(shown), 1, speeds[:shown], color="0.7", linewidth=0.8)
+    axes.plot(speeds[:shown], np.arange(shown), linestyle="", marker="o", markersize=4, color=BLUE)
+    axes.set_yticks(np.arange(shown), names[:shown], fontsize=7)
+    axes.set_ylim(shown - 0.5, -0.5)
+    axes.margins(x=0.1)
+    stretched = isinstance(core.layers[0].conv, SpaceTimeConv)
+    axes.set_xlabel(f"{'speed of temporal kernels' if stretched else 'gain of convolutions'} (1: the reference)")
+    title = f"{len(names)} sessions" if shown == len(names) else f"{shown} of {len(names)} sessions"
+    axes.set_title(f"speeds of {title}", fontsize=10)
+    open_axes(axes)
+    return figure

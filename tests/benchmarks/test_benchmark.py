@@ -9,12 +9,12 @@ from typing import Any, get_args
 
 import pytest
 
-from openretina_jax.benchmarks import ours
-from openretina_jax.benchmarks.children import Program, child, reference
-from openretina_jax.benchmarks.run import MEASURES, Task, benchmark, take
-from openretina_jax.config import read_config, resolved
+from benchmarks import ours
+from benchmarks.children import Program, child, reference
+from benchmarks.run import MEASURES, Task, benchmark, take
 from openretina_jax.errors import UserError
-from openretina_jax.modules.lowerings import Lowering
+from openretina_jax.experiment.train import read_config, resolved
+from openretina_jax.modules.kernels.lowerings import Lowering
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"

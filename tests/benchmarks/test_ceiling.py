@@ -1,6 +1,6 @@
 """The ceiling of the machine."""
 
-from openretina_jax.benchmarks.ceiling import matmul_operations_per_second
+from benchmarks.ceiling import matmul_operations_per_second
 
 
 def test_the_machine_has_a_ceiling() -> None:

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental import topologies
 
-from openretina_jax import devices
-from openretina_jax.benchmarks.elsewhere import compile_epoch, devices_elsewhere, of_a_step, placement
-from openretina_jax.benchmarks.run import benchmark
+from benchmarks.elsewhere import compile_epoch, devices_elsewhere, of_a_step, placement
+from benchmarks.run import benchmark
 from openretina_jax.errors import UserError
-from openretina_jax.modules import lowerings
+from openretina_jax.modules.kernels import lowerings
+from openretina_jax.runtime import devices
 from openretina_jax.training.sharding import Sharding
 from tests.benchmarks.test_benchmark import CONFIG, SETTINGS
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.table import table
+from benchmarks.translation import translate
+from benchmarks.variants import VARIANTS, chosen
 from configs.hoefling_low_res import get_config
-from openretina_jax.benchmarks.table import table
-from openretina_jax.benchmarks.translation import translate
-from openretina_jax.benchmarks.variants import VARIANTS, chosen
-from openretina_jax.config import resolved
 from openretina_jax.errors import UserError
+from openretina_jax.experiment.train import resolved
 
 CLASSES = {
     "custom_separable": ("SimpleCoreWrapper", "MultiGaussianMaskReadout"),

@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openretina_jax.data.arrays import ArrayRecording, ArrayTest
-from openretina_jax.data.axes import MOVIE, REPEATS, arranged
+from openretina_jax.data.assembly import MOVIE, REPEATS, ArrayRecording, ArrayTest, arranged, from_arrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 
@@ -23,7 +22,7 @@ def recording(**changes):
 
 def dataset(*recordings: ArrayRecording, **options) -> Dataset:
     named = {f"retina_{number}": one for number, one in enumerate(recordings)}
-    return Dataset.from_arrays(named, **{"frame_rate_hz": 30.0, **options})
+    return from_arrays(named, **{"frame_rate_hz": 30.0, **options})
 
 
 def test_arrays_become_a_data_set():

@@ -7,9 +7,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from openretina_jax.data.dataset import DataInfo, Dataset
-from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.dataset import DataInfo, Dataset, Session, Stimulus
 from openretina_jax.errors import UserError
 from tests import tiny
 

@@ -7,12 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.session import Session
-from openretina_jax.data.sources.hoefling_2024 import shown_frames, split_presentation
-from openretina_jax.data.sources.hoefling_2024_cells import roi_position, roi_positions
-from openretina_jax.data.sources.hoefling_2024_recordings import QualityFilter, Recording
-from openretina_jax.data.sources.hoefling_2024_traces import (
+from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.sources.hoefling_2024.cells import roi_position, roi_positions
+from openretina_jax.sources.hoefling_2024.recordings import QualityFilter, Recording
+from openretina_jax.sources.hoefling_2024.sessions import shown_frames, split_presentation
+from openretina_jax.sources.hoefling_2024.traces import (
     CHIRP,
     MOVING_BAR,
     NATURAL,
@@ -20,7 +19,6 @@ from openretina_jax.data.sources.hoefling_2024_traces import (
     upsample,
     upsampled_responses,
 )
-from openretina_jax.data.stimulus import Stimulus
 from tests.goldens_case import cases
 
 # Functions of the reference whose counterparts are windows and splits, tested in a file of their own.

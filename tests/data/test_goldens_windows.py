@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.batches import Recordings, TimelineTable
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import Cuts, SessionOrder, starts_within_clips
-from openretina_jax.evaluation.scores import Split
+from openretina_jax.evaluation.predict import Split
 from tests.data.test_goldens_data import WINDOWS, function
 from tests.goldens_case import Case, cases
 from tests.tiny import gather, whole_clips

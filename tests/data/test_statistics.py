@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from openretina_jax.data.statistics import SplitStatistics, count_frames, dataset_statistics, frame_numbers
+from openretina_jax.data.quality import SplitStatistics, count_frames, dataset_statistics, frame_numbers
 from openretina_jax.data.timelines import Tables
 from tests import tiny
 from tests.goldens_case import case

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 import openretina_jax
-from openretina_jax.config import train
+from openretina_jax.experiment.train import train
 from openretina_jax.models.build import make_model
-from openretina_jax.models.core_readout import CoreReadout
-from openretina_jax.models.parameters import parameters
+from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.summary import parameters
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EPOCHS = 3

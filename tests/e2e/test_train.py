@@ -18,10 +18,10 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 import openretina_jax
-from openretina_jax.config import train
-from openretina_jax.data.sources.simulated.cache import simulated_files
 from openretina_jax.errors import UserError
-from tests.configuration import configuration
+from openretina_jax.experiment.train import train
+from openretina_jax.simulation.cache import simulated_files
+from tests.experiment.configuration import configuration
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openretina_jax.models.saved import save_model
+from openretina_jax.models.saving import save_model
 from tests import tiny
 
 pytestmark = pytest.mark.slow

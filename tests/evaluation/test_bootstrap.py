@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from openretina_jax.evaluation.bootstrap import deviations_with_other_trials, interval, resampled_means
-from openretina_jax.evaluation.moments import TrialMoments
-from openretina_jax.evaluation.neurons import neuron_scores
-from openretina_jax.evaluation.responses import SessionResponses
+from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.resampling import TrialMoments, deviations_with_other_trials, interval, resampled_means
+from openretina_jax.evaluation.tables import neuron_scores
 from tests.evaluation.simulated import responses
 
 RESAMPLES = 2000

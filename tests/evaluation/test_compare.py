@@ -8,9 +8,8 @@ from scipy.stats import wilcoxon
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.compare import COMPARED, compare, distinct_names, holm, lines
-from openretina_jax.evaluation.evaluation import Evaluation
-from openretina_jax.evaluation.neurons import score_table
-from openretina_jax.evaluation.summary import SummaryOptions
+from openretina_jax.evaluation.evaluate import Evaluation
+from openretina_jax.evaluation.tables import SummaryOptions, score_table
 from tests.evaluation.simulated import responses
 
 OPTIONS = SummaryOptions(min_variance_ratio=0.2, resamples=300)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from openretina_jax.data.recorded import correlation
-from openretina_jax.evaluation import metrics, oracles
+from openretina_jax.data.masked import correlation
+from openretina_jax.evaluation import metrics
+from openretina_jax.evaluation import metrics as oracles
 from tests.goldens_case import Case, cases
 
 CASES = cases("metrics")

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openretina_jax.data.recorded import correlation, mean_of
-from openretina_jax.evaluation import metrics, oracles
+from openretina_jax.data.masked import correlation, mean_of
+from openretina_jax.evaluation import metrics
+from openretina_jax.evaluation import metrics as oracles
 
 TRIALS, TIME, NEURONS = 4, 50, 3
 SHAPE = (TRIALS, TIME, NEURONS)

@@ -7,12 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.session import Session
-from openretina_jax.data.stimulus import Stimulus
-from openretina_jax.evaluation.neurons import score_table, with_metadata
-from openretina_jax.evaluation.responses import SessionResponses
-from openretina_jax.evaluation.summary import SummaryOptions, summarize
+from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.tables import SummaryOptions, score_table, summarize, with_metadata
 
 FOLDER = Path(__file__).parent.parent / "goldens" / "evaluation"
 SESSIONS = ("first", "second")

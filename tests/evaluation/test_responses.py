@@ -8,13 +8,12 @@ import pytest
 from flax import nnx
 
 from openretina_jax.data.batches import Recordings
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.session import Session
+from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation import responses
-from openretina_jax.evaluation.scores import Scorer
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.evaluation import predict as responses
+from openretina_jax.evaluation.predict import Scorer
+from openretina_jax.models.model import CoreReadout
 from tests import tiny
 
 

@@ -6,10 +6,18 @@ import json
 import numpy as np
 import pytest
 
-from openretina_jax.evaluation.neurons import SCORES, score_table
-from openretina_jax.evaluation.report import headline, opening, score_lines, score_rows
-from openretina_jax.evaluation.responses import SessionResponses
-from openretina_jax.evaluation.summary import Summary, SummaryOptions, summarize
+from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.tables import (
+    SCORES,
+    Summary,
+    SummaryOptions,
+    headline,
+    opening,
+    score_lines,
+    score_rows,
+    score_table,
+    summarize,
+)
 from tests.evaluation.simulated import responses
 
 OPTIONS = SummaryOptions(min_variance_ratio=0.3, resamples=200)

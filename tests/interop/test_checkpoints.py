@@ -18,8 +18,8 @@ from openretina_jax.interop.facts import number
 from openretina_jax.interop.lightning import read_lightning_checkpoint
 from openretina_jax.interop.published import PUBLISHED
 from openretina_jax.interop.state import load_state
-from openretina_jax.models.core_readout import CoreReadout
-from openretina_jax.models.saved import load_model, save_model
+from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.saving import load_model, save_model
 from tests.interop.frozen import NAMES, answers, check, load, path_of, slow_unless
 
 

@@ -12,22 +12,22 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.config import resolved, start_model
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
-from openretina_jax.models.core_readout import Model
-from openretina_jax.models.saved import load_model
+from openretina_jax.experiment.recipe import make_recipe
+from openretina_jax.experiment.train import resolved, start_model
+from openretina_jax.models.model import Model
+from openretina_jax.models.saving import load_model
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.registry import signature
-from openretina_jax.training.build import make_recipe
+from openretina_jax.runtime.registry import signature
 from openretina_jax.training.checkpoint import Checkpoints
-from openretina_jax.training.step import Trainer
+from openretina_jax.training.trainer import Trainer
 from tests import tiny
-from tests.configuration import configuration
+from tests.experiment.configuration import configuration
 
 CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
 NEURONS_PER_SESSION, STA_FRAMES, STEPS = 3, 6, 3

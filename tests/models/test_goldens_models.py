@@ -12,13 +12,13 @@ from flax import nnx
 from openretina_jax.data.batches import Batch
 from openretina_jax.interop.state import under
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
-from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
+from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.identity import IdentityCore
-from openretina_jax.modules.readouts.table import Readout, Row
+from openretina_jax.modules.readouts.readout import Readout, Row
 from openretina_jax.training.objective import Objective, ReconstructionObjective
 from openretina_jax.training.optimizers import adamw
-from openretina_jax.training.step import Recipe, Trainer
+from openretina_jax.training.trainer import Recipe, Trainer
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_first, channels_last, close

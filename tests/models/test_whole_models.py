@@ -14,8 +14,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_core_readout, make_model
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.parameters import parameters, summary
-from openretina_jax.models.saved import save_model
+from openretina_jax.models.saving import save_model
+from openretina_jax.models.summary import parameters, summary
 from tests import tiny
 
 INFO = tiny.dataset().info

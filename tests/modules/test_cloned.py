@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.cloned import ClonedReadout
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
 
 SIZE, SESSIONS = 3, 3
 N = SIZE * SESSIONS

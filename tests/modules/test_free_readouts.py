@@ -11,8 +11,8 @@ from flax import nnx
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.modules.readouts.receptive_field import filter_each_in_time, filter_in_time
-from openretina_jax.modules.readouts.table import Readout
 
 N, HEIGHT, WIDTH, FRAMES = 5, 6, 7, 3
 KINDS = {

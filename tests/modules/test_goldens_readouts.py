@@ -12,10 +12,10 @@ from flax import nnx
 
 from openretina_jax.interop.options import readout_options
 from openretina_jax.interop.state import give, under
+from openretina_jax.modules.layers import NeuronParam
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.cloned import ClonedReadout
 from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
-from openretina_jax.modules.variables import NeuronParam
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_first, channels_last, check_arrays, check_mode, check_module, check_penalty

@@ -1,6 +1,6 @@
 """What openretina loads of small files of Höfling et al. 2024; frozen in tests/goldens/sources.
 
-    python -m tests.data.sources.hoefling_2024_files FOLDER
+    python -m tests.sources.hoefling_2024_files FOLDER
     /path/to/reference/python tests/parity/hoefling_2024.py FOLDER
 
 Of every frame the weighted sum of its pixels is kept, which no other frame or orientation has.

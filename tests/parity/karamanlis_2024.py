@@ -1,6 +1,6 @@
 """What openretina makes of small files of Karamanlis et al. 2024; frozen in tests/goldens/sources.
 
-    python -m tests.data.sources.karamanlis_2024_files FOLDER
+    python -m tests.sources.karamanlis_2024_files FOLDER
     /path/to/reference/python tests/parity/karamanlis_2024.py FOLDER
 
 It writes movies into the folder.

@@ -1,6 +1,6 @@
 """What openretina makes of small files of Sridhar et al. 2025; frozen in tests/goldens/sources.
 
-python -m tests.data.sources.sridhar_2025_files FOLDER
+python -m tests.sources.sridhar_2025_files FOLDER
 /path/to/reference/python tests/parity/sridhar_2025.py FOLDER
 """
 

@@ -11,8 +11,8 @@ from configs.distributions import integers, log_integers, log_uniform, one_of, u
 from configs.spaces import hoefling_high_res as high_res_space
 from configs.spaces import hoefling_low_res as low_res_space
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.settings import entries, returned_by
 from openretina_jax.search.space import as_flag, as_flags, make_space
-from openretina_jax.settings import entries, returned_by
 
 ENTRIES = entries(hoefling_low_res.get_config())
 

@@ -19,12 +19,22 @@ from optuna.trial import TrialState
 from configs import hoefling_low_res
 from configs.distributions import log_uniform, one_of, uniform
 from openretina_jax.errors import UserError
-from openretina_jax.search import report, study, trial
+from openretina_jax.runtime.settings import entries
+from openretina_jax.search import run as report
+from openretina_jax.search import study
+from openretina_jax.search import study as trial
 from openretina_jax.search.run import run_search
 from openretina_jax.search.space import make_space
-from openretina_jax.search.study import Rules, locked, make_pruner
-from openretina_jax.search.trial import Place, TrialProcess, final_value, make_places, read_epochs
-from openretina_jax.settings import entries
+from openretina_jax.search.study import (
+    Place,
+    Rules,
+    TrialProcess,
+    final_value,
+    locked,
+    make_places,
+    make_pruner,
+    read_epochs,
+)
 
 FAKE = Path(__file__).with_name("fake_train.py")
 ENTRIES = entries(hoefling_low_res.get_config())

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from openretina_jax.data.batches import TimelineTable
 from openretina_jax.models.build import make_model
-from openretina_jax.models.saved import by_name
+from openretina_jax.models.saving import by_name
 from openretina_jax.training.loop import ORDERS, fit
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.sharding import Sharding
-from openretina_jax.training.step import Recipe, Trainer
+from openretina_jax.training.trainer import Recipe, Trainer
 from openretina_jax.training.writers import Writers
 from tests import tiny
 

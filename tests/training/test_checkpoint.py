@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from openretina_jax.errors import UserError
-from openretina_jax.models.saved import SCORE, by_name
+from openretina_jax.models.saving import SCORE, by_name
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.optimizers import adamw, sgd
-from openretina_jax.training.step import TrainState
+from openretina_jax.training.trainer import TrainState
 from tests import tiny
 
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.stimulus import Stimulus
+from openretina_jax.data.dataset import Dataset, Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.training import feed

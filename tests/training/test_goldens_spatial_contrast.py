@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.batches import Batch
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.losses import correlation, poisson, without_lag
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
-from openretina_jax.training.step import Recipe, Trainer
+from openretina_jax.training.trainer import Recipe, Trainer
 from tests import reference
 from tests.goldens_case import case
 from tests.module_goldens import channels_last

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from openretina_jax.data.batches import Batch
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import CoreReadout
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_last, close

@@ -18,16 +18,16 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.responses import check_clips
+from openretina_jax.evaluation.predict import check_clips
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.saved import by_name, load_model
+from openretina_jax.models.saving import by_name, load_model
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
-from openretina_jax.training.patience import PatienceRules
+from openretina_jax.training.schedules import PatienceRules
 from openretina_jax.training.sharding import Sharding
-from openretina_jax.training.step import Recipe, TrainState
 from openretina_jax.training.trackers import TensorBoard
+from openretina_jax.training.trainer import Recipe, TrainState
 from openretina_jax.training.writers import Writers
 from tests import tiny
 

@@ -9,8 +9,7 @@ import pytest
 from flax import nnx
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.layers import Number
-from openretina_jax.modules.variables import NeuronParam
+from openretina_jax.modules.layers import NeuronParam, Number
 from openretina_jax.training.optimizers import clip_by_norm, make_optimizer, presence
 
 STEPS, ROWS = 8, 5

@@ -16,19 +16,19 @@ import pytest
 from rich.console import Console
 
 import openretina_jax
-from openretina_jax.config import without_kind
 from openretina_jax.errors import UserError
+from openretina_jax.experiment.train import without_kind
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.saved import by_name, load_model, read_about
+from openretina_jax.models.saving import by_name, load_model, read_about
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
-from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.population import Population, largest_chunk
+from openretina_jax.training.schedules import PatienceRules, Plateau
 from openretina_jax.training.sharding import Sharding
-from openretina_jax.training.step import Recipe, Trainer, TrainState
+from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import Writers
 from tests import tiny
 

@@ -8,7 +8,7 @@ from flax import nnx
 
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.models.build import make_model
-from openretina_jax.models.core_readout import Model
+from openretina_jax.models.model import Model
 from tests import tiny
 
 SESSIONS = {"a": 3, "b": 3}  # of equal size, as the readout "cloned" needs

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from openretina_jax.data.arrays import ArrayRecording, ArrayTest
+from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.visualize.data import plot_dataset
-from openretina_jax.visualize.figures import pixels
+from openretina_jax.visualize.style import pixels
 
 RNG = np.random.default_rng(0)
 
@@ -15,7 +15,7 @@ def dataset(trials: int) -> Dataset:
     responses[:10] = responses[:60, 1] = np.nan
     repeats = RNG.gamma(1.0, size=(trials, 30, 4)).astype(np.float32)
     recording = ArrayRecording(movie, responses, {"clip": ArrayTest(movie[:30] // 2, repeats, "trial time neuron")})
-    return Dataset.from_arrays({"retina": recording}, frame_rate_hz=30.0)
+    return from_arrays({"retina": recording}, frame_rate_hz=30.0)
 
 
 @pytest.mark.slow

@@ -9,10 +9,9 @@ import pytest
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.compare import compare
-from openretina_jax.evaluation.evaluation import Evaluation
-from openretina_jax.evaluation.neurons import score_table
-from openretina_jax.evaluation.responses import SessionResponses
-from openretina_jax.evaluation.summary import SummaryOptions, summarize
+from openretina_jax.evaluation.evaluate import Evaluation
+from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.tables import SummaryOptions, score_table, summarize
 from openretina_jax.visualize.page import comparison_page, evaluation_page
 from tests import tiny
 from tests.evaluation.simulated import responses

@@ -4,7 +4,7 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.models.autoencoder import SparseAutoencoder
-from openretina_jax.visualize.patterns import MAX_PATTERNS, plot_patterns
+from openretina_jax.visualize.weights import MAX_PATTERNS, plot_patterns
 
 SESSIONS = {"a": 2, "b": 4}
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
-from openretina_jax.visualize.predictions import plot_history, plot_predictions
+from openretina_jax.visualize.scores import plot_history, plot_predictions
 
 RANDOM = np.random.default_rng(0)
 TRIALS = RANDOM.normal(size=(3, 40, 8)).astype(np.float32)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.lnp import LnpReadout
-from openretina_jax.modules.readouts.table import Readout
+from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.visualize.readouts import MAX_CHANNELS, plot_neurons
 from tests.visualize.models import make
 

@@ -5,7 +5,7 @@ import pytest
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.recurrent import GATES
-from openretina_jax.visualize.recurrent import plot_gates
+from openretina_jax.visualize.weights import plot_gates
 from tests.visualize.models import make
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openretina_jax.evaluation.neurons import score_table
+from openretina_jax.evaluation.tables import score_table
 from openretina_jax.visualize import scores
-from openretina_jax.visualize.figures import pixels
 from openretina_jax.visualize.scores import (
     plot_cell_types,
     plot_histograms,
@@ -17,6 +16,7 @@ from openretina_jax.visualize.scores import (
     plot_sessions,
     plot_traces,
 )
+from openretina_jax.visualize.style import pixels
 from tests.evaluation.simulated import responses
 
 GIVEN = responses()

@@ -6,7 +6,7 @@ from flax import nnx
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.cores.simple import SimpleCore
-from openretina_jax.visualize.sessions import MAX_SESSIONS, plot_speeds
+from openretina_jax.visualize.weights import MAX_SESSIONS, plot_speeds
 from tests.visualize.models import make
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from openretina_jax.visualize.stimuli import plot_stimuli
+from openretina_jax.visualize.data import plot_stimuli
 
 
 def test_frames_and_the_middle_pixel() -> None:

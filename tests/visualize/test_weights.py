@@ -7,10 +7,10 @@ import pytest
 
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
-from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.table import Readout
+from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.visualize.weights import DEFAULT_NEURONS, save_weights, session_neurons, weight_figures
 from tests.visualize.models import info, make, options
 

@@ -1,5 +1,5 @@
 """Cores: from a movie to feature maps; a module for each kind."""
 
-from openretina_jax.modules.registry import Registry
+from openretina_jax.runtime.registry import Registry
 
 CORES = Registry("core", __name__)

@@ -11,14 +11,12 @@ from jaxtyping import Array, Float, Int, Key
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SpaceTimeConv, draw_xavier
 from openretina_jax.modules.cores import CORES
-from openretina_jax.modules.cores.core import ReceptiveField
-from openretina_jax.modules.cores.layer import CoreLayer, Norm
+from openretina_jax.modules.cores.core import CoreLayer, Norm, ReceptiveField
 from openretina_jax.modules.cores.simple import SimpleCore, spatial_kernels
-from openretina_jax.modules.layers import FiLM
+from openretina_jax.modules.layers import FiLM, SessionConstant
 from openretina_jax.modules.recurrent import ConvGru, ConvGruCell
 from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace
-from openretina_jax.modules.variables import SessionConstant
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 
 @CORES("gru")

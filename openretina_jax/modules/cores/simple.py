@@ -11,13 +11,11 @@ from jaxtyping import Array, Float, Float32, Int, Key
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import CONVOLUTIONS, PaddingOption
 from openretina_jax.modules.cores import CORES
-from openretina_jax.modules.cores.core import Core, ReceptiveField
+from openretina_jax.modules.cores.core import Core, CoreLayer, ReceptiveField
 from openretina_jax.modules.cores.identity import grey_channel
-from openretina_jax.modules.cores.layer import CoreLayer
-from openretina_jax.modules.layers import average_pool
-from openretina_jax.modules.lowerings import Lowering
+from openretina_jax.modules.kernels.lowerings import Lowering
+from openretina_jax.modules.layers import SessionParam, average_pool
 from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace, weighs
-from openretina_jax.modules.variables import SessionParam
 
 POOL = (1, 2, 2)  # frames and pixels of a maximum pooling
 

@@ -9,10 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.table import Readout, Row, rows_of, session_means, session_sums
-from openretina_jax.modules.regularizers import absolute
-from openretina_jax.modules.variables import (
+from openretina_jax.modules.layers import (
     Constant,
     NeuronConstant,
     NeuronParam,
@@ -21,6 +18,9 @@ from openretina_jax.modules.variables import (
     SessionNumber,
     SessionParam,
 )
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.readout import Readout, Row, rows_of, session_means, session_sums
+from openretina_jax.modules.regularizers import absolute
 
 OF_ALL_SESSIONS: dict[type, type[nnx.Variable]] = {
     NeuronParam: nnx.Param,

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.modules.layers import NeuronParam
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.table import (
+from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
     as_if,
@@ -20,8 +21,7 @@ from openretina_jax.modules.readouts.table import (
     where_rows,
 )
 from openretina_jax.modules.regularizers import absolute, weighs
-from openretina_jax.modules.variables import NeuronParam
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 NORM_EPSILON = 1e-5
 

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.table import (
+from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
     as_if,
@@ -19,8 +20,7 @@ from openretina_jax.modules.readouts.table import (
     where_rows,
 )
 from openretina_jax.modules.regularizers import absolute
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 MAX_LOG_VARIANCE = 20.0
 MAX_SQUARED_DISTANCE = 20.0

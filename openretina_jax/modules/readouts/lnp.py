@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Key
 
+from openretina_jax.modules.layers import NeuronParam
 from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.table import (
+from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
     neuron_bias,
@@ -18,7 +19,6 @@ from openretina_jax.modules.readouts.table import (
     weigh_maps,
 )
 from openretina_jax.modules.regularizers import absolute, weighs
-from openretina_jax.modules.variables import NeuronParam
 
 
 @READOUTS("lnp")

@@ -10,10 +10,11 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.positions import Ids, Positions, make_means, numbered, uniform
-from openretina_jax.modules.readouts.table import (
+from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
     clip,
@@ -24,8 +25,7 @@ from openretina_jax.modules.readouts.table import (
     weigh_maps,
 )
 from openretina_jax.modules.regularizers import absolute
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
 COVARIANCE_EPSILON = 1e-6  # keeps the density of a Gaussian without width finite

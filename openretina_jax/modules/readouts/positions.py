@@ -11,10 +11,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.readouts.table import Row, as_if, rows_of, where_rows
-from openretina_jax.modules.registry import construct
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam, ReferenceSession, SessionNumber, SessionParam
-from openretina_jax.precision import precision
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam, ReferenceSession, SessionNumber, SessionParam
+from openretina_jax.modules.readouts.readout import Row, as_if, rows_of, where_rows
+from openretina_jax.runtime.devices import precision
+from openretina_jax.runtime.registry import construct
 
 Ids = tuple[int, ...] | tuple[str, ...]
 Positions = tuple[tuple[float, float], ...]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from openretina_jax.errors import UserError
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 
 def patch_corners(

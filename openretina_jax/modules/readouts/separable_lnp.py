@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.readout import Readout, Row, as_if, rows_of, session_sums, weigh_maps, where_rows
 from openretina_jax.modules.readouts.receptive_field import filter_each_in_time, patch_corners, place_patch
-from openretina_jax.modules.readouts.table import Readout, Row, as_if, rows_of, session_sums, weigh_maps, where_rows
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, laplace_1d, laplace_energy, weighs
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
-from openretina_jax.precision import precision
+from openretina_jax.runtime.devices import precision
 
 
 @READOUTS("separable_lnp")

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Key, Num
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.readouts.readout import Readout, Row, as_if, rows_of, where_rows
 from openretina_jax.modules.readouts.receptive_field import crop_patch, filter_in_time, patch_corners, place_patch
-from openretina_jax.modules.readouts.table import Readout, Row, as_if, rows_of, where_rows
-from openretina_jax.modules.variables import NeuronConstant, NeuronParam
 
 SUM_EPSILON = 1e-8
 

@@ -1,0 +1,248 @@
+"""Our side of a measurement: predictions, training steps, evaluations and epochs on random recordings."""
+
+import dataclasses
+import functools
+import itertools
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.extend.core import ClosedJaxpr
+from jaxtyping import Array
+
+from benchmarks.ceiling import matmul_operations_per_second
+from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.evaluation.predict import Scorer, Split
+from openretina_jax.experiment.command_line import keep_freed_memory
+from openretina_jax.experiment.recipe import make_recipe
+from openretina_jax.models.build import make_model
+from openretina_jax.models.summary import multiplications
+from openretina_jax.runtime.devices import multiplying
+from openretina_jax.training.members import Members
+from openretina_jax.training.objective import Metrics
+from openretina_jax.training.population import Population
+from openretina_jax.training.trainer import Trainer, TrainState, compiler_options
+
+MEMBERS = 8  # of a population
+
+
+class Work(NamedTuple):
+    """What a repeat does.
+
+    Attributes:
+        run: does it.
+        shape: of its steps.
+        windows: that it goes through; one that a step shows to several sessions counts for each.
+        program: of a single step (None: there are several).
+    """
+
+    run: Callable[[], Any]
+    shape: dict[str, int]
+    windows: int
+    program: ClosedJaxpr | None = None
+
+
+def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
+    """What a task measures, as a function that does it once, and what to say of it.
+
+    Args:
+        task: the fields of ``run.Task``.
+
+    Returns:
+        The work, and the ``shape`` of its steps, how many ``windows`` it goes through, the ``lowering``, the ``device``
+        and the ``versions`` of the libraries; of a single step also its ``operations``, and how many the device does a
+        second in a large matrix product, ``matmul_operations_per_second``.
+    """
+    keep_freed_memory()  # as the scripts do
+    precision = task["settings"]["train"]["matmul_precision"]
+    training = Training(task)
+    work = {
+        "forward": training.forward,
+        "train_step": training.train_step,
+        "eval_step": training.eval_step,
+        "epoch": training.epoch,
+        "epoch_shared": training.epoch_shared,
+        "population": training.population,
+        "population_singly": training.population_singly,
+    }[task["measure"]]()
+    versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    about = {
+        "shape": work.shape,
+        "windows": work.windows,
+        "lowering": task["lowering"],
+        "device": jax.devices()[0].device_kind,
+        "versions": {"python": platform.python_version()} | versions,
+    }
+    if work.program is not None:
+        about["operations"] = 2 * multiplications(work.program.jaxpr, "").total()  # additions, too
+        with multiplying(precision):
+            about["matmul_operations_per_second"] = matmul_operations_per_second()
+
+    def computed() -> Any:
+        with multiplying(precision):
+            return jax.block_until_ready(work.run())
+
+    return computed, about
+
+
+class Training:
+    """A model, and random recordings on the device.
+
+    Args:
+        task: the fields of ``run.Task``.
+    """
+
+    def __init__(self, task: Mapping[str, Any]):
+        self._windows = {"frames": task["frames"], "windows_per_step": task["windows"], "seed": 0}
+        settings = task["settings"]
+        shared = settings["train"]["windows"]["shared"]
+        self._shared_windows = {
+            "frames": shared["window_frames"],
+            "windows_per_step": shared["windows_per_step"],
+            "within_clips": shared["within_clips"],
+            "seed": 0,
+        }
+        dataset = random_dataset(task)
+        self._n_sessions = len(dataset.sessions)
+        self._tables = Tables(dataset)
+        self._recordings = Recordings.of(self._tables)
+        self._new_model = functools.partial(make_model, settings["model"], dataset.info)
+        model = self._new_model()
+        recipe = dataclasses.replace(make_recipe(settings, model), accumulate=1)  # a step is one batch
+        self._trainer = Trainer(model, recipe)
+        self._state = self._trainer.start(model)
+        self._scorer, self._split = Scorer(self._trainer.graph), Split(self._tables.validation())
+
+    def forward(self) -> Work:
+        """Predictions for the windows of a training step."""
+        batch, shape, windows = self._batch()
+
+        @jax.jit
+        def predict(state: TrainState, batch: Batch) -> Array:
+            model = nnx.merge(self._trainer.graph, *state.evaluated, copy=True)
+            return model.respond(batch.stimulus, batch.first_neuron, batch.neuron_mask.shape[1], batch.session)
+
+        program = jax.make_jaxpr(predict)(self._state, batch)
+        return Work(lambda: predict(self._state, batch), shape, windows, program)
+
+    def train_step(self) -> Work:
+        """A training step on windows that lie on the device."""
+        batch, shape, windows = self._batch()
+
+        def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+            return self._trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0)
+
+        compiled = jax.jit(step, donate_argnames="state", compiler_options=compiler_options())
+
+        def work() -> Any:
+            self._state, metrics = compiled(self._state, batch)
+            return self._state, metrics
+
+        return Work(work, shape, windows, jax.make_jaxpr(step)(self._state, batch))
+
+    def _batch(self) -> tuple[Batch, dict[str, int], int]:
+        """The windows of the first step, and what to say of them."""
+        timelines = self._tables.training()
+        order = SessionOrder(timelines, **self._windows)
+        timeline, start = _windows(order, epoch=0)
+        gather = jax.jit(Recordings.gather, static_argnames="frames")
+        batch = gather(self._recordings, TimelineTable.of(timelines), timeline[0], start[0], order.frames)
+        return batch, _shape(1, order.windows_per_step, order.frames), order.windows_per_step
+
+    def eval_step(self) -> Work:
+        """Predictions and scores of the validation clips."""
+        clips = self._split.start.shape[1]
+        return Work(self._evaluate, _shape(1, clips, self._split.frames), clips)
+
+    def epoch(self) -> Work:
+        """An epoch with one session per step, and the evaluation of all sessions."""
+        timelines = self._tables.training()
+        order = SessionOrder(timelines, **self._windows)
+        return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=1)
+
+    def epoch_shared(self) -> Work:
+        """An epoch with all sessions in every step, and the evaluation of all sessions."""
+        timelines = self._tables.shared_training()
+        order = SharedOrder(timelines, **self._shared_windows)
+        return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=self._n_sessions)
+
+    def _epoch(self, table: TimelineTable, order: SessionOrder | SharedOrder, sessions_per_step: int) -> Work:
+        run = self._trainer.epoch(order.frames)
+        epochs = itertools.count()
+
+        def work() -> Any:
+            number = next(epochs)
+            self._state, metrics = run(
+                self._state, self._recordings, table, *_windows(order, number), jnp.asarray(number)
+            )
+            return metrics, self._evaluate()
+
+        steps, windows = order.steps_per_epoch, order.windows_per_step
+        return Work(work, _shape(steps, windows, order.frames), steps * windows * sessions_per_step)
+
+    def population(self) -> Work:
+        """An epoch with all sessions in every step for each model of a population, in one program."""
+        recipe, seeds = self._trainer.recipe, list(range(MEMBERS))
+        members = Members([self._new_model(seed) for seed in seeds], {"seed": seeds}, lambda _: recipe)
+        trainer = Population(recipe, members)
+        return self._without_evaluation(trainer, [trainer.start(members.models[0])])
+
+    def population_singly(self) -> Work:
+        """The same, one model after the other."""
+        return self._without_evaluation(
+            self._trainer, [self._trainer.start(self._new_model(seed)) for seed in range(MEMBERS)]
+        )
+
+    def _without_evaluation(self, trainer: Trainer | Population, states: list[TrainState]) -> Work:
+        """An epoch of each state with all sessions in every step."""
+        timelines = self._tables.shared_training()
+        order = SharedOrder(timelines, **self._shared_windows)
+        run, table, windows = trainer.epoch(order.frames), TimelineTable.of(timelines), _windows(order, epoch=0)
+
+        def work() -> Any:
+            for number, state in enumerate(states):
+                states[number], _ = run(state, self._recordings, table, *windows, jnp.asarray(0))
+            return states
+
+        shape = _shape(order.steps_per_epoch, order.windows_per_step, order.frames)
+        windows_of_all = MEMBERS * order.steps_per_epoch * order.windows_per_step * self._n_sessions
+        return Work(work, shape, windows_of_all)
+
+    def _evaluate(self) -> Any:
+        return self._scorer(self._state.evaluated, self._recordings, self._split)
+
+
+def random_dataset(task: Mapping[str, Any]) -> Dataset:
+    """Sessions that saw the clips of a movie of noise, each in its own order; the first clips are for validation."""
+    rng = np.random.default_rng(0)
+    length, clips = task["clip_frames"], task["training_clips"] + task["validation_clips"]
+    movie = rng.standard_normal((clips * length, *task["input_shape"]), dtype=np.float32)
+
+    def session(number: int) -> Session:
+        shown = rng.permutation(clips)[:, None] * length + np.arange(length)
+        responses = rng.random((clips * length, task["neurons"]), dtype=np.float32)
+        return Session(f"session_{number}", "train", responses, shown.ravel().astype(np.int32), {})
+
+    return Dataset(
+        stimuli={"train": Stimulus("train", movie, frame_rate_hz=30.0)},
+        sessions=tuple(session(number) for number in range(task["sessions"])),
+        clip_length=length,
+        validation_clips={"train": tuple(range(task["validation_clips"]))},
+    )
+
+
+def _windows(order: SessionOrder | SharedOrder, epoch: int) -> tuple[Array, Array]:
+    chosen = order[epoch]
+    return jnp.asarray(chosen.timeline), jnp.asarray(chosen.start)
+
+
+def _shape(steps: int, windows: int, frames: int) -> dict[str, int]:
+    return {"steps": steps, "windows": windows, "frames": frames}

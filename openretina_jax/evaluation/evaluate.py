@@ -1,0 +1,139 @@
+"""All scores of a model on chosen splits of a data set."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import pandas as pd
+from flax import nnx
+
+from openretina_jax.data.batches import Recordings
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.timelines import Tables
+from openretina_jax.errors import UserError
+from openretina_jax.evaluation.predict import Scorer, SessionResponses, Split, check_clips, split_responses
+from openretina_jax.evaluation.tables import Summary, SummaryOptions, score_table, summarize, with_metadata
+from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.transfer import add_sessions
+
+_NAMED = 3  # sessions that an error names
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What is known of a model.
+
+    Attributes:
+        name: of the model.
+        lag: frames by which a prediction is shorter than its stimulus.
+        responses: recorded and predicted, of every session, by split.
+        neurons: a row per neuron and split: ``split``, scores, metadata; see ``neurons.score_table``.
+        summaries: by split.
+    """
+
+    name: str
+    lag: int
+    responses: dict[str, list[SessionResponses]]
+    neurons: pd.DataFrame
+    summaries: dict[str, Summary]
+
+    def of_split(self, split: str) -> pd.DataFrame:
+        """The rows of the table of neurons that belong to a split."""
+        return self.neurons[self.neurons["split"] == split].reset_index(drop=True)
+
+
+class Evaluator:
+    """Evaluates models on one data set, whose responses go to the device once, and frames split by split.
+
+    Args:
+        dataset: recordings, movies and split.
+    """
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self.tables = Tables(dataset)
+        self._recordings = Recordings.of(self.tables, frames_on_device=False)
+
+    def __call__(self, name: str, model: Model, splits: Sequence[str], options: SummaryOptions) -> Evaluation:
+        """Evaluate a model: one call to the device per split.
+
+        Args:
+            name: of the model, in tables and reports.
+            model: any model of the sessions of the data.
+            splits: "train", "validation" or names of test movies.
+            options: of the summary.
+
+        Raises:
+            UserError: the model belongs to other sessions or another stimulus, or clips are too short for it.
+        """
+        check_fits(model, self.dataset)
+        lag = model.lag
+        check_clips(splits, self.tables, lag)
+        model = in_order(model, self.dataset)
+        graph, state = nnx.split(model)
+        scorer = Scorer(graph)
+        tables = Tables(self.dataset, per_session=True) if model.per_session else self.tables
+        responses = {
+            split: split_responses(
+                split, self.dataset, tables, scorer, (state,), self._recordings, lambda shown: Split(shown, tables)
+            )
+            for split in splits
+        }
+        scores = {split: score_table(sessions) for split, sessions in responses.items()}
+        for split, table in scores.items():
+            table.insert(2, "split", split)
+        neurons = with_metadata(pd.concat(scores.values(), ignore_index=True), self.dataset)
+        return Evaluation(
+            name=name,
+            lag=lag,
+            responses=responses,
+            neurons=neurons,
+            summaries={
+                split: summarize(
+                    split, responses[split], neurons[neurons["split"] == split].reset_index(drop=True), options
+                )
+                for split in splits
+            },
+        )
+
+
+def check_fits(model: Model, dataset: Dataset) -> None:
+    """The model must know the data's sessions, and its stimulus must have their shape.
+
+    Raises:
+        UserError: says what differs.
+    """
+    info = dataset.info
+    if info.input_shape != model.data_info.input_shape:
+        raise UserError(
+            f"the data have frames (height, width, channel) {info.input_shape}, the model needs "
+            f"{model.data_info.input_shape}; give the --config that it was trained with"
+        )
+    rows = model.data_info.sessions
+    missing = [name for name in info.sessions if name not in rows]
+    if missing:
+        raise UserError(
+            f"the model does not know {len(missing)} of {len(info.sessions)} sessions of the data, such as "
+            f"{', '.join(missing[:_NAMED])}; it has {', '.join([*rows][:_NAMED])}, ...; give the --config of its data"
+        )
+    counts = [f"{name} ({count}, not {rows[name]})" for name, count in info.sessions.items() if rows[name] != count]
+    if counts:
+        raise UserError(
+            f"{len(counts)} sessions have other numbers of neurons than in the model, such as "
+            f"{', '.join(counts[:_NAMED])}; give the --config with the quality checks of its data"
+        )
+
+
+def in_order(model: Model, dataset: Dataset) -> Model:
+    """The model with the sessions of the data first, in their order; those of openretina come in another one.
+
+    Raises:
+        UserError: they are not, and the model is no core + readout model.
+    """
+    sessions = list(dataset.info.sessions)
+    if list(model.data_info.sessions)[: len(sessions)] == sessions:
+        return model
+    if not isinstance(model, CoreReadout):
+        raise UserError(
+            "the sessions of the data are not the first ones of the model, in its order; give the --config of its data"
+        )
+    return add_sessions(model, dataset.info)

@@ -1,0 +1,380 @@
+"""The table of neurons: who they are and how well they are predicted."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from openretina_jax.data.dataset import DataInfo, Dataset
+from openretina_jax.data.masked import correlation, mean_of
+from openretina_jax.data.quality import SplitStatistics
+from openretina_jax.evaluation import metrics
+from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.resampling import TrialMoments, deviations_with_other_trials, interval, resampled_means
+
+# what a score is, in the order of tables and reports; docs/evaluation.md has the formulas
+SCORES = {
+    "correlation": "correlation with the mean over trials",
+    "correlation_clips": "the same within each clip, mean over clips",
+    "correlation_single_trials": "correlation with a single trial, mean over trials",
+    "normalized_correlation": "correlation relative to the best possible one (CCnorm)",
+    "max_correlation": "best possible correlation with the mean over trials",
+    "mse": "squared error from the mean over trials",
+    "poisson_loss": "Poisson loss of the mean over trials",
+    "fev": "fraction of the variance of single trials explained",
+    "feve": "fraction of the explainable variance explained",
+    "variance_ratio": "explainable / total variance",
+    "explainable_variance": "total - noise variance",
+    "jackknife": "correlation of single trials with the mean of the others",
+    "reliability": "the same, trial by trial",
+    "global_mean": "correlation with the mean over the session's neurons",
+}
+CELL_TYPE_COLUMNS = ("cell_type_name", "cell_type")
+
+
+def neuron_table(dataset: Dataset) -> pd.DataFrame:
+    """One row per neuron in the order of the readout: session, number within it, metadata of neuron and session."""
+    parts = []
+    for session in dataset.sessions:
+        columns = {"session": session.name, "neuron": np.arange(session.n_neurons), **session.metadata}
+        for name, values in session.neurons.items():
+            if values.ndim == 1:
+                columns[name] = values
+            else:
+                columns |= {f"{name}_{axis}": values[:, axis] for axis in range(values.shape[1])}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def neuron_names(info: DataInfo) -> list[str]:
+    """A name for every neuron in the order of the readout: its session and its number there."""
+    return [f"{session} neuron {number}" for session, count in info.sessions.items() for number in range(count)]
+
+
+def score_table(responses: Sequence[SessionResponses]) -> pd.DataFrame:
+    """Scores of every neuron of these sessions: a row per neuron, a column per score.
+
+    Args:
+        responses: of each session to one split.
+
+    Returns:
+        Columns ``session``, ``neuron``, ``trials``, those of ``SCORES``, and ``correlation_0``, ``mse_0``, ... of every
+        trial; NaN where a score is not known.
+    """
+    parts = []
+    for session in responses:
+        identity = {"session": session.session, "neuron": np.arange(session.recorded.shape[-1])}
+        parts.append(pd.DataFrame({**identity, **neuron_scores(session), **trial_scores(session)}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def neuron_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
+    """The number of trials and the scores of every neuron of a session, by the names of ``SCORES``."""
+    trials, prediction = responses.trials, responses.prediction
+    mean = mean_of(trials)
+    ratio, explainable = metrics.explainable_variance(trials)
+    normalized, highest = metrics.normalized_correlation(trials, prediction)
+    clips = correlation(mean_of(responses.recorded), responses.predicted, axis=1)
+    scores = {
+        "trials": np.isfinite(trials).any(axis=1).sum(axis=0).astype(np.float64),
+        "correlation": correlation(mean, prediction),
+        "correlation_clips": mean_of(clips),
+        "correlation_single_trials": mean_of(correlation(trials, prediction, axis=1)),
+        "normalized_correlation": normalized,
+        "max_correlation": highest,
+        "mse": metrics.squared_error(mean, prediction),
+        "poisson_loss": metrics.poisson_loss(mean, prediction),
+        "fev": metrics.fev(trials, prediction),
+        "feve": metrics.feve(trials, prediction),
+        "variance_ratio": ratio,
+        "explainable_variance": explainable,
+        "jackknife": metrics.jackknife_oracle(trials),
+        "reliability": metrics.reliability(trials),
+        "global_mean": metrics.global_mean_oracle(trials),
+    }
+    assert scores.keys() == {"trials", *SCORES}
+    return scores
+
+
+def trial_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
+    """Correlation with, and squared error from, every single trial."""
+    scores = {}
+    for number, trial in enumerate(responses.trials):
+        scores[f"correlation_{number}"] = correlation(trial, responses.prediction)
+        scores[f"mse_{number}"] = metrics.squared_error(trial, responses.prediction)
+    return scores
+
+
+def with_metadata(scores: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """A table of scores with the metadata of its neurons and sessions, in the order of the readout."""
+    return scores.merge(neuron_table(dataset), on=["session", "neuron"], how="left", validate="many_to_one")
+
+
+def cell_type_column(columns: Mapping[str, object] | pd.DataFrame) -> str | None:
+    """The column that tells the types of neurons, by name if it can; None if there is none."""
+    return next((name for name in CELL_TYPE_COLUMNS if name in columns), None)
+
+
+UNITS = ("neurons", "sessions", "trials")  # that are drawn again for an interval
+MIN_VARIANCE_RATIO = 0.15
+RESAMPLES = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class SummaryOptions:
+    """How neurons are chosen and means are resampled.
+
+    Attributes:
+        min_variance_ratio: neurons below this share of explainable variance are left out of the summary.
+        resamples: of every bootstrap.
+        seed: of the bootstrap.
+    """
+
+    min_variance_ratio: float = MIN_VARIANCE_RATIO
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Summary:
+    """Scores on one split.
+
+    Attributes:
+        split: its name.
+        sessions: number of sessions that were shown it.
+        neurons: their number of neurons.
+        kept: neurons of which the explainable variance suffices; the scores are theirs.
+        min_variance_ratio: that they were chosen by; None if no neuron has a variance ratio, and all are kept.
+        trials: least, greatest and mean number of trials of a session.
+        scores: a row per score with ``mean``, ``median``, ``std`` and ``n`` over neurons, ``neurons_low``,
+            ``neurons_high``, ... for the intervals of the mean, and ``mean_of_all`` over all neurons.
+        by_trial: mean and standard deviation over trials of the mean correlation with, and squared error from, a trial.
+        by_cell_type: a row per type of neuron: ``cell_type``, ``n``, mean correlation and its interval; None if no
+            types are known.
+        notes: what a reader must know, a sentence each.
+    """
+
+    split: str
+    sessions: int
+    neurons: int
+    kept: int
+    min_variance_ratio: float | None
+    trials: tuple[int, int, float]
+    scores: pd.DataFrame
+    by_trial: dict[str, tuple[float, float]]
+    by_cell_type: pd.DataFrame | None
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; None for what is not known."""
+        numbers = ["mean", "median", "std", "n", "mean_of_all"]
+        scores = {
+            name: row[numbers].to_dict()
+            | {f"interval_over_{unit}": [row[f"{unit}_low"], row[f"{unit}_high"]] for unit in UNITS}
+            for name, row in self.scores.iterrows()
+        }
+        return plain(
+            {
+                "sessions": self.sessions,
+                "neurons": self.neurons,
+                "neurons_kept": self.kept,
+                "min_variance_ratio": self.min_variance_ratio,
+                "trials": dict(zip(("min", "max", "mean"), self.trials, strict=True)),
+                "scores": scores,
+                "by_trial": {
+                    name: dict(zip(("mean", "std"), both, strict=True)) for name, both in self.by_trial.items()
+                },
+                "by_cell_type": None if self.by_cell_type is None else self.by_cell_type.to_dict("records"),
+                "notes": list(self.notes),
+            }
+        )
+
+
+def summarize(
+    split: str, responses: Sequence[SessionResponses], neurons: pd.DataFrame, options: SummaryOptions
+) -> Summary:
+    """Means of all scores over the neurons that answer reliably.
+
+    Args:
+        split: its name.
+        responses: of all sessions to it.
+        neurons: their table, ``neurons.score_table`` with or without metadata.
+        options: how neurons are chosen and means are resampled.
+    """
+    ratio = neurons["variance_ratio"]
+    applied = bool(ratio.notna().any())
+    kept = ratio >= options.min_variance_ratio if applied else pd.Series(True, index=neurons.index)
+    counts = [len(session.recorded) for session in responses]
+    columns = [f"correlation_{k}" for k in range(max(counts))], [f"mse_{k}" for k in range(max(counts))]
+    by_trial = {
+        name: (_mean(means), float(np.nanstd(means)) if means.notna().any() else math.nan)
+        for name, means in zip(
+            ("correlation", "mse"), (neurons.loc[kept, names].mean() for names in columns), strict=True
+        )
+    }
+    return Summary(
+        split=split,
+        sessions=len(responses),
+        neurons=len(neurons),
+        kept=int(kept.sum()),
+        min_variance_ratio=options.min_variance_ratio if applied else None,
+        trials=(min(counts), max(counts), float(np.mean(counts))),
+        scores=_scores(responses, neurons, kept, options),
+        by_trial=by_trial,
+        by_cell_type=_by_cell_type(neurons[kept], options),
+        notes=tuple(_notes(split, neurons, kept, applied, max(counts))),
+    )
+
+
+def plain(value: Any) -> Any:
+    """A value of plain Python, for JSON: NaN is None."""
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _scores(
+    responses: Sequence[SessionResponses], neurons: pd.DataFrame, kept: pd.Series, options: SummaryOptions
+) -> pd.DataFrame:
+    values = neurons.loc[kept, list(SCORES)].astype(float)
+    table = pd.DataFrame(
+        {
+            "mean": values.mean(),
+            "median": values.median(),
+            "std": values.std(ddof=0),
+            "n": values.notna().sum(),
+            "mean_of_all": neurons[list(SCORES)].mean(),
+        }
+    )
+    resampled = {unit: np.full((options.resamples, len(SCORES)), np.nan) for unit in UNITS}
+    if len(values):
+        sessions = pd.factorize(neurons.loc[kept, "session"])[0]
+        for unit, numbers in (("neurons", np.arange(len(values))), ("sessions", sessions)):
+            resampled[unit] = resampled_means(values.to_numpy(), numbers, options.resamples, options.seed)
+    if len(np.unique(neurons.loc[kept, "session"])) < 2:
+        resampled["sessions"][:] = np.nan
+    of_session = [(neurons["session"] == session.session).to_numpy() for session in responses]
+    repeated = [number for number, session in enumerate(responses) if len(session.recorded) > 1]
+    if repeated:
+        deviations = deviations_with_other_trials(
+            [TrialMoments(responses[number]) for number in repeated],
+            [kept.to_numpy()[of_session[number]] for number in repeated],
+            options.resamples,
+            options.seed,
+        )
+        for number, name in enumerate(SCORES):
+            resampled["trials"][:, number] = table["mean"][name] + deviations.get(name, np.nan)
+    for unit in UNITS:
+        table[f"{unit}_low"], table[f"{unit}_high"] = interval(resampled[unit])
+    return table
+
+
+def _by_cell_type(neurons: pd.DataFrame, options: SummaryOptions) -> pd.DataFrame | None:
+    column = cell_type_column(neurons)
+    if column is None or neurons[column].isna().all():
+        return None
+    rows = []
+    for name, group in neurons.groupby(column):
+        values = group[["correlation", "feve"]].to_numpy(float)
+        low, high = interval(resampled_means(values[:, :1], np.arange(len(values)), options.resamples, options.seed))
+        rows.append(
+            {
+                "cell_type": str(name),
+                "n": len(group),
+                "correlation": _mean(group["correlation"]),
+                "low": float(low[0]),
+                "high": float(high[0]),
+                "feve": _mean(group["feve"]),
+            }
+        )
+    return pd.DataFrame(rows, columns=["cell_type", "n", "correlation", "low", "high", "feve"])
+
+
+def _notes(split: str, neurons: pd.DataFrame, kept: pd.Series, applied: bool, most_trials: int) -> list[str]:
+    notes = []
+    if most_trials < 2:
+        notes.append(f"{split} was shown once: no explainable variance, FEVe or CCnorm, and all neurons are kept")
+    elif not applied:
+        notes.append(f"no neuron has two trials of {split} at any frame: all neurons are kept")
+    elif not kept.any():
+        notes.append(f"no neuron has a variance ratio above the limit on {split}; lower --min_variance_ratio")
+    unrecorded = int((neurons["trials"] == 0).sum())
+    if unrecorded:
+        notes.append(f"{unrecorded} neurons have no responses to {split}, and no scores")
+    no_number = int(((neurons["trials"] > 0) & neurons["correlation"].isna()).sum())
+    if no_number:
+        notes.append(f"{no_number} neurons have predictions that are not finite, and no scores")
+    return notes
+
+
+def _mean(values: pd.Series) -> float:
+    return float(values.mean()) if values.notna().any() else math.nan
+
+
+INTERVALS = [f"95 % over {unit}" for unit in UNITS]
+
+
+def headline(split: str, correlation: np.ndarray, sessions: int) -> str:
+    """The one number that a run is known by: the mean correlation over all neurons that have one."""
+    known = correlation[np.isfinite(correlation)]
+    mean = known.mean() if len(known) else np.nan
+    return f"{split} correlation {mean:.4f} ({len(known)} neurons, {sessions} sessions)"
+
+
+def opening(summary: Summary) -> list[str]:
+    """What the scores of a summary belong to, in a few lines."""
+    least, most, mean = summary.trials
+    trials = f"{most} trials" if least == most else f"{least} to {most} trials ({mean:.1f} on average)"
+    trials = "shown once" if most == 1 else trials
+    correlation = summary.scores["mean_of_all"]["correlation"]
+    lines = [
+        f"{summary.split}: correlation {correlation:.4f} over all {summary.neurons} neurons of {summary.sessions} "
+        f"sessions, {trials}"
+    ]
+    if summary.min_variance_ratio is not None:
+        lines.append(
+            f"scores of the {summary.kept} neurons with a variance ratio of at least {summary.min_variance_ratio:g} "
+            f"({summary.neurons - summary.kept} are left out)"
+        )
+    return lines + [f"note: {note}" for note in summary.notes]
+
+
+def score_rows(summary: Summary) -> list[tuple[str, str, str, list[str]]]:
+    """Name, mean, median and intervals of every score that is known, as text."""
+    rows = []
+    for name, row in summary.scores.iterrows():
+        if row["n"] and not (name == "correlation_clips" and row["mean"] == summary.scores["mean"]["correlation"]):
+            intervals = [_interval(row[f"{unit}_low"], row[f"{unit}_high"]) for unit in UNITS]
+            rows.append((str(name), f"{row['mean']:.4f}", f"{row['median']:.4f}", intervals))
+    return rows
+
+
+def score_lines(summary: Summary) -> list[str]:
+    """The scores with their intervals, as a table of text."""
+    rows = [["score", "mean", "median", *INTERVALS]]
+    rows += [[name, mean, median, *ends] for name, mean, median, ends in score_rows(summary)]
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))]).rstrip()
+        for name, *cells in rows
+    ]
+
+
+def statistics_lines(statistics: Mapping[str, SplitStatistics]) -> list[str]:
+    """Different frames and transitions of every split."""
+    return [
+        f"{split}: {one.frames:,} different frames, {one.transitions:,} transitions, {one.sessions} sessions"
+        for split, one in statistics.items()
+    ]
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"{low:.3f} .. {high:.3f}"

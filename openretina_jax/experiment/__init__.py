@@ -1,0 +1,1 @@
+"""From settings to runs: the only room that knows configurations."""

@@ -1,0 +1,106 @@
+"""Reads a data set before anything is trained on it, and says what is in it and what is wrong with it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.quality import dataset_problems, movie_table, session_table
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import SessionOrder
+from openretina_jax.errors import UserError
+from openretina_jax.experiment.command_line import show_progress
+from openretina_jax.runtime.fetch import cache_folder
+from openretina_jax.sources.registry import make_dataset, source_problems
+
+PICTURE = "data.png"
+
+
+def check_data(
+    data: Mapping[str, Any], train: Mapping[str, Any] | None, folder: Path | None, console: Console
+) -> list[str]:
+    """Print tables of movies and sessions, and all problems; draw a picture.
+
+    Args:
+        data: ``config.data``.
+        train: ``config.train``, whose windows must fit (None: not checked).
+        folder: where the picture is written (None: none is drawn).
+        console: where tables and problems are printed.
+
+    Returns:
+        The problems, a line each: those of the files, which keep a data set from being read, or those of the data set.
+
+    Raises:
+        UserError: the files cannot be had.
+    """
+    cache = cache_folder() / "simulated"
+    problems = source_problems(data, cache, show_progress)
+    if problems:
+        return _conclude(console, problems)
+    dataset = make_dataset(data, cache, show_progress)
+    return check_dataset(dataset, console, folder, window_problems(dataset, train) if train else [])
+
+
+def check_dataset(
+    dataset: Dataset, console: Console, folder: Path | None = None, known: Sequence[str] = ()
+) -> list[str]:
+    """Print tables of the movies and sessions of a data set, and its problems; draw a picture.
+
+    Args:
+        dataset: from files or arrays.
+        console: where tables and problems are printed.
+        folder: where the picture is written (None: none is drawn).
+        known: problems that were found before, which are printed too.
+
+    Returns:
+        The problems, a line each.
+    """
+    for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
+        _print_table(console, title, table)
+    console.print(
+        f"{dataset.n_neurons} neurons, clips of {dataset.clip_length} frames, for validation "
+        + ", ".join(f"{len(clips)} of {name}" for name, clips in dataset.validation_clips.items()),
+        soft_wrap=True,
+    )
+    if folder is not None:
+        console.print(f"picture     {draw(dataset, folder)}", soft_wrap=True)
+    return _conclude(console, [*known, *dataset_problems(dataset)])
+
+
+def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
+    """Whether every session has the windows of a step."""
+    windows = train["windows"][train["order"]]
+    frames, per_step, within = (windows[name] for name in ("window_frames", "windows_per_step", "within_clips"))
+    found = []
+    for timeline in Tables(dataset).training():
+        try:
+            SessionOrder([timeline], frames=frames, windows_per_step=per_step, seed=0, within_clips=within)
+        except UserError as error:
+            found.append(str(error))
+    return found
+
+
+def draw(dataset: Dataset, folder: Path) -> Path:
+    """The picture of a data set, in a folder that is made if missing."""
+    from openretina_jax.visualize.data import plot_dataset  # matplotlib takes a second to import
+    from openretina_jax.visualize.style import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save(plot_dataset(dataset), folder / PICTURE)
+    return folder / PICTURE
+
+
+def _conclude(console: Console, problems: list[str]) -> list[str]:
+    for problem in problems:
+        console.print(f"problem: {problem}", soft_wrap=True, markup=False)
+    console.print(f"{len(problems)} problems" if problems else "no problems")
+    return problems
+
+
+def _print_table(console: Console, title: str, table: pd.DataFrame) -> None:
+    console.print(f"{title}:")
+    text = table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-")
+    console.print(text, soft_wrap=True, markup=False)

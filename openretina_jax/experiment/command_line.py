@@ -1,0 +1,192 @@
+"""What all scripts share: flags, logging, and one line instead of a traceback for a user's mistake."""
+
+import ctypes
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ml_collections
+from absl import app, flags
+from ml_collections import config_flags
+from rich.console import Console
+
+from openretina_jax.errors import UserError
+from openretina_jax.runtime.settings import explained, read_config
+
+console = Console(highlight=False)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse the flags and call ``main``; a user's mistake is one line on standard error and exit status 2.
+
+    A process that has joined others does not wait for them when it fails, and they fail at once.
+    """
+
+    def guarded(_: list[str]) -> None:
+        log_to_console()
+        keep_freed_memory()
+        try:
+            main()
+        except Exception as error:
+            end(error)
+
+    app.run(guarded, flags_parser=parse_flags)
+
+
+def end(error: Exception) -> NoReturn:
+    """Leave after an error: one line for what the user can mend, a traceback for anything else."""
+    from openretina_jax.runtime import processes  # imports jax, which takes seconds
+
+    if processes.lost(error):
+        reason = str(error).splitlines()[0]
+        error = UserError(
+            f"another process of this run has ended ({reason}); see its output, and start all of them again with the "
+            "same command: the run goes on from its last checkpoint"
+        )
+    if not processes.several():
+        if isinstance(error, UserError):
+            fail(str(error))
+        raise error
+    if isinstance(error, UserError):
+        print_error(str(error))
+    else:
+        traceback.print_exception(error)
+    processes.leave(2)
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """The arguments that are not flags; wrong flags are one line."""
+    try:
+        rest = flags.FLAGS(arguments)
+    except (AttributeError, KeyError) as error:  # of a configuration, whose entries are fixed
+        fail(explained(error))
+    except (flags.Error, UserError, TypeError, ValueError) as error:
+        fail(str(error))
+    if len(rest) > 1:
+        fail(f"unexpected arguments: {' '.join(rest[1:])}; flags begin with --")
+    return rest
+
+
+def fail(message: str) -> NoReturn:
+    """Say in one line what is wrong, and leave."""
+    print_error(message)
+    sys.exit(2)
+
+
+def print_error(message: str) -> None:
+    """One line on standard error."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+
+
+def define_process_flags() -> None:
+    """The flags of scripts that several processes can run together."""
+    flags.DEFINE_boolean("distributed", False, "Join the other processes of a job of SLURM, Open MPI or a TPU pod.")
+    flags.DEFINE_string("coordinator", None, "Join processes that were started by hand: host:port of the first one.")
+    flags.DEFINE_integer("processes", None, "Number of processes, with --coordinator.")
+    flags.DEFINE_integer("process", None, "Number of this process from 0 on, with --coordinator.")
+
+
+def join_processes() -> None:
+    """Join the other processes of the run, if the flags say that there are any; only the first one talks.
+
+    Raises:
+        UserError: the flags contradict each other, or the others cannot be found.
+    """
+    given = [flags.FLAGS[name].value for name in ("coordinator", "processes", "process")]
+    if not flags.FLAGS["distributed"].value and given == [None, None, None]:
+        return
+    from openretina_jax.runtime import processes  # imports jax, which takes seconds
+
+    processes.join(*given)
+    console.quiet = not processes.is_first()
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints log records above the live display, a line each however narrow the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        console.print(self.format(record), markup=False, soft_wrap=True)
+
+
+def log_to_console() -> None:
+    """Show what the package logs; other libraries only from warnings on."""
+    root = logging.getLogger()
+    for other in root.handlers[:]:
+        root.removeHandler(other)
+    root.addHandler(ConsoleHandler())
+    root.setLevel(logging.WARNING)
+    logging.getLogger("openretina_jax").setLevel(logging.INFO)
+
+
+class _ConfigParser(flags.ArgumentParser[ml_collections.ConfigDict]):
+    """Reads configurations as notebooks do, so that a mistake in a file is one line."""
+
+    def parse(self, argument: str) -> ml_collections.ConfigDict:
+        """The configuration of a file and words."""
+        return read_config(argument)
+
+
+def define_config(text: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """The flag ``--config=file.py:word,word``, and one such as ``--config.train.epochs`` for every setting."""
+    config_flags.DEFINE_config_file("config", None, text, flag_values)
+    flag_values["config"].parser = _ConfigParser()
+
+
+def define_shape() -> None:
+    """The flag ``--shape`` of scripts that invent their stimuli."""
+    flags.DEFINE_list("shape", [], "Height, width and channels of a frame. Default: the configuration's.")
+    flags.register_validator(
+        "shape",
+        lambda sizes: not sizes or (len(sizes) == 3 and all(size.isdigit() for size in sizes)),
+        "must be height, width and channels, such as 60,80,1",
+    )
+
+
+def shape() -> tuple[int, int, int] | None:
+    """Height, width and channels of the flag ``--shape``; None if it is not given."""
+    sizes = flags.FLAGS["shape"].value
+    return (int(sizes[0]), int(sizes[1]), int(sizes[2])) if sizes else None
+
+
+def configuration() -> tuple[ml_collections.ConfigDict, str]:
+    """The configuration of the flags, and a name for it.
+
+    The name of ``--config=configs/hoefling_low_res.py:simulated,quick`` is ``hoefling_low_res_simulated_quick``.
+    """
+    path, _, words = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    return flags.FLAGS["config"].value, "_".join([Path(path).stem, *filter(None, words.split(","))])
+
+
+def given_settings() -> dict[str, Any]:
+    """What the flags set of the configuration, by dotted names."""
+    return config_flags.get_override_values(flags.FLAGS["config"])
+
+
+def show_progress(what: str, done: int, total: int) -> None:
+    """Keep one line of the terminal up to date with how far a piece of work is."""
+    if console.is_terminal:
+        console.print(f"{what}: {done} of {total}", end="\r" if done < total else "\n")
+    elif done == total:
+        console.print(f"{what}: {total}")
+
+
+# of <malloc.h>
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep memory that it has freed, for its next use; on Linux, before JAX begins to compute.
+
+    A step on a CPU needs hundreds of megabytes for a moment. The C library gives large pieces back to the system at
+    once, which clears every page anew when the next step asks for it: that takes about a quarter of a step. The process
+    may hold more, since what is freed can lie in pieces too small for the next step. Other systems and other C
+    libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)):
+            mallopt(option, value)

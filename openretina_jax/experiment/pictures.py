@@ -1,0 +1,61 @@
+"""Pictures of a model while it trains: what its filters, masks and predictions look like."""
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from openretina_jax.data.timelines import Tables
+from openretina_jax.evaluation.predict import Split
+from openretina_jax.evaluation.tables import neuron_names
+from openretina_jax.models.model import Model
+from openretina_jax.visualize.scores import plot_predictions
+from openretina_jax.visualize.style import Figure, pixels
+from openretina_jax.visualize.weights import weight_figures
+
+PICTURED_NEURONS = 6
+
+
+def epoch_pictures(
+    model: Model,
+    correlation: Float[np.ndarray, " neuron"],
+    predicted: Float32[np.ndarray, "clip time neuron"],
+    tables: Tables,
+    split: Split,
+) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
+    """All pictures of a model's weights and the traces of the split, as images for TensorBoard."""
+    figures = weight_pictures(model, correlation)
+    figures["traces"] = trace_picture(model, correlation, predicted, tables, split)
+    return {name: pixels(figure) for name, figure in figures.items()}
+
+
+def weight_pictures(model: Model, correlation: Float[np.ndarray, " neuron"]) -> dict[str, Figure]:
+    """All pictures of a model's weights, with the best neurons.
+
+    Args:
+        model: a model.
+        correlation: score of every neuron; the best are shown.
+    """
+    best = np.argsort(-np.nan_to_num(correlation), kind="stable")[:PICTURED_NEURONS]
+    return weight_figures(model, best.tolist())
+
+
+def trace_picture(
+    model: Model,
+    correlation: Float[np.ndarray, " neuron"],
+    predicted: Float32[np.ndarray, "clip time neuron"],
+    tables: Tables,
+    split: Split,
+) -> Figure:
+    """Recorded and predicted responses to the clips of a split, one clip after the other."""
+    clips, time, n_neurons = predicted.shape
+    recorded = np.full_like(predicted, np.nan)
+    for timeline in split.timelines:
+        columns = slice(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
+        rows = timeline.rows.reshape(clips, -1)[:, -time:]
+        recorded[..., columns] = tables.responses[rows][..., columns]
+    return plot_predictions(
+        recorded.reshape(-1, n_neurons),
+        predicted.reshape(-1, n_neurons),
+        correlation,
+        frame_rate_hz=model.data_info.frame_rate_hz,
+        names=neuron_names(model.data_info),
+    )

@@ -1,0 +1,243 @@
+"""The core + readout model of all sessions."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from openretina_jax.data.dataset import DataInfo
+from openretina_jax.errors import UserError
+from openretina_jax.modules.cores.core import Core, ReceptiveField
+from openretina_jax.modules.readouts.readout import Readout
+from openretina_jax.runtime import devices
+
+PROBE_FRAMES = 512  # longer than any receptive field that has an end
+
+
+class Model(nnx.Module):
+    """What training, evaluation and notebooks ask of a whole model.
+
+    Attributes:
+        data_info: what the model knows of its data.
+        options: what it was built from, as plain values.
+        trains: the parts of the model that training moves, see ``training.trainable`` (None: all).
+    """
+
+    trains: tuple[str, ...] | None = None
+
+    def __init__(self, options: Mapping[str, Any], data_info: DataInfo):
+        self.data_info = nnx.static(data_info)
+        self._options = json.dumps(options)  # text: what is fixed in a model must be hashable for nnx.jit
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the model was built from, as plain values."""
+        return json.loads(self._options)
+
+    @property
+    def per_session(self) -> bool:
+        """Whether predictions depend on the session beyond the rows of its neurons."""
+        raise TypeError(f"{type(self).__name__} must define per_session")
+
+    def respond(
+        self,
+        stimulus: Float[Array, "part batch time height width channel"],
+        first: Int[Array, " part"],
+        width: int,
+        session: Int[Array, " part"] | None = None,
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        condition: Float[Array, "windows condition"] | None = None,
+    ) -> Float[Array, "part batch new_time neuron"]:
+        """Responses of a slice of neurons for each part of a batch.
+
+        Args:
+            stimulus: normalised movie windows.
+            first: first row of the slice of each part.
+            width: neurons of a slice.
+            session: number of the session of each part (None: what is common to all sessions).
+            train: whether the core is in training mode.
+            key: random key in training (None: nothing is random).
+            condition: of all windows, for cores that take one (None: that of the session).
+        """
+        raise TypeError(f"{type(self).__name__} must define respond")
+
+    def __call__(
+        self,
+        stimulus: Float[Array, "batch time height width channel"]
+        | Float[np.ndarray, "batch time height width channel"],
+        session: str | None = None,
+        *,
+        condition: Float[Array, "batch condition"] | Float[np.ndarray, "batch condition"] | None = None,
+    ) -> Float[Array, "batch new_time neuron"]:
+        """Predicted responses to a normalised stimulus.
+
+        Args:
+            stimulus: windows of a movie, normalised as ``data_info`` says.
+            session: whose neurons (None: those of all sessions, in the order of ``data_info.sessions``).
+            condition: of each window, for cores that take one (None: that of the session).
+
+        Raises:
+            UserError: the session is unknown, or the stimulus has other pixels or channels than the model's.
+        """
+        self.check_stimulus(stimulus)
+        given = None if condition is None else jnp.asarray(condition)
+        return self.respond(jnp.asarray(stimulus)[None], *self.slice_of(session), condition=given)[0]
+
+    def check_stimulus(self, stimulus: Array | np.ndarray) -> None:
+        """Refuse a stimulus of other pixels or channels than the model's.
+
+        Raises:
+            UserError: says what it has and what it needs.
+        """
+        if stimulus.shape[2:] != self.data_info.input_shape:
+            raise UserError(
+                f"the stimulus has (height, width, channel) {stimulus.shape[2:]}, the model needs "
+                f"{self.data_info.input_shape}; axes are (batch, time, height, width, channel)"
+            )
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Put the parameters where their constraints want them, as a step does before it uses them.
+
+        Args:
+            rows: neurons in the step; the rows of others stay as they are.
+        """
+        del rows
+
+    def project_gradient(self, gradient: nnx.State) -> nnx.State:
+        """Take from the gradient what would lead out of the constraints."""
+        return gradient
+
+    def rows(self, session: str) -> tuple[int, int]:
+        """First row and number of rows of a session in the readout's table.
+
+        Raises:
+            UserError: the model has no such session.
+        """
+        start = 0
+        for name, count in self.data_info.sessions.items():
+            if name == session:
+                return start, count
+            start += count
+        known = ", ".join(self.data_info.sessions)
+        raise UserError(f'the model has no session "{session}"; it has {known}')
+
+    def slice_of(self, session: str | None) -> tuple[Int[Array, "1"], int, Int[Array, "1"] | None]:
+        """First row, number of rows and number of a session (None: of all sessions), as ``respond`` takes them."""
+        if session is None:
+            return jnp.zeros(1, jnp.int32), self.data_info.n_neurons, None
+        first, width = self.rows(session)
+        return jnp.asarray([first]), width, jnp.asarray([list(self.data_info.sessions).index(session)])
+
+    def stimulus_shape(self, time_steps: int, batch: int = 1) -> tuple[int, int, int, int, int]:
+        """Shape of a stimulus of that many frames: (batch, time, height, width, channel)."""
+        return (batch, time_steps, *self.data_info.input_shape)
+
+    @property
+    def lag(self) -> int:
+        """Frames by which a prediction is shorter than its stimulus."""
+        probe = jax.ShapeDtypeStruct(self.stimulus_shape(PROBE_FRAMES), jnp.float32)
+        return PROBE_FRAMES - jax.eval_shape(self, probe).shape[1]
+
+    def receptive_field(self) -> ReceptiveField:
+        """Frames and pixels of the stimulus that a prediction depends on, before the readout pools over space."""
+        raise TypeError(f"{type(self).__name__} must define receptive_field")
+
+    def is_causal(self) -> bool:
+        """Whether no prediction depends on frames that come after its own.
+
+        The last prediction belongs to the last frame of the stimulus. Measured: the gradient of early predictions with
+        respect to the frames after them, for a random stimulus, must be 0.
+        """
+        frames = self.lag + CAUSAL_PROBE
+        stimulus = jax.random.normal(jax.random.key(0), self.stimulus_shape(frames))
+        early = CAUSAL_PROBE // 2
+
+        def early_responses(stimulus: Array) -> Array:
+            return self(stimulus)[:, :early].sum()
+
+        gradient = jnp.abs(jax.grad(early_responses)(stimulus)).max(axis=(0, 2, 3, 4))
+        own = self.lag + early
+        return bool(gradient[own:].max() <= CAUSAL_TOLERANCE * gradient.max())
+
+
+CAUSAL_PROBE = 8  # predictions of the probe
+CAUSAL_TOLERANCE = 1e-5  # rounding of lowerings that touch later frames
+
+
+class CoreReadout(Model):
+    """A core shared by all sessions and a readout with one row per neuron.
+
+    Attributes:
+        core: stimulus to feature maps.
+        readout: feature maps to responses.
+        data_info: what the model knows of its data.
+    """
+
+    def __init__(self, core: Core, readout: Readout, options: Mapping[str, Any], data_info: DataInfo):
+        super().__init__(options, data_info)
+        self.core, self.readout = core, readout
+
+    @property
+    def per_session(self) -> bool:
+        """Whether the core has parameters or conditions of its own for every session."""
+        return self.core.per_session
+
+    def respond(
+        self,
+        stimulus: Float[Array, "part batch time height width channel"],
+        first: Int[Array, " part"],
+        width: int,
+        session: Int[Array, " part"] | None = None,
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        condition: Float[Array, "windows condition"] | None = None,
+    ) -> Float[Array, "part batch new_time neuron"]:
+        """Responses of a slice of neurons for each part of a batch, see ``Model``."""
+        core_key, readout_key = (None, None) if key is None else jax.random.split(key)
+        keys = None
+        if readout_key is not None:
+            keys = jax.random.split(readout_key, max(len(first), devices.count(devices.DATA)))
+
+        def of_windows(model: CoreReadout, key: Array | None, windows: Any, parts: Any) -> Array:
+            (stimulus, condition), (first, session, keys) = windows, parts
+            given = {} if condition is None else {"condition": condition}
+            maps = model.core(stimulus, train=train, key=key, session=session, **given)
+            maps = maps.reshape(len(first), -1, *maps.shape[1:])
+            responses = jax.vmap(lambda part, row, key: model.readout(part, row, width, key=key))(maps, first, keys)
+            return responses.reshape(-1, *responses.shape[2:])
+
+        windows = stimulus.reshape(-1, *stimulus.shape[2:])
+        responses = devices.apart(of_windows, self, core_key, (windows, condition), (first, session, keys), train=train)
+        return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Apply the readout's constraints to these rows."""
+        self.readout.project(rows)
+
+    def receptive_field(self) -> ReceptiveField:
+        """Frames and pixels of the stimulus that a prediction depends on, see ``Model``."""
+        return self.core.receptive_field(self.readout.frames)
+
+
+def output_shape(core: Core, input_shape: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """(time, height, width, feature) of a core's output for a probe of ``PROBE_FRAMES`` frames.
+
+    Raises:
+        UserError: nothing is left of the frames: the kernels are larger than the image.
+    """
+    probe = jax.ShapeDtypeStruct((1, PROBE_FRAMES, *input_shape), jnp.float32)
+    shape = jax.eval_shape(core, probe).shape[1:]
+    if min(shape) <= 0:
+        raise UserError(
+            f"a stimulus of {input_shape[0]} x {input_shape[1]} pixels leaves (time, height, width, feature) {shape} "
+            "after the core; take smaller kernels or pad more"
+        )
+    return shape

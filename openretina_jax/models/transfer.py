@@ -1,0 +1,145 @@
+"""Adding sessions to a trained model."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.sta import load_session_filters
+from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.modules.layers import (
+    NeuronConstant,
+    NeuronParam,
+    ReferenceSession,
+    SessionConstant,
+    SessionNumber,
+    SessionParam,
+)
+from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
+
+
+def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
+    """A model of the sessions of ``info`` and those of a trained model.
+
+    The core is the trained one, as are the rows of its sessions; rows of new sessions are fresh. The sessions of
+    ``info`` come first, so that the model can be trained on their data.
+
+    Args:
+        model: trained; it is not changed.
+        info: of the new data; a session that the model knows keeps its trained rows.
+        seed: of the fresh rows.
+
+    Raises:
+        UserError: the new data have another input shape, or a known session has another number of neurons.
+    """
+    known = model.data_info
+    if info.input_shape != known.input_shape:
+        raise UserError(
+            f"the new data have (height, width, channel) {info.input_shape}, "
+            f"the trained model needs {known.input_shape}"
+        )
+    for name, count in info.sessions.items():
+        if known.sessions.get(name, count) != count:
+            raise UserError(
+                f"{name}: has {count} neurons, but {known.sessions[name]} in the trained model; rename the session, or "
+                "take the same neurons"
+            )
+    merged = make_core_readout(model.options, merge(info, known), seed)
+    trained = dict(nnx.to_flat_state(nnx.state(model)))
+    state = [
+        (path, variable.replace(_with_trained(variable, trained[path], merged, model)))
+        for path, variable in nnx.to_flat_state(nnx.state(merged))
+    ]
+    nnx.update(merged, nnx.from_flat_state(state))
+    return merged
+
+
+def merge(new: DataInfo, known: DataInfo) -> DataInfo:
+    """The facts of both, the new sessions first; where both know a session the new facts count.
+
+    Of the stimulus the facts of the trained model count, and the new ones where it knows none.
+    """
+
+    def both(name: str) -> dict[str, Any]:
+        mine, theirs = getattr(new, name), getattr(known, name)
+        return dict(mine) | {key: value for key, value in theirs.items() if key not in mine}
+
+    stimulus = ("frame_rate_hz", "pixel_size_um", "norm_mean", "norm_std")
+    unknown = {name: getattr(new, name) for name in stimulus if getattr(known, name) is None}
+    return dataclasses.replace(
+        known,
+        **unknown,
+        sessions=both("sessions"),
+        mean_activity=both("mean_activity"),
+        neurons=both("neurons"),
+        conditions=both("conditions"),
+        source={"added": new.source, "trained": known.source},
+    )
+
+
+def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadout, model: CoreReadout) -> Any:
+    """The trained value; in a table, the fresh value with the rows that are trained."""
+    if isinstance(fresh, SessionParam | SessionConstant):
+        order = list(merged.data_info.sessions)
+        # no new session is the reference: the trained ones are relative to one of their own
+        value = jnp.zeros_like(fresh[...]) if isinstance(fresh, ReferenceSession) else fresh[...]
+        for number, name in enumerate(model.data_info.sessions):
+            value = value.at[order.index(name)].set(trained[...][number])
+        return value
+    if isinstance(fresh, SessionNumber):
+        return fresh[...]
+    if not isinstance(fresh, NeuronParam | NeuronConstant):
+        return trained[...]
+    value = fresh[...]
+    for name in model.data_info.sessions:
+        (new_first, count), (first, _) = merged.rows(name), model.rows(name)
+        value = value.at[new_first : new_first + count].set(trained[...][first : first + count])
+    return jnp.asarray(value)
+
+
+def read_sta_filters(model: Model) -> None:
+    """Give the neurons of a spatial contrast readout the filters of their spike-triggered averages; others stay.
+
+    The files lie in the readout's ``sta_folder`` (None: the folder that came with the data), one per neuron; their
+    names follow from the session and the neurons' "cell_index" in ``data_info.neurons``.
+
+    Args:
+        model: any model; only a core + readout model with a spatial contrast readout is changed.
+
+    Raises:
+        UserError: the folder is not given, the data do not say the cells, or a file is missing or does not fit.
+    """
+    if not isinstance(model, CoreReadout) or not isinstance(model.readout, SpatialContrastReadout):
+        return
+    readout = model.readout
+    folder = readout.sta_folder or model.data_info.source.get("sta_folder")
+    if folder is None:
+        raise UserError('readout "spatial_contrast" needs sta_folder, the folder of spike-triggered averages')
+    spatial, temporal, centres = [], [], []
+    for session in model.data_info.sessions:
+        cells = model.data_info.neurons.get(session, {}).get("cell_index")
+        if cells is None:
+            raise UserError(
+                f'{session}: its neurons have no "cell_index", which names their files in {readout.sta_folder}; '
+                "add it to the neurons' metadata"
+            )
+        filters = load_session_filters(
+            Path(folder),
+            readout.sta_pattern,
+            session,
+            cells,
+            flip=readout.flip_sta,
+            shape=readout.image,
+            temporal_frames=readout.frames,
+            sigma_contour=readout.sigma_contour,
+        )
+        spatial.append(filters.spatial)
+        temporal.append(filters.temporal)
+        centres += [fit.centre for fit in filters.fits]
+    readout.set_filters(np.concatenate(spatial), np.concatenate(temporal), np.asarray(centres))

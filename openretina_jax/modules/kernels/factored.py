@@ -1,0 +1,138 @@
+"""The separable convolution as matrix products with Toeplitz matrices of space, then of time.
+
+Input channel by input channel, so that what is between space and time is never there for all of them. It needs no
+spectrum of the kernel: right for CPUs and a few windows of small images.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from openretina_jax.modules.kernels.tiles import Padding, bands
+from openretina_jax.runtime.devices import precision
+
+BLOCK_FRAMES = 32
+
+
+@functools.partial(jax.jit, static_argnames=("padding",))
+def factored(
+    x: Float[Array, "batch time height width in"],
+    spatial: Float[Array, "out in kernel_height kernel_width"],
+    temporal: Float[Array, "out in kernel_time"],
+    padding: Padding,
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """Spatial, then temporal matrix products, one input channel after the other."""
+    batch, time, height, width, channels = x.shape
+    out, _, *kernel = spatial.shape
+    before, after = padding[0]
+    sizes = zip((time, height, width), (temporal.shape[2], *kernel), padding, strict=True)
+    new_time, *new_image = (max(size + sum(pad) - k + 1, 0) for size, k, pad in sizes)
+    if 0 in (new_time, *new_image):  # the kernel is larger than the stimulus
+        return jnp.zeros((batch, new_time, *new_image, out), x.dtype)
+    blocks, length = time_blocks(new_time, temporal.shape[2])
+    x = jnp.pad(x, ((0, 0), (before, after + blocks * length - new_time), (0, 0), (0, 0), (0, 0)))
+    channels_first = x.transpose(4, 2, 3, 0, 1).reshape(channels, height * width, batch, -1)
+    rows, columns = (bands(*axis) for axis in zip((height, width), kernel, padding[1:], strict=True))
+    # "y" and "x" are the output pixels that the input pixels "h" and "w" reach
+    space = _einsum("oiab,ayh,bxw->ioyxhw", spatial, rows, columns).reshape(channels, out, -1, height * width)
+    one_block = bands(length + temporal.shape[2] - 1, temporal.shape[2], (0, 0))
+    through_time = _einsum("oic,cut->iotu", temporal, one_block)
+    y = space_then_time(channels_first, space, through_time)
+    y = y.reshape(out, *new_image, batch, -1)[..., :new_time]
+    return y.transpose(3, 4, 1, 2, 0)
+
+
+def time_blocks(new_time: int, kernel: int) -> tuple[int, int]:
+    """Number and length of the blocks into which the output is cut in time.
+
+    The Toeplitz matrix of a whole window is mostly zeros. That of a block is not, and serves all blocks. A block is no
+    shorter than the history that it needs of the block before.
+    """
+    longest = max(BLOCK_FRAMES, kernel - 1)
+    blocks = -(-new_time // longest)
+    return blocks, max(-(-new_time // blocks), kernel - 1)
+
+
+@jax.custom_vjp
+def space_then_time(
+    x: Float[Array, "in pixel batch time"],
+    space: Float[Array, "in out new_pixel pixel"],
+    through_time: Float[Array, "in out block_time block"],
+) -> Float[Array, "out new_pixel batch new_time"]:
+    """Sum over input channels of ``through_time``, applied block by block, after ``space``.
+
+    Scanning over the channels keeps the intermediate of a single channel alive. The gradient recomputes it: plain
+    autodiff would store those of all channels, which costs more time than the products do.
+    """
+    pixels, batch, time = x.shape[1:]
+    out, new_pixels = space.shape[1:3]
+    window, length = through_time.shape[2:]
+    new_time = time - window + length
+
+    def add_channel(total: Array, channel: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        x_i, space_i, time_i = channel
+        y = _matmul(space_i.reshape(-1, pixels), x_i.reshape(pixels, -1)).reshape(out, -1, time)
+        return total + _matmul(overlapping(y, window, length), time_i), None
+
+    total = jnp.zeros((out, new_pixels * batch * new_time // length, length), x.dtype)
+    total, _ = lax.scan(add_channel, total, (x, space, through_time))
+    return total.reshape(out, new_pixels, batch, new_time)
+
+
+def _space_then_time_forward(x: Array, space: Array, through_time: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    return space_then_time(x, space, through_time), (x, space, through_time)
+
+
+def _space_then_time_backward(inputs: tuple[Array, Array, Array], g: Array) -> tuple[Array, Array, Array]:
+    x, space, through_time = inputs
+    pixels, batch, time = x.shape[1:]
+    out = space.shape[1]
+    window, length = through_time.shape[2:]
+    history = window - length
+    n_inputs = g.shape[3] + length
+    padded = jnp.pad(g.reshape(out, -1, g.shape[3]), ((0, 0), (0, 0), (history, length)))
+    g = g.reshape(out, -1, length)
+
+    def back_in_time(time_i: Array) -> Array:
+        """Gradient ``(out, n, time)`` before one channel's ``time_i``."""
+        if time == window:
+            return _matmul(g, time_i.transpose(0, 2, 1))
+        # the gradient of a correlation is a correlation with the reversed kernel
+        blocks = _matmul(overlapping(padded, window, length), time_i[:, ::-1, ::-1])
+        return blocks.reshape(out, -1, n_inputs)[..., :time]
+
+    def channel_gradients(_: None, channel: tuple[Array, Array, Array]) -> tuple[None, tuple[Array, Array, Array]]:
+        x_i, space_i, time_i = channel
+        x_i, space_i = x_i.reshape(pixels, -1), space_i.reshape(-1, pixels)
+        y = _matmul(space_i, x_i).reshape(out, -1, time)
+        g_time = _matmul(overlapping(y, window, length).transpose(0, 2, 1), g)
+        g_y = back_in_time(time_i).reshape(-1, batch * time)
+        g_x = _matmul(space_i.T, g_y).reshape(pixels, batch, time)
+        return None, (g_x, _matmul(g_y, x_i.T).reshape(out, -1, pixels), g_time)
+
+    _, gradients = lax.scan(channel_gradients, None, inputs)
+    return gradients
+
+
+space_then_time.defvjp(_space_then_time_forward, _space_then_time_backward)
+
+
+def overlapping(y: Float[Array, "out n time"], window: int, length: int) -> Float[Array, "out n_blocks window"]:
+    """Windows that begin every ``length`` frames, and overlap by the rest of their length."""
+    starts = range(0, y.shape[2] - window + 1, length)
+    if len(starts) == 1:
+        return y
+    return jnp.stack([y[..., start : start + window] for start in starts], axis=2).reshape(y.shape[0], -1, window)
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=precision())
+
+
+def _einsum(subscripts: str, *operands: Array | np.ndarray) -> Array:
+    dtype = operands[0].dtype
+    return jnp.einsum(subscripts, *(operand.astype(dtype) for operand in operands), precision=precision())

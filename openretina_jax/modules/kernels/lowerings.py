@@ -1,0 +1,277 @@
+"""Ways to compute the space-time separable convolution; all give the same numbers to rounding.
+
+The kernel is ``K[o, i, t, h, w] = T[o, i, t] S[o, i, h, w]``. A lowering takes the stimulus ``(b, t, h, w, i)``,
+the kernel and the padding and returns ``(b, t, h, w, o)``; gradients follow. ``choose`` picks one.
+
+* ``dense`` assembles ``K`` and runs one 3-D convolution, ``convolve``: the library's on accelerators, on CPUs that
+  of ``spectral``.
+* ``basis`` never assembles the kernel: frequencies of the image, and the functions of time that make ``T``, see
+  ``basis_spectral``. Right for CPUs and large images.
+* ``factored`` applies ``S`` and then ``T`` for one input channel at a time, as matrix products, see ``factored``. Right
+  for CPUs and a few windows of small images.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Jaxpr, jaxprs_in_params
+from jaxtyping import Array, DTypeLike, Float
+
+from openretina_jax.errors import UserError
+from openretina_jax.modules.kernels.factored import factored
+from openretina_jax.modules.kernels.spectral import basis_spectral, spectral
+from openretina_jax.modules.kernels.tiles import Padding
+from openretina_jax.runtime import devices
+from openretina_jax.runtime.devices import precision
+
+COST_OF_A_NUMBER = 5  # that is written to memory, in multiplications of a matrix product
+# of equations that write nothing, or are part of what reads them
+FREE = ("reshape", "broadcast_in_dim", "squeeze", "convert_element_type")
+WIDE = 16  # columns of a matrix product that runs at full speed
+FEW_TAPS = 9
+FEW_PATCHES = 2**22  # numbers, which stay in the cache
+
+Lowering = Literal["auto", "dense", "factored", "basis"]
+
+
+class SeparableKernel(NamedTuple):
+    """The kernel ``T[o, i, t] S[o, i, h, w]``, where ``T`` is a weighted sum of a few functions of time.
+
+    Attributes:
+        spatial: ``S``.
+        coefficients: weights of the functions.
+        functions: of time; the last frame is the most recent one.
+    """
+
+    spatial: Float[Array, "out in kernel_height kernel_width"]
+    coefficients: Float[Array, "out in function"]
+    functions: Float[Array, "function kernel_time"]
+
+    @property
+    def temporal(self) -> Float[Array, "out in kernel_time"]:
+        """``T``."""
+        return jnp.matmul(self.coefficients, self.functions, precision=precision())
+
+    def astype(self, dtype: DTypeLike) -> "SeparableKernel":
+        """The kernel in that type."""
+        return SeparableKernel(*(array.astype(dtype) for array in self))
+
+
+def apply(
+    lowering: str,
+    x: Float[Array, "batch time height width in"],
+    kernel: SeparableKernel,
+    padding: Padding,
+    strides: tuple[int, int, int] = (1, 1, 1),
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """Convolve in that way; what is narrower than float32 is rounded when the kernel is assembled, or the output.
+
+    Raises:
+        UserError: there is no such lowering, or it has no strides.
+    """
+    if lowering == "auto":
+        lowering = choose(devices.backend(), x.shape, kernel, padding, strides)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    kernel = kernel.astype(wide)
+    if lowering == "basis":
+        return basis_spectral(x.astype(wide), *kernel, padding, strides).astype(x.dtype)
+    if lowering == "dense":
+        return dense(x, kernel.spatial, kernel.temporal, padding, strides)
+    if lowering != "factored":
+        raise UserError(f'lowering "{lowering}" is unknown; choose among {", ".join(get_args(Lowering))}')
+    if strides != (1, 1, 1):
+        raise UserError(f'lowering "factored" has no strides, but {strides} were given; choose "dense" or "auto"')
+    return factored(x.astype(wide), kernel.spatial, kernel.temporal, padding).astype(x.dtype)
+
+
+def choose(
+    backend: str, shape: tuple[int, ...], kernel: SeparableKernel, padding: Padding, strides: tuple[int, int, int]
+) -> Lowering:
+    """The lowering that ``auto`` stands for.
+
+    Accelerators have fast convolutions of their own; on CPUs the way that costs least is taken.
+
+    Args:
+        backend: "cpu" or another.
+        shape: of the input ``(batch, time, height, width, in)``.
+        kernel, padding, strides: of the convolution.
+    """
+    if backend != "cpu":
+        return "dense"
+    ways: tuple[Lowering, ...] = ("dense", "basis", "factored") if strides == (1, 1, 1) else ("dense", "basis")
+    shapes = tuple(array.shape for array in kernel)
+    return min(ways, key=lambda way: _cost_of(way, shape, shapes, padding, strides))
+
+
+@functools.cache
+def _cost_of(
+    way: str,
+    shape: tuple[int, ...],
+    kernel: tuple[tuple[int, ...], ...],
+    padding: Padding,
+    strides: tuple[int, int, int],
+) -> int:
+    x, *arrays = (jax.ShapeDtypeStruct(size, jnp.float32) for size in (shape, *kernel))
+    program = jax.make_jaxpr(lambda x, *arrays: apply(way, x, SeparableKernel(*arrays), padding, strides))(x, *arrays)
+    return cost(program.jaxpr)
+
+
+def cost(program: Jaxpr) -> int:
+    """Multiplications of the matrix products of a program, with what it costs to write the results of all its steps."""
+    total = 0
+    for equation in program.eqns:
+        inner = list(jaxprs_in_params(equation.params))
+        times = equation.params.get("length", 1)  # of a loop
+        total += times * sum(map(cost, inner))
+        if not inner and equation.primitive.name not in FREE:
+            written: Any = equation.outvars[0].aval
+            total += written.size * (_terms(equation) + COST_OF_A_NUMBER)
+    return total
+
+
+def _terms(equation: Any) -> int:
+    """Of the sum that is a number of a matrix product, more for narrow ones; 0 for other equations."""
+    if equation.primitive.name != "dot_general":
+        return 0
+    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
+    left, right = (variable.aval.shape for variable in equation.invars)
+    terms = math.prod(left[axis] for axis in contracted)
+    shared = terms * math.prod(left[axis] for axis in batch)
+    narrow = min(math.prod(left), math.prod(right)) // shared
+    return terms * max(WIDE // max(narrow, 1), 1)
+
+
+@functools.partial(jax.jit, static_argnames=("padding", "strides"))
+def dense(
+    x: Float[Array, "batch time height width in"],
+    spatial: Float[Array, "out in kernel_height kernel_width"],
+    temporal: Float[Array, "out in kernel_time"],
+    padding: Padding,
+    strides: tuple[int, int, int] = (1, 1, 1),
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """One 3-D convolution with the assembled kernel."""
+    kernel = jnp.einsum("oit,oihw->thwio", temporal, spatial, precision=precision())
+    return convolve(x, kernel, padding, strides)
+
+
+def convolve(
+    x: Float[Array, "batch time height width in"],
+    kernel: Float[Array, "kernel_time kernel_height kernel_width in out"],
+    padding: Padding,
+    strides: tuple[int, int, int] = (1, 1, 1),
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """3-D cross-correlation in full float32, whatever the type of the stimulus, which the output takes.
+
+    Accelerators round the kernel to the type of the stimulus.
+
+    The library's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``; but it
+    alone takes sizes that are not known yet, those of a program for movies of any length.
+    """
+    if devices.backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        apply = patched if is_small(x.shape, kernel.shape, strides) else spectral
+        before, after = list(padding), [(0, 0)] * 3
+        for axis, stride in enumerate(strides):
+            if kernel.shape[axis] == stride == 1:  # zeros give zeros, so they can be added at the end
+                before[axis], after[axis] = after[axis], before[axis]
+        y = apply(x.astype(wide), kernel.astype(wide), tuple(before), strides).astype(x.dtype)  # type: ignore[arg-type]
+        return jnp.pad(y, ((0, 0), *after, (0, 0)))
+    return lax.conv_general_dilated(
+        x,
+        kernel.astype(x.dtype),
+        strides,
+        padding,
+        dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+        precision=precision(),
+    )
+
+
+def convolve_twice(
+    x: Float[Array, "batch time height width in"],
+    spatial: Float[Array, "middle in kernel_height kernel_width"],
+    temporal: Float[Array, "out middle kernel_time"],
+    bias: Float[Array, " middle"] | None,
+    paddings: tuple[Padding, Padding],
+    strides: tuple[int, int, int] = (1, 1, 1),
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """A convolution of every frame, and then one of every pixel's time course; each pads and strides.
+
+    On CPUs this is done by the cheaper of two ways: one after the other, or as one convolution with the kernel that
+    both make together. The latter may cost more operations, but never writes the maps between the two.
+
+    Args:
+        x: stimulus or maps.
+        spatial, temporal: kernels.
+        bias: added between the two (None: nothing).
+        paddings: of both.
+        strides: of either.
+    """
+    shapes = x.shape, spatial.shape, temporal.shape
+    known = all(isinstance(size, int) for size in x.shape)
+    if devices.backend() == "cpu" and known and bias is None and strides == (1, 1, 1):
+        way = min((apart, together), key=lambda way: _cost_of_two(way, shapes, paddings))
+        return way(x, spatial, temporal, paddings)
+    return apart(x, spatial, temporal, paddings, bias, strides)
+
+
+@functools.cache
+def _cost_of_two(way: Callable[..., Array], shapes: tuple[tuple[int, ...], ...], paddings: Any) -> int:
+    arrays = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+    return cost(jax.make_jaxpr(functools.partial(way, paddings=paddings))(*arrays).jaxpr)
+
+
+def apart(
+    x: Float[Array, "batch time height width in"],
+    spatial: Float[Array, "middle in kernel_height kernel_width"],
+    temporal: Float[Array, "out middle kernel_time"],
+    paddings: tuple[Padding, Padding],
+    bias: Float[Array, " middle"] | None = None,
+    strides: tuple[int, int, int] = (1, 1, 1),
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """``convolve_twice``, one after the other."""
+    x = convolve(x, spatial.transpose(2, 3, 1, 0)[None], paddings[0], strides)
+    x = x if bias is None else x + bias.astype(x.dtype)
+    return convolve(x, temporal.transpose(2, 1, 0)[:, None, None], paddings[1], strides)
+
+
+def together(
+    x: Float[Array, "batch time height width in"],
+    spatial: Float[Array, "middle in kernel_height kernel_width"],
+    temporal: Float[Array, "out middle kernel_time"],
+    paddings: tuple[Padding, Padding],
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """``convolve_twice`` without bias and strides, as one convolution."""
+    kernel = jnp.einsum("oct,cihw->thwio", temporal, spatial, precision=precision())
+    (time, height, width), (more_time, *zeros) = paddings
+    y = convolve(x, kernel, ((time[0] + more_time[0], time[1] + more_time[1]), height, width))
+    return jnp.pad(y, ((0, 0), (0, 0), *zeros, (0, 0)))  # where the second one saw padding alone
+
+
+def is_small(x: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether a 2-D convolution of these shapes is so small that a transform costs more than it saves."""
+    taps = math.prod(kernel[:3])
+    patches = math.prod(x) * taps
+    return taps == 1 or (kernel[0] == 1 and strides == (1, 1, 1) and taps <= FEW_TAPS and patches <= FEW_PATCHES)
+
+
+@functools.partial(jax.checkpoint, static_argnums=(2, 3))  # patches hold every pixel many times: never stored
+def patched(
+    x: Float[Array, "batch time height width in"],
+    kernel: Float[Array, "1 kernel_height kernel_width in out"],
+    padding: Padding,
+    strides: tuple[int, int, int],
+) -> Float[Array, "batch new_time new_height new_width out"]:
+    """The convolution of a kernel of one frame as the product of all patches with it."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width = (max(size - taps + 1, 0) for size, taps in zip(x.shape[2:4], kernel.shape[1:3], strict=True))
+    shifts = itertools.product(range(kernel.shape[1]), range(kernel.shape[2]))
+    patches = jnp.stack([x[:, :, i : i + height, j : j + width] for i, j in shifts], axis=4)
+    patches = patches[:, :: strides[0], :: strides[1], :: strides[2]]
+    rows = kernel.reshape(-1, kernel.shape[4])
+    return jnp.matmul(patches.reshape(*patches.shape[:4], len(rows)), rows, precision=precision())

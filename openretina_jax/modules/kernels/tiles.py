@@ -1,0 +1,186 @@
+"""Long movies as many short ones: tiles that overlap by the kernel's size less one ("overlap-save").
+
+Maps have the order (height, width, channel, time, batch) here, in which the convolutions on CPUs need no reordering.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, DTypeLike, Float
+
+from openretina_jax.runtime.devices import precision
+
+Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+DIMENSIONS = (3, 0, 1)  # of time, height and width
+_TILES = 4  # new dimensions come before the batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One axis of a convolution, or of its tiles.
+
+    Attributes:
+        size: elements of the input (of a tile).
+        kernel, stride: of the convolution.
+        padding: zeros before and after (a tile holds them itself).
+        tiles: their number.
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    tiles: int = 1
+
+    @property
+    def period(self) -> int:
+        """Length of a circular convolution that is right in its valid part: both paddings may be the same zeros.
+
+        The kernel may be larger than that, where little but padding is seen.
+        """
+        return max(self.size + max(self.padding), self.kernel)
+
+    @property
+    def outputs(self) -> int:
+        """Valid outputs (of a tile)."""
+        return max((self.size + sum(self.padding) - self.kernel) // self.stride + 1, 0)
+
+    @property
+    def taps(self) -> "Axis":
+        """The kernel itself as an axis of the same period."""
+        return Axis(self.kernel, self.kernel, 1, (0, self.period - self.kernel))
+
+    def tiled(self, longest: int) -> "Axis":
+        """Equal tiles of at most ``longest`` outputs; a single tile is the axis itself."""
+        tiles = -(-self.outputs // longest)
+        if tiles == 1:
+            return self
+        outputs = -(-self.outputs // tiles)
+        return Axis((outputs - 1) * self.stride + self.kernel, self.kernel, self.stride, (0, 0), tiles)
+
+
+def bands(size: int, kernel: int, padding: tuple[int, int], stride: int = 1) -> Float[np.ndarray, "tap output input"]:
+    """For every element of a kernel a matrix of zeros and ones: which input it brings to which output.
+
+    Summed with the kernel's elements as weights they make its Toeplitz matrix. A product with constants is far cheaper
+    on a CPU than the gathers and scatters that would do the same.
+    """
+    outputs = Axis(size, kernel, stride, padding).outputs
+    tap = np.arange(size) - stride * np.arange(outputs)[:, None] + padding[0]
+    return (tap == np.arange(kernel)[:, None, None]).astype(np.float32)
+
+
+def whole_axes(x: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], padding: Padding) -> list[Axis]:
+    """Time, height and width of a movie of shape ``x`` (batch first, channels last), before they are cut."""
+    return [Axis(*axis) for axis in zip(x[1:4], kernel, strides, padding, strict=True)]
+
+
+def in_tiles(
+    x: Float[Array, "height width channel time batch"], whole: Sequence[Axis], tiles: Sequence[Axis]
+) -> Float[Array, "tile_height tile_width channel tile_time n"]:
+    """A movie cut along time, height and width; ``n`` are all tiles (of time, height, width) and the batch."""
+    for dimension, axis, tile in reversed([*zip(DIMENSIONS, whole, tiles, strict=True)]):
+        x = jnp.expand_dims(x, _TILES) if tile is axis else _cut(x, dimension, axis, tile)
+    return x.reshape(*x.shape[:_TILES], -1)
+
+
+def out_of_tiles(
+    y: Float[Array, "tile_height tile_width channel tile_time n"], whole: Sequence[Axis], tiles: Sequence[Axis]
+) -> Float[Array, "height width channel time batch"]:
+    """The outputs of a movie from those of its tiles.
+
+    The barrier lets them be written once. Without it the compiler also reads them from the tiles wherever that looks
+    cheap, in programs that train for the gradient: both stay in memory.
+    """
+    time, height, width = tiles
+    y = y.reshape(*y.shape[:_TILES], time.tiles, height.tiles, width.tiles, -1).transpose(5, 0, 6, 1, 2, 4, 3, 7)
+    sizes = (height.tiles * height.outputs, width.tiles * width.outputs, y.shape[4], time.tiles * time.outputs)
+    new_time, new_height, new_width = (axis.outputs for axis in whole)
+    return lax.optimization_barrier(y.reshape(*sizes, -1)[:new_height, :new_width, :, :new_time])
+
+
+def _cut(x: Array, dimension: int, axis: Axis, tile: Axis) -> Array:
+    """Tiles of one axis, which become the first of the dimensions of tiles."""
+    step = tile.outputs * tile.stride
+    blocks = -(-tile.size // step)  # that a tile reaches into
+    before, total = axis.padding[0], (tile.tiles + blocks - 1) * step
+    edges = [(0, 0, 0)] * x.ndim
+    edges[dimension] = (before, total - axis.size - before, 0)
+    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
+    x = x.reshape(*x.shape[:dimension], -1, step, *x.shape[dimension + 1 :])
+    pieces = [
+        lax.slice_in_dim(
+            lax.slice_in_dim(x, block, block + tile.tiles, axis=dimension),
+            0,
+            min(tile.size - block * step, step),
+            axis=dimension + 1,
+        )
+        for block in range(blocks)
+    ]
+    return jnp.moveaxis(jnp.concatenate(pieces, axis=dimension + 1), dimension, _TILES)
+
+
+def product(
+    a: Float[Array | np.ndarray, "*#batch row column"], b: Float[Array, "*batch column n"], out: DTypeLike | None = None
+) -> Float[Array, "*batch row n"]:
+    """Matrix product of every element of a batch ``b``; one matrix ``a`` serves all.
+
+    Args:
+        a, b: the factors, of one type.
+        out: type of the sums (None: that of the factors).
+    """
+    a = jnp.broadcast_to(jnp.asarray(a, b.dtype), (*b.shape[:-2], *a.shape[-2:]))
+    return jnp.matmul(a, b, precision=precision(), preferred_element_type=out)
+
+
+def transform(
+    matrix: Float[Array | np.ndarray, "*#batch row column"],
+    x: Float[Array, "*batch column n"],
+    out: DTypeLike | None = None,
+) -> Float[Array, "*batch row n"]:
+    """``product`` whose gradient for ``x`` is one, too, with the transposed matrix on the left.
+
+    A primitive, since JAX's own gradient may come transposed, for which XLA has no fast way on CPUs, and then is
+    copied.
+    """
+    matrix = jnp.asarray(matrix, x.dtype)
+    program = jax.make_jaxpr(lambda matrix, x: product(matrix, x, out))(matrix, x)
+    return _transform.bind(matrix, x, program=program)
+
+
+def _computed(matrix: Array, x: Array, *, program: ClosedJaxpr) -> Array:
+    return jaxpr_as_fun(program)(matrix, x)[0]
+
+
+def _gradient_of_matrix(g: Array, matrix: Any, x: Array, *, program: ClosedJaxpr) -> Array:
+    return jax.linear_transpose(lambda matrix: _computed(matrix, x, program=program), matrix.aval)(g)[0]
+
+
+def _gradient_of_x(g: Array, matrix: Array, x: Any, **_: Any) -> Array:
+    return transform(matrix.swapaxes(-1, -2).astype(g.dtype), g).astype(x.aval.dtype)
+
+
+def _batched(arrays: Sequence[Any], axes: Sequence[int | None], *, program: ClosedJaxpr) -> tuple[Array, int]:
+    (matrix, x), (axis_of_matrix, axis_of_x) = arrays, axes
+    if axis_of_x is None:
+        return jax.vmap(lambda matrix: _computed(matrix, x, program=program), axis_of_matrix)(matrix), 0
+    x = jnp.moveaxis(x, axis_of_x, 0)
+    if axis_of_matrix is not None:
+        matrix = jnp.moveaxis(matrix, axis_of_matrix, 0)
+        matrix = jnp.expand_dims(matrix, range(1, 1 + x.ndim - matrix.ndim))
+    return transform(matrix, x, program.out_avals[0].dtype), 0
+
+
+_transform = Primitive("transform")
+_transform.def_impl(_computed)
+_transform.def_abstract_eval(lambda matrix, x, program: program.out_avals[0])
+mlir.register_lowering(_transform, mlir.lower_fun(_computed, multiple_results=False))
+ad.defbilinear(_transform, _gradient_of_matrix, _gradient_of_x)
+batching.primitive_batchers[_transform] = _batched

@@ -1,0 +1,146 @@
+"""What all readouts have in common: rows of a table, and sums over the rows of each session."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Float32, Int, Key
+
+from openretina_jax.modules.kernels.tiles import transform
+from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
+from openretina_jax.runtime.devices import precision
+
+Row = Int[Array, ""] | int
+
+
+class Readout(nnx.Module):
+    """A table with one row per neuron of all sessions.
+
+    A call reads a slice of rows, as wide as the caller likes and from any row on, so that one compiled program serves
+    sessions of any size.
+
+    Attributes:
+        n_neurons: rows of the table.
+        frames: successive maps that a response depends on.
+    """
+
+    n_neurons: int
+    frames: int = 1
+
+    def __call__(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        first: Row = 0,
+        width: int | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch new_time neuron"]:
+        """Responses of ``width`` neurons from row ``first`` on (None: all that follow row 0).
+
+        Args:
+            maps: output of the core.
+            first: first row.
+            width: number of rows.
+            key: random key in training, for readouts that sample; without one nothing is random.
+        """
+        raise TypeError(f"{type(self).__name__} must define __call__")
+
+    def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
+        """Weighted penalty of a slice of rows, summed over the sessions in it.
+
+        Args:
+            first: first row of the slice.
+            session: number of the session of each row of the slice; rows with the number ``n_sessions`` do not count.
+            n_sessions: number of sessions.
+        """
+        del first, session, n_sessions
+        return jnp.zeros(())
+
+    def project(self, rows: Bool[Array, " neuron"]) -> None:
+        """Put the parameters of these rows where the constraints want them, as a step does before it uses them."""
+        del rows
+
+
+def weigh_maps(
+    maps: Float[Array, "batch time height width feature"], weights: Float[Array, "*neuron height width feature"]
+) -> Float32[Array, "batch time *neuron"]:
+    """Weighted sums over pixels and features for all neurons, as one matrix product.
+
+    Weights take the type of the maps; the sum is float32, and on no device less precise than the maps.
+    """
+    maps = maps.transpose(2, 3, 4, 1, 0)  # near to the order in which the core leaves them, see ``CoreLayer``
+    if all(isinstance(size, int) for size in maps.shape):
+        rows = weights.reshape(-1, math.prod(maps.shape[:3]))
+        drive = transform(rows, maps.reshape(rows.shape[1], -1), out=jnp.float32)
+        drive = drive.reshape(*weights.shape[:-3], *maps.shape[3:])
+    else:  # of a program for movies of any length, where numbers of frames and windows cannot be multiplied
+        drive = jnp.tensordot(
+            weights.astype(maps.dtype),
+            maps,
+            axes=((-3, -2, -1), (0, 1, 2)),
+            precision=precision(),
+            preferred_element_type=jnp.float32,
+        )
+    return drive.transpose(-1, -2, *range(drive.ndim - 2))
+
+
+def rows_of(variable: nnx.Variable, first: Row, width: int) -> Array:
+    """A slice of rows of a variable whose first axis is the neuron."""
+    if width == variable.shape[0]:  # all: a device need not ask the others for theirs
+        return variable[...]
+    return jax.lax.dynamic_slice_in_dim(variable[...], first, width)
+
+
+def where_rows(chosen: Bool[Array, " neuron"], new: Array, old: Array) -> Array:
+    """``new`` in the chosen rows, ``old`` in the others."""
+    return jnp.where(chosen.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+def session_sums(
+    values: Float[Array, " row"], session: Int[Array, " row"], n_sessions: int
+) -> Float[Array, " session"]:
+    """Sum over the rows of every session; 0 for a session without rows."""
+    return jax.ops.segment_sum(values, session, n_sessions)
+
+
+def session_means(
+    values: Float[Array, " row"], session: Int[Array, " row"], n_sessions: int
+) -> Float[Array, " session"]:
+    """Mean over the rows of every session; 0 for a session without rows."""
+    count = session_sums(jnp.ones_like(values), session, n_sessions)
+    return session_sums(values, session, n_sessions) / jnp.maximum(count, 1)
+
+
+def session_laplace(
+    kernels: Float[Array, "row *channel height width"],
+    session: Int[Array, " row"],
+    n_sessions: int,
+    padding: int | None = 0,
+    away_from_centre: bool = False,
+) -> Float[Array, " session"]:
+    """Roughness of every session: the Laplace energy of all its kernels over their squared norm.
+
+    ``padding`` and ``away_from_centre`` are those of ``regularizers.laplace_energy``.
+    """
+    axes = tuple(range(1, kernels.ndim))
+    energy = laplace_energy(kernels, padding, away_from_centre).sum(axis=axes[:-2])
+    norm = jnp.square(kernels).sum(axis=axes)
+    return session_sums(energy, session, n_sessions) / (session_sums(norm, session, n_sessions) + LAPLACE_EPSILON)
+
+
+def as_if(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """``value`` with the gradient of ``parameter``, as if the constraint had been applied to the parameter before."""
+    return jax.lax.stop_gradient(value) + (parameter - jax.lax.stop_gradient(parameter))
+
+
+def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Array, "*shape"]:
+    """Clip whose gradient is 1 at the bounds, as torch's (``jnp.clip`` shares it between both arguments)."""
+    inside = x <= high if low is None else (x >= low) & (x <= high)
+    return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))
+
+
+def neuron_bias(cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None) -> Any:
+    """Offsets of kind ``cls``, which begin at the mean activities (None: at 0)."""
+    return cls(jnp.zeros(n_neurons) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32))

@@ -1,0 +1,1 @@
+"""The ground floor: files, downloads, devices, processes, registries and settings."""

@@ -1,0 +1,373 @@
+"""Published files: fetched from the Hugging Face Hub or found on the disk, checked, unpacked."""
+
+import contextlib
+import dataclasses
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import stat
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeVar
+
+from filelock import FileLock
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    CachedRepoTreeNotFoundError,
+    EntryNotFoundError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    XetDownloadError,
+)
+from huggingface_hub.utils.tqdm import tqdm
+
+from openretina_jax.errors import UserError
+from openretina_jax.runtime.files import whole_file
+
+WAYS_OUT = (
+    "connect to the network, or give local files by --config.data.stimuli_path=... "
+    "--config.data.responses_path=..., or train on simulated data by appending :simulated to the config"
+)
+_HUB = "huggingface.co"
+_HUB_ERRORS = (OSError, EntryNotFoundError, CachedRepoTreeNotFoundError, HFValidationError, XetDownloadError)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclasses.dataclass(frozen=True)
+class HubPlace:
+    """A place in a repository of the Hugging Face Hub.
+
+    Attributes:
+        repo_id: owner and name of the repository.
+        path: in the repository.
+        revision: branch, tag or commit.
+        repo_type: "dataset", "model" or "space".
+    """
+
+    repo_id: str
+    path: str
+    revision: str = "main"
+    repo_type: str = "dataset"
+
+    def __str__(self) -> str:
+        return f"hf://{self.repo_type}s/{self.repo_id}/{self.path}"
+
+    @contextlib.contextmanager
+    def fetching(self, ways_out: str) -> Iterator[None]:
+        """A block in which errors of ``huggingface_hub`` become ones that the user can mend.
+
+        Raises:
+            UserError: the place cannot be fetched.
+        """
+        try:
+            yield
+        except _HUB_ERRORS as error:
+            # Without a cached file the library says only that there is none; the cause says what went wrong before.
+            cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+            reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
+            raise UserError(
+                f"{self.path} of {self.repo_id} (revision {self.revision}) cannot be fetched: {reason}; {ways_out}"
+            ) from error
+
+
+class HubFile(HubPlace):
+    """A file in a repository of the Hugging Face Hub."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchedFile:
+    """A file on this machine, and what is needed to know it again.
+
+    Attributes:
+        path: where it lies.
+        source: where it came from, as a user would write it.
+        revision: commit of the repository that it came from (None: a local file).
+        sha256: of its bytes, in hexadecimal.
+    """
+
+    path: Path
+    source: str
+    revision: str | None
+    sha256: str
+
+    @property
+    def record(self) -> dict[str, str | None]:
+        """What a data set remembers of the file, as plain values."""
+        return {"source": self.source, "revision": self.revision, "sha256": self.sha256}
+
+
+def cache_folder() -> Path:
+    """Where unpacked files are kept: ``OPENRETINA_JAX_CACHE``, by default ``~/.cache/openretina_jax``."""
+    folder = os.environ.get("OPENRETINA_JAX_CACHE") or Path("~", ".cache", "openretina_jax")
+    return Path(folder).expanduser()
+
+
+def fetch(source: HubFile | str | Path, *, sha256: str | None = None, ways_out: str = WAYS_OUT) -> FetchedFile:
+    """Brings a published file to this machine; a local path is taken as it is.
+
+    Files of the Hub go through the cache of ``huggingface_hub``, whose environment variables are honoured
+    (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...), files at other addresses lie below ``cache_folder()``:
+    what is cached needs no network.
+
+    Args:
+        source: the file, an address of one, or a local path. Addresses of pages of the Hub are understood.
+        sha256: what the file's hash has to be (None: any).
+        ways_out: what a user can do where the file cannot be had, for messages.
+
+    Raises:
+        UserError: the file cannot be had, or has another hash than ``sha256`` or than the Hub says.
+    """
+    if is_url(source):
+        source = hub_source(str(source), HubFile) or str(source)
+    if isinstance(source, HubFile):
+        fetched = _fetch_from_hub(source, ways_out)
+    elif is_url(source):
+        path = download(str(source), cache_folder())
+        fetched = FetchedFile(path, str(source), None, file_sha256(path))
+    else:
+        path = Path(source).expanduser()
+        if not path.is_file():
+            found = "is a folder" if path.is_dir() else "does not exist"
+            raise UserError(f"{path}: {found}; give a file, or {ways_out}")
+        fetched = FetchedFile(path, str(path), None, file_sha256(path))
+    if sha256 is not None and fetched.sha256 != sha256.lower():
+        raise UserError(
+            f"{fetched.path}: has sha256 {fetched.sha256}, not {sha256.lower()}; it is damaged or another "
+            "version: delete it and fetch it again"
+        )
+    return fetched
+
+
+_Kind = TypeVar("_Kind")
+
+
+def hub_source(url: str, kind: Callable[[str, str, str, str], _Kind]) -> _Kind | HubFile | None:
+    """What an address of the Hub's website means: a file, or ``kind`` for the page of a folder; None elsewhere."""
+    parts = urllib.parse.urlsplit(url)
+    match = re.fullmatch(
+        r"/(datasets/|spaces/)?([^/]+/[^/]+)/(resolve|raw|blob|tree)/([^/]+)/?(.*)", urllib.parse.unquote(parts.path)
+    )
+    if parts.hostname != _HUB or match is None:
+        return None
+    repo_type, repo_id, page, revision, path = match.groups()
+    return (kind if page == "tree" else HubFile)(repo_id, path.strip("/"), revision, (repo_type or "models/")[:-2])
+
+
+def _fetch_from_hub(file: HubFile, ways_out: str) -> FetchedFile:
+    with file.fetching(ways_out):
+        path = Path(hf_hub_download(file.repo_id, file.path, revision=file.revision, repo_type=file.repo_type))
+    # The cache lays files out as snapshots/<commit>/<path in the repository>.
+    commit = path.parents[len(PurePosixPath(file.path).parts) - 1].name
+    sha256 = file_sha256(path)
+    check_hash_of_hub(path, sha256)
+    return FetchedFile(path, str(file), commit, sha256)
+
+
+def check_hash_of_hub(path: Path, sha256: str) -> None:
+    """Large files are cached under the hash that the Hub gives for them (small ones under a git hash).
+
+    Raises:
+        UserError: the file has another one.
+    """
+    blob = path.resolve().name
+    if _DIGEST.fullmatch(blob) and blob != sha256:
+        raise UserError(
+            f"{path}: has sha256 {sha256}, the Hub says {blob}; the download was damaged: delete "
+            f"{path.resolve()} and fetch it again"
+        )
+
+
+def unpacked(file: FetchedFile, suffixes: tuple[str, ...], folder: Path | None = None) -> Path:
+    """The one file with the wanted suffix inside a zip archive; a file that has the suffix itself passes.
+
+    The archive is unpacked once: its content lies below ``folder`` under the hash of the archive. Nothing is
+    written elsewhere, and an interrupted run leaves no file that looks whole.
+
+    Args:
+        file: the archive, or the file itself.
+        suffixes: what the wanted file ends with, such as ``(".h5", ".hdf5")``.
+        folder: where to unpack (None: ``cache_folder()``).
+
+    Raises:
+        UserError: the archive is truncated or no zip, has members that would be written outside its folder,
+            does not hold exactly one wanted file, or does not fit on the disk.
+    """
+    if file.path.suffix.lower() in suffixes:
+        return file.path
+    with safe_members(file.path) as (archive, members):
+        member = _wanted_member(members, file.path, suffixes)
+        target = (folder or cache_folder()) / "unpacked" / file.sha256 / PurePosixPath(member.filename).name
+        if not (target.is_file() and target.stat().st_size == member.file_size):
+            with whole_file(target, member.file_size, remedy=CACHE_REMEDY) as stream:
+                extract(archive, member, stream)
+        return target
+
+
+@contextlib.contextmanager
+def safe_members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """An open archive and its members, none of which would be written outside its folder.
+
+    Raises:
+        UserError: there is one that would; or, also while the archive is read, it is truncated or no zip, or the disk
+            has no room for it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = PurePosixPath(member.filename.replace("\\", "/"))
+                outside = name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename)
+                if outside or stat.S_ISLNK(member.external_attr >> 16):
+                    raise UserError(
+                        f'{path}: its member "{member.filename}" would be written outside the archive\'s folder; '
+                        "the archive is not the published one: delete it and fetch it again"
+                    )
+            yield archive, archive.infolist()
+    # RuntimeError: encrypted; NotImplementedError: packed by a method that Python does not know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise UserError(
+            f"{path}: is not a whole zip archive ({error}); delete it and fetch it again, or unpack it by hand and "
+            "give the path of what was in it"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be unpacked ({error}); {CACHE_REMEDY}") from error
+
+
+def _wanted_member(members: list[zipfile.ZipInfo], path: Path, suffixes: tuple[str, ...]) -> zipfile.ZipInfo:
+    wanted = [
+        member
+        for member in members
+        # macOS adds a file ._<name> for every file.
+        if member.filename.lower().endswith(suffixes)
+        and not PurePosixPath(member.filename).name.startswith("._")
+        and not member.is_dir()
+    ]
+    if len(wanted) != 1:
+        names = ", ".join(member.filename for member in wanted) or "none"
+        raise UserError(
+            f"{path}: must hold exactly one file ending in {' or '.join(suffixes)}, but holds {names}; "
+            "unpack it by hand and give the path of the file"
+        )
+    return wanted[0]
+
+
+def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, stream: BinaryIO) -> None:
+    """Writes the content of a member."""
+    with archive.open(member) as content:
+        shutil.copyfileobj(content, stream, length=1 << 20)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hexadecimal; the file is not read again while its size and time of change stay.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        status = path.stat()
+        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        known = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+        if known.is_file() and _DIGEST.fullmatch(text := known.read_text()):
+            return text
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
+    with contextlib.suppress(OSError):  # without a note it is computed again
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(sha256)
+    return sha256
+
+
+CACHE_REMEDY = "check the disk, or set OPENRETINA_JAX_CACHE to another folder"
+_ATTEMPTS = 3
+_PAUSE_S = 2.0
+_TIMEOUT_S = 30.0
+_AT_ONCE = 1 << 20  # bytes
+
+
+def is_url(source: object) -> bool:
+    """Whether a source is an address of the web."""
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
+
+
+def download(url: str, cache: Path) -> Path:
+    """The file at an address; what was downloaded before needs no network.
+
+    Bytes are collected in ``<name>.part``, which gets its name when it is whole. After an error the next call goes on
+    from there, if the server says that the file is still the same one.
+
+    Args:
+        url: http or https.
+        cache: files lie below it in folders of their own, so that equal names at different addresses do not meet.
+
+    Raises:
+        UserError: the server does not have the file or does not send all of it, or the disk is full.
+    """
+    name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "file"
+    target = cache / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    if target.is_file():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{name}.lock")):
+            if not target.is_file():
+                _collect(url, target)
+    except OSError as error:
+        raise UserError(f"{url} cannot be written to {target}: {error.strerror or error}; {CACHE_REMEDY}") from error
+    return target
+
+
+def _collect(url: str, target: Path) -> None:
+    """Tries a few times, from where the last try ended."""
+    part, mark = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.etag")
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _append(url, part, mark)
+            break
+        except (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            status = None
+            if isinstance(error, urllib.error.HTTPError):
+                status = error.code
+                error.close()
+            if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # the part is no beginning of the file
+                part.unlink(missing_ok=True)
+            elif (status is not None and status < http.client.INTERNAL_SERVER_ERROR) or attempt == _ATTEMPTS:
+                kept = f" (the first {part.stat().st_size} bytes are kept for the next try)" if part.is_file() else ""
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise UserError(
+                    f"{url} cannot be fetched: {reason}{kept}; check the address and the network, or fetch the file "
+                    "by hand and give its path"
+                ) from error
+        time.sleep(_PAUSE_S * attempt)
+    part.replace(target)
+    mark.unlink(missing_ok=True)
+
+
+def _append(url: str, part: Path, mark: Path) -> None:
+    """Adds to the part what is missing; starts anew if the file may have changed since."""
+    have = part.stat().st_size if part.is_file() and mark.is_file() else 0
+    headers = {"Range": f"bytes={have}-", "If-Range": mark.read_text()} if have else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
+        have = have if answer.status == http.client.PARTIAL_CONTENT else 0
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
+        tag = answer.headers.get("ETag", "")
+        with part.open("ab" if have else "wb") as stream:
+            mark.unlink(missing_ok=True)
+            if tag.startswith('"'):  # a weak tag does not say that bytes are equal
+                mark.write_text(tag)
+            with tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True) as bar:
+                while chunk := answer.read(_AT_ONCE):
+                    stream.write(chunk)
+                    have += len(chunk)
+                    bar.update(len(chunk))
+    if total is not None and have != total:
+        raise http.client.HTTPException(f"the server sent {have} of {total} bytes")

@@ -1,0 +1,119 @@
+"""Files and folders that are there as a whole or not at all, however many processes write them."""
+
+import contextlib
+import errno
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Shaped
+
+from openretina_jax.errors import UserError
+
+REMEDY = "check the folder and the disk"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterator[BinaryIO]:
+    """A file to write; it takes its name, and the place of an earlier one, when all is written.
+
+    Args:
+        path: of the file; its folder is made if missing.
+        needs: bytes for which the disk must have room.
+        remedy: what the user can do where nothing can be written, for the message.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with _beside(path, needs, remedy) as temporary:
+        with temporary.open("x+b") as stream:
+            yield stream
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterator[Path]:
+    """A new folder to fill; it takes its name, and the place of an earlier one, when all is written.
+
+    Args:
+        path, needs, remedy: as in ``whole_file``.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with _beside(path, needs, remedy) as temporary:
+        work = temporary / path.name
+        work.mkdir(parents=True)
+        yield work
+        _put_in_place(work, path)
+
+
+def check_writable(path: Path, *, remedy: str = REMEDY) -> None:
+    """Find out before long work, rather than after it, whether a file or folder can be written.
+
+    Raises:
+        UserError: it cannot.
+    """
+    with _beside(path, 0, remedy) as temporary:
+        temporary.touch()
+
+
+@contextlib.contextmanager
+def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
+    """A place for what is not whole yet, on the same disk, that no other process has; nothing is left there."""
+    temporary = path.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < needs:
+            raise OSError(f"it needs {needs} bytes, {path.parent} has {free}")
+        yield temporary
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _put_in_place(work: Path, path: Path) -> None:
+    """Move a folder to a place where there may be another one, also one that a process puts there just now."""
+    while True:
+        if path.exists():
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(work.with_name(uuid.uuid4().hex))
+        try:
+            work.replace(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another one is there again
+                raise
+
+
+def read_npy(file: Path, axes: str, *, remedy: str) -> Shaped[np.ndarray, "..."]:
+    """Real numbers of a ``.npy`` file, mapped into memory.
+
+    Args:
+        file: as ``numpy.save`` writes it.
+        axes: names of the axes, separated by spaces.
+        remedy: what the user can do about a file that is missing or another one, for the message.
+
+    Raises:
+        UserError: it cannot be read, is not whole, is empty, or holds anything but real numbers with these axes.
+    """
+    try:
+        values = np.lib.format.open_memmap(file, mode="r")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error}); {remedy}") from error
+    except Exception as error:  # the bytes of a foreign file can make the reader raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{file}: is not a whole .npy file of numbers ({reason}); {remedy}") from error
+    if values.ndim != len(axes.split()) or values.size == 0 or values.dtype.kind not in "biuf":
+        raise UserError(
+            f"{file}: holds {values.dtype} of shape {values.shape}, but must hold real numbers with the axes "
+            f"({axes.replace(' ', ', ')}), none of them empty; {remedy}"
+        )
+    return values

@@ -1,0 +1,150 @@
+"""How simulated responses are imaged: sampling, noise, fluorescence, and the published fields of one stimulus."""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from scipy.ndimage import uniform_filter1d
+from scipy.signal import lfilter
+
+from openretina_jax.data.artificial_stimuli import CHIRP_SECOND_TRIGGER_S
+from openretina_jax.sources.hoefling_2024.traces import CHIRP, MOVING_BAR, NATURAL
+
+IMAGING_RATE_HZ = 7.8125
+FIRST_TRIGGER_S = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """When a stimulus was shown: clip after clip, with triggers at fixed times in every clip.
+
+    Attributes:
+        clip_s: seconds from the start of a clip to the start of the next.
+        trigger_times_in_clip_s: triggers, in seconds after the start of the clip.
+    """
+
+    clip_s: float
+    trigger_times_in_clip_s: tuple[float, ...] = (0.0,)
+
+    def trigger_times_s(self, n_shown: int) -> Float64[np.ndarray, " trigger"]:
+        """Times of all triggers in a recording of ``n_shown`` clips."""
+        starts = FIRST_TRIGGER_S + self.clip_s * np.arange(n_shown)
+        return (starts[:, None] + np.array(self.trigger_times_in_clip_s)).ravel()
+
+    def trace_times_s(self, n_shown: int) -> Float64[np.ndarray, " sample"]:
+        """Times of the imaging frames, up to a second and a half after the last of ``n_shown`` clips."""
+        duration_s = 2 * FIRST_TRIGGER_S + self.clip_s * n_shown
+        return np.arange(int(duration_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
+
+
+PROTOCOLS = {
+    NATURAL.prefix: Protocol(NATURAL.shown_s),
+    CHIRP.prefix: Protocol(CHIRP.shown_s, (0.0, CHIRP_SECOND_TRIGGER_S)),
+    MOVING_BAR.prefix: Protocol(MOVING_BAR.shown_s),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """How one stimulus was imaged.
+
+    Attributes:
+        stimulus: prefix of the published fields.
+        protocol: when its clips were shown.
+        n_shown: number of clips shown.
+        line_delay_s: seconds from the start of an imaging frame until the scan reaches each neuron.
+    """
+
+    stimulus: str
+    protocol: Protocol
+    n_shown: int
+    line_delay_s: Float64[np.ndarray, " neuron"]
+
+    def inferred_spikes(
+        self,
+        rng: np.random.Generator,
+        rates: Float32[np.ndarray, "frame neuron"],
+        noise: Float32[np.ndarray, " neuron"],
+    ) -> Float32[np.ndarray, "sample neuron"]:
+        """Noisy samples of the rates: gamma-like, with mean ``rate`` and variance ``noise * rate``."""
+        frame_s = self.protocol.clip_s * self.n_shown / len(rates)
+        times_s = self.protocol.trace_times_s(self.n_shown)[:, None] + self.line_delay_s
+        expected = np.maximum(_interpolated(rates, (times_s - FIRST_TRIGGER_S) / frame_s), 1e-3)
+        return noise * _gamma_like(rng, expected / noise)
+
+    def by_repeat(
+        self, traces: Float32[np.ndarray, "sample neuron"], clips_per_repeat: int
+    ) -> Float32[np.ndarray, "repeat time neuron"]:
+        """Traces cut at the repeats of the stimulus, at the imaging rate."""
+        repeat_s = self.protocol.clip_s * clips_per_repeat
+        starts_s = FIRST_TRIGGER_S + repeat_s * np.arange(self.n_shown // clips_per_repeat)
+        times_s = starts_s[:, None] + np.arange(int(repeat_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
+        positions = (times_s.reshape(-1, 1) - self.line_delay_s) * IMAGING_RATE_HZ
+        return _interpolated(traces, positions).reshape(*times_s.shape, -1)
+
+    def fields(
+        self, rng: np.random.Generator, spikes: Float32[np.ndarray, "sample neuron"], names: Literal["old", "new"]
+    ) -> dict[str, np.ndarray]:
+        """The published fields of this stimulus, arrays with the neuron first."""
+        times_s = self.protocol.trace_times_s(self.n_shown)
+        raw = _fluorescence(rng, spikes)
+        smoothed = uniform_filter1d(raw, size=round(60 * IMAGING_RATE_HZ), axis=0, mode="nearest")
+        triggers_s = self.protocol.trigger_times_s(self.n_shown)
+        fields = {
+            "raw_traces": raw.T,
+            "smoothed_traces": smoothed.T,
+            "preprocessed_traces": ((raw - smoothed) / (raw - smoothed).std(axis=0)).T,
+            "trigger_times": np.tile(triggers_s, (len(self.line_delay_s), 1)),
+        }
+        if names == "old":
+            fields["inferred_spikes"] = spikes.T
+            fields["traces_times"] = self.line_delay_s[:, None] + times_s
+        else:
+            fields["spikes"] = spikes.T
+            fields["traces_t0"] = self.line_delay_s
+            fields["traces_dt"] = np.full(len(self.line_delay_s), 1 / IMAGING_RATE_HZ)
+        return {f"{self.stimulus}_{name}": values for name, values in fields.items()}
+
+
+def quality_index(
+    responses: Float32[np.ndarray, "repeat time neuron"],
+) -> Float32[np.ndarray, " neuron"]:
+    """Variance over time of the mean response, relative to the mean variance of single ones (Baden et al. 2016).
+
+    Args:
+        responses: responses to repeats of one stimulus.
+
+    Returns:
+        1 for responses without noise, about 1 / repeats for noise alone.
+    """
+    return responses.mean(axis=0).var(axis=0) / responses.var(axis=1).mean(axis=0)
+
+
+def _gamma_like(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
+    """Nearly gamma variables of the given shapes: the proposals of Marsaglia and Tsang 2000, none rejected."""
+    # Rejections would let a rounding error in one shape change all later draws: same seed, other data.
+    scale = shape + 2 / 3
+    normal = rng.standard_normal(shape.shape, dtype=np.float32)
+    uniform = rng.random(shape.shape, dtype=np.float32)
+    return scale * np.maximum(1 + normal / np.sqrt(9 * scale), 0) ** 3 * uniform ** (1 / shape)
+
+
+def _fluorescence(rng: np.random.Generator, spikes: np.ndarray) -> np.ndarray:
+    """Raw traces: spikes through the indicator's decay, on a bleaching baseline, with the detector's noise."""
+    decay = np.float32(np.exp(-1 / (0.5 * IMAGING_RATE_HZ)))
+    calcium = lfilter(np.ones(1, np.float32), np.array([1, -decay], np.float32), spikes, axis=0)
+    deviation = calcium.std(axis=0)
+    baseline = rng.uniform(5, 20, spikes.shape[1]) * deviation
+    bleaching = np.exp(-np.arange(len(spikes)) / (900 * IMAGING_RATE_HZ))[:, None]
+    detector_noise = 0.1 * deviation * rng.standard_normal(spikes.shape, dtype=np.float32)
+    return (baseline * bleaching + calcium + detector_noise).astype(np.float32)
+
+
+def _interpolated(values: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Linear interpolation of values (time, neuron) at positions (sample, neuron); constant beyond the ends."""
+    position = np.clip(position, 0, len(values) - 1)
+    before = np.minimum(position.astype(np.int64), len(values) - 2)
+    part = (position - before).astype(np.float32)
+    left, right = (np.take_along_axis(values, before + step, axis=0) for step in (0, 1))
+    return left + part * (right - left)

@@ -1,0 +1,1 @@
+"""Simulated recordings in the format of each publication, a file per publication."""

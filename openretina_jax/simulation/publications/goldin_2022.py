@@ -1,0 +1,84 @@
+"""Writes a simulated data set in the published format of Goldin et al. 2022: an HDF5 file for each recording.
+
+A file holds ``train/stimulus (image, height, width)``, ``train/response/binned (neuron, image)``, the same below
+``test`` with mean counts over repeats, and counts of every repeat in ``test/repeats/cell01 (repeat, image)`` and so on.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from openretina_jax.simulation import scenes
+from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.sources.goldin_2022 import IMAGE_S, SPECIES
+from openretina_jax.sources.registry import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """What to simulate.
+
+    Attributes:
+        n_sessions: recordings of each species; adding sessions does not change the first ones.
+        neurons_per_session: neurons recorded in each.
+        seed: the files are a function of it.
+        n_images: training images of a session.
+        n_test_images, n_repeats: test images, and how often each was shown.
+        side: pixels of an image along each side.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    n_sessions: int = 2
+    neurons_per_session: int = 20
+    seed: int = 0
+    n_images: int = 3000
+    n_test_images: int = 30
+    n_repeats: int = 30
+    side: int = 108
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
+    """Write files of mice and axolotls into a folder; files of the same name are replaced.
+
+    Args:
+        folder: where to write; made if missing.
+        config: what to simulate.
+        progress: called with (what, number done, number in all).
+
+    Returns:
+        The folder, by the setting of ``goldin_2022.from_settings``.
+    """
+    target = folder / "goldin_2022"
+    names = [(species, number) for species in SPECIES for number in range(config.n_sessions)]
+    for done, (species, number) in enumerate(names, start=1):
+        rng = np.random.default_rng((config.seed, SPECIES.index(species), number))
+        write_hdf5(target / f"{species}_session_{number + 1}.h5", _recording(rng, config))
+        if progress is not None:
+            progress("simulated sessions", done, len(names))
+    return {"path": target}
+
+
+def _recording(rng: np.random.Generator, config: SimulationConfig) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names in it."""
+    images = scenes.natural_images(rng, config.n_images, config.side, config.side)
+    test_images = scenes.natural_images(rng, config.n_test_images, config.side, config.side)
+    neurons = SpikingNeurons.drawn(
+        rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 18
+    )
+    expected = expected_spikes(neurons, {"train": images, "test": test_images}, IMAGE_S, images=True)
+    counts = rng.poisson(expected["train"])
+    repeats = rng.poisson(expected["test"], (config.n_repeats, *expected["test"].shape))
+    arrays = {
+        "train/stimulus": images,
+        "test/stimulus": test_images,
+        "train/response/binned": counts.T,
+        "test/response/binned": repeats.mean(axis=0).T,
+    }
+    return arrays | {f"test/repeats/cell{n + 1:02d}": repeats[:, :, n] for n in range(len(neurons))}

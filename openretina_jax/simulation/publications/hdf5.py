@@ -1,0 +1,110 @@
+"""Writes simulated recordings in the layout of ``sources/hdf5.py``: cells that watch noise in several colours."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from openretina_jax.runtime.files import whole_file
+from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
+from openretina_jax.sources.registry import Progress
+
+FRAME_RATE_HZ = 30.0
+_SHORTEST_CLIPS = 70
+_BLUR = np.array([0.25, 0.5, 0.25])
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """What to simulate.
+
+    Attributes:
+        n_sessions: recordings; adding sessions does not change the first ones.
+        neurons_per_session: neurons recorded in each.
+        seed: the files are a function of it.
+        n_stimuli: movies "random_noise_0" and so on; each has a clip more than the one before.
+        n_repeats: presentations of the last two, which are tests; of the others there is one.
+        clip_length, clips: frames of a clip, and clips of the first movie.
+        channels, height, width: of a frame.
+        trials: 1: responses to tests are stored trial by trial; 0: their means, as in openretina.
+        own_stimuli: 1: the first movie is another one in every session, and lies in its file.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    n_sessions: int = 2
+    neurons_per_session: int = 15
+    seed: int = 0
+    n_stimuli: int = 4
+    n_repeats: int = 20
+    clip_length: int = 75
+    clips: int = _SHORTEST_CLIPS
+    channels: int = 3
+    height: int = 16
+    width: int = 8
+    trials: int = 0
+    own_stimuli: int = 0
+
+    def __post_init__(self) -> None:
+        check_numbers(self, {"trials": 0, "own_stimuli": 0, "n_stimuli": 3})
+
+
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
+    """Write stimuli and a file for each session; files of the same name are replaced.
+
+    Args:
+        folder: where to write; made if missing.
+        config: what to simulate.
+        progress: called with (what, number done, number in all).
+
+    Returns:
+        The folder, by the setting of ``hdf5.from_settings``.
+    """
+    target = folder / "recordings"
+    rng = np.random.default_rng((config.seed, 0))
+    movies = {f"random_noise_{number}": _noise(rng, config, number) for number in range(config.n_stimuli)}
+    for name, movie in movies.items():
+        with whole_file(target / STIMULI_FOLDER / f"{name}.npy") as stream:
+            np.save(stream, movie, allow_pickle=False)
+    for number in range(config.n_sessions):
+        arrays = _recording(np.random.default_rng((config.seed, 1, number)), movies, config)
+        write_hdf5(target / f"session_{number}.hdf5", arrays)
+        if progress is not None:
+            progress("simulated sessions", number + 1, config.n_sessions)
+    return {"path": target}
+
+
+def _noise(rng: np.random.Generator, config: SimulationConfig, number: int) -> np.ndarray:
+    """Noise without memory (channel, time, height, width), a little blurred in space, of unit variance."""
+    frames = config.clip_length * (config.clips + number)
+    noise = rng.standard_normal((config.channels, frames, config.height, config.width))
+    for axis in (2, 3):
+        noise = sum(weight * np.roll(noise, shift, axis) for weight, shift in zip(_BLUR, (-1, 0, 1), strict=True))
+    return (noise / noise.std()).astype(np.float32)
+
+
+def _recording(
+    rng: np.random.Generator, movies: dict[str, np.ndarray], config: SimulationConfig
+) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names in it."""
+    neurons = SpikingNeurons.drawn(
+        rng, config.neurons_per_session, height=config.height, width=config.width, centre_sd_px=1.2
+    )
+    colours = rng.integers(config.channels, size=len(neurons))
+    own = {"random_noise_0": _noise(rng, config, 0)} if config.own_stimuli else {}
+    shown = movies | own
+    of_colour = [
+        expected_spikes(neurons, {name: movie[colour] for name, movie in shown.items()}, 1 / FRAME_RATE_HZ)
+        for colour in range(config.channels)
+    ]
+    arrays: dict[str, np.ndarray] = {STIMULUS + name: movie for name, movie in own.items()}
+    for number, name in enumerate(shown):
+        expected = np.stack([of_colour[colour][name][:, n] for n, colour in enumerate(colours)])
+        is_test = number >= config.n_stimuli - 2
+        trials = rng.poisson(expected, (config.n_repeats if is_test else 1, *expected.shape)) * FRAME_RATE_HZ
+        values = trials if is_test and config.trials else trials.mean(axis=0)
+        arrays[RESPONSES + name] = values.astype(np.float32)
+    return arrays | {f"{INFORMATION}/celltypes": colours, f"{INFORMATION}/species": np.array(b"simulated")}

@@ -1,0 +1,121 @@
+"""Writes a simulated data set in the published format of Maheswaranathan et al. 2023.
+
+The format: ``ganglion_cell_data/<session>/naturalscene.h5`` and ``whitenoise.h5`` with ``stimulus (time, height,
+width)`` and ``response/firing_rate_<smoothing>ms (neuron, time)`` below ``train`` and ``test``, with 100 frames per
+second. Repeats lie below ``test/repeats``: in the files of every second session as one array ``(repeat, neuron, time)``
+per smoothing, in the others as an array ``(repeat, time)`` per neuron, "cell01" and so on; both are in use. The test
+responses to white noise have one bin more than its frames, as published.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from openretina_jax.simulation import scenes
+from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
+from openretina_jax.sources.registry import Progress
+
+_PUBLISHED_REPEATS = "firing_rate_10ms"  # smoothing of the repeats that are stored per neuron
+_CENTRE_SD_PX = 2.0  # of 50 µm
+_FRAMES_PER_SCENE, _FRAMES_PER_JITTER, _FRAMES_PER_CHECKERBOARD = 100, 3, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """What to simulate.
+
+    Attributes:
+        n_sessions: recordings; all saw the same movies, and adding sessions does not change the first ones.
+        neurons_per_session: neurons recorded in each.
+        seed: the files are a function of it.
+        seconds, test_seconds: lengths of the training and of the test movie.
+        n_repeats: how often the test movie was shown.
+        side: pixels of a frame along each side.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    n_sessions: int = 3
+    neurons_per_session: int = 10
+    seed: int = 0
+    seconds: int = 300
+    test_seconds: int = 20
+    n_repeats: int = 6
+    side: int = 50
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
+    """Write the files of all sessions; files of the same name are replaced.
+
+    Args:
+        folder: where to write; made if missing.
+        config: what to simulate.
+        progress: called with (what, number done, number in all).
+
+    Returns:
+        The folder, by the setting of ``maheswaranathan_2023.from_settings``.
+    """
+    target = folder / "neural_code_data"
+    movies = {kind: {split: _movie(kind, split, config) for split in ("train", "test")} for kind in STIMULI}
+    for number in range(config.n_sessions):
+        rng = np.random.default_rng((config.seed, 1, number))
+        neurons = SpikingNeurons.drawn(
+            rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=_CENTRE_SD_PX
+        )
+        session = target / FOLDER / f"15-10-{number + 1:02d}"
+        for kind in STIMULI:
+            arrays = _recording(rng, neurons, kind, movies[kind], config, by_response_type=number % 2 == 1)
+            write_hdf5(session / f"{kind}.h5", arrays)
+        if progress is not None:
+            progress("simulated sessions", number + 1, config.n_sessions)
+    return {"path": target}
+
+
+def _movie(kind: str, split: str, config: SimulationConfig) -> np.ndarray:
+    rng = np.random.default_rng((config.seed, 0, STIMULI.index(kind), split == "test"))
+    n_frames = round((config.test_seconds if split == "test" else config.seconds) * FRAME_RATE_HZ)
+    if kind == "whitenoise":
+        return scenes.checkerboards(rng, n_frames, config.side, hold=_FRAMES_PER_CHECKERBOARD)
+    return scenes.jittered_scenes(
+        rng, n_frames, config.side, frames_per_scene=_FRAMES_PER_SCENE, hold=_FRAMES_PER_JITTER
+    )
+
+
+def _recording(
+    rng: np.random.Generator,
+    neurons: SpikingNeurons,
+    kind: str,
+    movies: dict[str, np.ndarray],
+    config: SimulationConfig,
+    by_response_type: bool,
+) -> dict[str, np.ndarray]:
+    """The arrays of a file by their names in it."""
+    expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ)
+    spikes = rng.poisson(expected["train"]).T
+    trials = rng.poisson(expected["test"], (config.n_repeats, *expected["test"].shape)).transpose(0, 2, 1)
+    if kind == "whitenoise":
+        trials = np.pad(trials, ((0, 0), (0, 0), (0, 1)), mode="edge")
+    arrays = {f"{split}/stimulus": movie for split, movie in movies.items()}
+    for response_type in RESPONSE_TYPES:
+        repeats = _smoothed(trials, response_type)
+        arrays[f"train/response/{response_type}"] = _smoothed(spikes, response_type)
+        arrays[f"test/response/{response_type}"] = repeats.mean(axis=0)
+        if by_response_type:
+            arrays[f"test/repeats/{response_type}"] = repeats
+        elif response_type == _PUBLISHED_REPEATS:
+            arrays |= {f"test/repeats/cell{n + 1:02d}": repeats[:, n] for n in range(len(neurons))}
+    return arrays
+
+
+def _smoothed(spikes: np.ndarray, response_type: str) -> np.ndarray:
+    """Firing rate: spikes in bins, smoothed by a Gaussian whose deviation is in the name."""
+    deviation_s = float(response_type.removeprefix("firing_rate_").removesuffix("ms")) / 1000
+    return gaussian_filter1d(spikes * FRAME_RATE_HZ, deviation_s * FRAME_RATE_HZ, axis=-1).astype(np.float32)

@@ -1,0 +1,261 @@
+"""Writes a simulated data set in the published layout of Sridhar et al. 2025.
+
+Retinas "01", "02", ... watch a natural movie or white noise. The movie is a film of drifting textures around simulated
+fixations; seeds change every ten trials, and the tenth trial of a seed shows the frames of its first again. The cells
+of a retina are the same whatever it watches; the first two of each answer to nothing. Their spike-triggered averages,
+which lie beside the movie, are those of infinitely much white noise, with a little noise. The natural movie is
+mirrored left to right compared with them.
+"""
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from openretina_jax.errors import UserError
+from openretina_jax.runtime.files import whole_folder
+from openretina_jax.simulation.scenes import spatial_frequencies
+from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.simulation.writing import check_numbers
+from openretina_jax.sources.registry import Progress
+from openretina_jax.sources.sridhar_2025.movies import Crop, Screen
+from openretina_jax.sources.sridhar_2025.sessions import FRAME_RATE_HZ, PUBLISHED, RESPONSES, STA_PATTERN
+from openretina_jax.sources.sridhar_2025.stimuli import (
+    FIXATION_FILES,
+    IMAGES,
+    NOISE,
+    TEST_LINES,
+    Movies,
+    NaturalMovies,
+    NoiseMovies,
+)
+
+N_UNRELIABLE = 2  # cells of every retina without a receptive field
+
+_SEEDS = (2022, 2023)
+_SEED_TRIALS = 10
+_OTHER_TESTS = "01"  # the second half of its test trials followed another movie
+_IMAGE_FRAMES = 3  # frames of the screen for one of the film
+_SCENE_IMAGES = 10
+_DRIFT_PX = 0.3  # per frame
+_STA_FRAMES = 30
+_STA_NOISE = 0.02  # relative to the largest value
+_FIXATION_S = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulationConfig:
+    """What to simulate.
+
+    Attributes:
+        stimulus: "natural_movie" or "white_noise".
+        n_sessions: number of retinas, at most 4; the second has one seed, and so half the trials.
+        neurons_per_session: cells recorded in each.
+        n_trials: trials of the retinas with both seeds.
+        frames_per_trial: their length.
+        test_frames: length of the test movie, at most 5100.
+        test_trials: how often it was shown.
+        height, width: of the screen in pixels.
+        padding: border of the images of the natural movie.
+        margin_rows, margin_columns: pixels at each side of the screen that no model needs to see.
+        n_images: images of the film.
+        centre_sd_px: typical size of a receptive field's centre.
+        seed: the files are a function of it.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    stimulus: str = "natural_movie"
+    n_sessions: int = 4
+    neurons_per_session: int = 12
+    n_trials: int = 20
+    frames_per_trial: int = 600
+    test_frames: int = 850
+    test_trials: int = 20
+    height: int = 150
+    width: int = 200
+    padding: int = 50
+    margin_rows: int = 35
+    margin_columns: int = 55
+    n_images: int = 120
+    centre_sd_px: float = 3.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.stimulus not in PUBLISHED:
+            raise UserError(f'stimulus is "{self.stimulus}"; choose among {", ".join(PUBLISHED)}')
+        least = {"neurons_per_session": N_UNRELIABLE + 1, "margin_rows": 0, "margin_columns": 0}
+        check_numbers(self, least, most={"n_sessions": len(FIXATION_FILES), "test_frames": TEST_LINES})
+        self.crop.slices(self.height, self.width)
+
+    @property
+    def screen(self) -> Screen:
+        """Sizes of the screen."""
+        return Screen(self.height, self.width, self.padding)
+
+    @property
+    def crop(self) -> Crop:
+        """What is left of the screen without its margins."""
+        return Crop(self.margin_rows, self.margin_rows, self.margin_columns, self.margin_columns)
+
+    @property
+    def retinas(self) -> tuple[str, ...]:
+        """Names of the sessions."""
+        return tuple(FIXATION_FILES)[: self.n_sessions]
+
+
+def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
+    """Write movies, responses and spike-triggered averages into a folder; files of the same name are replaced.
+
+    Args:
+        folder: where to write; made if missing.
+        config: what to simulate.
+        progress: called with (what, number done, number in all).
+
+    Returns:
+        The folder, by the setting of ``sridhar_2025.from_settings``.
+    """
+    with whole_folder(folder / config.stimulus) as work:
+        movies: Movies
+        if config.stimulus == "natural_movie":
+            _write_film(np.random.default_rng((config.seed, 0)), work, config)
+            movies = NaturalMovies(work, FIXATION_FILES, config.screen, opposite_flips=False)
+        else:
+            _write_noise(np.random.default_rng((config.seed, 1)), work, config)
+            movies = NoiseMovies(work)
+        for number, retina in enumerate(config.retinas):
+            _simulate_retina(work, config, movies, retina, number)
+            if progress is not None:
+                progress("simulated retinas", number + 1, config.n_sessions)
+    return {"path": folder / config.stimulus}
+
+
+def _simulate_retina(work: Path, config: SimulationConfig, movies: Movies, retina: str, number: int) -> None:
+    """Write the responses and the averages of one retina."""
+    rng = np.random.default_rng((config.seed, 2, number))
+    height, width = config.crop.size(config.height, config.width)
+    cells = SpikingNeurons.drawn(
+        rng, config.neurons_per_session, height=height, width=width, centre_sd_px=config.centre_sd_px
+    )
+    _write_stas(rng, work / "stas", retina, cells, config)
+    natural = config.stimulus == "natural_movie"
+    if natural:
+        column = width - 1 - cells.centre_px[:, 1]
+        cells = dataclasses.replace(cells, centre_px=np.stack([cells.centre_px[:, 0], column], axis=1))
+    both = natural and retina != "02"
+    n_trials = config.n_trials if both or not natural else min(config.n_trials, _SEED_TRIALS)
+    train = movies.train(retina, np.arange(n_trials), config.frames_per_trial, config.crop)
+    test = movies.test(retina, config.test_frames, config.crop)
+    rates = expected_spikes(cells, {"train": train[..., 0], "test": test[..., 0]}, 1 / FRAME_RATE_HZ)
+    for rate in rates.values():
+        rate[:, :N_UNRELIABLE] = rates["train"][:, :N_UNRELIABLE].mean(axis=0)
+    shown = np.repeat(rates["test"].T[..., None], config.test_trials, axis=2)
+    if both and retina == _OTHER_TESTS:
+        half = config.test_trials - config.test_trials // 2
+        shown[..., half:] = np.roll(shown[..., half:], config.test_frames // 2, axis=1)
+    trials = rates["train"].reshape(n_trials, config.frames_per_trial, -1)
+    content: dict[str, Any] = {
+        "train_responses": rng.poisson(trials.transpose(2, 1, 0)).astype(np.float64),
+        "test_responses": rng.poisson(shown).astype(np.float64),
+    }
+    if both:
+        of_seed = np.arange(n_trials) // _SEED_TRIALS
+        content["seeds"] = list(_SEEDS[: of_seed.max() + 1])
+        content["trial_separation"] = {
+            seed: np.flatnonzero(of_seed == place).tolist() for place, seed in enumerate(content["seeds"])
+        }
+    file = work / RESPONSES[config.stimulus].format(retina=retina)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as stream:
+        pickle.dump(content, stream, protocol=4)
+
+
+def _write_stas(
+    rng: np.random.Generator, folder: Path, retina: str, cells: SpikingNeurons, config: SimulationConfig
+) -> None:
+    """The averages of white noise on the whole screen: the weights of every cell in space and time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    corner = (config.margin_rows, config.margin_columns)
+    fields = dataclasses.replace(cells, centre_px=cells.centre_px + corner).receptive_fields(
+        config.height, config.width
+    )
+    kernels = cells.temporal_kernels(FRAME_RATE_HZ)[:_STA_FRAMES][::-1]
+    for cell in range(len(cells)):
+        sta = np.multiply.outer(kernels[:, cell], fields[..., cell]).astype(np.float32)
+        if cell < N_UNRELIABLE:
+            sta[:] = 0
+        noise = _STA_NOISE * np.abs(kernels[:, cell]).max() * np.abs(fields[..., cell]).max()
+        sta += noise * rng.standard_normal(sta.shape, np.float32)
+        np.save(folder / STA_PATTERN.format(retina=retina, cell=cell), sta)
+
+
+def _write_film(rng: np.random.Generator, work: Path, config: SimulationConfig) -> None:
+    """The images and the fixations of the natural movie."""
+    _write_images(rng, work / Path(IMAGES).parent, config)
+    lines = TEST_LINES + config.n_trials * config.frames_per_trial
+    fixations = _fixations(rng, lines, config)
+    for first in range(0, config.n_trials - _SEED_TRIALS + 1, _SEED_TRIALS):
+        again = fixations[TEST_LINES + first * config.frames_per_trial :][: config.frames_per_trial]
+        fixations[TEST_LINES + (first + _SEED_TRIALS - 1) * config.frames_per_trial :][: config.frames_per_trial] = (
+            again
+        )
+    first_seed = TEST_LINES + min(config.n_trials, _SEED_TRIALS) * config.frames_per_trial
+    for file, end in ((FIXATION_FILES["01"], lines), (FIXATION_FILES["02"], first_seed)):
+        (work / file).parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{image} 0.0 11.8 {x} {y} {flag}\n" for image, x, y, flag in fixations[:end].tolist())
+        (work / file).write_text(text, encoding="utf-8")
+
+
+def _write_images(rng: np.random.Generator, folder: Path, config: SimulationConfig) -> None:
+    """Images of a film: textures with the spectrum of natural images that drift, a new one every few images."""
+    folder.mkdir(parents=True)
+    size = (config.width + config.padding, config.height + config.padding)
+    texture, velocity = np.empty(0), np.zeros(2)
+    for number in range(config.n_images):
+        if number % _SCENE_IMAGES == 0:
+            texture, velocity = _texture(rng, size), rng.normal(0, 2, 2)
+        shift = np.round(velocity * (number % _SCENE_IMAGES)).astype(int)
+        image = np.pad(np.roll(texture, shift, axis=(0, 1)), config.padding)
+        np.save(folder / f"{number:05d}_img_{10000 + number}.npy", image)
+
+
+def _texture(rng: np.random.Generator, size: tuple[int, int]) -> Float32[np.ndarray, "x y"]:
+    """Grey levels from 0 to 255 whose amplitude falls with the inverse of spatial frequency."""
+    spectrum = np.fft.rfft2(rng.standard_normal(size)) / spatial_frequencies(*size)
+    texture = np.fft.irfft2(spectrum, size)
+    return np.clip(127.5 + 50 * texture / texture.std(), 0, 255).astype(np.float32)
+
+
+def _fixations(rng: np.random.Generator, count: int, config: SimulationConfig) -> Int64[np.ndarray, "time 4"]:
+    """Image, x, y and flag of every frame: fixations with small drifts, each at another place of the image."""
+    new = rng.random(count) < 1 / (_FIXATION_S * FRAME_RATE_HZ)
+    new[0] = True
+    fixation = np.cumsum(new) - 1
+    middle = np.array([config.width, config.height]) / 2
+    centres = middle + config.padding * rng.uniform(-0.5, 1.5, (fixation[-1] + 1, 2))
+    drift = np.cumsum(rng.normal(0, _DRIFT_PX, (count, 2)), axis=0)
+    start = np.maximum.accumulate(np.where(new, np.arange(count), 0))
+    places = centres[fixation] + drift - drift[start]
+    # the border of the images holds what the screen shows beyond them
+    places = np.clip(np.floor(places), middle - config.padding, middle + 2 * config.padding)
+    image = np.arange(count) // _IMAGE_FRAMES % config.n_images
+    flag = (rng.random(fixation[-1] + 1) < 0.5)[fixation]
+    return np.column_stack([image, places, flag]).astype(np.int64)
+
+
+def _write_noise(rng: np.random.Generator, work: Path, config: SimulationConfig) -> None:
+    """Black and white squares, -1 and 1."""
+
+    def write(folder: str, frames: int) -> None:
+        (work / folder).mkdir(parents=True)
+        white = rng.integers(0, 2, (config.height, config.width, frames), np.int8)
+        np.save(work / folder / "all_images.npy", 2 * white - 1)
+
+    for sequence in sorted({NOISE[retina] for retina in config.retinas}):
+        for trial in range(config.n_trials):
+            write(f"non_repeating_stimuli_{sequence}/trial_{trial:03d}", config.frames_per_trial)
+        write(f"repeating_stimuli_{sequence}", config.test_frames)

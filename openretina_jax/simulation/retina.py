@@ -1,0 +1,295 @@
+"""Simulated retinal ganglion cells: linear-nonlinear subunit cascades whose answers are known without noise.
+
+A cell pools rectified subunits. A subunit weighs the colour channels, filters space by a centre and a delayed
+surround, and filters time by a biphasic kernel; in direction selective types, displaced and delayed inputs add
+excitation on the preferred side and inhibition on the null side. The pooled drive is divided by the local contrast
+of the last fraction of a second, passes an output nonlinearity, and is blurred by the indicator.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from scipy.linalg import toeplitz
+from scipy.signal import lfilter
+
+from openretina_jax.simulation.movies import HEIGHT, WIDTH
+from openretina_jax.sources.hoefling_2024.traces import FRAME_RATE_HZ
+
+SCREEN_CENTRE = ((HEIGHT - 1) / 2, (WIDTH - 1) / 2)
+
+_SUBUNIT_SIDE = 12  # subunits sit on the central pixels, one each; receptive fields lie there
+_TAPS = 24  # 0.8 s at 30 Hz
+_SURROUND_PX = 2.0
+_SURROUND_DELAY = 1
+_DIRECTION_DELAY = 3  # with the displacement below: most sensitive to 1 mm/s
+_DIRECTION_DISPLACEMENT_PX = 2
+_CONTRAST_TIME_S = 0.15
+_INDICATOR_TIMES_S = (0.04, 0.10)
+_OUTPUT_SLOPE = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CellType:
+    """A type of neuron.
+
+    Attributes:
+        name: name in the terms of Baden et al. 2016.
+        groups: group numbers of Baden et al. 2016 that neurons of the type are assigned to (33 to 46: amacrine cells).
+        abundance: relative frequency.
+        polarity: weight of the subunits that are excited by light, and of those excited by dark.
+        colour: weight of green and UV in the centre of a subunit; the surround weighs them equally.
+        centre_px: standard deviation of a subunit's centre, in pixels of 50 µm.
+        surround: strength of a subunit's surround relative to its centre.
+        pool_px: standard deviation of the pool of subunits.
+        peak_s: time of the temporal kernel's peak before the response.
+        biphasic: 0 for a sustained response, 1 for a response that forgets constant light.
+        gain_control: strength of divisive contrast adaptation.
+        suppression: strength of subtractive suppression by contrast.
+        threshold: of the output, in standard deviations of the drive.
+        directional: whether the type prefers one of four directions of motion.
+    """
+
+    name: str
+    groups: tuple[int, ...]
+    abundance: float
+    polarity: tuple[float, float]
+    colour: tuple[float, float] = (0.5, 0.5)
+    centre_px: float = 0.7
+    surround: float = 0.6
+    pool_px: float = 1.2
+    peak_s: float = 0.10
+    biphasic: float = 0.7
+    gain_control: float = 0.7
+    suppression: float = 0.0
+    threshold: float = 0.2
+    directional: bool = False
+
+
+_ON, _OFF = (1.0, 0.0), (0.0, 1.0)
+
+CELL_TYPES = (
+    CellType("OFF local, OS", (1, 6), 7.0, _OFF, (0.4, 0.6), surround=0.8, pool_px=0.8),
+    CellType("OFF DS", (2,), 4.0, _OFF, pool_px=1.0, peak_s=0.08, biphasic=0.8, directional=True),
+    CellType("OFF slow", (3, 4), 7.0, _OFF, (0.3, 0.7), centre_px=0.8, peak_s=0.16, biphasic=0.4, threshold=0.0),
+    CellType("OFF alpha sust.", (5, 7), 9.0, _OFF, centre_px=0.8, pool_px=1.8, biphasic=0.3, threshold=0.0),
+    CellType("OFF alpha trans", (8, 9), 9.0, _OFF, (0.6, 0.4), pool_px=1.7, peak_s=0.07, biphasic=1.0),
+    CellType(
+        "ON-OFF local-edge W3", (10, 11, 14), 9.0, (0.8, 1.0), centre_px=0.6, surround=0.9, pool_px=0.8, threshold=0.5
+    ),
+    CellType("ON-OFF DS 1", (12, 13), 8.0, (1.0, 0.8), pool_px=1.1, peak_s=0.08, biphasic=0.8, directional=True),
+    CellType("ON trans", (15, 17, 18, 19, 20), 12.0, _ON, (0.6, 0.4), pool_px=1.3, peak_s=0.08, biphasic=1.0),
+    CellType("ON sust", (21, 22, 23, 30), 11.0, _ON, (0.35, 0.65), peak_s=0.12, biphasic=0.3, threshold=0.0),
+    CellType("ON alpha", (24,), 6.0, _ON, centre_px=0.8, pool_px=1.9, peak_s=0.09, biphasic=0.5),
+    CellType("ON slow", (25, 26, 27, 29), 7.0, _ON, (0.2, 0.8), centre_px=0.9, pool_px=1.5, peak_s=0.17, biphasic=0.4),
+    CellType(
+        "ON contrast suppr.",
+        (28, 31, 32),
+        8.0,
+        _ON,
+        (-0.35, 1.0),
+        surround=0.3,
+        peak_s=0.12,
+        suppression=0.3,
+        threshold=-0.3,
+    ),
+    CellType("ON starburst AC", (33, 38, 42, 45), 5.0, _ON, surround=0.4, pool_px=1.0, biphasic=0.5),
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neurons:
+    """Parameters in which the neurons of one recording differ.
+
+    Attributes:
+        cell_type: index into ``CELL_TYPES``.
+        direction_deg: preferred direction (0: rightwards on the screen that the eye sees, 90: upwards); 0 in types
+            that have none.
+        centre_px: receptive-field centre (row, column) on the screen that the eye sees, in pixel indices.
+        pool_px: standard deviation of the pool of subunits.
+        gain_control: strength of divisive contrast adaptation.
+        threshold: of the output, in standard deviations of the drive.
+    """
+
+    cell_type: Int[np.ndarray, " neuron"]
+    direction_deg: Int[np.ndarray, " neuron"]
+    centre_px: Float[np.ndarray, "neuron 2"]
+    pool_px: Float[np.ndarray, " neuron"]
+    gain_control: Float[np.ndarray, " neuron"]
+    threshold: Float[np.ndarray, " neuron"]
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator, centre_px: Float[np.ndarray, "neuron 2"]) -> "Neurons":
+        """Neurons of random types at given places, each a little different from the mean of its type."""
+        count = len(centre_px)
+        abundance = np.array([kind.abundance for kind in CELL_TYPES], dtype=float)
+        cell_type = rng.choice(len(CELL_TYPES), size=count, p=abundance / abundance.sum())
+        kinds = [CELL_TYPES[index] for index in cell_type]
+        directional = np.array([kind.directional for kind in kinds])
+        return cls(
+            cell_type=cell_type,
+            direction_deg=np.where(directional, 90 * rng.integers(4, size=count), 0),
+            centre_px=centre_px,
+            pool_px=np.array([kind.pool_px for kind in kinds]) * rng.uniform(0.85, 1.15, count),
+            gain_control=np.array([kind.gain_control for kind in kinds]) * rng.uniform(0.7, 1.3, count),
+            threshold=np.array([kind.threshold for kind in kinds]) + rng.normal(0, 0.15, count),
+        )
+
+    def __len__(self) -> int:
+        return len(self.cell_type)
+
+
+class Retina:
+    """Noise-free responses of neurons to movies that are shown clip by clip.
+
+    Args:
+        movies: clips by stimulus name, normalised; the first stimulus defines the unit of every subunit's output.
+    """
+
+    def __init__(self, movies: Mapping[str, Float32[np.ndarray, "clip frame channel height width"]]) -> None:
+        self._movies = movies
+        self._subunits: dict[tuple[int, int, bool], dict[str, np.ndarray]] = {}
+
+    def rates(
+        self, neurons: Neurons, clip_order: Mapping[str, Int[np.ndarray, " shown"]], *, mirrored: bool
+    ) -> dict[str, Float32[np.ndarray, "time neuron"]]:
+        """Firing rates after the indicator, frame by frame, in arbitrary units.
+
+        Args:
+            neurons: the recorded neurons.
+            clip_order: by stimulus name, the clips in the order in which they were shown without a pause; the order
+                matters because filters remember the clip before.
+            mirrored: whether the eye saw the movies mirrored left to right.
+
+        Returns:
+            by stimulus name, the rate at every frame shown.
+        """
+        drives = {name: self._drive(name, neurons, order, mirrored) for name, order in clip_order.items()}
+        first = next(iter(drives.values()))
+        mean, scale = first.mean(axis=0), first.std(axis=0)
+        threshold = neurons.threshold.astype(np.float32)
+        return {name: _output((drive - mean) / scale - threshold) for name, drive in drives.items()}
+
+    def _drive(self, stimulus: str, neurons: Neurons, order: np.ndarray, mirrored: bool) -> np.ndarray:
+        """Drive (time, neuron) before the output nonlinearity: pooled subunits under contrast gain control."""
+        drive = np.empty((len(order) * self._movies[stimulus].shape[1], len(neurons)), np.float32)
+        contrast = np.empty_like(drive)
+        variants = np.stack([neurons.cell_type, neurons.direction_deg], axis=1)
+        for kind, direction in np.unique(variants, axis=0):
+            cells = np.flatnonzero((variants == (kind, direction)).all(axis=1))
+            bank = self._subunit_bank(int(kind), int(direction), mirrored)[stimulus]
+            light = _in_order(bank, order, self._movies[stimulus].shape[1])
+            near = _pool(neurons.centre_px[cells], neurons.pool_px[cells])
+            wide = _pool(neurons.centre_px[cells], 1.5 * neurons.pool_px[cells])
+            bright, dark = np.maximum(light, 0), np.maximum(-light, 0)
+            on, off = CELL_TYPES[kind].polarity
+            drive[:, cells] = on * (bright @ near) + off * (dark @ near)
+            contrast[:, cells] = (bright + dark) @ wide
+        contrast = _low_pass(contrast, _CONTRAST_TIME_S)
+        suppression = np.array([CELL_TYPES[kind].suppression for kind in neurons.cell_type], np.float32)
+        return drive / (1 + neurons.gain_control.astype(np.float32) * contrast) - suppression * contrast
+
+    def _subunit_bank(self, kind: int, direction: int, mirrored: bool) -> dict[str, np.ndarray]:
+        """Filtered clips (clip, frame + tail, subunit) by stimulus; the tail is what spills into the next clip."""
+        key = (kind, direction, mirrored)
+        if key not in self._subunits:
+            banks = {
+                name: _filtered(clips, CELL_TYPES[kind], direction, mirrored) for name, clips in self._movies.items()
+            }
+            unit = next(iter(banks.values())).std()
+            self._subunits[key] = {name: bank / unit for name, bank in banks.items()}
+        return self._subunits[key]
+
+
+def _filtered(clips: np.ndarray, kind: CellType, direction_deg: int, mirrored: bool) -> np.ndarray:
+    """Every clip through the subunits of a type, each clip on its own, with its tail."""
+    n_clips, n_frames = clips.shape[:2]
+    frames = clips.reshape(n_clips * n_frames, -1)
+    total = np.zeros((n_clips, n_frames + _TAPS - 1, _SUBUNIT_SIDE**2), np.float32)
+    kernel = _temporal_kernel(kind.peak_s, kind.biphasic)
+    for spatial, delay in _spatial_filters(kind, direction_deg):
+        weights = spatial[..., ::-1] if mirrored else spatial
+        seen = frames @ weights.reshape(len(weights), -1).T
+        delayed = np.concatenate([np.zeros(delay), kernel])[:_TAPS]
+        column = np.concatenate([delayed, np.zeros(n_frames - 1)])
+        in_time = toeplitz(column, np.zeros(n_frames)).astype(np.float32, order="C")
+        total += in_time @ seen.reshape(n_clips, n_frames, -1)
+    return total
+
+
+def _spatial_filters(kind: CellType, direction_deg: int) -> list[tuple[np.ndarray, int]]:
+    """Pairs of filters (subunit, channel, height, width) and their delay in frames."""
+    colour = np.array(kind.colour, np.float32)[:, None, None]
+    centre = _gaussians(_subunit_centres(), kind.centre_px)[:, None]
+    surround = _gaussians(_subunit_centres(), _SURROUND_PX)[:, None] * np.full((2, 1, 1), 0.5, np.float32)
+    filters = [(colour * centre, 0), (-kind.surround * surround, _SURROUND_DELAY)]
+    if kind.directional:
+        towards = np.array([-np.sin(np.deg2rad(direction_deg)), np.cos(np.deg2rad(direction_deg))])
+        step = _DIRECTION_DISPLACEMENT_PX * towards
+        before = _gaussians(_subunit_centres() - step, kind.centre_px)[:, None]
+        after = _gaussians(_subunit_centres() + step, kind.centre_px)[:, None]
+        filters.append((0.8 * colour * (before - after), _DIRECTION_DELAY))
+    return filters
+
+
+def _subunit_centres() -> np.ndarray:
+    """Pixel indices (subunit, 2) of the subunits."""
+    offsets = np.arange(_SUBUNIT_SIDE) - (_SUBUNIT_SIDE - 1) / 2
+    rows, columns = np.meshgrid(SCREEN_CENTRE[0] + offsets, SCREEN_CENTRE[1] + offsets, indexing="ij")
+    return np.stack([rows.ravel(), columns.ravel()], axis=1)
+
+
+def _gaussians(centres: np.ndarray, deviation_px: float) -> np.ndarray:
+    """Gaussians of unit sum (place, height, width) on the screen."""
+    rows = np.exp(-0.5 * ((np.arange(HEIGHT) - centres[:, :1]) / deviation_px) ** 2)
+    columns = np.exp(-0.5 * ((np.arange(WIDTH) - centres[:, 1:]) / deviation_px) ** 2)
+    images = rows[:, :, None] * columns[:, None, :]
+    return _without_tails(images / images.sum(axis=(1, 2), keepdims=True))
+
+
+def _pool(centres: np.ndarray, deviations_px: np.ndarray) -> np.ndarray:
+    """Weights (subunit, neuron) of unit sum by which neurons pool subunits."""
+    distances = ((_subunit_centres()[:, None] - centres[None]) ** 2).sum(axis=-1)
+    weights = np.exp(-0.5 * distances / deviations_px**2)
+    return _without_tails(weights / weights.sum(axis=0))
+
+
+def _without_tails(weights: np.ndarray) -> np.ndarray:
+    """Weights in single precision; the tails, denormal there, would slow matrix products fiftyfold."""
+    return np.where(weights < 1e-9, 0, weights).astype(np.float32)
+
+
+def _temporal_kernel(peak_s: float, biphasic: float) -> np.ndarray:
+    """Difference of two gamma kernels; the second peaks twice as late and, for ``biphasic`` 1, has the same area."""
+    lag_s = np.arange(_TAPS) / FRAME_RATE_HZ
+
+    def lobe(peak: float) -> np.ndarray:
+        shape = (lag_s / peak * np.exp(1 - lag_s / peak)) ** 5
+        return shape / shape.sum()
+
+    return lobe(peak_s) - biphasic * lobe(2 * peak_s)
+
+
+def _in_order(bank: np.ndarray, order: np.ndarray, n_frames: int) -> np.ndarray:
+    """The subunits' output (time, subunit) to clips shown one after the other."""
+    shown = bank[order, :n_frames]
+    tail = bank.shape[1] - n_frames
+    shown[1:, :tail] += bank[order[:-1], n_frames:]
+    return shown.reshape(-1, bank.shape[2])
+
+
+def _output(drive: np.ndarray) -> np.ndarray:
+    """Soft rectification and the blur of the indicator."""
+    rate = np.logaddexp(0, _OUTPUT_SLOPE * drive, dtype=np.float32) / _OUTPUT_SLOPE
+    for time_s in _INDICATOR_TIMES_S:
+        rate = _low_pass(rate, time_s)
+    return rate
+
+
+def _low_pass(signal: np.ndarray, time_s: float) -> np.ndarray:
+    """Exponential average over the past along the first axis, at rest in the beginning."""
+    memory = np.float32(np.exp(-1 / (time_s * FRAME_RATE_HZ)))
+    coefficients = np.array([1 - memory], np.float32), np.array([1, -memory], np.float32)
+    filtered, _ = lfilter(*coefficients, signal, axis=0, zi=memory * signal[:1])
+    return filtered

@@ -1,0 +1,42 @@
+"""HDF5 files of simulated recordings."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from openretina_jax.errors import UserError
+from openretina_jax.runtime.files import whole_file
+
+
+def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str, int] = {}) -> None:
+    """Whole numbers of a simulation are at least 1, a seed at least 0.
+
+    Args:
+        config: a data class.
+        least, most: other limits, by the names of the numbers.
+
+    Raises:
+        UserError: names the first that is out of range.
+    """
+    least = {"seed": 0, **least}
+    for field in dataclasses.fields(config):
+        value, low, high = getattr(config, field.name), least.get(field.name, 1), most.get(field.name, math.inf)
+        if isinstance(value, int) and not low <= value <= high:
+            limit = f"at least {low}" if value < low else f"at most {high}"
+            raise UserError(f"{field.name} is {value}; it must be {limit}")
+
+
+def write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by their names in the file, which appears when it is whole.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with whole_file(path) as stream, h5py.File(stream, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values

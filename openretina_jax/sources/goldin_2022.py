@@ -1,0 +1,130 @@
+"""Ganglion cells of mouse and axolotl watching natural images (Goldin et al. 2022, doi:10.1038/s41467-022-33242-8).
+
+A session is one piece of retina on an array of electrodes. It saw images for 300 ms each, most of them once and some
+test images many times; the response to an image is the number of spikes while it was shown. The published folder has
+an HDF5 file per session, whose name tells the species.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.errors import UserError
+from openretina_jax.runtime.fetch import HubFile
+from openretina_jax.sources.folders import FetchedFolder, HubFolder, fetch_folder
+from openretina_jax.sources.recording_file import (
+    SUFFIXES,
+    RecordingFile,
+    check_same_neurons,
+    open_recording,
+    problems_of,
+)
+
+PUBLISHED = HubFolder("open-retina/open-retina", "marre_lab/goldin_2022")
+SPECIES = ("mouse", "axolotl")
+IMAGE_S = 0.3
+
+
+def from_settings(settings: Mapping[str, Any]) -> Dataset:
+    """The data set of ``config.data``: the arguments of ``load_goldin_2022``; without ``path`` the published folder.
+
+    Raises:
+        UserError: as in ``load_goldin_2022``.
+    """
+    options = dict(settings)
+    return load_goldin_2022(options.pop("path") or PUBLISHED, **options)
+
+
+def problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The first problem of each file that ``from_settings`` would read, a line each.
+
+    Raises:
+        UserError: the folder cannot be had, or there is no session of the species.
+    """
+    species, unit = settings["species"], settings["fr_normalization"]
+    folder = _fetched(settings["path"] or PUBLISHED, species)
+    yield from problems_of(_files(folder, species), lambda recording: _read(recording, unit))
+
+
+def load_goldin_2022(
+    path: HubFolder | HubFile | str | Path = PUBLISHED,
+    *,
+    species: str = "mouse",
+    fr_normalization: float = IMAGE_S,
+    validation_images: int = 640,
+    normalize_stimuli: bool = True,
+    pixel_size_um: float = 28.0,
+) -> Dataset:
+    """Natural images and the responses to them. Images are movies of one frame.
+
+    Args:
+        path: a folder with a file per session, here or on the Hub, or an archive of it.
+        species: "mouse" or "axolotl".
+        fr_normalization: what spike counts are divided by: 0.3 (seconds) gives spikes per second.
+        validation_images: images kept for validation, drawn for each session.
+        normalize_stimuli: whether models see images minus the mean, divided by the deviation, of the training images.
+        pixel_size_um: side of a pixel on the retina.
+
+    Returns:
+        Sessions by the names of their files, with a test "test". Negative responses and those that are not finite are
+        NaN. Frames per second are images per second.
+
+    Raises:
+        UserError: the files cannot be had or are damaged, or there is no session of the species.
+    """
+    if not fr_normalization > 0:
+        raise UserError(f"config.data.fr_normalization is {fr_normalization}; it must be above 0")
+    folder = _fetched(path, species)
+    return assemble(
+        _recordings(_files(folder, species), fr_normalization),
+        clip_length=1,
+        validation=validation_images,
+        normalization=None if normalize_stimuli else (0.0, 1.0),
+        frame_rate_hz=1 / IMAGE_S,
+        pixel_size_um=pixel_size_um,
+        source={
+            "publication": "goldin_2022",
+            "files": folder.record,
+            "species": species,
+            "fr_normalization": fr_normalization,
+        },
+    )
+
+
+def _fetched(path: HubFolder | HubFile | str | Path, species: str) -> FetchedFolder:
+    if species not in SPECIES:
+        raise UserError(f'config.data.species is "{species}"; choose among {", ".join(SPECIES)}')
+    return fetch_folder(path, tuple(f"*{species}*{suffix}" for suffix in (*SUFFIXES, ".zip")))
+
+
+def _files(folder: FetchedFolder, species: str) -> list[Path]:
+    return sorted(file for file in folder.path.rglob(f"*{species}*") if file.suffix in SUFFIXES)
+
+
+def _recordings(files: list[Path], unit: float) -> Iterator[MovieRecording]:
+    for file in files:
+        with open_recording(file) as recording:
+            yield _read(recording, unit)
+
+
+def _read(recording: RecordingFile, unit: float) -> MovieRecording:
+    counts = {key: len(recording.dataset(key, "neuron time")) for key in _RESPONSES}
+    check_same_neurons(recording, counts)
+    training, mean = (recording.responses(key, unit=unit) for key in _RESPONSES)
+    repeats = recording.stacked_repeats("test/repeats", unit=unit)
+    return MovieRecording(
+        name=recording.path.stem,
+        movie=recording.movie("train/stimulus"),
+        responses=training,
+        tests={
+            "test": RepeatedMovie(
+                movie=recording.movie("test/stimulus"),
+                repeats=recording.repeats_with_mean("test/repeats", mean, repeats),
+            )
+        },
+    )
+
+
+_RESPONSES = ("train/response/binned", "test/response/binned")

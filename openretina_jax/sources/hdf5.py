@@ -1,0 +1,314 @@
+"""Recordings of one's own, in a folder of a simple layout (openretina's generic one).
+
+    FOLDER/stimuli/<stimulus>.npy      (channel, time, height, width), seen by several recordings
+    FOLDER/<session>.h5 or .hdf5
+        responses_<stimulus>           (neuron, time); of a test also (trial, neuron, time)
+        stimulus_<stimulus>            (channel, time, height, width), seen by this recording alone
+        session_info/<column>          an entry per neuron, or a single number or word (not needed)
+
+A stimulus that is named as a test is one; all others, in alphabetical order, are the training movie.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Num
+
+from openretina_jax.data.assembly import MOVIE, MovieRecording, RepeatedMovie, arranged, assemble
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.errors import UserError, nearest
+from openretina_jax.runtime.fetch import HubFile
+from openretina_jax.runtime.files import read_npy
+from openretina_jax.sources.folders import HubFolder, fetch_folder
+from openretina_jax.sources.recording_file import SUFFIXES, RecordingFile, check_same_neurons, open_recording
+
+STIMULI_FOLDER = "stimuli"
+RESPONSES, STIMULUS, INFORMATION = "responses_", "stimulus_", "session_info"
+AXES = "channel time height width"
+
+_log = logging.getLogger(__name__)
+
+
+def from_settings(settings: Mapping[str, Any]) -> Dataset:
+    """The data set of ``config.data``: the arguments of ``load_hdf5``.
+
+    Raises:
+        UserError: ``path`` is not given, or as in ``load_hdf5``.
+    """
+    return load_hdf5(**_arguments(settings))
+
+
+def problems(settings: Mapping[str, Any]) -> list[str]:
+    """All that would keep ``from_settings`` from reading the folder, a line each; no large array is read.
+
+    Raises:
+        UserError: the folder cannot be had.
+    """
+    arguments = _arguments(settings)
+    folder = fetch_folder(arguments["path"]).path
+    return [str(problem) for problem in _problems(folder, arguments["test_names"], arguments["stimulus_size"])]
+
+
+def load_hdf5(
+    path: HubFolder | HubFile | str | Path,
+    *,
+    test_names: Sequence[str],
+    stimulus_size: tuple[int, int, int] | None = None,
+    norm_mean: float | None = None,
+    norm_std: float | None = None,
+    frame_rate_hz: float = 30.0,
+    pixel_size_um: float | None = None,
+    clip_length: int = 75,
+    validation_clips: int | Sequence[int] = 20,
+) -> Dataset:
+    """Recordings in the layout above.
+
+    Args:
+        path: the folder, or an archive of it, here, at an address or on the Hub.
+        test_names: stimuli that are tests.
+        stimulus_size: ``(channel, height, width)`` that every stimulus must have (None: that of the first one).
+        norm_mean, norm_std: what is subtracted from pixels, and what they are divided by then (None, both: mean and
+            deviation of each training movie).
+        frame_rate_hz: frames, and responses, per second.
+        pixel_size_um: side of a pixel on the retina (None: not known).
+        clip_length: frames of a clip.
+        validation_clips: number of clips kept for validation, drawn for each movie, or the clips themselves.
+
+    Returns:
+        Sessions by the names of their files. Responses that are not finite are NaN.
+
+    Raises:
+        UserError: the first problem that there is; says how many others there are.
+    """
+    folder = fetch_folder(path)
+    found = list(_problems(folder.path, test_names, stimulus_size))
+    if found:
+        more = f" (and {len(found) - 1} more problems, which scripts/check_data.py lists)" if len(found) > 1 else ""
+        raise UserError(f"{found[0]}{more}") from found[0]
+    given = norm_mean is not None or norm_std is not None
+    statistics = (0.0 if norm_mean is None else norm_mean, 1.0 if norm_std is None else norm_std)
+    return assemble(
+        _recordings(folder.path, set(test_names)),
+        clip_length=clip_length,
+        validation=validation_clips if isinstance(validation_clips, int) else tuple(validation_clips),
+        normalization=statistics if given else None,
+        frame_rate_hz=frame_rate_hz,
+        pixel_size_um=pixel_size_um,
+        source={"publication": "hdf5", "files": folder.record, "test_names": list(test_names)},
+    )
+
+
+def _arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    options = dict(settings)
+    if options["path"] is None:
+        raise UserError(
+            "config.data.path is not given; set it to the folder of your recordings, such as "
+            "--config.data.path=my_data, or append :simulated to the config"
+        )
+    options["stimulus_size"] = options["stimulus_size"] and tuple(options["stimulus_size"])
+    return options
+
+
+def _session_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
+
+
+def _shared_stimulus(file: Path) -> np.ndarray:
+    """A stimulus that stays on the disk."""
+    return read_npy(file, AXES, remedy="save the array again with numpy.save")
+
+
+def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int] | None) -> Iterator[UserError]:
+    """Every problem of the folder, of its stimuli, and of its sessions."""
+    files = _session_files(folder)
+    if not files:
+        yield UserError(f"{folder}: holds no files ending in {' or '.join(SUFFIXES)}; give one for each session")
+    stimuli: dict[str, tuple[int, ...] | None] = {}  # None: it is not to be read
+    for file in sorted((folder / STIMULI_FOLDER).glob("*.npy")):
+        stimuli[file.stem] = None
+        try:
+            shown = _shared_stimulus(file)
+            _check_size(f"{STIMULI_FOLDER}/{file.name}", shown.shape, size)
+        except UserError as error:
+            yield error
+            continue
+        stimuli[file.stem] = shown.shape
+        size = size or (shown.shape[0], *shown.shape[2:])
+    answered: set[str] = set()
+    for file in files:
+        try:
+            with open_recording(file) as recording:
+                yield from _problems_of_session(recording, stimuli, set(test_names), size)
+                answered.update(_answered(recording))
+        except UserError as error:
+            yield error
+    for name in test_names:
+        if files and name not in answered:
+            hint = nearest(name, sorted(answered))
+            yield UserError(f'config.data.test_names has "{name}", but no session has {RESPONSES}{name}; {hint}')
+
+
+def _problems_of_session(
+    recording: RecordingFile,
+    shared: Mapping[str, tuple[int, ...] | None],
+    tests: set[str],
+    size: tuple[int, int, int] | None,
+) -> Iterator[UserError]:
+    names = _answered(recording)
+    if not set(names) - tests:
+        found = ", ".join(recording.names()) or "nothing"
+        yield recording.error(f"has no responses to a training stimulus ({RESPONSES}<stimulus>), but {found}")
+    counts: dict[str, int] = {}
+    for name in names:
+        try:
+            count, frames = _neurons_and_frames(recording, name, name in tests)
+            counts[RESPONSES + name] = count
+            shown = _shape_of_stimulus(recording, name, shared, size)
+            if shown is not None:
+                _check_length(recording, name, frames, shown)
+        except UserError as error:
+            yield error
+    try:
+        check_same_neurons(recording, counts)
+    except UserError as error:
+        yield error
+
+
+def _answered(recording: RecordingFile) -> list[str]:
+    """Names of the stimuli that the file has responses to."""
+    return [name.removeprefix(RESPONSES) for name in recording.names() if name.startswith(RESPONSES)]
+
+
+def _neurons_and_frames(recording: RecordingFile, name: str, is_test: bool) -> tuple[int, int]:
+    axes = _axes_of_responses(recording, name, is_test)
+    shape = recording.dataset(RESPONSES + name, axes).shape
+    return shape[-2], shape[-1]
+
+
+def _axes_of_responses(recording: RecordingFile, name: str, is_test: bool) -> str:
+    by_trial = is_test and getattr(recording.group[RESPONSES + name], "ndim", 0) == 3
+    return "trial neuron time" if by_trial else "neuron time"
+
+
+def _shape_of_stimulus(
+    recording: RecordingFile,
+    name: str,
+    shared: Mapping[str, tuple[int, ...] | None],
+    size: tuple[int, int, int] | None,
+) -> tuple[int, ...] | None:
+    """Shape of a session's stimulus; None if it is a shared one that was found to be wrong."""
+    own = STIMULUS + name
+    if own in recording:
+        stimulus = recording.dataset(own, AXES)
+        _check_size(f"{recording.path.name}/{own}", stimulus.shape, size)
+        return stimulus.shape
+    if name not in shared:
+        known = ", ".join(sorted(shared)) or "none"
+        raise recording.error(
+            f'has responses to "{name}", but neither {own} nor {STIMULI_FOLDER}/{name}.npy exists; stimuli are {known}'
+        )
+    return shared[name]
+
+
+def _check_size(what: str, shape: tuple[int, ...], size: tuple[int, int, int] | None) -> None:
+    found = (shape[0], *shape[2:])
+    if size is not None and found != tuple(size):
+        raise UserError(
+            f"{what}: has (channel, height, width) {found}, but {tuple(size)} is expected (config.data.stimulus_size, "
+            f"or the first stimulus); its axes must be ({AXES.replace(' ', ', ')})"
+        )
+
+
+def _check_length(recording: RecordingFile, name: str, frames: int, shape: tuple[int, ...]) -> None:
+    if shape[1] == frames:
+        return
+    if shape[1] in recording.group[RESPONSES + name].shape:
+        hint = "are the axes of the responses swapped? They are (neuron, time)"
+    elif frames in shape:
+        hint = f"are the axes of the stimulus swapped? They are ({AXES.replace(' ', ', ')})"
+    else:
+        hint = "cut the longer one"
+    raise recording.error(f'"{RESPONSES}{name}" has {frames} frames, the stimulus "{name}" has {shape[1]}; {hint}')
+
+
+def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
+    shared = {file.stem: file for file in (folder / STIMULI_FOLDER).glob("*.npy")}
+    joined: dict[tuple[str, ...], np.ndarray] = {}  # training movies of shared stimuli
+
+    def movie(recording: RecordingFile, names: tuple[str, ...]) -> Num[np.ndarray, "time height width channel"]:
+        """Stimuli one after another."""
+        own = any(STIMULUS + name in recording for name in names)
+        if not own and names in joined:
+            return joined[names]
+        parts = [
+            recording.movie(STIMULUS + name, AXES)
+            if STIMULUS + name in recording
+            else arranged(_shared_stimulus(shared[name]), AXES, MOVIE, name)
+            for name in names
+        ]
+        if own:
+            return _one_after_another(parts)
+        joined[names] = _one_after_another(parts)
+        return joined[names]
+
+    for file in _session_files(folder):
+        with open_recording(file) as recording:
+            names = _answered(recording)
+            training = tuple(name for name in names if name not in tests)
+            responses = np.concatenate([recording.responses(RESPONSES + name, signed=True) for name in training])
+            columns, facts = _information(recording, responses.shape[1])
+            yield MovieRecording(
+                name=file.stem,
+                movie=movie(recording, training),
+                responses=responses,
+                tests={
+                    name: RepeatedMovie(movie(recording, (name,)), _trials(recording, name))
+                    for name in names
+                    if name in tests
+                },
+                neurons=columns,
+                metadata=facts,
+            )
+
+
+def _one_after_another(parts: list[np.ndarray]) -> np.ndarray:
+    """Parts of a movie; a single one stays where it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=_pixels(parts))
+
+
+def _pixels(parts: list[np.ndarray]) -> np.dtype:
+    together = np.result_type(*parts)
+    return together if together in (np.uint8, np.float16, np.float32) else np.dtype(np.float32)
+
+
+def _trials(recording: RecordingFile, name: str) -> np.ndarray:
+    """Responses to a test, trial by trial; a mean over trials is a single one."""
+    axes = _axes_of_responses(recording, name, is_test=True)
+    values = recording.responses(RESPONSES + name, axes, wanted=axes.replace("neuron time", "time neuron"), signed=True)
+    return values if values.ndim == 3 else values[None]
+
+
+def _information(recording: RecordingFile, n_neurons: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Columns with an entry per neuron, and single values."""
+    columns, facts = {}, {}
+    for name in recording.names(INFORMATION):
+        values = recording.values(f"{INFORMATION}/{name}")
+        if values.dtype.kind in "OS":
+            values = np.vectorize(lambda word: word.decode() if isinstance(word, bytes) else str(word))(values)
+        if values.ndim and len(values) == n_neurons:
+            columns[name] = values
+        elif values.size == 1:
+            facts[name] = values.item()
+        else:
+            _log.warning(
+                "%s: %s/%s has shape %s, which is neither one value nor one for each of %d neurons; it is not kept",
+                recording.path,
+                INFORMATION,
+                name,
+                values.shape,
+                n_neurons,
+            )
+    return columns, facts

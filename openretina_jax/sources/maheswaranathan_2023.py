@@ -1,0 +1,153 @@
+"""Salamander ganglion cells and natural scenes or white noise (Maheswaranathan et al. 2023).
+
+Paper: doi:10.1016/j.neuron.2023.06.007, data: doi:10.25740/rk663dm5577. A session is one piece of retina on an array of
+electrodes. The published archive holds ``ganglion_cell_data/<session>/<stimulus>.h5``. Movies and responses have 100
+frames per second; responses are firing rates smoothed in time.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Num
+
+from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.errors import UserError
+from openretina_jax.runtime.fetch import HubFile
+from openretina_jax.sources.folders import HubFolder, fetch_folder
+from openretina_jax.sources.recording_file import RecordingFile, check_same_neurons, open_recording, problems_of
+
+PUBLISHED = HubFile("open-retina/open-retina", "baccus_lab/maheswaranathan_2023/neural_code_data.zip")
+STIMULI = ("naturalscene", "whitenoise")
+RESPONSE_TYPES = ("firing_rate_5ms", "firing_rate_10ms", "firing_rate_20ms")
+FOLDER = "ganglion_cell_data"
+FRAME_RATE_HZ = 100.0
+CLIP_FRAMES = 90
+
+
+def from_settings(settings: Mapping[str, Any]) -> Dataset:
+    """The data set of ``config.data``: the arguments of ``load_maheswaranathan_2023``; without ``path`` the archive.
+
+    Raises:
+        UserError: as in ``load_maheswaranathan_2023``.
+    """
+    options = dict(settings)
+    return load_maheswaranathan_2023(options.pop("path") or PUBLISHED, **options)
+
+
+def problems(settings: Mapping[str, Any]) -> Iterator[str]:
+    """The first problem of each file that ``from_settings`` would read, a line each.
+
+    Raises:
+        UserError: the files cannot be had, or no session saw the stimulus.
+    """
+    stimulus, response_type, unit = (settings[name] for name in ("stimulus", "response_type", "fr_normalization"))
+    folder = fetch_folder(settings["path"] or PUBLISHED, (f"*{stimulus}.h5",))
+    yield from problems_of(_files(folder.path, stimulus), lambda recording: _read(recording, response_type, unit))
+
+
+def load_maheswaranathan_2023(
+    path: HubFolder | HubFile | str | Path = PUBLISHED,
+    *,
+    stimulus: str = "naturalscene",
+    response_type: str = "firing_rate_10ms",
+    fr_normalization: float = 1.0,
+    validation_clips: int = 20,
+    normalize_stimuli: bool = True,
+    pixel_size_um: float = 50.0,
+) -> Dataset:
+    """Movies and the firing rates that answer them.
+
+    Args:
+        path: the folder or archive that holds ``ganglion_cell_data``, here or on the Hub.
+        stimulus: "naturalscene" or "whitenoise".
+        response_type: "firing_rate_5ms", "firing_rate_10ms" or "firing_rate_20ms": how far rates are smoothed in time.
+        fr_normalization: what rates are divided by.
+        validation_clips: clips of 90 frames kept for validation, drawn for each movie.
+        normalize_stimuli: whether models see movies minus the mean, divided by the deviation, of the training movie.
+        pixel_size_um: side of a pixel on the retina; the paper says 50, its receptive fields are more like 25.
+
+    Returns:
+        Sessions by the names of their folders, with a test "test". Negative responses and those that are not finite are
+        NaN. A last response without a frame, which the published white noise has, is dropped.
+
+    Raises:
+        UserError: the files cannot be had or are damaged, or no session saw the stimulus.
+    """
+    for name, value, choices in (("stimulus", stimulus, STIMULI), ("response_type", response_type, RESPONSE_TYPES)):
+        if value not in choices:
+            raise UserError(f'config.data.{name} is "{value}"; choose among {", ".join(choices)}')
+    if not fr_normalization > 0:
+        raise UserError(f"config.data.fr_normalization is {fr_normalization}; it must be above 0")
+    folder = fetch_folder(path, (f"*{stimulus}.h5",))
+    files = _files(folder.path, stimulus)
+    return assemble(
+        _recordings(files, response_type, fr_normalization),
+        clip_length=CLIP_FRAMES,
+        validation=validation_clips,
+        normalization=None if normalize_stimuli else (0.0, 1.0),
+        frame_rate_hz=FRAME_RATE_HZ,
+        pixel_size_um=pixel_size_um,
+        source={
+            "publication": "maheswaranathan_2023",
+            "files": folder.record,
+            "stimulus": stimulus,
+            "response_type": response_type,
+            "fr_normalization": fr_normalization,
+        },
+    )
+
+
+def _files(folder: Path, stimulus: str) -> list[Path]:
+    """The file of every session."""
+    inside = folder if folder.name == FOLDER else folder / FOLDER
+    if not inside.is_dir():
+        found = ", ".join(sorted(file.name for file in folder.iterdir())) or "nothing"
+        raise UserError(f"{folder}: has no folder {FOLDER}, but {found}; give the folder that holds it")
+    files = sorted(inside.glob(f"*/*{stimulus}.h5"))
+    if not files:
+        raise UserError(f"{inside}: no session has a file {stimulus}.h5; is it another stimulus, or only part of it?")
+    return files
+
+
+def _recordings(files: list[Path], response_type: str, unit: float) -> Iterator[MovieRecording]:
+    for file in files:
+        with open_recording(file) as recording:
+            yield _read(recording, response_type, unit)
+
+
+def _read(recording: RecordingFile, response_type: str, unit: float) -> MovieRecording:
+    keys = [f"{split}/response/{response_type}" for split in ("train", "test")]
+    check_same_neurons(recording, {key: len(recording.dataset(key, "neuron time")) for key in keys})
+    movie, test_movie = (recording.movie(f"{split}/stimulus") for split in ("train", "test"))
+    training, mean = (recording.responses(key, unit=unit) for key in keys)
+    trials = _trials(recording, response_type, unit)
+    repeats = recording.repeats_with_mean("test/repeats", mean, trials)
+    return MovieRecording(
+        name=recording.path.parent.name,
+        movie=movie,
+        responses=_for_frames(training, movie),
+        tests={
+            "test": RepeatedMovie(test_movie, np.moveaxis(_for_frames(np.moveaxis(repeats, 1, 0), test_movie), 0, 1))
+        },
+    )
+
+
+def _trials(
+    recording: RecordingFile, response_type: str, unit: float
+) -> Float32[np.ndarray, "trial time neuron"] | None:
+    """Repeats lie in one array per response type, or in one per neuron for all of them."""
+    if f"test/repeats/{response_type}" in recording:
+        return recording.responses(
+            f"test/repeats/{response_type}", "trial neuron time", unit=unit, wanted="trial time neuron"
+        )
+    return recording.stacked_repeats("test/repeats", unit=unit)
+
+
+def _for_frames(
+    responses: Float32[np.ndarray, "time ..."], movie: Num[np.ndarray, "frame height width channel"]
+) -> Float32[np.ndarray, "answered ..."]:
+    """Responses without a last one that has no frame."""
+    return responses[: len(movie)] if len(responses) == len(movie) + 1 else responses

@@ -1,0 +1,125 @@
+"""What the retinas of Sridhar et al. 2025 watched: which files hold the movies of which trials."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Int64
+
+from openretina_jax.errors import UserError
+from openretina_jax.sources.movie_cache import Movie
+from openretina_jax.sources.sridhar_2025.movies import (
+    Crop,
+    Fixations,
+    Screen,
+    fixation_movie,
+    noise_movie,
+    read_fixations,
+)
+
+TEST_LINES = 5100  # of a fixation file; those of the first trial come after
+IMAGES = "stimuli_padded_4/*_img_*.npy"
+_BOTH_SEEDS = "fixations/complete_fixations_seed_2022and2023_s4_fixed.txt"
+FIXATION_FILES = {
+    "01": _BOTH_SEEDS,
+    "02": "fixations/complete_fixations_seed2022_s4.txt",
+    "03": _BOTH_SEEDS,
+    "04": _BOTH_SEEDS,
+}
+NOISE = {"01": "1", "02": "1", "03": "1", "04": "2"}  # the sequence that each retina saw
+
+_T = TypeVar("_T")
+
+
+class NaturalMovies:
+    """Films around fixations.
+
+    Methods raise UserError where a file is missing or damaged, or a retina has no movies.
+
+    Args:
+        folder: with images, and the text files of fixations.
+        fixation_files: of the retinas: the lines of the test movie, and then those of all trials.
+        screen: what the images were shown on.
+        opposite_flips: see ``read_fixations``.
+
+    Raises:
+        UserError: there are no images.
+    """
+
+    def __init__(self, folder: Path, fixation_files: Mapping[str, str], screen: Screen, opposite_flips: bool):
+        self._folder, self._files, self._screen, self._opposite = folder, fixation_files, screen, opposite_flips
+        self._read: dict[str, Fixations] = {}
+        self._images = sorted(folder.glob(IMAGES))
+        if not self._images:
+            raise UserError(f"{folder}: has no images {IMAGES}; is it the folder of the natural movie?")
+
+    def _of_retina(self, retina: str) -> Fixations:
+        file = of_retina(self._files, retina, "fixation file")
+        if file not in self._read:
+            self._read[file] = read_fixations(self._folder / file, self._opposite)
+        fixations = self._read[file]
+        if len(fixations) < TEST_LINES:
+            raise UserError(
+                f"{self._folder / file}: has {len(fixations)} lines, but the test movie alone takes {TEST_LINES}"
+            )
+        return fixations
+
+    def n_trials(self, retina: str, frames: int) -> int:
+        """Trials of that many frames that the folder has movies for."""
+        return (len(self._of_retina(retina)) - TEST_LINES) // frames
+
+    def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
+        """What these trials showed, one after the other."""
+        lines = TEST_LINES + (trials[:, None] * frames + np.arange(frames)).ravel()
+        return fixation_movie(self._images, self._of_retina(retina)[lines], self._screen, crop)
+
+    def test(self, retina: str, frames: int, crop: Crop) -> Movie:
+        """The movie of the test."""
+        if frames > TEST_LINES:
+            raise UserError(f"{retina}: test responses have {frames} frames, but the test movie has {TEST_LINES}")
+        return fixation_movie(self._images, self._of_retina(retina)[:frames], self._screen, crop)
+
+
+class NoiseMovies:
+    """White noise; methods raise errors as those of ``NaturalMovies``.
+
+    Args:
+        folder: with folders of trials, and of the repeated noise.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def _trial(self, retina: str, trial: int) -> Path:
+        sequence = of_retina(NOISE, retina, "white noise")
+        return self._folder / f"non_repeating_stimuli_{sequence}" / f"trial_{trial:03d}" / "all_images.npy"
+
+    def n_trials(self, retina: str, frames: int) -> int:
+        """Trials of that many frames that the folder has movies for."""
+        del frames
+        return next(trial for trial in itertools.count() if not self._trial(retina, trial).exists())
+
+    def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
+        """What these trials showed, one after the other."""
+        return noise_movie([self._trial(retina, trial) for trial in trials.tolist()], frames, crop)
+
+    def test(self, retina: str, frames: int, crop: Crop) -> Movie:
+        """The movie of the test."""
+        sequence = of_retina(NOISE, retina, "white noise")
+        return noise_movie([self._folder / f"repeating_stimuli_{sequence}" / "all_images.npy"], frames, crop)
+
+
+Movies = NaturalMovies | NoiseMovies
+
+
+def of_retina(by_retina: Mapping[str, _T], retina: str, what: str) -> _T:
+    """What a retina has of something.
+
+    Raises:
+        UserError: it has none.
+    """
+    if retina not in by_retina:
+        raise UserError(f'retina "{retina}" has no {what}; choose among {", ".join(sorted(by_retina))}')
+    return by_retina[retina]

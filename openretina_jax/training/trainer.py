@@ -1,0 +1,343 @@
+"""Training state, and the pure functions that advance it."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
+
+from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.errors import UserError
+from openretina_jax.models.model import Model
+from openretina_jax.modules.layers import Number
+from openretina_jax.runtime import devices
+from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
+from openretina_jax.training.optimizers import Trainable, clip_by_norm, presence, trainable_filter
+from openretina_jax.training.schedules import OneCycle, Patience, PatienceRules, Rates, Schedule
+from openretina_jax.training.sharding import in_place
+
+Windows = Any  # a pytree of arrays whose first axis is the part of a step
+COMPUTE_TYPES = ("float32", "bfloat16")
+GRADIENT_NORM = "gradient_norm_"  # and the part of the model
+AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial parameters
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that a resumed run needs, as one pytree; in a population every array has an axis more, first: the member.
+
+    Attributes:
+        step: optimiser steps taken.
+        params: trained variables of the model.
+        statistics: its other variables (frozen parameters, running statistics, constants).
+        optimizer: state of the optimiser.
+        patience: learning rate and what led to it.
+        average: moving average of all variables, or None.
+    """
+
+    step: Int32[Array, "*member"]
+    params: nnx.State
+    statistics: nnx.State
+    optimizer: Any
+    patience: Patience
+    average: nnx.State | None = None
+
+    @property
+    def evaluated(self) -> tuple[nnx.State, ...]:
+        """The variables that make the model to be evaluated."""
+        return (self.params, self.statistics) if self.average is None else (self.average,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        objective: what a step lowers.
+        optimizer: see ``optimizers``.
+        learning_rate: of the first epoch.
+        schedule: how the learning rate goes on (None: it is constant), see ``schedules``.
+        rules: when validation lowers the learning rate, and when it ends training.
+        reset_optimizer: whether the optimiser forgets its moments when validation lowers the learning rate.
+        clip: largest norm of a step's gradient (None or 0: any).
+        accumulate: parts of a step, whose gradients are averaged.
+        trainable: which parameters are trained (None: all), see ``trainable``.
+        compute_dtype: type of stimulus and feature maps in training, one of ``COMPUTE_TYPES``; parameters, batch
+            statistics, readout sums and loss are float32 always.
+        average_decay: of the moving average of parameters, which is evaluated and saved in their place (None: none).
+        rematerialize: whether the gradient computes the maps within a layer of the core again instead of keeping them.
+        penalty_weights: in place of the model's own, by their paths in the model ("core.gamma_temporal").
+        seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
+
+    Raises:
+        UserError: there is no such ``compute_dtype``, or ``clip`` or ``accumulate`` is too small.
+    """
+
+    objective: Objective | ReconstructionObjective
+    optimizer: optax.GradientTransformationExtraArgs
+    learning_rate: Number
+    schedule: Schedule | None = None
+    rules: PatienceRules = dataclasses.field(default_factory=PatienceRules)
+    reset_optimizer: bool = False
+    clip: Number | None = None
+    accumulate: int = 1
+    trainable: Trainable = None
+    compute_dtype: str = "float32"
+    average_decay: Number | None = None
+    rematerialize: bool = False
+    penalty_weights: Mapping[str, Number] = dataclasses.field(default_factory=dict)
+    seed: int | Int[Array, ""] = 0
+
+    def __post_init__(self) -> None:
+        if self.compute_dtype not in COMPUTE_TYPES:
+            known = " or ".join(COMPUTE_TYPES)
+            raise UserError(f'config.train.compute_dtype is "{self.compute_dtype}"; choose {known}')
+        if self.accumulate < 1:
+            raise UserError(f"config.optimizer.accumulate is {self.accumulate}; a step has at least 1 part")
+        if isinstance(self.clip, int | float) and self.clip < 0:  # not a number yet where members differ in it
+            raise UserError(f"config.optimizer.clip_norm is {self.clip}; take a positive norm, or 0 for no limit")
+
+    def for_run(self, steps: int) -> "Recipe":
+        """The recipe with a schedule that ends with the run, after that many steps, if it has no end of its own."""
+        if isinstance(self.schedule, OneCycle) and self.schedule.total_steps is None:
+            return dataclasses.replace(self, schedule=dataclasses.replace(self.schedule, total_steps=steps))
+        return self
+
+
+class Trainer:
+    """The steps of a recipe on models of one structure.
+
+    Args:
+        model: of that structure.
+        recipe: how it is trained.
+
+    Raises:
+        UserError: the recipe's ``trainable`` does not fit the model.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe):
+        self.recipe, self.graph = recipe, nnx.graphdef(model)
+        self._trained = trainable_filter(model, model.trains if recipe.trainable is None else recipe.trainable)
+        self._trains_core = any(path[0] == "core" for path, _ in nnx.to_flat_state(nnx.state(model, self._trained)))
+
+    def start(self, model: Model) -> TrainState:
+        """The state before the first step."""
+        _, params, statistics = nnx.split(model, self._trained, ...)  # type: ignore[misc]
+        average = None if self.recipe.average_decay is None else nnx.state(model)
+        params, statistics, average = _copied((params, statistics, average))
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            statistics=statistics,
+            optimizer=jax.jit(self.recipe.optimizer.init)(params),
+            patience=Patience.start(self.recipe.learning_rate),
+            average=average,
+        )
+
+    def member(self, state: TrainState, number: int) -> TrainState:
+        """The state of a member: there is one alone, see ``population`` for more."""
+        del number
+        return state
+
+    def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
+        """Learning rate and momentum of the next step.
+
+        Args:
+            state: before the step.
+            epoch: epochs done.
+        """
+        base = state.patience.learning_rate
+        schedule = self.recipe.schedule
+        return Rates(base, None) if schedule is None else schedule.rates(base, jnp.asarray(epoch), state.step)
+
+    def step(
+        self, state: TrainState, windows: Windows, batch_of: Callable[[Windows], Batch], epoch: Int[Array, ""] | int
+    ) -> tuple[TrainState, Metrics]:
+        """One step.
+
+        Args:
+            state: before it.
+            windows: what the batches of its parts are made from.
+            batch_of: makes the batch of a part.
+            epoch: epochs done.
+        """
+        model = nnx.merge(self.graph, state.params, state.statistics, copy=True)
+
+        def present(part: Windows) -> tuple[Array, Array]:
+            batch = batch_of(part)  # for its bookkeeping; the stimulus is not used, and so not gathered, here
+            return rows_in(batch, model.data_info.n_neurons), sessions_in(batch, len(model.data_info.sessions))
+
+        rows, sessions = (part.any(axis=0) for part in jax.vmap(present)(windows))
+        model.project(rows)
+        params = nnx.state(model, self._trained)
+        key = jax.random.fold_in(jax.random.key(self.recipe.seed), state.step)
+
+        def add_part(
+            carry: tuple[nnx.State, nnx.State], part: tuple[Array, Windows]
+        ) -> tuple[tuple[nnx.State, nnx.State], Metrics]:
+            statistics, total = carry
+            number, windows = part
+            gradient, statistics, metrics = self._gradient(
+                params, statistics, batch_of(windows), jax.random.fold_in(key, number)
+            )
+            return (statistics, jax.tree.map(jnp.add, total, gradient)), metrics
+
+        numbers = jnp.arange(self.recipe.accumulate)
+        start = (state.statistics, jax.tree.map(jnp.zeros_like, params))
+        (statistics, gradient), metrics = jax.lax.scan(add_part, start, (numbers, windows), unroll=len(numbers) == 1)
+        gradient = jax.tree.map(lambda g: g / len(numbers), gradient)
+        metrics = jax.tree.map(jnp.mean, metrics)
+        metrics |= {f"{GRADIENT_NORM}{part}": optax.tree.norm(gradient[part]) for part in gradient}
+        gradient = model.project_gradient(gradient)
+        gradient = clip_by_norm(gradient, optax.tree.norm(gradient), self.recipe.clip)
+        rates = self.rates(state, epoch)
+        updates, optimizer = self.recipe.optimizer.update(
+            gradient,
+            state.optimizer,
+            params,
+            learning_rate=rates.learning_rate,
+            momentum=rates.momentum,
+            present=presence(params, rows, sessions),
+        )
+        params = optax.apply_updates(params, updates)
+        state = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            params=params,
+            statistics=statistics,
+            optimizer=optimizer,
+            average=self._averaged(state, nnx.merge_state(params, statistics)),
+        )
+        return in_place(state), metrics
+
+    def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
+        """The compiled function of an epoch on windows of ``frames`` frames.
+
+        It takes the arguments of ``steps`` and reuses the buffers of the state. One dispatch: the host sends a few
+        integers and reads mean metrics.
+        """
+
+        @jax.jit(donate_argnames="state", compiler_options=compiler_options())
+        def run(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
+            return self.steps(frames, state, *windows)
+
+        return run
+
+    def steps(
+        self,
+        frames: int,
+        state: TrainState,
+        recordings: Recordings,
+        timelines: TimelineTable,
+        timeline: Int[Array, "part timeline window"],
+        start: Int[Array, "part timeline window"],
+        epoch: Int[Array, ""],
+        shown: Num[Array, "part timeline window time height width channel"] | None = None,
+    ) -> tuple[TrainState, Metrics]:
+        """Some steps of an epoch, or all.
+
+        Args:
+            frames: length of the windows.
+            state: before the first one.
+            recordings: the data.
+            timelines: of the training.
+            timeline, start: timelines of the windows of every part of a step, and where they begin there.
+            epoch: epochs done.
+            shown: frames of these windows, if they are not on the device.
+        """
+
+        def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
+            def batch_of(part: tuple[Array, Array, Array | None]) -> Batch:
+                number, start, shown = part
+                return recordings.gather(timelines, number, start, frames, shown)
+
+            return self.step(state, windows, batch_of, epoch)
+
+        state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start, shown))))
+        judged = [value for name, value in metrics.items() if name == "objective" or name.startswith(GRADIENT_NORM)]
+        finite = jnp.isfinite(jnp.stack(judged)).all(axis=0)
+        means = jax.tree.map(jnp.mean, metrics)
+        # the first step whose objective or gradient is not a number, or the number of steps
+        return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
+
+    def judge(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:
+        """The state after an epoch with that validation score."""
+        patience = self.recipe.rules.update(state.patience, score, self.recipe.learning_rate)
+        optimizer = state.optimizer
+        if self.recipe.reset_optimizer:
+            lowered = patience.learning_rate < state.patience.learning_rate
+            fresh = self.recipe.optimizer.init(state.params)
+            optimizer = jax.tree.map(lambda new, old: jnp.where(lowered, new, old), fresh, optimizer)
+        return dataclasses.replace(state, patience=patience, optimizer=optimizer)
+
+    def _gradient(
+        self, params: nnx.State, statistics: nnx.State, batch: Batch, key: Array
+    ) -> tuple[nnx.State, nnx.State, Metrics]:
+        """Gradient, other variables afterwards, and what to log, of one batch."""
+        batch = dataclasses.replace(batch, stimulus=batch.stimulus.astype(self.recipe.compute_dtype))
+
+        def objective(params: nnx.State) -> tuple[Array, tuple[nnx.State, Metrics]]:
+            model = nnx.merge(self.graph, params, statistics, copy=True)
+            self._adapt(model)
+            value, metrics = self.recipe.objective(model, batch, train=self._trains_core, key=key)
+            return value, (nnx.split_state(nnx.state(model), self._trained, ...)[1], metrics)
+
+        gradient, (statistics, metrics) = jax.grad(objective, has_aux=True)(params)
+        return gradient, statistics, metrics
+
+    def _adapt(self, model: Any) -> None:
+        """Set in a model what the recipe decides."""
+        if self.recipe.rematerialize:
+            model.core.rematerialize = True
+        for path, weight in self.recipe.penalty_weights.items():
+            *parts, name = path.split(".")
+            # static: a weight is no variable of the model, although it may be traced
+            setattr(functools.reduce(getattr, parts, model), name, nnx.static(weight))
+
+    def _steps(self, windows: Windows) -> Windows:
+        """The windows of every step, from those of all parts; the last step is filled with parts of the first ones."""
+        parts = self.recipe.accumulate
+
+        def grouped(x: Array) -> Array:
+            steps = -(-len(x) // parts)
+            return x[jnp.arange(steps * parts) % len(x)].reshape(steps, parts, *x.shape[1:])
+
+        return jax.tree.map(grouped, windows)
+
+    def _averaged(self, state: TrainState, variables: nnx.State) -> nnx.State | None:
+        if state.average is None or self.recipe.average_decay is None:
+            return None
+        step = state.step.astype(jnp.float32)
+        decay = jnp.minimum(self.recipe.average_decay, (1 + step) / (AVERAGE_WARMUP + step))
+
+        def move(average: Shaped[Array, "*shape"], new: Shaped[Array, "*shape"]) -> Array:
+            return average + (1 - decay) * (new - average) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+        return jax.tree.map(move, state.average, variables)
+
+
+def compiler_options() -> dict[str, str] | None:
+    """Of programs that train; None on accelerators.
+
+    On CPUs the compiler begins work as early as it can, for the sake of threads, and keeps what comes of it in memory;
+    the other order is as fast. It also takes barriers away (``jax.lax.optimization_barrier``), and with them what keeps
+    apart results that are computed again for the gradient: it finds that it has them already.
+    """
+    if devices.backend() != "cpu":
+        return None
+    return {
+        "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+        "xla_disable_hlo_passes": "cse_barrier_expander",
+    }
+
+
+@jax.jit  # one program, not one for every shape
+def _copied(variables: Any) -> Any:
+    """Copies: an epoch reuses the buffers of its state, and those of the model must live on."""
+    return jax.tree.map(jnp.copy, variables)

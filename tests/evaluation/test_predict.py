@@ -1,0 +1,222 @@
+"""Scores and predictions of all neurons against plain numpy, session by session."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openretina_jax.data.batches import Recordings
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.timelines import Tables
+from openretina_jax.evaluation import predict as scores_module
+from openretina_jax.evaluation.predict import Scorer, Split, pieces
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.model import CoreReadout
+from openretina_jax.modules.cores.core import ReceptiveField
+from tests import tiny
+
+CLIPS = len(tiny.VALIDATION_CLIPS)
+
+Predict = Callable[[Session, np.ndarray], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    """The tiny data set with gaps in the responses, and a session that was not shown the test movie."""
+    first, second, left = tiny.dataset().sessions
+    responses = first.responses.copy()
+    responses[validation_times(first)[-CLIPS * 5 :], 0] = np.nan  # the end of one clip
+    responses[validation_times(first)[: tiny.CLIP_LENGTH], 1] = np.nan  # a whole clip
+    responses[:, 2] = np.nan
+    return dataclasses.replace(
+        tiny.dataset(),
+        sessions=(dataclasses.replace(first, responses=responses), dataclasses.replace(second, repeats={}), left),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> CoreReadout:
+    """A model whose neurons differ from each other."""
+    model = tiny.model()
+    rng = np.random.default_rng(1)
+    for variable in (model.readout.mask_mean, model.readout.features):
+        variable[...] = jnp.asarray(rng.random(variable.shape), jnp.float32)
+    return model
+
+
+@pytest.fixture(scope="module")
+def predict(model: CoreReadout) -> Predict:
+    """Prediction for a session's neurons, ``(time, neuron)``, from the movie as it is."""
+    graph, state = nnx.split(model)
+    all_neurons = jax.jit(lambda stimulus: nnx.merge(graph, state, copy=True)(stimulus))
+
+    def of_session(session: Session, movie: np.ndarray) -> np.ndarray:
+        seen = movie[:, :, ::-1] if session.mirrored else movie
+        first, width = model.rows(session.name)
+        return np.asarray(all_neurons(np.ascontiguousarray(seen[None]))[0, :, first : first + width], np.float64)
+
+    return of_session
+
+
+def validation_times(session: Session) -> np.ndarray:
+    """When a session saw the validation clips, in the order of the data set."""
+    clips = session.frame_index // tiny.CLIP_LENGTH
+    return np.concatenate([np.flatnonzero(clips == clip) for clip in tiny.VALIDATION_CLIPS])
+
+
+def expected(predict: Predict, data: Dataset) -> dict[str, np.ndarray]:
+    """Validation scores computed neuron by neuron."""
+    correlation, loss = [], []
+    frames = data.stimuli["train"].frames
+    for session in data.sessions:
+        times = validation_times(session).reshape(CLIPS, -1)
+        predictions = np.stack([predict(session, frames[session.frame_index[t]]) for t in times])
+        responses = session.responses[times][:, -predictions.shape[1] :].astype(np.float64)
+        for neuron in range(session.n_neurons):
+            pairs = [
+                (p[np.isfinite(r)], r[np.isfinite(r)])
+                for p, r in zip(predictions[:, :, neuron], responses[:, :, neuron], strict=True)
+                if np.isfinite(r).any()
+            ]
+            if not pairs:
+                correlation.append(np.nan)
+                loss.append(np.nan)
+                continue
+            correlation.append(np.mean([np.corrcoef(p, r)[0, 1] for p, r in pairs]))
+            loss.append(np.concatenate([p - r * np.log(p) for p, r in pairs]).mean())
+    return {"correlation": np.array(correlation), "loss": np.array(loss)}
+
+
+@pytest.mark.slow
+def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, data: Dataset) -> None:
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.validation()))
+    reference = expected(predict, data)
+    assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
+    for name, values in reference.items():
+        np.testing.assert_allclose(scores[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Dataset) -> None:
+    """It has correlation 0, while one without responses has none, nor has a model that diverges as a whole."""
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    scorer, given = Scorer(graph), (Recordings.of(tables), Split(tables.validation()))
+
+    def correlations(diverged: list[int]) -> np.ndarray:
+        bias = params["readout"]["bias"]
+        changed = bias.replace(bias[...].at[jnp.asarray(diverged)].set(jnp.inf))
+        of_model = nnx.merge_state(params, nnx.State({"readout": {"bias": changed}}))
+        return np.asarray(scorer((of_model, statistics), *given)["correlation"])
+
+    found = correlations([0, 2, 5])
+    assert np.flatnonzero(np.isnan(found)).tolist() == [2]
+    assert np.flatnonzero(found == 0).tolist() == [0, 5]
+    assert np.isnan(correlations(list(range(12)))).all()
+
+
+def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, data: Dataset) -> None:
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.test("test")))
+    missing = np.repeat([session.name == "right_2" for session in data.sessions], [3, 5, 4])
+    for values in scores.values():
+        np.testing.assert_array_equal(np.isnan(values), missing)
+
+
+def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, data: Dataset) -> None:
+    tables = Tables(data)
+    graph, params, statistics = nnx.split(model, nnx.Param, ...)
+    shown = Scorer(graph).predict((params, statistics), Recordings.of(tables), Split(tables.test("test")))
+    assert shown.shape == (1, tiny.TEST_LENGTH - model.lag, data.n_neurons)
+    first = 0
+    for session in data.sessions:
+        found = shown[0, :, first : first + session.n_neurons]
+        first += session.n_neurons
+        if session.repeats:
+            reference = predict(session, data.stimuli["test"].frames)
+            np.testing.assert_allclose(found, reference, rtol=1e-4, atol=1e-6)
+        else:
+            assert np.isnan(found).all()
+
+
+@given(st.integers(1, 200), st.integers(0, 30), st.integers(0, 30), st.integers(0, 10), st.integers(1, 80))
+def test_pieces_predict_every_frame(frames: int, lag: int, past: int, future: int, longest: int) -> None:
+    frames += lag
+    begins, firsts, length = pieces(frames, lag, ReceptiveField(past + 1 + future, 1, 1, future), longest)
+    assert length <= max(longest, 2 * (max(lag, past) + future) + 1)
+    predicted = []
+    for begin, first, end in zip(begins, firsts, [*firsts[1:], frames], strict=True):
+        assert begin + lag <= first
+        assert begin <= max(first - past, 0)
+        assert min(end + future, frames) <= begin + length
+        predicted += range(first, end)
+    assert predicted == list(range(lag, frames))
+    for without_end in (ReceptiveField(None, 1, 1), ReceptiveField(1, 1, 1, None)):
+        assert pieces(frames, lag, without_end, longest) == ([0], [lag], frames)
+
+
+@pytest.mark.slow
+def test_pieces_and_groups_give_the_same_predictions(
+    model: CoreReadout, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = Tables(data)
+    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    recordings, splits = Recordings.of(tables), [Split(tables.validation()), Split(tables.test("test"))]
+    whole = [Scorer(graph).predict(variables, recordings, split) for split in splits]
+    scores = Scorer(graph)(variables, recordings, splits[0])
+    # of a clip 20 frames at once, and never two clips together
+    monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 20 * tiny.HEIGHT * tiny.WIDTH)
+    assert len(pieces(tiny.CLIP_LENGTH, model.lag, model.receptive_field(), 20)[0]) == 2
+    for split, expected in zip(splits, whole, strict=True):
+        found = Scorer(graph).predict(variables, recordings, split)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for name, values in Scorer(graph)(variables, recordings, splits[0]).items():
+        np.testing.assert_allclose(values, scores[name], rtol=1e-4, atol=1e-5)
+
+
+def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like openretina's cores it is padded in time, and drops the first frames instead."""
+    core = tiny.MODEL["core"] | {"input_padding": (3, 0, 0), "cut_first_frames": 6}
+    model = make_core_readout({"core": core, "readout": tiny.MODEL["readout"]}, data.info, 0)
+    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    recordings, split = Recordings.of(Tables(data)), Split(Tables(data).test("test"))
+    whole = Scorer(graph).predict(variables, recordings, split)
+    monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 18 * tiny.HEIGHT * tiny.WIDTH)
+    assert len(pieces(tiny.TEST_LENGTH, model.lag, model.receptive_field(), 18)[0]) > 1
+    np.testing.assert_allclose(Scorer(graph).predict(variables, recordings, split), whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
+    first, _, left = data.sessions
+    short, shorter = 12, 5  # than the lag
+    movie = data.stimuli["test"]
+    cut = {name: dataclasses.replace(movie, frames=movie.frames[:n]) for name, n in (("12", short), ("5", shorter))}
+
+    def shown_less(session: Session, frames: int) -> Session:
+        repeats = {"test": session.repeats["test"][:, :frames]}
+        return dataclasses.replace(session, repeats=repeats, test_stimuli={"test": str(frames)})
+
+    sessions = (shown_less(first, shorter), tiny.dataset().sessions[1], shown_less(left, short))
+    tables = Tables(dataclasses.replace(data, stimuli={**data.stimuli, **cut}, sessions=sessions))
+    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    split = Split(tables.test("test"))
+    shown = Scorer(graph).predict(variables, Recordings.of(tables), split)[0]
+    assert shorter < model.lag
+    assert np.isnan(shown[:, : first.n_neurons]).all()
+    own = shown[:, -left.n_neurons :]
+    assert np.isnan(own[short - model.lag :]).all()
+    whole = Scorer(graph).predict(variables, Recordings.of(Tables(data)), Split(Tables(data).test("test")))[0]
+    np.testing.assert_allclose(own[: short - model.lag], whole[: short - model.lag, -left.n_neurons :], rtol=1e-5)
+    scores = np.asarray(Scorer(graph)(variables, Recordings.of(tables), split)["correlation"])[-left.n_neurons :]
+    mean = left.repeats["test"][:, model.lag : short].mean(axis=0)
+    wanted = [np.corrcoef(own[: short - model.lag, n], mean[:, n])[0, 1] for n in range(left.n_neurons)]
+    np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,51 @@
+"""Products are exact unless JAX is told otherwise."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax.extend.core import Jaxpr, jaxprs_in_params
+from jax.lax import Precision
+
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.runtime.devices import precision
+from tests import tiny
+
+GRU = {**tiny.MODEL["core"], "kind": "gru", "recurrent_channels": 3}
+MODELS = {
+    "gaussian_mask": tiny.MODEL,
+    "factorized": {**tiny.MODEL, "readout": {"kind": "factorized"}},
+    "point_gaussian": {**tiny.MODEL, "readout": {"kind": "point_gaussian"}},
+    "gru": {**tiny.MODEL, "core": GRU},
+}
+
+
+def precisions(program: Jaxpr) -> Iterator[Any]:
+    """Of all matrix products and convolutions."""
+    for equation in program.eqns:
+        if "precision" in equation.params:
+            yield equation.params["precision"]
+        for inner in jaxprs_in_params(equation.params):
+            yield from precisions(inner)
+
+
+def found(name: str) -> set[Any]:
+    """The precisions in a prediction."""
+    model = make_core_readout(MODELS[name], tiny.dataset().info, 0)
+    movie = np.zeros(model.stimulus_shape(12), np.float32)
+    return set(precisions(jax.make_jaxpr(lambda movie: model(movie))(movie).jaxpr))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_product_is_exact(name: str) -> None:
+    assert precision() is Precision.HIGHEST
+    assert found(name) == {(Precision.HIGHEST, Precision.HIGHEST)}
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("high", Precision.HIGH), ("default", Precision.DEFAULT)])
+def test_jax_may_be_told_otherwise(chosen: str, expected: Precision) -> None:
+    with jax.default_matmul_precision(chosen):
+        assert precision() is None
+        assert found("gaussian_mask") == {(expected, expected)}
