@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from openretina_jax.data.dataset import Dataset
     from openretina_jax.interop.exported import ExportedModel
     from openretina_jax.models.model import Model
+    from openretina_jax.training.callbacks import Callback
 
 
 def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> "Model":
@@ -49,6 +50,7 @@ def train(
     workdir: str | Path,
     config: "str | Path | ConfigDict",
     settings: Mapping[str, Any] | None = None,
+    callbacks: "Sequence[Callback]" = (),
 ) -> "Model":
     """Train a model on a data set in memory, as scripts/train.py does, or go on with a run that was stopped.
 
@@ -58,6 +60,7 @@ def train(
             configuration goes on from its last checkpoint.
         config: a file of configs/, maybe with words after a colon, or what its ``get_config`` returns.
         settings: entries of the configuration to change, such as ``{"train.epochs": 20}``.
+        callbacks: followers of the run, see ``training.callbacks.Callback``.
 
     Returns:
         The model of the best epoch.
@@ -67,7 +70,7 @@ def train(
     """
     from openretina_jax.experiment.train import train_on
 
-    return train_on(dataset, config, Path(workdir), settings or {})
+    return train_on(dataset, config, Path(workdir), settings or {}, callbacks)
 
 
 def export(model: "Model", path: str | Path) -> None:

@@ -1,50 +1,176 @@
-"""How models are trained, from plain settings."""
+"""Trainers from plain settings: models, how they are trained, and what members of a population differ in."""
 
-from collections.abc import Mapping
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
+from flax import traverse_util
+
+from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
+from openretina_jax.interop.checkpoints import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
-from openretina_jax.models.model import Model
-from openretina_jax.training.objective import Objective, ReconstructionObjective, cell_type_weights
+from openretina_jax.models.build import make_autoencoder, make_model
+from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.transfer import add_sessions, read_sta_filters
+from openretina_jax.training.objective import (
+    LOSSES,
+    Objective,
+    ReconstructionObjective,
+    ResponseObjective,
+    cell_type_weights,
+)
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.schedules import PatienceRules, Plateau, make_schedule
-from openretina_jax.training.trainer import Recipe
+from openretina_jax.training.population import Population, draw
+from openretina_jax.training.schedules import SCHEDULES, PatienceRules, Plateau
+from openretina_jax.training.trainer import Recipe, Trainer, numbers_of
+
+PARTS = ("model.core.", "model.readout.")
+PENALTY = "gamma"  # what the names of weights of penalties begin with
+
+
+def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, list[dict[str, float | int]]]:
+    """Trainer of a run, and what every member has of its own: settings by their dotted names; none for a single model.
+
+    Member 0 has the seed of the configuration, and so begins as a single run does; the others have the next ones.
+
+    Raises:
+        UserError: the settings to vary or their distributions are wrong, or the models' options are.
+    """
+    options = settings["population"]
+    size, vary = options["size"], options["vary"] or {}
+    model = start_model(settings, info)
+    if size is None:
+        return Trainer(model, make_recipe(settings, model)), []
+    if size < 1:
+        raise UserError(f"config.population.size is {size}; take at least 1 member")
+    check_varying(list(vary), settings | {"model": model.options}, model)
+    drawn = draw(vary, size, options["seed"])
+    members: list[dict[str, float | int]] = [
+        {"seed": settings["seed"] + number, **{name: values[number] for name, values in drawn.items()}}
+        for number in range(size)
+    ]
+    models, recipes = [], []
+    for number, values in enumerate(members):
+        own = with_values(settings, values)
+        models.append(start_model(own, info) if number or vary else model)
+        weights = {name.removeprefix("model."): values[name] for name in vary if name.startswith(PARTS)}
+        recipes.append(dataclasses.replace(make_recipe(own, models[-1]), penalty_weights=weights))
+    return Population(models, recipes, options["chunk"]), members
 
 
 def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
     """How the model is trained, from ``config.objective``, ``optimizer``, ``schedule``, ``stopping`` and ``train``."""
     options, optimizer = settings["train"], dict(settings["optimizer"])
-    objective: Objective | ReconstructionObjective
-    if isinstance(model, AutoencoderModel):
-        if options["rematerialize"]:
-            raise UserError(
-                "config.train.rematerialize is set, but an autoencoder does not train the core; set it to False"
-            )
-        objective = ReconstructionObjective(settings["autoencoder"]["sparsity"])
-    else:
-        loss = dict(settings["objective"]["loss"])
-        weighted = settings["objective"]["cell_type_weighted"]
-        objective = Objective(
-            loss.pop("kind"), float(loss.pop("samples")), loss, cell_type_weights(model.data_info) if weighted else None
-        )
-    schedule, stopping = dict(settings["schedule"]), settings["stopping"]
-    plateau = None
-    if schedule["kind"] == "plateau":
-        plateau = Plateau(**{name: value for name, value in schedule.items() if name != "kind"})
+    schedule, stopping = SCHEDULES.make(settings["schedule"], {}), settings["stopping"]
+    plateau = schedule if isinstance(schedule, Plateau) else None
     named = {name: optimizer.pop(name) for name in ("learning_rate", "clip_norm", "accumulate", "reset_when_lowered")}
     return Recipe(
-        objective=objective,
+        objective=make_objective(settings, model),
         optimizer=make_optimizer(optimizer),
         learning_rate=named["learning_rate"],
-        schedule=None if schedule["kind"] in ("plateau", "constant") else make_schedule(schedule),
+        schedule=None if plateau else schedule,
         rules=PatienceRules(plateau, stopping["epochs"], stopping["threshold"]),
         reset_optimizer=named["reset_when_lowered"],
         clip=named["clip_norm"],
         accumulate=named["accumulate"],
-        trainable=options["trainable"],
+        trainable=None if options["trainable"] is None else tuple(options["trainable"]),
         compute_dtype=options["compute_dtype"],
         average_decay=options["average_decay"],
         rematerialize=options["rematerialize"],
         seed=settings["seed"],
     )
+
+
+def make_objective(settings: Mapping[str, Any], model: Model) -> Objective:
+    """What a step lowers, from ``config.objective``, or of an autoencoder from ``config.autoencoder``."""
+    if isinstance(model, AutoencoderModel):
+        if settings["train"]["rematerialize"]:
+            raise UserError(
+                "config.train.rematerialize is set, but an autoencoder does not train the core; set it to False"
+            )
+        return ReconstructionObjective(settings["autoencoder"]["sparsity"])
+    weight = cell_type_weights(model.data_info) if settings["objective"]["cell_type_weighted"] else None
+    return ResponseObjective(LOSSES.make(settings["objective"]["loss"], {}), weight)
+
+
+def check_varying(names: Sequence[str], settings: Mapping[str, Any], model: Model) -> None:
+    """Refuse settings that cannot differ between the members of a population.
+
+    Args:
+        names: of the settings.
+        settings: all settings, with the chosen kinds alone.
+        model: of the population.
+
+    Raises:
+        UserError: lists the settings that can.
+    """
+    flat = traverse_util.flatten_dict(dict(settings), sep=".")
+    for name in names:
+        if name not in flat or not can_vary(name, settings, model):
+            can = [other for other in flat if can_vary(other, settings, model)]
+            raise UserError(
+                f'config.population.vary: "{name}" is no number of this configuration that may differ between members; '
+                f"choose among {', '.join(can)}"
+            )
+
+
+def can_vary(name: str, settings: Mapping[str, Any], model: Model) -> bool:
+    """Whether members of a population can differ in a setting: a number of the recipe, or the weight of a penalty."""
+    if name.startswith(PARTS):
+        return name.rpartition(".")[2].startswith(PENALTY)
+    try:
+        one, other = (make_recipe(with_values(settings, {name: value}), model) for value in (0.25, 0.5))
+    except (UserError, TypeError):  # a setting that takes other values than such numbers
+        return False
+    return jax.tree.structure(one) == jax.tree.structure(other) and numbers_of(one) != numbers_of(other)
+
+
+def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with other values of some, given by their dotted names."""
+    result = dict(settings)
+    for name, value in values.items():
+        first, _, rest = name.partition(".")
+        result[first] = with_values(result[first], {rest: value}) if rest else value
+    return result
+
+
+def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
+    """The model to be trained: fresh, or with the parameters of the run that ``start_from`` names.
+
+    Raises:
+        UserError: the model's options are wrong, or the run does not fit the data.
+    """
+    start, seed = settings["start_from"], settings["seed"]
+    hidden = settings["autoencoder"]["hidden"]
+    if start is None:
+        if hidden is not None:
+            raise UserError(
+                "config.autoencoder.hidden is set; give the run whose responses it encodes in config.start_from"
+            )
+        with compiled_in_a_hurry():
+            model = make_model(settings["model"], info, seed)
+        read_sta_filters(model)
+        return model
+    trained = open_model(start)
+    if not isinstance(trained, CoreReadout):
+        raise UserError(f"config.start_from is {start}, which is no core + readout model; give the run of one")
+    model = add_sessions(trained, info, seed)
+    if hidden is None:
+        return model
+    options = {"hidden": hidden}
+    both = {"base": model.options, "autoencoder": options}
+    return AutoencoderModel(model, make_autoencoder(options, model.data_info, seed), both)
+
+
+@contextlib.contextmanager
+def compiled_in_a_hurry() -> Iterator[None]:
+    """Compile without optimisations what runs once: drawing random numbers takes less time than compiling that well."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)

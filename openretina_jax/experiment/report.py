@@ -1,6 +1,7 @@
 """What a finished run leaves behind: the table of neurons, pictures, and a summary."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
-from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.predict import Scorer, split_responses
 from openretina_jax.evaluation.tables import SCORES, headline, neuron_table, score_table
 from openretina_jax.experiment.pictures import weight_pictures
@@ -17,39 +17,35 @@ from openretina_jax.models.model import Model
 from openretina_jax.models.saving import SCORE, best_checkpoint, load_model, read_about, save_model
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.runtime.processes import is_first
+from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult
-from openretina_jax.training.members import Members
 from openretina_jax.training.population import member_folder
-from openretina_jax.training.sharding import Sharding
 from openretina_jax.visualize.scores import plot_history, plot_traces
 from openretina_jax.visualize.style import Figure, save
 
 
-def report(
-    result: FitResult, model: Model, dataset: Dataset, workdir: Path, sharding: Sharding
-) -> tuple[dict[str, float], list[str]]:
+def report(result: FitResult, model: Model, data: Feed, workdir: Path) -> tuple[dict[str, float], list[str]]:
     """Test the best state on every test movie, write ``neurons.csv`` and the pictures, and say it in a few lines.
 
     Args:
         result: of a finished run.
         model: the trained model.
-        dataset: what it was trained on.
+        data: what it was trained on; its sharding is active.
         workdir: where files are written, by the first of several processes.
-        sharding: of the run; it is active.
 
     Returns:
         Mean correlation of every split, such as "test_correlation", and lines for the terminal.
     """
-    graph, variables = nnx.graphdef(model), (sharding.state(nnx.state(model)),)
-    scorer, neurons = Scorer(graph), neuron_table(dataset)
-    validation = scorer(variables, result.recordings, result.split(result.tables.validation()))
+    graph, variables = nnx.graphdef(model), (data.sharding.state(nnx.state(model)),)
+    dataset, scorer, neurons = data.dataset, Scorer(graph), neuron_table(data.dataset)
+    validation = scorer(variables, data.recordings, data.validation)
     neurons["validation_correlation"] = ranking = np.asarray(validation["correlation"])
     lines = [f"best epoch {result.best_epoch} of {result.epochs}, {result.seconds:.0f} s of training"]
     lines.append(headline("validation", ranking, len(dataset.sessions)))
     scores = {"validation_correlation": float(np.nanmean(ranking))}
     figures: dict[str, Figure] = {}
     for test in dataset.test_names:
-        responses = split_responses(test, dataset, result.tables, scorer, variables, result.recordings, result.split)
+        responses = split_responses(test, data.dataset, data.tables, scorer, variables, data.recordings, data.split)
         table = score_table(responses)
         correlation = table["correlation"].to_numpy()
         shown = table[["session", "neuron", *SCORES]].rename(columns={name: f"{test}_{name}" for name in SCORES})
@@ -67,14 +63,13 @@ def report(
 
 
 def report_members(
-    result: FitResult, members: Members, dataset: Dataset, workdir: Path, n_ensemble: int | None
+    data: Feed, members: Sequence[Mapping[str, float | int]], workdir: Path, n_ensemble: int | None
 ) -> tuple[Path, list[str]]:
     """Test the members of a population and their ensemble, and write ``members.csv`` and the ensemble.
 
     Args:
-        result: of a finished run.
-        members: of the population.
-        dataset: what it was trained on.
+        data: what they were trained on.
+        members: what each has of its own, by the names of settings.
         workdir: of the run.
         n_ensemble: how many members, from the best on, make the ensemble (None: all).
 
@@ -88,7 +83,7 @@ def report_members(
         if any((folder / "checkpoints").glob("*")):  # else its first epoch failed
             saved = read_about(best_checkpoint(folder))
             row |= {"best_epoch": str(saved["epoch"]), SCORE: saved[SCORE]}
-            row |= _tests(result, load_model(folder), dataset)
+            row |= _tests(data, load_model(folder))
         rows.append(row)
     table = pd.DataFrame(rows).sort_values(SCORE, ascending=False, kind="stable")
     _write_table(table, workdir / "members.csv")
@@ -97,17 +92,17 @@ def report_members(
     ensemble = Ensemble([load_model(folder) for folder in chosen])
     save_model(ensemble, workdir / "ensemble")
     lines = table.to_string(index=False, float_format="%.4g").splitlines()
-    scores = _tests(result, ensemble, dataset)
+    scores = _tests(data, ensemble)
     said = ", ".join(f"{name.replace('_', ' ')} {score:.4f}" for name, score in scores.items())
     return ranked[0], [*lines, f"ensemble of {len(chosen)} members: {said}", f"best member: {ranked[0].name}"]
 
 
-def _tests(result: FitResult, model: Model, dataset: Dataset) -> dict[str, float]:
+def _tests(data: Feed, model: Model) -> dict[str, float]:
     """Mean correlation of a model on every test movie."""
     scorer, variables = Scorer(nnx.graphdef(model)), (nnx.state(model),)
     responses = {
-        test: split_responses(test, dataset, result.tables, scorer, variables, result.recordings, result.split)
-        for test in dataset.test_names
+        test: split_responses(test, data.dataset, data.tables, scorer, variables, data.recordings, data.split)
+        for test in data.dataset.test_names
     }
     return {f"{test}_correlation": float(score_table(of)["correlation"].mean()) for test, of in responses.items()}
 

@@ -1,40 +1,37 @@
 """From a configuration to a run."""
 
-import contextlib
-import dataclasses
+import functools
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
-from flax import nnx
 from rich.console import Console
 
-from openretina_jax.data.dataset import DataInfo, Dataset
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
+from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
 from openretina_jax.experiment.command_line import show_progress
-from openretina_jax.experiment.recipe import make_recipe
-from openretina_jax.interop.checkpoints import open_model
-from openretina_jax.models.autoencoder import AutoencoderModel
-from openretina_jax.models.build import make_autoencoder, make_model
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.experiment.recipe import make_trainer, with_values
+from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model, read_about
-from openretina_jax.models.transfer import add_sessions, read_sta_filters
 from openretina_jax.runtime.devices import multiplying
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
 from openretina_jax.sources.registry import make_dataset
-from openretina_jax.training.loop import FitResult, check_order, fit
-from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
-from openretina_jax.training.population import WHOLE
+from openretina_jax.training.callbacks import Callback, Callbacks
+from openretina_jax.training.callbacks.profile import Profile
+from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.feed import Feed
+from openretina_jax.training.loop import FitResult, fit
+from openretina_jax.training.population import WHOLE, MemberCheckpoints, Population
 from openretina_jax.training.sharding import Sharding
-from openretina_jax.training.trackers import check_installed, open_trackers
-from openretina_jax.training.trainer import Recipe
-from openretina_jax.training.writers import Writers
+from openretina_jax.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +41,7 @@ MAY_CHANGE = (
     "train.picture_every",
     "train.frames_on_device",
     "population.ensemble",
+    "callbacks",
     "mesh",
     "logging",
 )
@@ -53,7 +51,11 @@ CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedu
 
 
 def train_on(
-    dataset: Dataset, config: str | Path | ml_collections.ConfigDict, workdir: Path, settings: Mapping[str, Any]
+    dataset: Dataset,
+    config: str | Path | ml_collections.ConfigDict,
+    workdir: Path,
+    settings: Mapping[str, Any],
+    callbacks: Sequence[Callback] = (),
 ) -> Model:
     """Train, or go on training, on a data set in memory; see ``openretina_jax.train``."""
     if not isinstance(config, ml_collections.ConfigDict):
@@ -68,7 +70,7 @@ def train_on(
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
     check_effect(settings, entries(config))
-    train(config, workdir, Console(highlight=False), dataset=dataset)
+    train(config, workdir, Console(highlight=False), dataset=dataset, callbacks=callbacks)
     return load_model(workdir)
 
 
@@ -78,6 +80,7 @@ def train(
     console: Console,
     profile: bool = False,
     dataset: Dataset | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train, or go on training, what ``config`` describes; report at the end.
 
@@ -87,12 +90,13 @@ def train(
         console: for the live display and the summary.
         profile: whether to write a trace of the second epoch.
         dataset: what to train on instead of ``config.data`` (None: that).
+        callbacks: followers of the run besides those of the configuration.
 
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
     """
     settings = resolved(config.to_dict())
-    check_installed(**settings["logging"])
+    check_callbacks(settings)
     use_compilation_cache()
     if dataset is None:
         with first_before_others():
@@ -105,44 +109,31 @@ def train(
         len(dataset.sessions),
         sum(session.mirrored for session in dataset.sessions),
     )
-    members = make_members(settings, dataset.info)
-    model = start_model(settings, dataset.info) if members is None else members.models[0]
+    trainer, members = make_trainer(settings, dataset.info)
+    model = trainer.start
     about = {
         "config": json.loads(json.dumps(settings | {"model": model.options})),
         "data_info": json.loads(model.data_info.to_json()),
     }
     check_same_run(workdir, about)
     workdir.mkdir(parents=True, exist_ok=True)
-    options, order = settings["train"], settings["train"]["order"]
-    check_order(order)
-    sharding = make_sharding(settings["mesh"], model, members)
-    recipe = make_recipe(settings, model)
-    with (
-        multiplying(options["matmul_precision"]),
-        Writers(workdir, open_trackers(workdir, flat(about["config"]), **settings["logging"])) as writers,
-    ):
-        result = fit(
-            model=model,
-            dataset=dataset,
-            workdir=workdir,
-            about=about,
-            recipe=recipe,
-            order=order,
-            **options["windows"][order],
-            epochs=options["epochs"],
-            picture_every=options["picture_every"],
-            console=console,
-            members=members,
-            profile=profile,
-            sharding=sharding,
-            writers=writers,
-            frames_on_device=options["frames_on_device"],
-        )
-        if not result.finished:
-            console.print(f"stopped after epoch {result.epochs}; the same command goes on from there", highlight=False)
-            return
-        scores, files = conclude(result, model, members, dataset, workdir, sharding, settings, console)
-        writers.finish(scores, workdir / files[0][1])
+    data = make_feed(settings, dataset, trainer)
+    checkpoints = Checkpoints(workdir / (WHOLE if members else "checkpoints"), about)
+    with multiplying(settings["train"]["matmul_precision"]):
+        followers = make_callbacks(about["config"], workdir=workdir, trainer=trainer, data=data, console=console)
+        if members:
+            abouts = [about | {"config": with_values(about["config"], values)} for values in members]
+            followers.insert(0, MemberCheckpoints(workdir, abouts))
+        if profile:
+            followers.insert(0, Profile(workdir))
+        followers.extend(callbacks)
+        with Callbacks(followers) as all_followers:
+            result = fit(trainer, data, checkpoints, epochs=settings["train"]["epochs"], callbacks=followers)
+            if not result.finished:
+                console.print(f"stopped after epoch {result.epochs}; the same command goes on from there")
+                return
+            scores, files = conclude(result, trainer, members, data, workdir, settings, console)
+            all_followers.on_test_end(scores, finished_files(workdir), workdir / files[0][1])
     if settings["logging"]["tensorboard"]:
         files.append(("tensorboard", "tensorboard"))
     for name, file in files:
@@ -151,11 +142,10 @@ def train(
 
 def conclude(
     result: FitResult,
-    model: Model,
-    members: Members | None,
-    dataset: Dataset,
+    trainer: Trainer,
+    members: Sequence[Mapping[str, float | int]],
+    data: Feed,
     workdir: Path,
-    sharding: Sharding,
     settings: Mapping[str, Any],
     console: Console,
 ) -> tuple[dict[str, float], list[tuple[str, str]]]:
@@ -164,28 +154,51 @@ def conclude(
     Returns:
         Mean correlation of every split, and what lies where in the workdir, the best checkpoint first.
     """
-    from openretina_jax.experiment.report import (  # draws, and matplotlib takes a second to import
-        report,
-        report_members,
-    )
+    from openretina_jax.experiment.report import report, report_members  # draws: matplotlib takes a second to import
 
     lines: list[str] = []
     files = [("checkpoint", f"checkpoints/{result.best_epoch}")]
-    if members is None:
-        nnx.update(model, *result.state.evaluated)
+    if not members:
+        model = trainer.model(result.state)
     else:
-        best, lines = report_members(result, members, dataset, workdir, settings["population"]["ensemble"])
+        best, lines = report_members(data, members, workdir, settings["population"]["ensemble"])
         model = load_model(best)
         files = [
             ("best member", f"{best.relative_to(workdir)}/checkpoints/{result.best_epoch}"),
             ("ensemble", "ensemble"),
             ("members", "members.csv"),
         ]
-    with sharding.active():
-        scores, of_model = report(result, model, dataset, workdir, sharding)
+    with data.sharding.active():
+        scores, of_model = report(result, model, data, workdir)
     for line in lines + of_model:
         console.print(line, highlight=False, soft_wrap=True)
     return scores, [*files, ("neurons", "neurons.csv"), ("metrics", "metrics.csv"), ("pictures", "*.png")]
+
+
+def make_feed(settings: Mapping[str, Any], dataset: Dataset, trainer: Trainer) -> Feed:
+    """The data of the run, from ``config.train`` and ``config.mesh``.
+
+    Raises:
+        UserError: there is no such order of windows, or the data or the devices do not allow such windows.
+    """
+    options, model, population = settings["train"], trainer.start, isinstance(trainer, Population)
+    order, on_device = options["order"], options["frames_on_device"]
+    if order not in options["windows"]:
+        raise UserError(
+            f'config.train.order is "{order}", but config.train.windows has no options for it; it has '
+            f"{', '.join(options['windows'])}"
+        )
+    data = Feed(
+        dataset,
+        functools.partial(make_sampler, order, seed=settings["seed"], **options["windows"][order]),
+        per_session=model.per_session,
+        accumulate=trainer.recipe.accumulate,
+        sharding=make_sharding(settings["mesh"], model, population),
+        on_device=on_device,
+    )
+    if population and not data.on_device:
+        raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")
+    return data
 
 
 def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,34 +224,6 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def make_members(settings: Mapping[str, Any], info: DataInfo) -> Members | None:
-    """The members of ``config.population``, or None for a single model.
-
-    Member 0 has the seed of the configuration, and so begins as a single run does; the others have the next ones.
-
-    Raises:
-        UserError: the settings to vary or their distributions are wrong, or the models' options are.
-    """
-    options = settings["population"]
-    size, vary = options["size"], options["vary"] or {}
-    if size is None:
-        return None
-    if size < 1:
-        raise UserError(f"config.population.size is {size}; take at least 1 member")
-    names = {without_kind(name): distribution for name, distribution in vary.items()}
-    model = start_model(settings, info)
-    check_continuous(list(names), flat({**settings, "model": model.options}))
-    values = {"seed": [settings["seed"] + member for member in range(size)], **draw(names, size, options["seed"])}
-
-    def recipe(values: Values) -> Recipe:
-        weights = {name.removeprefix("model."): value for name, value in values.items() if name.startswith("model.")}
-        ours = {name: value for name, value in values.items() if not name.startswith("model.")}
-        return dataclasses.replace(make_recipe(with_values(settings, ours), model), penalty_weights=weights)
-
-    of_each = [with_values(settings, {name: of[member] for name, of in values.items()}) for member in range(size)]
-    return Members([start_model(each, info) for each in of_each], values, recipe, options["chunk"])
-
-
 def without_kind(name: str) -> str:
     """A setting's name where the chosen kinds stand alone: "optimizer.adamw.b1" is "optimizer.b1" there."""
     for part in CHOICES:
@@ -248,41 +233,13 @@ def without_kind(name: str) -> str:
     return name
 
 
-def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
-    """The model to be trained: fresh, or with the parameters of the run that ``start_from`` names.
-
-    Raises:
-        UserError: the model's options are wrong, or the run does not fit the data.
-    """
-    start, seed = settings["start_from"], settings["seed"]
-    hidden = settings["autoencoder"]["hidden"]
-    if start is None:
-        if hidden is not None:
-            raise UserError(
-                "config.autoencoder.hidden is set; give the run whose responses it encodes in config.start_from"
-            )
-        with compiled_in_a_hurry():
-            model = make_model(settings["model"], info, seed)
-        read_sta_filters(model)
-        return model
-    trained = open_model(start)
-    if not isinstance(trained, CoreReadout):
-        raise UserError(f"config.start_from is {start}, which is no core + readout model; give the run of one")
-    model = add_sessions(trained, info, seed)
-    if hidden is None:
-        return model
-    options = {"hidden": hidden}
-    both = {"base": model.options, "autoencoder": options}
-    return AutoencoderModel(model, make_autoencoder(options, model.data_info, seed), both)
-
-
-def make_sharding(axes: Mapping[str, int], model: Model, members: Members | None) -> Sharding:
+def make_sharding(axes: Mapping[str, int], model: Model, population: bool) -> Sharding:
     """What lies on which device, from ``config.mesh``; a population is on one.
 
     Raises:
         UserError: the devices do not fit, or a population was to be spread over some.
     """
-    if members is None:
+    if not population:
         return Sharding(axes, model.data_info.n_neurons)
     if max(axes.values()) > 1:
         raise UserError(
@@ -298,17 +255,6 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _log.info("compiled programs are kept in %s", folder)
-
-
-@contextlib.contextmanager
-def compiled_in_a_hurry() -> Iterator[None]:
-    """Compile without optimisations what runs once: drawing random numbers takes less time than compiling that well."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ class Registry:
 
     def _all(self) -> dict[str, type]:
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             importlib.import_module(f"{self._package}.{module.name}")
         return self._classes
 

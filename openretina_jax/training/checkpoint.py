@@ -1,5 +1,7 @@
 """The checkpoints of a run: the last and the best, each written whole or not at all."""
 
+import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from openretina_jax.models.saving import SCORE, by_name, read_about, restore_arrays
 from openretina_jax.training.trainer import TrainState
+
+_log = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -47,7 +51,7 @@ class Checkpoints:
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
         """Save the state after an epoch; of several processes each must call."""
         about = {**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}
-        arrays = jax.device_get(by_name(state))  # on the host: which devices there are may change
+        arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
         self._manager.save(
             epoch,
             args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)),
@@ -60,13 +64,22 @@ class Checkpoints:
         Raises:
             UserError: the checkpoint is damaged or belongs to another model; lists everything that does not fit.
         """
-        return restore_arrays(self.folder / str(epoch), like)
+        state: TrainState = restore_arrays(self.folder / str(epoch), _saved(like))
+        return dataclasses.replace(state, numbers=like.numbers)
 
-    def restore_best(self, like: TrainState) -> TrainState:
-        """The state with the highest score, see ``restore``."""
-        assert self.best_epoch is not None
-        return self.restore(self.best_epoch, like)
+    def resume(self, start: TrainState) -> tuple[TrainState, int, float]:
+        """The last state of a run, its epochs and its seconds of training; ``start`` if it has none."""
+        done = self.last_epoch
+        if done is None:
+            return start, 0, 0.0
+        _log.info("resuming after epoch %d", done)
+        return self.restore(done, start), done, self.about(done)["seconds"]
 
     def about(self, epoch: int) -> dict[str, Any]:
         """What was saved with the state."""
         return read_about(self.folder / str(epoch))
+
+
+def _saved(state: TrainState) -> TrainState:
+    """The part of a state that checkpoints hold."""
+    return dataclasses.replace(state, numbers={})

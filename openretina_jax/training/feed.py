@@ -1,9 +1,9 @@
-"""Where the frames of windows come from: the device that holds all movies, or the host that sends them in time."""
+"""The data of a run on its devices, and where the frames of windows come from: the device, or the host in time."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grain
 import jax
@@ -12,10 +12,15 @@ import numpy as np
 import psutil
 from jaxtyping import Int32, Num
 
+from openretina_jax.data.batches import TimelineTable
+from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.data.windows import Sampler
+from openretina_jax.evaluation.predict import Split
+from openretina_jax.runtime.devices import DATA, NEURON
 from openretina_jax.runtime.processes import in_any
 from openretina_jax.training.objective import Metrics
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.trainer import TrainState
 
 _log = logging.getLogger(__name__)
@@ -39,80 +44,114 @@ class Chunk(NamedTuple):
 
 
 class Feed:
-    """The windows of every epoch, whole if the device holds the movies, else in chunks with their frames.
+    """The data of a run: recordings on the devices, and the windows of every epoch.
 
-    Both give the same numbers. Frames on the host are read by grain's workers, which are some chunks ahead.
+    Windows of an epoch come whole if the devices hold the movies, else in chunks with their frames. Both give the same
+    numbers. Frames on the host are read by grain's workers, which are some chunks ahead.
+
+    Attributes:
+        dataset, tables: the data on the host.
+        sampler: of the windows.
+        sharding: what lies on which device.
+        recordings: the data on the devices; without the movies if these do not fit.
+        validation: clips of the validation.
 
     Args:
-        windows: of every epoch.
-        timelines: of the training.
-        tables: the data on the host.
-        parts: of a step, whose windows must not be torn apart.
-        on_device: whether the device holds the movies.
-        first_epoch: the epoch to begin with.
+        dataset: recordings and movies.
+        sampler: makes the sampler from the tables.
+        per_session: whether timelines have neurons of one session only, see ``Model.per_session``.
+        accumulate: parts of a step, whose windows must not be torn apart.
+        sharding: see above (None: one device).
+        on_device: whether the devices hold the movies (None: if they fit).
+
+    Raises:
+        UserError: there are no validation clips, too few windows, or the devices cannot share those of a step.
     """
 
     def __init__(
         self,
-        windows: SessionOrder | SharedOrder,
-        timelines: Sequence[Timeline],
-        tables: Tables,
+        dataset: Dataset,
+        sampler: Callable[[Tables], Sampler],
         *,
-        parts: int,
-        on_device: bool,
-        first_epoch: int = 0,
+        per_session: bool = False,
+        accumulate: int = 1,
+        sharding: Sharding | None = None,
+        on_device: bool | None = None,
     ):
-        self.on_device, self._windows, self._parts = on_device, grain.MapDataset.source(windows), parts
-        self._first_epoch = first_epoch
-        if on_device:
-            return
-        self._source = _Chunks(windows, timelines, tables, parts)
-        chunks = grain.MapDataset.source(self._source)[first_epoch * self._source.per_epoch :]
-        ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_CHUNKS_AHEAD)
-        self._chunks = iter(chunks.to_iter_dataset(ahead))
+        self.dataset, self.tables = dataset, Tables(dataset, per_session=per_session)
+        self.sampler, self._parts = sampler(self.tables), accumulate
+        self.sharding = sharding or Sharding({DATA: 1, NEURON: 1}, dataset.n_neurons)
+        self.sharding.check(self.sampler[0])
+        self.on_device = fits_on_device(self.tables, self.sharding.n_local_devices) if on_device is None else on_device
+        self.recordings = self.sharding.recordings(self.tables, self.on_device)
+        self._timelines = TimelineTable.of(self.sampler.timelines)
+        self.validation = self.split(self.tables.validation())
+        self._chunks: Iterator[Chunk] | None = None
+        self._began = False
 
-    def epoch(self, number: int) -> Iterator[Chunk]:
-        """The windows of an epoch; epochs are asked for one after the other."""
-        if self.on_device:
-            windows = self._windows[number]
-            yield Chunk(windows.timeline, windows.start, None)
-            return
-        for _ in range(self._source.per_epoch):
-            yield next(self._chunks)
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch."""
+        return -(-self.sampler.steps_per_epoch // self._parts)
+
+    def split(self, timelines: Sequence[Timeline]) -> Split:
+        """Timelines to be predicted from these recordings."""
+        return Split(timelines, None if self.on_device else self.tables)
+
+    def sessions_of_step(self, epoch: int, step: int) -> list[str]:
+        """Names of the sessions whose windows a step of an epoch trains on."""
+        timelines = self.sampler[epoch].timeline[step * self._parts : (step + 1) * self._parts]
+        return sorted({self.sampler.timelines[number].name for number in timelines.ravel()})
 
     def run(
-        self, train: Callable[..., tuple[TrainState, Metrics]], state: TrainState, *data: Any, epoch: int
+        self, train: Callable[..., tuple[TrainState, Metrics]], state: TrainState, epoch: int
     ) -> tuple[TrainState, Metrics]:
-        """Train on the windows of an epoch.
+        """Train on the windows of an epoch; epochs come one after the other.
 
         Args:
             train: the function of ``Trainer.epoch``.
             state: before the epoch.
-            data: recordings and timelines.
             epoch: its number.
         """
         each: list[Metrics] = []
         steps: list[int] = []
-        for chunk in self.epoch(epoch):
-            state, metrics = train(state, *data, chunk.timeline, chunk.start, jnp.asarray(epoch), chunk.shown)
-            if epoch == self._first_epoch and not each:
+        for chunk in self._epoch(epoch):
+            state, metrics = train(
+                state, self.recordings, self._timelines, chunk.timeline, chunk.start, jnp.asarray(epoch), chunk.shown
+            )
+            if not self._began:
                 _log.info("first step begins %.1f s after the start of the process", seconds_of_process())
+                self._began = True
             # no more than two chunks are on the device: one at work, one that waits
             jax.block_until_ready(each[-1:])
             each.append(metrics)
             steps.append(-(-len(chunk.start) // self._parts))
         return state, of_all_chunks(each, steps)
 
+    def _epoch(self, number: int) -> Iterator[Chunk]:
+        """The windows of an epoch."""
+        if self.on_device:
+            windows = self.sampler[number]
+            yield Chunk(windows.timeline, windows.start, None)
+            return
+        source = _Chunks(self.sampler, self.tables, self._parts)
+        if self._chunks is None:
+            chunks = grain.MapDataset.source(source)[number * source.per_epoch :]
+            ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_CHUNKS_AHEAD)
+            self._chunks = iter(chunks.to_iter_dataset(ahead))
+        for _ in range(source.per_epoch):
+            yield next(self._chunks)
+
 
 class _Chunks:
     """A random-access source for grain: the chunks of all epochs."""
 
-    def __init__(self, windows: SessionOrder | SharedOrder, timelines: Sequence[Timeline], tables: Tables, parts: int):
-        self._windows, self._tables, self._parts = windows, tables, parts
-        self._frames = [timeline.frames for timeline in timelines]
-        shape = windows[0].start.shape
+    def __init__(self, sampler: Sampler, tables: Tables, parts: int):
+        self._sampler, self._tables, self._parts = sampler, tables, parts
+        self._frames = [timeline.frames for timeline in sampler.timelines]
+        shape = sampler[0].start.shape
         self._steps = -(-shape[0] // parts)
-        step_bytes = parts * shape[1] * shape[2] * windows.frames * tables.frame_bytes // tables.n_frames
+        step_bytes = parts * shape[1] * shape[2] * sampler.window_frames * tables.frame_bytes // tables.n_frames
         self._per_chunk = max(CHUNK_BYTES // step_bytes, 1)
         self.per_epoch = -(-self._steps // self._per_chunk)
 
@@ -121,14 +160,14 @@ class _Chunks:
 
     def __getitem__(self, number: int) -> Chunk:
         epoch, chunk = divmod(number, self.per_epoch)
-        windows = self._windows[epoch]
+        windows = self._sampler[epoch]
         steps = range(chunk * self._per_chunk, min((chunk + 1) * self._per_chunk, self._steps))
         # the last step is filled with parts of the first ones, as Trainer.steps does
         part = np.arange(steps.start * self._parts, steps.stop * self._parts) % len(windows.start)
         timeline, start = windows.timeline[part], windows.start[part]
-        rows = np.empty((*start.shape, self._windows.frames), np.int32)
+        rows = np.empty((*start.shape, self._sampler.window_frames), np.int32)
         for at in np.ndindex(start.shape):
-            rows[at] = self._frames[timeline[at]][start[at] : start[at] + self._windows.frames]
+            rows[at] = self._frames[timeline[at]][start[at] : start[at] + self._sampler.window_frames]
         return Chunk(timeline, start, self._tables.pick(rows))
 
 

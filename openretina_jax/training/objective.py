@@ -1,9 +1,9 @@
-"""The number that a step lowers: data term plus penalties, balanced whatever the step contains."""
+"""Objectives and losses: the number that a step lowers, balanced whatever the step contains."""
 
+import abc
 import dataclasses
 import functools
-import inspect
-from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,72 +19,186 @@ from openretina_jax.modules import losses
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.layers import Number
 from openretina_jax.modules.regularizers import absolute
+from openretina_jax.runtime.registry import Registry
+from openretina_jax.training.hyperparameters import hyperparameters
 
 Metrics = dict[str, Num[Array, "*member"]]  # of a model, or with an entry per member of a population
+Responses = Float[Array, "part window time neuron"]
+Recorded = Bool[Array, "part window time neuron"]
 # sum over the samples of every neuron, and their number: frames, or windows
 Sums = tuple[Float[Array, "part neuron"], Float[Array, "part neuron"]]
 
-
-def _of_frames(
-    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: Number
-) -> Sums:
-    """Of a loss with a value for every frame."""
-    value = jnp.where(recorded, loss(prediction, jnp.where(recorded, response, 0), **options), 0)
-    return value.sum(axis=(1, 2)), recorded.sum(axis=(1, 2)).astype(value.dtype)
+LOSSES = Registry("loss", __name__)
 
 
-def _of_windows(
-    loss: Callable[..., Array], prediction: Array, response: Array, recorded: Array, **options: Number
-) -> Sums:
-    """Of the negative of a measure with a value for every window."""
-    value = -loss(prediction, response, recorded, **options)
-    whole = recorded.any(axis=2)
-    return jnp.where(whole, value, 0).sum(axis=1), whole.sum(axis=1).astype(value.dtype)
+class Loss(abc.ABC):
+    """How far predictions are from responses; the data term of an objective.
 
-
-LOSSES: dict[str, tuple[Callable[..., Sums], Callable[..., Array]]] = {
-    "poisson": (_of_frames, losses.poisson),
-    "l1_poisson": (_of_frames, losses.l1_poisson),
-    "squared_error": (_of_frames, losses.squared_error),
-    "correlation": (_of_windows, losses.correlation),
-    "l1_correlation": (_of_windows, losses.l1_correlation),
-    "scaled_correlation": (_of_windows, losses.scaled_correlation),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """Data term and penalties of a step.
-
-    Every neuron's data term is its mean loss times ``samples``, however many frames of it a step holds; the penalty of
-    the core counts once per session in the step; the sum is divided by the number of sessions. So the balance of data
-    and penalties depends neither on the number and length of windows, nor on how many sessions (and neurons) share a
-    step. A step with one session and ``samples`` frames per neuron gives exactly the reference's sum.
+    A loss of your own is a subclass of ``FrameLoss`` or ``WindowLoss`` with a ``value``, made by ``hyperparameters``
+    and registered in ``LOSSES``; options of the configuration are its fields.
 
     Attributes:
-        loss: name of the loss.
-        samples: frames (for correlations: windows) of a neuron that its data term stands for; the reference's step has
-            128 windows x 20 predicted frames.
-        options: further arguments of the loss, by name.
-        weight: weight of every neuron's data term (None: all alike), see ``cell_type_weights``.
-
-    Raises:
-        UserError: there is no such loss, or it has no such option.
+        samples: frames (or windows) of a neuron that its data term stands for, see ``Objective``.
     """
 
-    loss: str = "poisson"
-    samples: float = 128.0 * 20
-    options: Mapping[str, Number | int] = dataclasses.field(default_factory=dict)
-    weight: Float[np.ndarray, " neuron"] | None = None
+    samples: Number
 
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise UserError(f'loss "{self.loss}" is unknown; choose among {", ".join(LOSSES)}')
-        parameters = inspect.signature(LOSSES[self.loss][1]).parameters.values()
-        known = [parameter.name for parameter in parameters if isinstance(parameter.default, int | float)]
-        for name in self.options:
-            if name not in known:
-                raise UserError(f'loss "{self.loss}" has no option "{name}"; it has {", ".join(known)}')
+    @abc.abstractmethod
+    def sums(self, prediction: Responses, response: Responses, recorded: Recorded) -> Sums:
+        """Sums over the samples of every neuron, and their number."""
+
+
+@hyperparameters
+class FrameLoss(Loss):
+    """A loss with a value for every frame.
+
+    Attributes:
+        samples: frames of a neuron that its data term stands for; the reference's step has 128 windows x 20 frames.
+    """
+
+    samples: Number = 128.0 * 20
+
+    @abc.abstractmethod
+    def value(self, prediction: Responses, response: Responses) -> Responses:
+        """The loss of every frame; frames that were not recorded have response 0, and their value does not count."""
+
+    def sums(self, prediction: Responses, response: Responses, recorded: Recorded) -> Sums:
+        """Sums over recorded frames, and their number."""
+        value = jnp.where(recorded, self.value(prediction, jnp.where(recorded, response, 0)), 0)
+        return value.sum(axis=(1, 2)), recorded.sum(axis=(1, 2)).astype(value.dtype)
+
+
+@hyperparameters
+class WindowLoss(Loss):
+    """A loss with a value for every window.
+
+    Attributes:
+        samples: windows of a neuron that its data term stands for; the reference's step has 128.
+    """
+
+    samples: Number = 128.0
+
+    @abc.abstractmethod
+    def value(
+        self, prediction: Responses, response: Responses, recorded: Recorded
+    ) -> Float[Array, "part window neuron"]:
+        """The loss of every window; only recorded frames may count."""
+
+    def sums(self, prediction: Responses, response: Responses, recorded: Recorded) -> Sums:
+        """Sums over windows with recorded frames, and their number."""
+        value = self.value(prediction, response, recorded)
+        whole = recorded.any(axis=2)
+        return jnp.where(whole, value, 0).sum(axis=1), whole.sum(axis=1).astype(value.dtype)
+
+
+@LOSSES("poisson")
+@hyperparameters
+class Poisson(FrameLoss):
+    """See ``losses.poisson``."""
+
+    def value(self, prediction: Responses, response: Responses) -> Responses:
+        """Negative Poisson log-likelihood."""
+        return losses.poisson(prediction, response)
+
+
+@LOSSES("l1_poisson")
+@hyperparameters
+class L1Poisson(FrameLoss):
+    """See ``losses.l1_poisson``."""
+
+    gamma: Number = 1e-3
+
+    def value(self, prediction: Responses, response: Responses) -> Responses:
+        """Poisson loss plus ``gamma`` times the rate."""
+        return losses.l1_poisson(prediction, response, self.gamma)
+
+
+@LOSSES("squared_error")
+@hyperparameters
+class SquaredError(FrameLoss):
+    """See ``losses.squared_error``."""
+
+    def value(self, prediction: Responses, response: Responses) -> Responses:
+        """Squared difference."""
+        return losses.squared_error(prediction, response)
+
+
+@LOSSES("correlation")
+@hyperparameters
+class Correlation(WindowLoss):
+    """Negative of ``losses.correlation``."""
+
+    def value(
+        self, prediction: Responses, response: Responses, recorded: Recorded
+    ) -> Float[Array, "part window neuron"]:
+        """Negative correlation over time."""
+        return -losses.correlation(prediction, response, recorded)
+
+
+@LOSSES("l1_correlation")
+@hyperparameters
+class L1Correlation(WindowLoss):
+    """Negative of ``losses.l1_correlation``."""
+
+    gamma: Number = 2e-4
+
+    def value(
+        self, prediction: Responses, response: Responses, recorded: Recorded
+    ) -> Float[Array, "part window neuron"]:
+        """Negative correlation plus ``gamma`` times the rate."""
+        return -losses.l1_correlation(prediction, response, recorded, gamma=self.gamma)
+
+
+@LOSSES("scaled_correlation")
+@hyperparameters
+class ScaledCorrelation(WindowLoss):
+    """Negative of ``losses.scaled_correlation``.
+
+    Attributes:
+        frames: length of a piece.
+    """
+
+    frames: int = 30
+
+    def value(
+        self, prediction: Responses, response: Responses, recorded: Recorded
+    ) -> Float[Array, "part window neuron"]:
+        """Negative mean correlation over pieces of a window."""
+        return -losses.scaled_correlation(prediction, response, recorded, frames=self.frames)
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """The number that a step lowers. One of your own is a callable pytree, see ``hyperparameters``."""
+
+    def __call__(self, model: Any, batch: Batch, *, train: bool, key: Array | None) -> tuple[Array, Metrics]:
+        """The objective of a step, and what to log ("objective" among it).
+
+        Args:
+            model: the model.
+            batch: of the step.
+            train: whether the core is in training mode.
+            key: random key of the step.
+        """
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ResponseObjective:
+    """Loss of predicted responses plus the penalties of the model.
+
+    Every neuron's data term is its mean loss times ``loss.samples``, however many frames of it a step holds; the
+    penalty of the core counts once per session in the step; the sum is divided by the number of sessions. So the
+    balance of data and penalties depends neither on the number and length of windows, nor on how many sessions (and
+    neurons) share a step. A step with one session and ``samples`` frames per neuron gives exactly the reference's sum.
+
+    Attributes:
+        loss: of predictions and responses.
+        weight: weight of every neuron's data term (None: all alike), see ``cell_type_weights``.
+    """
+
+    loss: Loss = dataclasses.field(default_factory=Poisson)
+    weight: Float[np.ndarray, " neuron"] | None = None
 
     def __call__(
         self, model: CoreReadout, batch: Batch, *, train: bool, key: Array | None
@@ -102,10 +216,9 @@ class Objective:
         response, recorded = targets(batch, prediction.shape[2], model.receptive_field())
         # what does not count may be infinite, and 0 times that would make every gradient NaN
         prediction = jnp.where(recorded, prediction, 0)
-        reduce, loss = LOSSES[self.loss]
-        total, count = reduce(loss, prediction, response, recorded, **self.options)
+        total, count = self.loss.sums(prediction, response, recorded)
         sessions = batch.n_sessions.sum()
-        data = self._weighted(total * (self.samples / jnp.maximum(count, 1)), batch).sum()
+        data = self._weighted(total * (self.loss.samples / jnp.maximum(count, 1)), batch).sum()
         penalty_core = model.core.regularizer() * sessions
         penalty_readout = _readout_penalty(model, batch)
         objective = (data + penalty_core + penalty_readout) / sessions
@@ -125,9 +238,9 @@ class Objective:
         return data * weight[batch.first_neuron[:, None] + jnp.arange(data.shape[1])]
 
 
-@dataclasses.dataclass(frozen=True)
+@hyperparameters
 class ReconstructionObjective:
-    """What a sparse autoencoder lowers: squared error summed over neurons, plus weighted L1 norm of what it encodes.
+    """Objective of a sparse autoencoder: squared error summed over neurons, plus weighted L1 norm of the code.
 
     Attributes:
         sparsity: weight of the L1 norm.

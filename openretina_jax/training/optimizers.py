@@ -5,10 +5,11 @@ step must keep its rows as they are, which ``optax.adamw`` would move. So every 
 for a parameter of all sessions, one entry per row for a table of neurons or sessions.
 """
 
+import dataclasses
 import fnmatch
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,46 @@ from jaxtyping import Array, Bool, Float32
 from openretina_jax.errors import UserError
 from openretina_jax.models.summary import path_name
 from openretina_jax.modules.layers import NeuronParam, Number, SessionParam
+from openretina_jax.runtime.registry import Registry
+from openretina_jax.training.hyperparameters import hyperparameters
 
 Tree = Any
+OPTIMIZERS = Registry("optimizer", __name__)
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Turns gradients into updates of the parameters.
+
+    One of your own is a class registered in ``OPTIMIZERS``, or a function that returns one; options of the
+    configuration are its arguments. A function that takes ``learning_rate`` and returns an optax transformation serves
+    too (``kind = "optax:lion"``), see ``Rowwise``. Fields of type ``Number`` of a class that is made with
+    ``hyperparameters`` may differ between the members of a population.
+    """
+
+    def init(self, params: Tree) -> Any:
+        """State before the first step, a pytree."""
+
+    def update(
+        self,
+        gradients: Tree,
+        state: Any,
+        params: Tree,
+        *,
+        learning_rate: Array,
+        present: Tree,
+        momentum: Array | None = None,
+    ) -> tuple[Tree, Any]:
+        """Updates to be added to the parameters, and the next state.
+
+        Args:
+            gradients: of the parameters.
+            state: before the step.
+            params: parameters before the step.
+            learning_rate: of the step.
+            present: what takes part in the step, see ``presence``; everything else must stay as it is, state included.
+            momentum: of the step, if a schedule sets it.
+        """
 
 
 def presence(params: nnx.State, rows: Bool[Array, " neuron"], sessions: Bool[Array, " session"]) -> Tree:
@@ -54,48 +93,52 @@ class AdamState(NamedTuple):
     nu: Tree
 
 
-def adamw(
-    *, b1: Number = 0.9, b2: Number = 0.999, epsilon: Number = 1e-8, weight_decay: Number = 0.01
-) -> optax.GradientTransformationExtraArgs:
+@OPTIMIZERS("adamw")
+@hyperparameters
+class AdamW:
     """AdamW (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101); absent rows stay as they are.
 
-    The update takes ``learning_rate`` and ``present`` (see ``presence``) as keywords, and ``momentum`` where a schedule
-    sets it: it replaces ``b1`` in this step, in the bias correction too (as in torch). Every row counts its own steps
-    for the bias correction.
+    Every row counts its own steps for the bias correction. A schedule's momentum replaces ``b1`` in its step, in the
+    bias correction too (as in torch).
     """
 
-    def init(params: nnx.State) -> AdamState:
+    b1: Number = 0.9
+    b2: Number = 0.999
+    epsilon: Number = 1e-8
+    weight_decay: Number = 0.01
+
+    def init(self, params: Tree) -> AdamState:
+        """Moments of 0."""
         # two trees, not one twice: a donated buffer may appear only once
         mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
         return AdamState(count=_counts(params), mu=mu, nu=nu)
 
     def update(
+        self,
         gradients: Tree,
         state: AdamState,
-        params: Tree = None,
+        params: Tree,
         *,
         learning_rate: Array,
         present: Tree,
         momentum: Array | None = None,
-        **_: Any,
     ) -> tuple[Tree, AdamState]:
-        beta = b1 if momentum is None else momentum
+        """Updates and next state, see ``Optimizer``."""
+        b1, b2 = self.b1 if momentum is None else momentum, self.b2
         count = jax.tree.map(lambda c, p: c + p, state.count, present)
-        mu = _where(present, jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, state.mu, gradients), state.mu)
+        mu = _where(present, jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients), state.mu)
         nu = _where(present, jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients), state.nu)
 
         def step(m: Array, v: Array, c: Array, parameter: Array) -> Array:
             steps = jnp.maximum(_rowwise(c, m), 1).astype(m.dtype)
-            direction = (m / _unfilled(beta, steps)) / (jnp.sqrt(v / _unfilled(b2, steps)) + epsilon)
-            return -learning_rate * (direction + weight_decay * parameter)
+            direction = (m / _unfilled(b1, steps)) / (jnp.sqrt(v / _unfilled(b2, steps)) + self.epsilon)
+            return -learning_rate * (direction + self.weight_decay * parameter)
 
         updates = jax.tree.map(step, mu, nu, count, params)
         return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), AdamState(count, mu, nu)
 
-    return optax.GradientTransformationExtraArgs(init, update)
 
-
-def _unfilled(beta: float | Array, steps: Array) -> Array:
+def _unfilled(beta: Number, steps: Array) -> Array:
     """1 - beta^steps; in float32 the plain formula would be off by 1e-5 of it where beta is near 1."""
     return -jnp.expm1(steps * (math.log(beta) if isinstance(beta, float) and beta > 0 else jnp.log(beta)))
 
@@ -107,66 +150,109 @@ class SgdState(NamedTuple):
     momentum: Tree
 
 
-def sgd(
-    *, momentum: Number = 0.0, dampening: float = 0.0, weight_decay: Number = 0.0, nesterov: bool = False
-) -> optax.GradientTransformationExtraArgs:
-    """Stochastic gradient descent with torch's momentum; rows and keywords of the update as in ``adamw``.
+@OPTIMIZERS("sgd")
+@hyperparameters
+class Sgd:
+    """Stochastic gradient descent with torch's momentum; absent rows stay as they are.
 
     As in torch the first step is not dampened, nor is any without momentum.
 
     Raises:
         UserError: ``nesterov`` with dampening, for which there is no such rule.
     """
-    if nesterov and dampening:
-        raise UserError(f'optimizer "sgd": dampening is {dampening}, but must be 0 with nesterov; drop one of them')
-    own_momentum = momentum
 
-    def init(params: nnx.State) -> SgdState:
+    momentum: Number = 0.9
+    dampening: float = 0.0
+    weight_decay: Number = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nesterov and self.dampening:
+            raise UserError(
+                f'optimizer "sgd": dampening is {self.dampening}, but must be 0 with nesterov; drop one of them'
+            )
+
+    def init(self, params: Tree) -> SgdState:
+        """Momentum of 0."""
         return SgdState(count=_counts(params), momentum=jax.tree.map(jnp.zeros_like, params))
 
     def update(
+        self,
         gradients: Tree,
         state: SgdState,
-        params: Tree = None,
+        params: Tree,
         *,
         learning_rate: Array,
         present: Tree,
         momentum: Array | None = None,
-        **_: Any,
     ) -> tuple[Tree, SgdState]:
-        kept = own_momentum if momentum is None else momentum
-        gradients = jax.tree.map(lambda g, p: g + weight_decay * p, gradients, params)
+        """Updates and next state, see ``Optimizer``."""
+        kept = self.momentum if momentum is None else momentum
+        gradients = jax.tree.map(lambda g, p: g + self.weight_decay * p, gradients, params)
 
         def accumulate(buffer: Array, gradient: Array, count: Array) -> Array:
             undamped = (_rowwise(count, gradient) == 0) | (kept == 0)
-            return kept * buffer + jnp.where(undamped, 1, 1 - dampening) * gradient
+            return kept * buffer + jnp.where(undamped, 1, 1 - self.dampening) * gradient
 
         buffer = _where(present, jax.tree.map(accumulate, state.momentum, gradients, state.count), state.momentum)
-        direction = jax.tree.map(lambda g, b: g + kept * b if nesterov else b, gradients, buffer)
+        direction = jax.tree.map(lambda g, b: g + kept * b if self.nesterov else b, gradients, buffer)
         updates = jax.tree.map(lambda d: -learning_rate * d, direction)
         count = jax.tree.map(lambda c, p: c + p, state.count, present)
         return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), SgdState(count, buffer)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+
+@dataclasses.dataclass(frozen=True)
+class Rowwise:
+    """An optax transformation as an optimiser: rows that are absent from a step keep parameters and moments.
+
+    Its step count is one for all rows, so that bias corrections differ from those of torch where sessions are absent.
+
+    Attributes:
+        transformation: made with a learning rate of 1; updates are multiplied by the learning rate of the step.
+    """
+
+    transformation: optax.GradientTransformation
+
+    def init(self, params: Tree) -> Any:
+        """State of the transformation."""
+        return self.transformation.init(params)
+
+    def update(
+        self,
+        gradients: Tree,
+        state: Any,
+        params: Tree,
+        *,
+        learning_rate: Array,
+        present: Tree,
+        momentum: Array | None = None,
+    ) -> tuple[Tree, Any]:
+        """Updates and next state, see ``Optimizer``.
+
+        Raises:
+            UserError: a schedule sets the momentum, which an optax transformation does not take.
+        """
+        if momentum is not None:
+            raise UserError(
+                "the schedule changes the momentum, which optimisers of optax keep; set cycle_momentum to False"
+            )
+        updates, after = self.transformation.update(gradients, state, params)
+        updates = jax.tree.map(lambda update: learning_rate * update, updates)
+        # which rows of a moment are new is what its parameter says; counts always are
+        new = optax.tree.map_params(
+            self.transformation, lambda _, p: p, after, present, transform_non_params=lambda _: jnp.ones((), bool)
+        )
+        return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), _where(new, after, state)
 
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {"adamw": adamw, "sgd": sgd}
-
-
-def make_optimizer(options: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+def make_optimizer(options: Mapping[str, Any]) -> Optimizer:
     """The optimiser ``options["kind"]`` with the other options.
 
     Raises:
         UserError: an unknown kind or option.
     """
-    options = dict(options)
-    kind = options.pop("kind", None)
-    if kind not in OPTIMIZERS:
-        raise UserError(f"optimizer kind {kind!r} is unknown; choose among {', '.join(OPTIMIZERS)}")
-    try:
-        return OPTIMIZERS[kind](**options)
-    except TypeError as error:
-        raise UserError(f'optimizer "{kind}": {error}') from None
+    made = OPTIMIZERS.make(options, {"learning_rate": 1.0})
+    return Rowwise(made) if isinstance(made, optax.GradientTransformation) else made
 
 
 def _counts(params: nnx.State) -> Tree:

@@ -1,9 +1,10 @@
-"""Many models trained as one: a trainer and checkpoints with an axis more, the member, for the loop of ``fit``."""
+"""Populations: many models trained by one program, which differ in seeds and numbers of their recipes."""
 
-import copy
 import dataclasses
 import functools
+import json
 import logging
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float32, Int
 
+from openretina_jax.data.batches import Batch
+from openretina_jax.errors import UserError
+from openretina_jax.evaluation.predict import Scorer
 from openretina_jax.models.model import Model
-from openretina_jax.models.saving import SCORE
+from openretina_jax.training.callbacks import Callback, Epoch
 from openretina_jax.training.checkpoint import Checkpoints
-from openretina_jax.training.members import Members, Values, with_values
 from openretina_jax.training.objective import Metrics
 from openretina_jax.training.schedules import Rates
-from openretina_jax.training.trainer import Recipe, Trainer, TrainState, compiler_options
+from openretina_jax.training.trainer import Recipe, Trainer, TrainState, compiler_options, numbers_of
 
 WHOLE = "population"  # folder of the checkpoints of all members together
 
@@ -29,47 +32,64 @@ _log = logging.getLogger(__name__)
 MEMORY_SHARE = 0.5  # of the device's memory, for the temporaries of the members that are computed at once
 
 
-class Population:
-    """The steps of many models of one structure, which differ in seed and numbers.
+class Population(Trainer):
+    """A trainer of many models of one structure, which differ in their parameters and in numbers of their recipes.
 
-    A ``Trainer`` whose state is stacked: the arrays of its state, metrics and scores have one more axis, the first: the
-    member. All members see the same windows in the same order, so that these are gathered once; everything else is a
-    member's own. A member that has stopped, or whose numbers are no longer numbers, stays as it is.
-
-    Attributes:
-        graph: structure of the models.
-        recipe: what the members have in common.
+    Its states are stacked: arrays of states, metrics and scores have one more axis, the first: the member. A step of
+    the population is ``vmap`` of a step. All members see the same windows in the same order, so that these are gathered
+    once. A member that has stopped, or that diverged (NaN or inf), stays as it is.
 
     Args:
-        recipe: likewise.
-        members: what they differ in.
+        models: where members start.
+        recipes: how they are trained, in the same order; they may differ in numbers only.
+        chunk: members that are computed at once, one chunk after the other (None: one on CPUs, where more are no
+            faster, else what fits into memory).
+
+    Raises:
+        UserError: the chunks would not be equal.
     """
 
-    def __init__(self, recipe: Recipe, members: Members):
-        self.recipe, self._members, self._values = recipe, members, members.arrays()
-        self._common = Trainer(members.models[0], recipe)
-        self.graph = self._common.graph
+    def __init__(self, models: Sequence[Model], recipes: Sequence[Recipe], chunk: int | None = None):
+        super().__init__(models[0], recipes[0])
+        self.models, self._chunk, self._numbers = list(models), chunk, varying_numbers(recipes)
+        if chunk is not None and (chunk < 1 or len(models) % chunk):
+            raise UserError(
+                f"config.population.chunk is {chunk}, but must divide the population of {len(models)} members"
+            )
 
-    def start(self, model: Model) -> TrainState:
-        """The states before the first step; ``model`` has no part in them, since each member has its own."""
-        del model
+    def __len__(self) -> int:
+        return len(self.models)
 
-        @jax.jit  # one program for all members
-        def start(values: Values, variables: list[nnx.State]) -> TrainState:
-            def one(values: Values, own: nnx.State) -> TrainState:
-                return self._trainer(values).start(nnx.merge(self.graph, own))
+    def init(self, model: Model | None = None, numbers: Mapping[str, Array] | None = None) -> TrainState:
+        """Initial states of all members, by one program; with a model, the state of that one alone."""
+        if model is not None:
+            return super().init(model, numbers)
 
-            return jax.vmap(one)(values, _stacked(variables))
+        @jax.jit
+        def init(numbers: Mapping[str, Array], variables: list[nnx.State]) -> TrainState:
+            def member(numbers: Mapping[str, Array], variables: nnx.State) -> TrainState:
+                return Trainer.init(self, nnx.merge(self.graph, variables), numbers)
 
-        return start(self._values, [nnx.state(own) for own in self._members.models])
+            return jax.vmap(member)(numbers, _stacked(variables))
 
-    def member(self, state: TrainState, number: int) -> TrainState:
-        """The state of one member."""
-        return _member(state, number)
+        return init(self._numbers, [nnx.state(model) for model in self.models])
+
+    def best(self, state: TrainState, score: Float32[Array, "*member"]) -> tuple[TrainState, int | None]:
+        """State and number of the member with the highest score."""
+        number = int(jnp.nanargmax(score))
+        return member_state(state, number), number
+
+    def scorer(self) -> Scorer:
+        """Compiled predictions and scores of stacked states."""
+        return Scorer(self.graph, members=True)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Learning rate and momentum of each member's next step."""
-        return jax.vmap(lambda values, state: self._trainer(values).rates(state, epoch))(self._values, state)
+        return jax.vmap(lambda state: Trainer.rates(self, state, epoch))(state)
+
+    def step(self, state: TrainState, batch: Batch, epoch: Int[Array, ""] | int = 0) -> tuple[TrainState, Metrics]:
+        """A step of every member on the same batch, see ``Trainer.step``."""
+        return jax.vmap(lambda state: Trainer.step(self, state, batch, epoch))(state)
 
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         """The compiled function of an epoch, see ``Trainer.epoch``.
@@ -78,32 +98,28 @@ class Population:
         """
 
         @functools.partial(
-            jax.jit,
-            donate_argnames="state",
-            static_argnames="chunk",
-            compiler_options=compiler_options(),
+            jax.jit, donate_argnames="state", static_argnames="chunk", compiler_options=compiler_options()
         )
-        def run(state: TrainState, values: Values, *windows: Any, chunk: int) -> tuple[TrainState, Metrics]:
-            def train(state: TrainState, values: Values) -> tuple[TrainState, Metrics]:
-                return jax.vmap(lambda state, values: self._advance(frames, state, values, *windows))(state, values)
+        def run(state: TrainState, *windows: Any, chunk: int) -> tuple[TrainState, Metrics]:
+            def train(state: TrainState) -> tuple[TrainState, Metrics]:
+                return jax.vmap(lambda state: self._advance(frames, state, *windows))(state)
 
-            def rest(state: TrainState, values: Values) -> tuple[TrainState, Metrics]:
-                metrics = jax.eval_shape(lambda *members: train(*members)[1], state, values)
-                return state, self._no_metrics(metrics, windows)
+            def rest(state: TrainState) -> tuple[TrainState, Metrics]:
+                return state, self._no_metrics(jax.eval_shape(lambda state: train(state)[1], state), windows)
 
-            def of_chunk(members: tuple[TrainState, Values]) -> tuple[TrainState, Metrics]:
-                return jax.lax.cond(members[0].patience.stop.all(), rest, train, *members)
+            def train_chunk(state: TrainState) -> tuple[TrainState, Metrics]:
+                return jax.lax.cond(state.patience.stop.all(), rest, train, state)
 
-            chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, chunk, *leaf.shape[1:]), (state, values))
-            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(of_chunk, chunks))
+            chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, chunk, *leaf.shape[1:]), state)
+            return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(train_chunk, chunks))
 
-        chunk = self._members.chunk
+        chunk = self._chunk
 
         def run_epoch(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
             nonlocal chunk
             if chunk is None:
-                chunk = self._chunk(run, state, windows)
-            state, metrics = run(state, self._values, *windows, chunk=chunk)
+                chunk = self._fitting_chunk(run, state, windows)
+            state, metrics = run(state, *windows, chunk=chunk)
             for number in np.flatnonzero(metrics["finite_steps"] < self._n_steps(windows)):
                 _log.warning(
                     "member %d ends: its loss or a gradient was not finite in this epoch, which is undone", number
@@ -115,21 +131,15 @@ class Population:
     def judge(self, state: TrainState, score: Float32[Array, " member"]) -> TrainState:
         """The states after an epoch with these validation scores."""
 
-        def one(values: Values, state: TrainState, score: Array) -> TrainState:
-            judged = self._trainer(values).judge(state, score)
+        def judge(state: TrainState, score: Array) -> TrainState:
+            judged = Trainer.judge(self, state, score)
             return _where(state.patience.stop | ~jnp.isfinite(score), _stopped(state), judged)
 
-        return jax.vmap(one)(self._values, state, score)
+        return jax.vmap(judge)(state, score)
 
-    def _trainer(self, values: Values) -> Trainer:
-        """Of a member with these values, which may be traced."""
-        trainer = copy.copy(self._common)
-        trainer.recipe = dataclasses.replace(self._members.recipe(values), schedule=self.recipe.schedule)
-        return trainer
-
-    def _advance(self, frames: int, state: TrainState, values: Values, *windows: Any) -> tuple[TrainState, Metrics]:
-        """A member's epoch, which counts only if it goes on and all its numbers are numbers."""
-        new, metrics = self._trainer(values).steps(frames, state, *windows)
+    def _advance(self, frames: int, state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
+        """A member's epoch, which counts only if the member has not stopped and stays finite."""
+        new, metrics = self.steps(frames, state, *windows)
         goes_on = ~state.patience.stop
         counts = goes_on & (metrics["finite_steps"] == self._n_steps(windows))
         lost = self._no_metrics(metrics, windows)
@@ -146,14 +156,32 @@ class Population:
         """Steps of an epoch; ``windows`` are the arguments of ``Trainer.steps`` after the state."""
         return -(-len(windows[2]) // self.recipe.accumulate)
 
-    def _chunk(self, run: Any, state: TrainState, windows: tuple[Any, ...]) -> int:
+    def _fitting_chunk(self, run: Any, state: TrainState, windows: tuple[Any, ...]) -> int:
         """How many members to compute at once: one on CPUs, where more are no faster, else what fits into memory."""
         if jax.default_backend() == "cpu":
             return 1
-        one, values = jax.tree.map(lambda leaf: leaf[:1], (state, self._values))
-        needed = run.lower(one, values, *windows, chunk=1).compile().memory_analysis().temp_size_in_bytes
+        one = jax.tree.map(lambda leaf: leaf[:1], state)
+        needed = run.lower(one, *windows, chunk=1).compile().memory_analysis().temp_size_in_bytes
         memory = jax.devices()[0].memory_stats()["bytes_limit"]
-        return largest_chunk(len(self._members), int(MEMORY_SHARE * memory / needed))
+        return largest_chunk(len(self), int(MEMORY_SHARE * memory / needed))
+
+
+def varying_numbers(recipes: Sequence[Recipe]) -> dict[str, np.ndarray]:
+    """Numbers in which recipes differ, one per recipe, by their places (see ``numbers_of``).
+
+    Raises:
+        UserError: recipes differ in more than numbers.
+    """
+    if any(jax.tree.structure(recipe) != jax.tree.structure(recipes[0]) for recipe in recipes):
+        raise UserError(
+            "the recipes of a population differ in more than numbers, so that no program serves all members"
+        )
+    columns = {name: [numbers_of(recipe)[name] for recipe in recipes] for name in numbers_of(recipes[0])}
+    return {
+        name: np.asarray(column, np.int32 if isinstance(column[0], int) else np.float32)
+        for name, column in columns.items()
+        if not all(np.array_equal(value, column[0]) for value in column)
+    }
 
 
 def largest_chunk(size: int, fitting: int) -> int:
@@ -161,61 +189,30 @@ def largest_chunk(size: int, fitting: int) -> int:
     return max(chunk for chunk in range(1, size + 1) if size % chunk == 0 and chunk <= max(fitting, 1))
 
 
-class PopulationCheckpoints:
-    """The checkpoints of a population.
+class MemberCheckpoints(Callback):
+    """The best state of every member, saved as that of any run; whole populations are saved by ``fit``.
 
-    After every epoch, first each member with a new best is saved as any run is, then the state of all as one
-    checkpoint, from which a run resumes. If a run is killed in between, members are an epoch ahead; the resumed run
-    comes to the same numbers there.
+    If a run is killed in between, members are an epoch ahead; the resumed run comes to the same numbers there.
 
     Args:
         workdir: of the population; members have folders ``members/0``, ``members/1``, ... there.
-        about: what goes with every checkpoint as JSON; a member's configuration has its own values.
-        members: of the population.
+        abouts: what goes with the checkpoints of each member as JSON.
+        sharding: of the run.
     """
 
-    def __init__(self, workdir: Path, about: Mapping[str, Any], members: Members):
-        self._whole = Checkpoints(workdir / WHOLE, about)
-        self.folder = self._whole.folder
+    everywhere = True
+
+    def __init__(self, workdir: Path, abouts: Sequence[Mapping[str, Any]]):
         self._members = [
-            Checkpoints(member_folder(workdir, number) / "checkpoints", {**about, "config": config})
-            for number, config in enumerate(with_values(about["config"], values) for values in members)
+            Checkpoints(member_folder(workdir, number) / "checkpoints", about) for number, about in enumerate(abouts)
         ]
 
-    @property
-    def last_epoch(self) -> int | None:
-        """Epoch of the last checkpoint, or None."""
-        return self._whole.last_epoch
-
-    @property
-    def best_epoch(self) -> int | None:
-        """Epoch of the best member's best checkpoint, or None."""
-        # not that of the whole: a member that has stopped shows its score again after every epoch
-        saved = [one.about(one.best_epoch) for one in self._members if one.best_epoch is not None]
-        return max(saved, key=lambda about: about[SCORE])["epoch"] if saved else None
-
-    def save(self, epoch: int, state: TrainState, score: Float32[Array, " member"], seconds: float) -> None:
-        """Save the state after an epoch."""
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        """Save the members that have a new best."""
         for number, checkpoints in enumerate(self._members):
-            if state.patience.is_best[number] and checkpoints.last_epoch != epoch:
-                checkpoints.save(epoch, _member(state, number), score[number], seconds)
-        self._whole.save(epoch, state, jnp.nanmax(score), seconds)
-
-    def restore(self, epoch: int, like: TrainState) -> TrainState:
-        """The states of all members after that epoch, see ``Checkpoints.restore``."""
-        return self._whole.restore(epoch, like)
-
-    def restore_best(self, like: TrainState) -> TrainState:
-        """Every member's best state; one that has none (its first epoch failed) is as in ``like``."""
-        states = [
-            _member(like, number) if one.best_epoch is None else one.restore_best(_member(like, number))
-            for number, one in enumerate(self._members)
-        ]
-        return _stacked(states)
-
-    def about(self, epoch: int) -> dict[str, Any]:
-        """What was saved with the states."""
-        return self._whole.about(epoch)
+            if epoch.state.patience.is_best[number] and checkpoints.last_epoch != epoch.number:
+                state = member_state(epoch.state, number)
+                checkpoints.save(epoch.number, state, epoch.score[number], epoch.metrics["seconds"])
 
 
 def member_folder(workdir: Path, number: int) -> Path:
@@ -227,7 +224,8 @@ def _stacked(members: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
 
 
-def _member(state: TrainState, number: int) -> TrainState:
+def member_state(state: TrainState, number: int) -> TrainState:
+    """The state of one member."""
     return jax.tree.map(lambda leaf: leaf[number], state)
 
 
@@ -238,3 +236,38 @@ def _stopped(state: TrainState) -> TrainState:
 
 def _where(chosen: Bool[Array, ""], new: Any, old: Any) -> Any:
     return jax.tree.map(lambda n, o: jnp.where(chosen, n, o), new, old)
+
+
+def draw(vary: Mapping[str, Any], size: int, seed: int) -> dict[str, list[float]]:
+    """Random values of settings for every member.
+
+    A value depends on the seed, the setting's name and the member's number alone: more members or further settings
+    leave it as it is. Values are rounded to float32, so that a single run can have the same.
+
+    Args:
+        vary: by setting ``{"uniform": (low, high)}``, ``{"log_uniform": (low, high)}`` or ``{"one_of": (a, b, ...)}``.
+        size: number of members.
+        seed: of the draws.
+
+    Raises:
+        UserError: there is no such distribution, or its numbers are wrong.
+    """
+    return {name: _draws(name, distribution, size, seed) for name, distribution in vary.items()}
+
+
+def _draws(name: str, distribution: Any, size: int, seed: int) -> list[float]:
+    uniform = np.random.default_rng((seed, zlib.crc32(name.encode()))).random(size)
+    match distribution:
+        case {"uniform": [int() | float() as low, int() | float() as high]} if low <= high < np.inf:
+            values = low + (high - low) * uniform
+        case {"log_uniform": [int() | float() as low, int() | float() as high]} if 0 < low <= high < np.inf:
+            values = low * (high / low) ** uniform
+        case {"one_of": [_, *_] as numbers} if all(isinstance(number, int | float) for number in numbers):
+            values = np.asarray(numbers)[(uniform * len(numbers)).astype(int)]
+        case _:
+            raise UserError(
+                f'config.population.vary: "{name}" is {json.dumps(distribution)}, but must be '
+                '{"uniform": [low, high]}, {"log_uniform": [low, high]} with 0 < low <= high, '
+                'or {"one_of": [a, b, ...]}'
+            )
+    return [float(np.float32(value)) for value in values]

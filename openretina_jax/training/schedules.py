@@ -1,13 +1,14 @@
-"""Learning rates that follow from the number of epochs or steps, not from a score (for that see ``patience``).
+"""Course of the learning rate: schedules that follow the number of epochs or steps, and rules that follow a score.
 
-The trajectories are those of torch's schedulers (https://pytorch.org/docs/stable/optim.html), as closed forms of the
+The trajectories of schedules are those of torch's (https://pytorch.org/docs/stable/optim.html), as closed forms of the
 epoch or step instead of recursions: nothing has to be saved, and a resumed run goes on where it was. All is computed on
 JAX scalars, inside the compiled epoch.
 """
 
+import abc
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,118 +18,18 @@ from jaxtyping import Array, Bool, Float32, Int32
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.layers import Number
-from openretina_jax.runtime.registry import construct
+from openretina_jax.runtime.registry import Registry
+from openretina_jax.training.hyperparameters import hyperparameters
 
+SCHEDULES = Registry("schedule", __name__)
 SMALLEST_REDUCTION = 1e-8  # torch ignores smaller ones
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Patience:
-    """The state; a part of the training state. In a population every array has an entry per member.
-
-    Attributes:
-        learning_rate: of the next epoch.
-        plateau_best, plateau_bad: score to beat, and epochs that failed to since the last reduction.
-        stop_best, stop_bad: likewise for the end of training.
-        best: highest score so far.
-        is_best: whether the last score was the highest so far.
-        stop: whether training should end.
-    """
-
-    learning_rate: Float32[Array, "*member"]
-    plateau_best: Float32[Array, "*member"]
-    plateau_bad: Int32[Array, "*member"]
-    stop_best: Float32[Array, "*member"]
-    stop_bad: Int32[Array, "*member"]
-    best: Float32[Array, "*member"]
-    is_best: Bool[Array, "*member"]
-    stop: Bool[Array, "*member"]
-
-    @classmethod
-    def start(cls, learning_rate: Number) -> "Patience":
-        """The state before the first epoch."""
-        # not one array for all: a donated buffer may appear only once; not weakly typed: that would compile twice
-        return cls(
-            learning_rate=jnp.asarray(learning_rate, jnp.float32),
-            plateau_best=jnp.asarray(-jnp.inf, jnp.float32),
-            plateau_bad=jnp.zeros((), jnp.int32),
-            stop_best=jnp.asarray(-jnp.inf, jnp.float32),
-            stop_bad=jnp.zeros((), jnp.int32),
-            best=jnp.asarray(-jnp.inf, jnp.float32),
-            is_best=jnp.zeros((), bool),
-            stop=jnp.zeros((), bool),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Plateau:
-    """Lower the learning rate when the score stops rising: torch's ReduceLROnPlateau (absolute threshold).
-
-    Attributes:
-        factor: of a reduction of the learning rate.
-        epochs: bad epochs that are forgiven before a reduction.
-        threshold: a better score must be higher by this.
-        reductions: the learning rate ends at ``factor ** reductions`` times the first one.
-    """
-
-    factor: Number = 0.3
-    epochs: int = 5
-    threshold: Number = 5e-4
-    reductions: int = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class PatienceRules:
-    """When to lower the learning rate and when to stop; scores are better when higher.
-
-    The end is that of Lightning's EarlyStopping.
-
-    Attributes:
-        plateau: when to lower the learning rate (None: never).
-        stop_epochs: bad epochs until training ends.
-        stop_threshold: a better score must be higher by this.
-    """
-
-    plateau: Plateau | None = dataclasses.field(default_factory=Plateau)
-    stop_epochs: int = 10
-    stop_threshold: Number = 1e-3
-
-    def update(self, state: Patience, score: Float32[Array, ""], initial_rate: Number) -> Patience:
-        """The state after an epoch with that validation score."""
-        goes_on = score - self.stop_threshold > state.stop_best
-        stop_bad = jnp.where(goes_on, 0, state.stop_bad + 1)
-        state = dataclasses.replace(
-            state,
-            stop_best=jnp.where(goes_on, score, state.stop_best),
-            stop_bad=stop_bad,
-            best=jnp.maximum(state.best, score),
-            is_best=score > state.best,
-            stop=stop_bad >= self.stop_epochs,
-        )
-        return state if self.plateau is None else _lowered(state, score, initial_rate, self.plateau)
-
-
-def _lowered(state: Patience, score: Array, initial_rate: Number, plateau: Plateau) -> Patience:
-    better = score > state.plateau_best + plateau.threshold
-    bad = jnp.where(better, 0, state.plateau_bad + 1)
-    reduced = jnp.maximum(state.learning_rate * plateau.factor, initial_rate * plateau.factor**plateau.reductions)
-    due = bad > plateau.epochs
-    lower = due & (state.learning_rate - reduced > SMALLEST_REDUCTION)
-    return dataclasses.replace(
-        state,
-        learning_rate=jnp.where(lower, reduced, state.learning_rate),
-        plateau_best=jnp.where(better, score, state.plateau_best),
-        plateau_bad=jnp.where(due, 0, bad),
-    )
-
 
 Count = Int32[Array, ""]
 Rate = float | Float32[Array, ""]
 
 
 class Rates(NamedTuple):
-    """What is in force in one step.
+    """Learning rate and momentum of a step.
 
     Attributes:
         learning_rate: of the step.
@@ -139,15 +40,49 @@ class Rates(NamedTuple):
     momentum: Float32[Array, "*member"] | None = None
 
 
+class Schedule(abc.ABC):
+    """Course of the learning rate over epochs or steps.
+
+    One of your own is a frozen dataclass with ``rates``, registered in ``SCHEDULES``; options of the configuration are
+    its fields.
+    """
+
+    @abc.abstractmethod
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """Rates of the next step; a pure function, compiled with the step.
+
+        Args:
+            initial: learning rate of the recipe, as lowered by validation so far.
+            epoch: finished epochs.
+            step: finished optimiser steps.
+        """
+
+    def for_run(self, steps: int) -> "Schedule":
+        """The schedule of a run of that many steps, for those whose course depends on the length of the run."""
+        del steps
+        return self
+
+
+@SCHEDULES("constant")
 @dataclasses.dataclass(frozen=True)
-class Step:
+class Constant(Schedule):
+    """The rate stays as it is."""
+
+    def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
+        """Rates after ``epoch`` finished epochs, see ``Schedule``."""
+        return Rates(jnp.asarray(initial, jnp.float32))
+
+
+@SCHEDULES("step")
+@dataclasses.dataclass(frozen=True)
+class Step(Schedule):
     """The rate is multiplied by ``factor`` after every ``every`` epochs (torch's StepLR).
 
     Raises:
         UserError: an option out of its range.
     """
 
-    every: int
+    every: int = 10
     factor: float = 0.1
 
     def __post_init__(self) -> None:
@@ -155,19 +90,20 @@ class Step:
         _require(self.factor > 0, "step", factor=self.factor, must_be="above 0")
 
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
-        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        """Rates after ``epoch`` finished epochs, see ``Schedule``."""
         return _scaled(initial, _power(self.factor, epoch // self.every))
 
 
+@SCHEDULES("multi_step")
 @dataclasses.dataclass(frozen=True)
-class MultiStep:
+class MultiStep(Schedule):
     """The rate is multiplied by ``factor`` after each of these numbers of epochs (torch's MultiStepLR).
 
     Raises:
         UserError: an option out of its range.
     """
 
-    milestones: tuple[int, ...]
+    milestones: tuple[int, ...] = (30, 60, 90)
     factor: float = 0.1
 
     def __post_init__(self) -> None:
@@ -175,31 +111,33 @@ class MultiStep:
         _require(self.factor > 0, "multi_step", factor=self.factor, must_be="above 0")
 
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
-        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        """Rates after ``epoch`` finished epochs, see ``Schedule``."""
         passed = (epoch >= jnp.asarray(self.milestones, jnp.int32)).sum()
         return _scaled(initial, _power(self.factor, passed))
 
 
+@SCHEDULES("exponential")
 @dataclasses.dataclass(frozen=True)
-class Exponential:
+class Exponential(Schedule):
     """The rate is multiplied by ``factor`` after every epoch (torch's ExponentialLR).
 
     Raises:
         UserError: an option out of its range.
     """
 
-    factor: float
+    factor: float = 0.95
 
     def __post_init__(self) -> None:
         _require(self.factor > 0, "exponential", factor=self.factor, must_be="above 0")
 
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
-        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        """Rates after ``epoch`` finished epochs, see ``Schedule``."""
         return _scaled(initial, _power(self.factor, epoch))
 
 
+@SCHEDULES("cosine")
 @dataclasses.dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """Half a cosine from the initial rate down to ``lowest``, then up again (torch's CosineAnnealingLR).
 
     Loshchilov and Hutter 2017 (https://arxiv.org/abs/1608.03983), without restarts.
@@ -212,21 +150,22 @@ class Cosine:
         UserError: an option out of its range.
     """
 
-    epochs: int
-    lowest: float = 0.0
+    epochs: int = 100
+    lowest: float = 1e-6
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, "cosine", epochs=self.epochs, must_be="at least 1 epoch")
 
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
-        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        """Rates after ``epoch`` finished epochs, see ``Schedule``."""
         # whole periods are taken off as integers, since a large angle has no digits left behind the point
         left = (self.epochs - epoch % (2 * self.epochs)) / self.epochs
         return _scaled(initial, _half_cosine(left), self.lowest)
 
 
+@SCHEDULES("cosine_warm_restarts")
 @dataclasses.dataclass(frozen=True)
-class CosineWarmRestarts:
+class CosineWarmRestarts(Schedule):
     """Half a cosine from the initial rate to ``lowest``, again and again (torch's CosineAnnealingWarmRestarts).
 
     Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983.
@@ -240,9 +179,9 @@ class CosineWarmRestarts:
         UserError: an option out of its range.
     """
 
-    first_epochs: int
-    growth: int = 1
-    lowest: float = 0.0
+    first_epochs: int = 10
+    growth: int = 2
+    lowest: float = 1e-6
 
     def __post_init__(self) -> None:
         kind = "cosine_warm_restarts"
@@ -250,7 +189,7 @@ class CosineWarmRestarts:
         _require(self.growth >= 1, kind, growth=self.growth, must_be="at least 1")
 
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
-        """What is in force after ``epoch`` finished epochs; ``initial`` is the rate of the first."""
+        """Rates after ``epoch`` finished epochs, see ``Schedule``."""
         return _scaled(initial, _half_cosine(self._left(epoch)), self.lowest)
 
     def _left(self, epoch: Array) -> Array:
@@ -267,8 +206,9 @@ class CosineWarmRestarts:
         return (length - (epoch - jnp.asarray(starts, jnp.int32)[cycle])) / length
 
 
+@SCHEDULES("one_cycle")
 @dataclasses.dataclass(frozen=True)
-class OneCycle:
+class OneCycle(Schedule):
     """The rate rises and falls once in a run, the momentum falls and rises (torch's OneCycleLR); steps count.
 
     Smith and Topin 2017, https://arxiv.org/abs/1708.07120. The rate begins at initial / ``start_divisor``, rises to the
@@ -311,7 +251,7 @@ class OneCycle:
         _require(total is None or total >= 1, kind, total_steps=total, must_be="at least 1 step, or None")
 
     def rates(self, initial: Rate, epoch: Count, step: Count) -> Rates:
-        """What is in force after ``step`` optimiser steps; ``initial`` is the highest rate.
+        """Rates after ``step`` optimiser steps; ``initial`` is the highest rate.
 
         Raises:
             UserError: the number of steps of the run was not filled in.
@@ -333,6 +273,10 @@ class OneCycle:
 
         return Rates(between(rates), between(momenta) if self.cycle_momentum else None)
 
+    def for_run(self, steps: int) -> "OneCycle":
+        """One cycle for the whole run."""
+        return self if self.total_steps is not None else dataclasses.replace(self, total_steps=steps)
+
     def _position(self, ends: Sequence[float], step: Array) -> tuple[Int32[Array, ""], Float32[Array, ""]]:
         """The phase of a step, and how much of the change from its first to its last value is left (1 to 0)."""
         corners = np.array([0, *ends], np.float32)
@@ -341,32 +285,6 @@ class OneCycle:
         phase = (step > corners[1:-1]).sum()
         left = (jnp.asarray(corners)[phase + 1] - step) / jnp.asarray(lengths)[phase]
         return phase, _half_cosine(left) if self.anneal == "cos" else left
-
-
-Schedule = Step | MultiStep | Exponential | Cosine | CosineWarmRestarts | OneCycle
-
-SCHEDULES: dict[str, type[Any]] = {
-    "step": Step,
-    "multi_step": MultiStep,
-    "exponential": Exponential,
-    "cosine": Cosine,
-    "cosine_warm_restarts": CosineWarmRestarts,
-    "one_cycle": OneCycle,
-}
-
-
-def make_schedule(options: Mapping[str, Any]) -> Schedule:
-    """The schedule ``options["kind"]`` with the other options.
-
-    Raises:
-        UserError: an unknown kind, or an option that is unknown, missing, of a wrong type or out of its range.
-    """
-    options = dict(options)
-    kind = options.pop("kind", None)
-    if kind not in SCHEDULES:
-        raise UserError(f"schedule kind {kind!r} is unknown; choose among {', '.join(SCHEDULES)}")
-    schedule: Schedule = construct(SCHEDULES[kind], f'schedule "{kind}"', options, {})
-    return schedule
 
 
 def _require(holds: bool, kind: str, *, must_be: str, **option: Any) -> None:
@@ -388,3 +306,106 @@ def _power(factor: float, count: Array) -> Array:
 def _half_cosine(left: Array) -> Array:
     """(1 - cos(pi left)) / 2: falls from 1 to 0 with what is left; as a square it has all its digits near 0."""
     return jnp.square(jnp.sin(math.pi / 2 * left))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """The state; a part of the training state. In a population every array has an entry per member.
+
+    Attributes:
+        learning_rate: of the next epoch.
+        plateau_best, plateau_bad: score to beat, and epochs that failed to since the last reduction.
+        stop_best, stop_bad: likewise for the end of training.
+        best: highest score so far.
+        is_best: whether the last score was the highest so far.
+        stop: whether training should end.
+    """
+
+    learning_rate: Float32[Array, "*member"]
+    plateau_best: Float32[Array, "*member"]
+    plateau_bad: Int32[Array, "*member"]
+    stop_best: Float32[Array, "*member"]
+    stop_bad: Int32[Array, "*member"]
+    best: Float32[Array, "*member"]
+    is_best: Bool[Array, "*member"]
+    stop: Bool[Array, "*member"]
+
+    @classmethod
+    def start(cls, learning_rate: Number) -> "Patience":
+        """The state before the first epoch."""
+        # not one array for all: a donated buffer may appear only once; not weakly typed: that would compile twice
+        return cls(
+            learning_rate=jnp.asarray(learning_rate, jnp.float32),
+            plateau_best=jnp.asarray(-jnp.inf, jnp.float32),
+            plateau_bad=jnp.zeros((), jnp.int32),
+            stop_best=jnp.asarray(-jnp.inf, jnp.float32),
+            stop_bad=jnp.zeros((), jnp.int32),
+            best=jnp.asarray(-jnp.inf, jnp.float32),
+            is_best=jnp.zeros((), bool),
+            stop=jnp.zeros((), bool),
+        )
+
+
+@SCHEDULES("plateau")
+@hyperparameters
+class Plateau:
+    """Lower the learning rate when the score stops rising: torch's ReduceLROnPlateau (absolute threshold).
+
+    Attributes:
+        factor: of a reduction of the learning rate.
+        epochs: bad epochs that are forgiven before a reduction.
+        threshold: a better score must be higher by this.
+        reductions: the learning rate ends at ``factor ** reductions`` times the first one.
+    """
+
+    factor: Number = 0.3
+    epochs: int = 5
+    threshold: Number = 5e-4
+    reductions: int = 3
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PatienceRules:
+    """When to lower the learning rate and when to stop; scores are better when higher.
+
+    The end is that of Lightning's EarlyStopping.
+
+    Attributes:
+        plateau: when to lower the learning rate (None: never).
+        stop_epochs: bad epochs until training ends.
+        stop_threshold: a better score must be higher by this.
+    """
+
+    plateau: Plateau | None = dataclasses.field(default_factory=Plateau)
+    stop_epochs: int = dataclasses.field(default=10, metadata={"static": True})
+    stop_threshold: Number = 1e-3
+
+    def update(self, state: Patience, score: Float32[Array, ""], initial_rate: Number) -> Patience:
+        """The state after an epoch with that validation score."""
+        goes_on = score - self.stop_threshold > state.stop_best
+        stop_bad = jnp.where(goes_on, 0, state.stop_bad + 1)
+        state = dataclasses.replace(
+            state,
+            stop_best=jnp.where(goes_on, score, state.stop_best),
+            stop_bad=stop_bad,
+            best=jnp.maximum(state.best, score),
+            is_best=score > state.best,
+            stop=stop_bad >= self.stop_epochs,
+        )
+        return state if self.plateau is None else _lowered(state, score, initial_rate, self.plateau)
+
+
+def _lowered(state: Patience, score: Array, initial_rate: Number, plateau: Plateau) -> Patience:
+    better = score > state.plateau_best + plateau.threshold
+    bad = jnp.where(better, 0, state.plateau_bad + 1)
+    reduced = jnp.maximum(state.learning_rate * plateau.factor, initial_rate * plateau.factor**plateau.reductions)
+    due = bad > plateau.epochs
+    lower = due & (state.learning_rate - reduced > SMALLEST_REDUCTION)
+    return dataclasses.replace(
+        state,
+        learning_rate=jnp.where(lower, reduced, state.learning_rate),
+        plateau_best=jnp.where(better, score, state.plateau_best),
+        plateau_bad=jnp.where(due, 0, bad),
+    )

@@ -1,5 +1,15 @@
-"""Training state, and the pure functions that advance it."""
+"""The state of a training run, and the pure functions that advance it.
 
+A loop of one's own needs ``Trainer.init``, ``Trainer.step`` and batches; jit and vmap are the caller's:
+
+    trainer = Trainer(model, Recipe(Objective(), AdamW(), learning_rate=0.01))
+    state, step = trainer.init(), jax.jit(trainer.step)
+    for batch in batches:
+        state, metrics = step(state, batch)
+    model = trainer.model(state)
+"""
+
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -13,12 +23,13 @@ from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
 
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.predict import Scorer
 from openretina_jax.models.model import Model
 from openretina_jax.modules.layers import Number
 from openretina_jax.runtime import devices
-from openretina_jax.training.objective import Metrics, Objective, ReconstructionObjective, rows_in, sessions_in
-from openretina_jax.training.optimizers import Trainable, clip_by_norm, presence, trainable_filter
-from openretina_jax.training.schedules import OneCycle, Patience, PatienceRules, Rates, Schedule
+from openretina_jax.training.objective import Metrics, Objective, rows_in, sessions_in
+from openretina_jax.training.optimizers import Optimizer, Trainable, clip_by_norm, presence, trainable_filter
+from openretina_jax.training.schedules import Patience, PatienceRules, Rates, Schedule
 from openretina_jax.training.sharding import in_place
 
 Windows = Any  # a pytree of arrays whose first axis is the part of a step
@@ -29,70 +40,46 @@ AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class TrainState:
-    """All that a resumed run needs, as one pytree; in a population every array has an axis more, first: the member.
-
-    Attributes:
-        step: optimiser steps taken.
-        params: trained variables of the model.
-        statistics: its other variables (frozen parameters, running statistics, constants).
-        optimizer: state of the optimiser.
-        patience: learning rate and what led to it.
-        average: moving average of all variables, or None.
-    """
-
-    step: Int32[Array, "*member"]
-    params: nnx.State
-    statistics: nnx.State
-    optimizer: Any
-    patience: Patience
-    average: nnx.State | None = None
-
-    @property
-    def evaluated(self) -> tuple[nnx.State, ...]:
-        """The variables that make the model to be evaluated."""
-        return (self.params, self.statistics) if self.average is None else (self.average,)
-
-
-@dataclasses.dataclass(frozen=True)
 class Recipe:
     """How a model is trained.
 
+    A pytree, whose leaves are the numbers that may differ between the members of a population.
+
     Attributes:
         objective: what a step lowers.
-        optimizer: see ``optimizers``.
+        optimizer: turns gradients into updates.
         learning_rate: of the first epoch.
-        schedule: how the learning rate goes on (None: it is constant), see ``schedules``.
         rules: when validation lowers the learning rate, and when it ends training.
-        reset_optimizer: whether the optimiser forgets its moments when validation lowers the learning rate.
         clip: largest norm of a step's gradient (None or 0: any).
-        accumulate: parts of a step, whose gradients are averaged.
-        trainable: which parameters are trained (None: all), see ``trainable``.
-        compute_dtype: type of stimulus and feature maps in training, one of ``COMPUTE_TYPES``; parameters, batch
-            statistics, readout sums and loss are float32 always.
         average_decay: of the moving average of parameters, which is evaluated and saved in their place (None: none).
-        rematerialize: whether the gradient computes the maps within a layer of the core again instead of keeping them.
         penalty_weights: in place of the model's own, by their paths in the model ("core.gamma_temporal").
         seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
+        schedule: course of the learning rate (None: constant).
+        reset_optimizer: whether the optimiser forgets its moments when validation lowers the learning rate.
+        accumulate: parts of a step, whose gradients are averaged.
+        trainable: which parameters are trained (None: all), see ``trainable_filter``.
+        compute_dtype: type of stimulus and feature maps in training, one of ``COMPUTE_TYPES``; parameters, batch
+            statistics, readout sums and loss are float32 always.
+        rematerialize: whether the gradient computes the maps within a layer of the core again instead of keeping them.
 
     Raises:
         UserError: there is no such ``compute_dtype``, or ``clip`` or ``accumulate`` is too small.
     """
 
-    objective: Objective | ReconstructionObjective
-    optimizer: optax.GradientTransformationExtraArgs
+    objective: Objective
+    optimizer: Optimizer
     learning_rate: Number
-    schedule: Schedule | None = None
     rules: PatienceRules = dataclasses.field(default_factory=PatienceRules)
-    reset_optimizer: bool = False
     clip: Number | None = None
-    accumulate: int = 1
-    trainable: Trainable = None
-    compute_dtype: str = "float32"
     average_decay: Number | None = None
-    rematerialize: bool = False
     penalty_weights: Mapping[str, Number] = dataclasses.field(default_factory=dict)
     seed: int | Int[Array, ""] = 0
+    schedule: Schedule | None = dataclasses.field(default=None, metadata={"static": True})
+    reset_optimizer: bool = dataclasses.field(default=False, metadata={"static": True})
+    accumulate: int = dataclasses.field(default=1, metadata={"static": True})
+    trainable: Trainable = dataclasses.field(default=None, metadata={"static": True})
+    compute_dtype: str = dataclasses.field(default="float32", metadata={"static": True})
+    rematerialize: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_TYPES:
@@ -103,47 +90,114 @@ class Recipe:
         if isinstance(self.clip, int | float) and self.clip < 0:  # not a number yet where members differ in it
             raise UserError(f"config.optimizer.clip_norm is {self.clip}; take a positive norm, or 0 for no limit")
 
-    def for_run(self, steps: int) -> "Recipe":
-        """The recipe with a schedule that ends with the run, after that many steps, if it has no end of its own."""
-        if isinstance(self.schedule, OneCycle) and self.schedule.total_steps is None:
-            return dataclasses.replace(self, schedule=dataclasses.replace(self.schedule, total_steps=steps))
-        return self
+    def varied(self, numbers: Mapping[str, Array]) -> "Recipe":
+        """The recipe with other numbers in some places, which are named as in ``numbers_of``."""
+        if not numbers:
+            return self
+        return jax.tree.unflatten(
+            jax.tree.structure(self), [numbers.get(name, own) for name, own in numbers_of(self).items()]
+        )
+
+
+def numbers_of(recipe: Recipe) -> dict[str, Any]:
+    """The numbers of a recipe by their places, such as "optimizer/weight_decay", in the order of its leaves."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(recipe)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that a resumed run needs, as one pytree; in a population every array has one more axis, first: the member.
+
+    Attributes:
+        step: optimiser steps taken.
+        params: trained variables of the model.
+        statistics: its other variables (frozen parameters, running statistics, constants).
+        optimizer: state of the optimiser.
+        patience: learning rate and what led to it.
+        average: moving average of all variables, or None.
+        numbers: those of the recipe in which members of a population differ, see ``Recipe.varied``. They are not in
+            checkpoints, since they follow from the configuration.
+    """
+
+    step: Int32[Array, "*member"]
+    params: nnx.State
+    statistics: nnx.State
+    optimizer: Any
+    patience: Patience
+    average: nnx.State | None = None
+    numbers: Mapping[str, Num[Array, "*member"]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def evaluated(self) -> tuple[nnx.State, ...]:
+        """The variables that make the model to be evaluated."""
+        return (self.params, self.statistics) if self.average is None else (self.average,)
 
 
 class Trainer:
-    """The steps of a recipe on models of one structure.
+    """The steps of a recipe on models of one structure; all methods are pure.
+
+    Attributes:
+        start: model that training starts from; it is not changed.
+        graph: structure of the models.
+        recipe: how they are trained.
 
     Args:
-        model: of that structure.
-        recipe: how it is trained.
+        start, recipe: see above.
 
     Raises:
         UserError: the recipe's ``trainable`` does not fit the model.
     """
 
-    def __init__(self, model: Model, recipe: Recipe):
-        self.recipe, self.graph = recipe, nnx.graphdef(model)
-        self._trained = trainable_filter(model, model.trains if recipe.trainable is None else recipe.trainable)
-        self._trains_core = any(path[0] == "core" for path, _ in nnx.to_flat_state(nnx.state(model, self._trained)))
+    def __init__(self, start: Model, recipe: Recipe):
+        self.start, self.graph, self.recipe = start, nnx.graphdef(start), recipe
+        self._trained = trainable_filter(start, start.trains if recipe.trainable is None else recipe.trainable)
+        self._trains_core = any(path[0] == "core" for path, _ in nnx.to_flat_state(nnx.state(start, self._trained)))
 
-    def start(self, model: Model) -> TrainState:
-        """The state before the first step."""
-        _, params, statistics = nnx.split(model, self._trained, ...)  # type: ignore[misc]
-        average = None if self.recipe.average_decay is None else nnx.state(model)
+    def init(self, model: Model | None = None, numbers: Mapping[str, Array] | None = None) -> TrainState:
+        """Initial state.
+
+        Args:
+            model: to start from (None: that of the trainer).
+            numbers: of the recipe that are other ones in this state, see ``Recipe.varied`` (None: none).
+        """
+        _, params, statistics = nnx.split(model or self.start, self._trained, ...)  # type: ignore[misc]
+        numbers = dict(numbers or {})
+        recipe = self.recipe.varied(numbers)
+        average = None if recipe.average_decay is None else nnx.state(model or self.start)
         params, statistics, average = _copied((params, statistics, average))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             statistics=statistics,
-            optimizer=jax.jit(self.recipe.optimizer.init)(params),
-            patience=Patience.start(self.recipe.learning_rate),
+            optimizer=jax.jit(recipe.optimizer.init)(params),
+            patience=Patience.start(recipe.learning_rate),
             average=average,
+            numbers=numbers,
         )
 
-    def member(self, state: TrainState, number: int) -> TrainState:
-        """The state of a member: there is one alone, see ``population`` for more."""
-        del number
-        return state
+    def for_run(self, steps: int) -> "Trainer":
+        """The trainer of a run of that many steps: schedules without an end of their own get that of the run."""
+        if self.recipe.schedule is None:
+            return self
+        trainer = copy.copy(self)
+        trainer.recipe = dataclasses.replace(self.recipe, schedule=self.recipe.schedule.for_run(steps))
+        return trainer
+
+    def model(self, state: TrainState) -> Model:
+        """The model of a state, as it is evaluated."""
+        model: Model = nnx.merge(self.graph, *state.evaluated, copy=True)
+        return model
+
+    def best(self, state: TrainState, score: Float32[Array, ""]) -> tuple[TrainState, int | None]:
+        """State and number of the best member: there is one alone, without a number."""
+        del score
+        return state, None
+
+    def scorer(self) -> Scorer:
+        """Compiled predictions and scores of states."""
+        return Scorer(self.graph)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Learning rate and momentum of the next step.
@@ -156,10 +210,21 @@ class Trainer:
         schedule = self.recipe.schedule
         return Rates(base, None) if schedule is None else schedule.rates(base, jnp.asarray(epoch), state.step)
 
-    def step(
+    def step(self, state: TrainState, batch: Batch, epoch: Int[Array, ""] | int = 0) -> tuple[TrainState, Metrics]:
+        """One optimiser step on a batch; the state and metrics to log.
+
+        Args:
+            state: before it.
+            batch: windows of some sessions; with ``accumulate`` parts, each array has one more axis, first: the part.
+            epoch: epochs done, for schedules that follow them.
+        """
+        parts = batch if self.recipe.accumulate > 1 else jax.tree.map(lambda leaf: leaf[None], batch)
+        return self._step(state, parts, lambda part: part, epoch)
+
+    def _step(
         self, state: TrainState, windows: Windows, batch_of: Callable[[Windows], Batch], epoch: Int[Array, ""] | int
     ) -> tuple[TrainState, Metrics]:
-        """One step.
+        """One step, whose parts make their batches one after the other: only one is in memory.
 
         Args:
             state: before it.
@@ -167,6 +232,7 @@ class Trainer:
             batch_of: makes the batch of a part.
             epoch: epochs done.
         """
+        recipe = self.recipe.varied(state.numbers)
         model = nnx.merge(self.graph, state.params, state.statistics, copy=True)
 
         def present(part: Windows) -> tuple[Array, Array]:
@@ -176,7 +242,7 @@ class Trainer:
         rows, sessions = (part.any(axis=0) for part in jax.vmap(present)(windows))
         model.project(rows)
         params = nnx.state(model, self._trained)
-        key = jax.random.fold_in(jax.random.key(self.recipe.seed), state.step)
+        key = jax.random.fold_in(jax.random.key(recipe.seed), state.step)
 
         def add_part(
             carry: tuple[nnx.State, nnx.State], part: tuple[Array, Windows]
@@ -184,20 +250,20 @@ class Trainer:
             statistics, total = carry
             number, windows = part
             gradient, statistics, metrics = self._gradient(
-                params, statistics, batch_of(windows), jax.random.fold_in(key, number)
+                recipe, params, statistics, batch_of(windows), jax.random.fold_in(key, number)
             )
             return (statistics, jax.tree.map(jnp.add, total, gradient)), metrics
 
-        numbers = jnp.arange(self.recipe.accumulate)
+        numbers = jnp.arange(recipe.accumulate)
         start = (state.statistics, jax.tree.map(jnp.zeros_like, params))
         (statistics, gradient), metrics = jax.lax.scan(add_part, start, (numbers, windows), unroll=len(numbers) == 1)
         gradient = jax.tree.map(lambda g: g / len(numbers), gradient)
         metrics = jax.tree.map(jnp.mean, metrics)
         metrics |= {f"{GRADIENT_NORM}{part}": optax.tree.norm(gradient[part]) for part in gradient}
         gradient = model.project_gradient(gradient)
-        gradient = clip_by_norm(gradient, optax.tree.norm(gradient), self.recipe.clip)
+        gradient = clip_by_norm(gradient, optax.tree.norm(gradient), recipe.clip)
         rates = self.rates(state, epoch)
-        updates, optimizer = self.recipe.optimizer.update(
+        updates, optimizer = recipe.optimizer.update(
             gradient,
             state.optimizer,
             params,
@@ -212,7 +278,7 @@ class Trainer:
             params=params,
             statistics=statistics,
             optimizer=optimizer,
-            average=self._averaged(state, nnx.merge_state(params, statistics)),
+            average=_averaged(state, nnx.merge_state(params, statistics), recipe.average_decay),
         )
         return in_place(state), metrics
 
@@ -257,7 +323,7 @@ class Trainer:
                 number, start, shown = part
                 return recordings.gather(timelines, number, start, frames, shown)
 
-            return self.step(state, windows, batch_of, epoch)
+            return self._step(state, windows, batch_of, epoch)
 
         state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start, shown))))
         judged = [value for name, value in metrics.items() if name == "objective" or name.startswith(GRADIENT_NORM)]
@@ -267,38 +333,30 @@ class Trainer:
         return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
 
     def judge(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:
-        """The state after an epoch with that validation score."""
-        patience = self.recipe.rules.update(state.patience, score, self.recipe.learning_rate)
+        """The state after an epoch with that validation score (higher is better)."""
+        recipe = self.recipe.varied(state.numbers)
+        patience = recipe.rules.update(state.patience, score, recipe.learning_rate)
         optimizer = state.optimizer
-        if self.recipe.reset_optimizer:
+        if recipe.reset_optimizer:
             lowered = patience.learning_rate < state.patience.learning_rate
-            fresh = self.recipe.optimizer.init(state.params)
+            fresh = recipe.optimizer.init(state.params)
             optimizer = jax.tree.map(lambda new, old: jnp.where(lowered, new, old), fresh, optimizer)
         return dataclasses.replace(state, patience=patience, optimizer=optimizer)
 
     def _gradient(
-        self, params: nnx.State, statistics: nnx.State, batch: Batch, key: Array
+        self, recipe: Recipe, params: nnx.State, statistics: nnx.State, batch: Batch, key: Array
     ) -> tuple[nnx.State, nnx.State, Metrics]:
         """Gradient, other variables afterwards, and what to log, of one batch."""
-        batch = dataclasses.replace(batch, stimulus=batch.stimulus.astype(self.recipe.compute_dtype))
+        batch = dataclasses.replace(batch, stimulus=batch.stimulus.astype(recipe.compute_dtype))
 
         def objective(params: nnx.State) -> tuple[Array, tuple[nnx.State, Metrics]]:
             model = nnx.merge(self.graph, params, statistics, copy=True)
-            self._adapt(model)
-            value, metrics = self.recipe.objective(model, batch, train=self._trains_core, key=key)
+            _adapt(model, recipe)
+            value, metrics = recipe.objective(model, batch, train=self._trains_core, key=key)
             return value, (nnx.split_state(nnx.state(model), self._trained, ...)[1], metrics)
 
         gradient, (statistics, metrics) = jax.grad(objective, has_aux=True)(params)
         return gradient, statistics, metrics
-
-    def _adapt(self, model: Any) -> None:
-        """Set in a model what the recipe decides."""
-        if self.recipe.rematerialize:
-            model.core.rematerialize = True
-        for path, weight in self.recipe.penalty_weights.items():
-            *parts, name = path.split(".")
-            # static: a weight is no variable of the model, although it may be traced
-            setattr(functools.reduce(getattr, parts, model), name, nnx.static(weight))
 
     def _steps(self, windows: Windows) -> Windows:
         """The windows of every step, from those of all parts; the last step is filled with parts of the first ones."""
@@ -310,16 +368,28 @@ class Trainer:
 
         return jax.tree.map(grouped, windows)
 
-    def _averaged(self, state: TrainState, variables: nnx.State) -> nnx.State | None:
-        if state.average is None or self.recipe.average_decay is None:
-            return None
-        step = state.step.astype(jnp.float32)
-        decay = jnp.minimum(self.recipe.average_decay, (1 + step) / (AVERAGE_WARMUP + step))
 
-        def move(average: Shaped[Array, "*shape"], new: Shaped[Array, "*shape"]) -> Array:
-            return average + (1 - decay) * (new - average) if jnp.issubdtype(new.dtype, jnp.floating) else new
+def _adapt(model: Any, recipe: Recipe) -> None:
+    """Set in a model what the recipe decides."""
+    if recipe.rematerialize:
+        model.core.rematerialize = True
+    for path, weight in recipe.penalty_weights.items():
+        *parts, name = path.split(".")
+        # static: a weight is no variable of the model, although it may be traced
+        setattr(functools.reduce(getattr, parts, model), name, nnx.static(weight))
 
-        return jax.tree.map(move, state.average, variables)
+
+def _averaged(state: TrainState, variables: nnx.State, decay: Number | None) -> nnx.State | None:
+    """The moving average after a step that led to these variables."""
+    if state.average is None or decay is None:
+        return None
+    step = state.step.astype(jnp.float32)
+    decay = jnp.minimum(decay, (1 + step) / (AVERAGE_WARMUP + step))
+
+    def move(average: Shaped[Array, "*shape"], new: Shaped[Array, "*shape"]) -> Array:
+        return average + (1 - decay) * (new - average) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+    return jax.tree.map(move, state.average, variables)
 
 
 def compiler_options() -> dict[str, str] | None:
