@@ -14,6 +14,7 @@ from flax import nnx
 from rich.console import Console
 
 from openretina_jax.data.dataset import DataInfo, Dataset
+from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.recipe import make_recipe
@@ -28,7 +29,7 @@ from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
 from openretina_jax.sources.registry import make_dataset
-from openretina_jax.training.loop import FitResult, check_order, fit
+from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.population import WHOLE
 from openretina_jax.training.sharding import Sharding
@@ -114,7 +115,7 @@ def train(
     check_same_run(workdir, about)
     workdir.mkdir(parents=True, exist_ok=True)
     options, order = settings["train"], settings["train"]["order"]
-    check_order(order)
+    SAMPLERS[order]  # an unknown order is an error now, before anything is built
     sharding = make_sharding(settings["mesh"], model, members)
     recipe = make_recipe(settings, model)
     with (

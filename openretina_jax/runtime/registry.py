@@ -24,7 +24,7 @@ class Registry:
 
     Args:
         part: what the classes are ("core", "readout"), for messages.
-        package: dotted name of the package whose modules hold them.
+        package: dotted name of the package whose modules hold them, or of the one module that does.
     """
 
     def __init__(self, part: str, package: str):
@@ -70,7 +70,7 @@ class Registry:
 
     def _all(self) -> dict[str, type]:
         package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             importlib.import_module(f"{self._package}.{module.name}")
         return self._classes
 

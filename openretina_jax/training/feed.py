@@ -12,8 +12,8 @@ import numpy as np
 import psutil
 from jaxtyping import Int32, Num
 
-from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import Sampler
 from openretina_jax.runtime.processes import in_any
 from openretina_jax.training.objective import Metrics
 from openretina_jax.training.trainer import TrainState
@@ -45,7 +45,6 @@ class Feed:
 
     Args:
         windows: of every epoch.
-        timelines: of the training.
         tables: the data on the host.
         parts: of a step, whose windows must not be torn apart.
         on_device: whether the device holds the movies.
@@ -54,19 +53,18 @@ class Feed:
 
     def __init__(
         self,
-        windows: SessionOrder | SharedOrder,
-        timelines: Sequence[Timeline],
+        windows: Sampler,
         tables: Tables,
         *,
         parts: int,
         on_device: bool,
         first_epoch: int = 0,
     ):
-        self.on_device, self._windows, self._parts = on_device, grain.MapDataset.source(windows), parts
+        self.on_device, self._windows, self._parts = on_device, windows, parts
         self._first_epoch = first_epoch
         if on_device:
             return
-        self._source = _Chunks(windows, timelines, tables, parts)
+        self._source = _Chunks(windows, tables, parts)
         chunks = grain.MapDataset.source(self._source)[first_epoch * self._source.per_epoch :]
         ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_CHUNKS_AHEAD)
         self._chunks = iter(chunks.to_iter_dataset(ahead))
@@ -107,12 +105,12 @@ class Feed:
 class _Chunks:
     """A random-access source for grain: the chunks of all epochs."""
 
-    def __init__(self, windows: SessionOrder | SharedOrder, timelines: Sequence[Timeline], tables: Tables, parts: int):
+    def __init__(self, windows: Sampler, tables: Tables, parts: int):
         self._windows, self._tables, self._parts = windows, tables, parts
-        self._frames = [timeline.frames for timeline in timelines]
+        self._frames = [timeline.frames for timeline in windows.timelines]
         shape = windows[0].start.shape
         self._steps = -(-shape[0] // parts)
-        step_bytes = parts * shape[1] * shape[2] * windows.frames * tables.frame_bytes // tables.n_frames
+        step_bytes = parts * shape[1] * shape[2] * windows.window_frames * tables.frame_bytes // tables.n_frames
         self._per_chunk = max(CHUNK_BYTES // step_bytes, 1)
         self.per_epoch = -(-self._steps // self._per_chunk)
 
@@ -126,9 +124,9 @@ class _Chunks:
         # the last step is filled with parts of the first ones, as Trainer.steps does
         part = np.arange(steps.start * self._parts, steps.stop * self._parts) % len(windows.start)
         timeline, start = windows.timeline[part], windows.start[part]
-        rows = np.empty((*start.shape, self._windows.frames), np.int32)
+        rows = np.empty((*start.shape, self._windows.window_frames), np.int32)
         for at in np.ndindex(start.shape):
-            rows[at] = self._frames[timeline[at]][start[at] : start[at] + self._windows.frames]
+            rows[at] = self._frames[timeline[at]][start[at] : start[at] + self._windows.window_frames]
         return Chunk(timeline, start, self._tables.pick(rows))
 
 

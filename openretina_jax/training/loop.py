@@ -18,7 +18,7 @@ from rich.console import Console
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import VALIDATION, Scorer, Split, check_clips
 from openretina_jax.models.model import Model
@@ -34,8 +34,6 @@ from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 from openretina_jax.training.writers import EpochProgress, Writers
 
 _log = logging.getLogger(__name__)
-
-ORDERS: dict[str, type[SessionOrder] | type[SharedOrder]] = {"session": SessionOrder, "shared": SharedOrder}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +94,7 @@ def fit(
         workdir: checkpoints go to its ``checkpoints``.
         about: saved as JSON with every checkpoint.
         recipe: what a step does, and how the learning rate goes on.
-        order: "session" or "shared", see ``data.windows``.
+        order: "session", "shared", or another kind of ``data.windows.SAMPLERS``.
         window_frames: length of a window.
         windows_per_step: windows of a step (in "shared" order: of each timeline).
         within_clips: whether no window crosses the border of two clips.
@@ -119,14 +117,15 @@ def fit(
     lag = model.lag
     check_windows(model, window_frames, lag, order)
     check_clips([VALIDATION, *dataset.test_names], tables, lag)
-    timelines, windows = windows_of_epochs(
-        tables,
+    windows = make_sampler(
         order,
+        tables,
         window_frames=window_frames,
         windows_per_step=windows_per_step,
         within_clips=within_clips,
         seed=int(recipe.seed),
     )
+    timelines = windows.timelines
     sharding.check(windows[0])
     recipe = recipe.for_run(epochs * -(-windows.steps_per_epoch // recipe.accumulate))
     trainer = Trainer(model, recipe) if members is None else Population(recipe, members)
@@ -140,7 +139,7 @@ def fit(
     on_device = fits_on_device(tables, sharding.n_local_devices) if frames_on_device is None else frames_on_device
     if members is not None and not on_device:
         raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")
-    feed = Feed(windows, timelines, tables, parts=recipe.accumulate, on_device=on_device, first_epoch=done)
+    feed = Feed(windows, tables, parts=recipe.accumulate, on_device=on_device, first_epoch=done)
     state, recordings = sharding.state(state), sharding.recordings(tables, on_device)
     table, scorer = TimelineTable.of(timelines), Scorer(trainer.graph, members=members is not None)
     validation = Split(tables.validation(), None if on_device else tables)
@@ -237,35 +236,6 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
             f"the model's first sessions and their neurons are {rows}, those of the data are {needed}; "
             "build the model with the data set's info, or add the sessions to it"
         )
-
-
-def windows_of_epochs(
-    tables: Tables, order: str, *, window_frames: int, **options: Any
-) -> tuple[list[Timeline], SessionOrder | SharedOrder]:
-    """The timelines of the training, and the windows of every epoch on them.
-
-    Args:
-        tables: the data.
-        order: one of ``ORDERS``.
-        window_frames: length of a window.
-        options: others of the order, see ``data.windows``.
-
-    Raises:
-        UserError: there is no such order, or the data do not allow such windows.
-    """
-    check_order(order)
-    timelines = tables.training() if order == "session" else tables.shared_training()
-    return timelines, ORDERS[order](timelines, frames=window_frames, **options)
-
-
-def check_order(order: str) -> None:
-    """There must be such an order of windows.
-
-    Raises:
-        UserError: says which there are.
-    """
-    if order not in ORDERS:
-        raise UserError(f'config.train.order is "{order}"; choose {" or ".join(ORDERS)}')
 
 
 def check_windows(model: Model, frames: int, lag: int, order: str) -> None:
