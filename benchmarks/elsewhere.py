@@ -18,12 +18,12 @@ from benchmarks.ours import random_dataset
 from benchmarks.run import CLIP_FRAMES, VALIDATION_CLIPS
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.models.build import make_model
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.devices import DATA, NEURON, multiplying
-from openretina_jax.training.loop import check_order, windows_of_epochs
 from openretina_jax.training.sharding import Sharding, by_kind
 from openretina_jax.training.trainer import Trainer, TrainState
 
@@ -87,18 +87,17 @@ def compile_epoch(
     dataset = random_dataset(sizes | {"sessions": sessions, "neurons": neurons, "input_shape": input_shape})
     model = make_model(settings["model"], dataset.info)
     train = settings["train"]
-    check_order(train["order"])
     tables = Tables(dataset, per_session=model.per_session)
-    timelines, order = windows_of_epochs(tables, train["order"], seed=0, **train["windows"][train["order"]])
+    order = make_sampler(train["order"], tables, seed=0, **train["windows"][train["order"]])
     sharding = Sharding(settings["mesh"], model.data_info.n_neurons, available)
     sharding.check(order[0])
     trainer = Trainer(model, make_recipe(settings, model).for_run(order.steps_per_epoch))
     state, windows = trainer.start(model), (order[0].timeline, order[0].start, np.zeros((), np.int32))
-    arguments = state, Recordings.of(tables), TimelineTable.of(timelines), *windows
+    arguments = state, Recordings.of(tables), TimelineTable.of(order.timelines), *windows
 
     @jax.jit(donate_argnums=range(len(jax.tree.leaves(state))))
     def run(*leaves: Any) -> Any:
-        return trainer.steps(order.frames, *jax.tree.unflatten(jax.tree.structure(arguments), leaves))
+        return trainer.steps(order.window_frames, *jax.tree.unflatten(jax.tree.structure(arguments), leaves))
 
     leaves = on_devices(*arguments, place=placement(available, sharding))
     began = time.perf_counter()
@@ -112,7 +111,7 @@ def compile_epoch(
     return {
         "device": available[0].device_kind,
         "devices": 1 if sharding.mesh is None else sharding.mesh.size,
-        "shape": {"steps": order.steps_per_epoch, "windows": order[0].start[0].size, "frames": order.frames},
+        "shape": {"steps": order.steps_per_epoch, "windows": order[0].start[0].size, "frames": order.window_frames},
         "compile_seconds": time.perf_counter() - began,
         "data_mb": memory.argument_size_in_bytes / 1e6,
         "temporaries_mb": memory.temp_size_in_bytes / 1e6,

@@ -19,7 +19,7 @@ from benchmarks.ceiling import matmul_operations_per_second
 from openretina_jax.data.batches import Batch, Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.data.windows import Sampler, SessionSampler, SharedSampler
 from openretina_jax.evaluation.predict import Scorer, Split
 from openretina_jax.experiment.command_line import keep_freed_memory
 from openretina_jax.experiment.recipe import make_recipe
@@ -101,11 +101,11 @@ class Training:
     """
 
     def __init__(self, task: Mapping[str, Any]):
-        self._windows = {"frames": task["frames"], "windows_per_step": task["windows"], "seed": 0}
+        self._windows = {"window_frames": task["frames"], "windows_per_step": task["windows"], "seed": 0}
         settings = task["settings"]
         shared = settings["train"]["windows"]["shared"]
         self._shared_windows = {
-            "frames": shared["window_frames"],
+            "window_frames": shared["window_frames"],
             "windows_per_step": shared["windows_per_step"],
             "within_clips": shared["within_clips"],
             "seed": 0,
@@ -151,11 +151,11 @@ class Training:
     def _batch(self) -> tuple[Batch, dict[str, int], int]:
         """The windows of the first step, and what to say of them."""
         timelines = self._tables.training()
-        order = SessionOrder(timelines, **self._windows)
+        order = SessionSampler(timelines, **self._windows)
         timeline, start = _windows(order, epoch=0)
         gather = jax.jit(Recordings.gather, static_argnames="frames")
-        batch = gather(self._recordings, TimelineTable.of(timelines), timeline[0], start[0], order.frames)
-        return batch, _shape(1, order.windows_per_step, order.frames), order.windows_per_step
+        batch = gather(self._recordings, TimelineTable.of(timelines), timeline[0], start[0], order.window_frames)
+        return batch, _shape(1, order.windows_per_step, order.window_frames), order.windows_per_step
 
     def eval_step(self) -> Work:
         """Predictions and scores of the validation clips."""
@@ -165,17 +165,17 @@ class Training:
     def epoch(self) -> Work:
         """An epoch with one session per step, and the evaluation of all sessions."""
         timelines = self._tables.training()
-        order = SessionOrder(timelines, **self._windows)
+        order = SessionSampler(timelines, **self._windows)
         return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=1)
 
     def epoch_shared(self) -> Work:
         """An epoch with all sessions in every step, and the evaluation of all sessions."""
         timelines = self._tables.shared_training()
-        order = SharedOrder(timelines, **self._shared_windows)
+        order = SharedSampler(timelines, **self._shared_windows)
         return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=self._n_sessions)
 
-    def _epoch(self, table: TimelineTable, order: SessionOrder | SharedOrder, sessions_per_step: int) -> Work:
-        run = self._trainer.epoch(order.frames)
+    def _epoch(self, table: TimelineTable, order: Sampler, sessions_per_step: int) -> Work:
+        run = self._trainer.epoch(order.window_frames)
         epochs = itertools.count()
 
         def work() -> Any:
@@ -186,7 +186,7 @@ class Training:
             return metrics, self._evaluate()
 
         steps, windows = order.steps_per_epoch, order.windows_per_step
-        return Work(work, _shape(steps, windows, order.frames), steps * windows * sessions_per_step)
+        return Work(work, _shape(steps, windows, order.window_frames), steps * windows * sessions_per_step)
 
     def population(self) -> Work:
         """An epoch with all sessions in every step for each model of a population, in one program."""
@@ -204,15 +204,15 @@ class Training:
     def _without_evaluation(self, trainer: Trainer | Population, states: list[TrainState]) -> Work:
         """An epoch of each state with all sessions in every step."""
         timelines = self._tables.shared_training()
-        order = SharedOrder(timelines, **self._shared_windows)
-        run, table, windows = trainer.epoch(order.frames), TimelineTable.of(timelines), _windows(order, epoch=0)
+        order = SharedSampler(timelines, **self._shared_windows)
+        run, table, windows = trainer.epoch(order.window_frames), TimelineTable.of(timelines), _windows(order, epoch=0)
 
         def work() -> Any:
             for number, state in enumerate(states):
                 states[number], _ = run(state, self._recordings, table, *windows, jnp.asarray(0))
             return states
 
-        shape = _shape(order.steps_per_epoch, order.windows_per_step, order.frames)
+        shape = _shape(order.steps_per_epoch, order.windows_per_step, order.window_frames)
         windows_of_all = MEMBERS * order.steps_per_epoch * order.windows_per_step * self._n_sessions
         return Work(work, shape, windows_of_all)
 
@@ -239,7 +239,7 @@ def random_dataset(task: Mapping[str, Any]) -> Dataset:
     )
 
 
-def _windows(order: SessionOrder | SharedOrder, epoch: int) -> tuple[Array, Array]:
+def _windows(order: Sampler, epoch: int) -> tuple[Array, Array]:
     chosen = order[epoch]
     return jnp.asarray(chosen.timeline), jnp.asarray(chosen.start)
 

@@ -12,7 +12,7 @@ from flax import nnx
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import EpochWindows, SessionOrder
+from openretina_jax.data.windows import EpochWindows, SessionSampler
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.training.objective import Objective
@@ -92,7 +92,7 @@ def session_windows(frames: int, windows_per_step: int) -> tuple[Recordings, Tim
     """The data set on the device, and the windows of its first epoch, one session a step."""
     tables = Tables(dataset())
     timelines = tables.training()
-    windows = SessionOrder(timelines, frames=frames, windows_per_step=windows_per_step, seed=0)[0]
+    windows = SessionSampler(timelines, window_frames=frames, windows_per_step=windows_per_step, seed=0)[0]
     return Recordings.of(tables), TimelineTable.of(timelines), windows
 
 

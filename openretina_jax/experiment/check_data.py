@@ -10,7 +10,7 @@ from rich.console import Console
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.quality import dataset_problems, movie_table, session_table
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder
+from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.runtime.fetch import cache_folder
@@ -72,12 +72,11 @@ def check_dataset(
 
 def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
     """Whether every session has the windows of a step."""
-    windows = train["windows"][train["order"]]
-    frames, per_step, within = (windows[name] for name in ("window_frames", "windows_per_step", "within_clips"))
+    windows, sampler = train["windows"][train["order"]], SAMPLERS[train["order"]]
     found = []
-    for timeline in Tables(dataset).training():
+    for timeline in sampler.timelines_of(Tables(dataset)):
         try:
-            SessionOrder([timeline], frames=frames, windows_per_step=per_step, seed=0, within_clips=within)
+            sampler([timeline], **windows, seed=0)
         except UserError as error:
             found.append(str(error))
     return found

@@ -24,7 +24,7 @@ class Registry:
 
     Args:
         part: what the classes are ("core", "readout"), for messages.
-        package: dotted name of the package whose modules hold them.
+        package: dotted name of the package whose modules hold them, or of the one module that does.
     """
 
     def __init__(self, part: str, package: str):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble, validation_clips
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder, SharedOrder
+from openretina_jax.data.windows import Sampler, SessionSampler, SharedSampler
 from openretina_jax.errors import UserError
 from tests.goldens_case import case
 
@@ -63,16 +63,16 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @settings(deadline=None)
-@given(plans(), st.booleans(), st.sampled_from([SessionOrder, SharedOrder]))
+@given(plans(), st.booleans(), st.sampled_from([SessionSampler, SharedSampler]))
 def test_windows_show_what_was_answered_and_nothing_that_is_held_out(
-    plan: Plan, within_clips: bool, kind: type[SessionOrder] | type[SharedOrder]
+    plan: Plan, within_clips: bool, kind: type[Sampler]
 ) -> None:
     data = plan.dataset()
     tables = Tables(data)
     shown = tables.frames()[:, 0, 0, 0]
-    timelines = tables.training() if kind is SessionOrder else tables.shared_training()
+    timelines = kind.timelines_of(tables)
     held_out = {float(pixel) for line in (*tables.validation(), *tables.test(TEST)) for pixel in shown[line.frames]}
-    order = kind(timelines, frames=plan.frames, windows_per_step=1, seed=plan.seed, within_clips=within_clips)
+    order = kind(timelines, window_frames=plan.frames, windows_per_step=1, seed=plan.seed, within_clips=within_clips)
     used: set[float] = set()
     for epoch in range(30):
         windows = order[epoch]

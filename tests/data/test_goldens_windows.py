@@ -10,7 +10,7 @@ import pytest
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.data.windows import Cuts, SessionOrder, starts_within_clips
+from openretina_jax.data.windows import Cuts, SessionSampler, starts_within_clips
 from openretina_jax.evaluation.predict import Split
 from tests.data.test_goldens_data import WINDOWS, function
 from tests.goldens_case import Case, cases
@@ -53,7 +53,7 @@ def timeline(length: int, clip_length: int = 1) -> Timeline:
 
 def sorted_starts(length: int, frames: int) -> np.ndarray:
     """The starts that many epochs draw for a session, ``(epoch, window)``."""
-    order = SessionOrder([timeline(length)], frames=frames, windows_per_step=1, seed=0)
+    order = SessionSampler([timeline(length)], window_frames=frames, windows_per_step=1, seed=0)
     return np.array([np.sort(order[epoch].start.ravel()) for epoch in range(EPOCHS)])
 
 
@@ -181,7 +181,7 @@ def check_cyclers(case: Case) -> None:
     names, frames = sorted(loaders), 5
     timelines = [timeline(frames * len(loaders[name])) for name in names]
     codes = [case.kwargs["session_code"][name] for name in names]
-    order = SessionOrder(timelines, frames=frames, windows_per_step=1, seed=0)
+    order = SessionSampler(timelines, window_frames=frames, windows_per_step=1, seed=0)
     theirs = [case.array(name) for name in case.names if name.startswith("long")]
     ours = []
     for epoch in range(EPOCHS):
@@ -221,7 +221,7 @@ def check_natmov_dataloaders(case: Case) -> None:
     ]
     tables = make_dataset(movies, sessions, length, validation)
     training = tables.training()
-    order = SessionOrder(training, frames=chunk, windows_per_step=batch_size, seed=0)
+    order = SessionSampler(training, window_frames=chunk, windows_per_step=batch_size, seed=0)
     rounds = max(case.entry["batches"][f"train/{line.name}"] for line in training)
     assert order.steps_per_epoch == rounds * len(training)
     for number, line in enumerate(training):

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 import openretina_jax
+from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.train import resolved
 from openretina_jax.models.build import make_model
 from openretina_jax.runtime.settings import read_config
 from openretina_jax.sources.registry import make_dataset
 from openretina_jax.sources.sridhar_2025.sessions import RETINAS
-from openretina_jax.training.loop import ORDERS
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_windows_and_losses_fit_model_and_data(variant, cache):
     assert model.lag == LAGS[variant.split("_")[0]]
     assert settings["objective"]["loss"]["samples"] == SAMPLES[variant.split(".")[0]]
     assert windows["window_frames"] > model.lag
-    assert settings["train"]["order"] in ORDERS
+    assert settings["train"]["order"] in SAMPLERS.kinds()
     height, width, channels = dataset.info.input_shape
     assert model.stimulus_shape(windows["window_frames"])[-3:] == (height, width, channels)
 

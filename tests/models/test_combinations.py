@@ -15,7 +15,7 @@ from flax import nnx
 from openretina_jax.data.batches import Recordings, TimelineTable
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder
+from openretina_jax.data.windows import SessionSampler
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.experiment.train import resolved, start_model
@@ -98,7 +98,7 @@ def test_combination(core: str, readout: str, sta_folder: Path, tmp_path: Path) 
     trainer = Trainer(model, make_recipe(settings, model))
     tables = Tables(dataset())
     timelines = tables.training()
-    windows = SessionOrder(timelines, frames=20, windows_per_step=3, seed=0)[0]
+    windows = SessionSampler(timelines, window_frames=20, windows_per_step=3, seed=0)[0]
     state, metrics = trainer.epoch(20)(
         trainer.start(model),
         Recordings.of(tables),

@@ -9,7 +9,7 @@ import pytest
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder
+from openretina_jax.data.windows import SessionSampler
 from openretina_jax.errors import UserError
 from openretina_jax.sources.sridhar_2025.responses import read_recording
 from openretina_jax.sources.sridhar_2025.sessions import Crop, Screen, TrialSplit, load_sridhar_2025
@@ -140,7 +140,7 @@ def test_no_training_window_touches_a_validation_or_test_frame(folders, stimulus
     tables = Tables(load(folders[stimulus], stimulus, retinas=("01", "02", "04")))
     training = tables.training()
     held_out = np.concatenate([timeline.frames for timeline in (*tables.validation(), *tables.test("test"))])
-    order = SessionOrder(training, frames=WINDOW, windows_per_step=2, seed=0, within_clips=True)
+    order = SessionSampler(training, window_frames=WINDOW, windows_per_step=2, seed=0, within_clips=True)
     for epoch in range(5):
         windows = order[epoch]
         for number, start in zip(windows.timeline.ravel(), windows.start.ravel(), strict=True):

@@ -12,9 +12,10 @@ import numpy as np
 from rich.console import Console
 
 from openretina_jax.data.batches import TimelineTable
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import by_name
-from openretina_jax.training.loop import ORDERS, fit
+from openretina_jax.training.loop import fit
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import adamw
 from openretina_jax.training.sharding import Sharding
@@ -103,10 +104,9 @@ def communication(
     trainer: Trainer, state: Any, result: Any, sharding: Sharding, order: str
 ) -> list[tuple[str, list[list[int]]]]:
     """Kinds of communication in the program of an epoch, and the shapes of the arrays of each."""
-    timelines = result.tables.training() if order == "session" else result.tables.shared_training()
-    options = {"frames": FRAMES, "windows_per_step": WINDOWS[order], "seed": 0}
-    windows = ORDERS[order](timelines, **options)[0]
-    arguments = (result.recordings, TimelineTable.of(timelines), windows.timeline, windows.start, jnp.asarray(0))
+    sampler = make_sampler(order, result.tables, window_frames=FRAMES, windows_per_step=WINDOWS[order], seed=0)
+    windows, table = sampler[0], TimelineTable.of(sampler.timelines)
+    arguments = (result.recordings, table, windows.timeline, windows.start, jnp.asarray(0))
     with sharding.active():
         program = trainer.epoch(FRAMES).lower(state, *arguments).compile().as_text()
     found = (COMMUNICATION.search(line) for line in program.splitlines())

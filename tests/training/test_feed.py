@@ -11,7 +11,7 @@ import pytest
 
 from openretina_jax.data.dataset import Dataset, Stimulus
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder
+from openretina_jax.data.windows import SessionSampler
 from openretina_jax.training import feed
 from openretina_jax.training.feed import Feed, fits_on_device, of_all_chunks
 from tests import tiny
@@ -63,8 +63,8 @@ def test_chunks_hold_whole_steps_and_their_frames(bytes_on_disk: Dataset, monkey
     monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 3 * 16 * 240)
     tables = Tables(bytes_on_disk)
     timelines = tables.training()
-    order = SessionOrder(timelines, frames=16, windows_per_step=3, seed=0)
-    host = Feed(order, timelines, tables, parts=2, on_device=False, first_epoch=1)
+    order = SessionSampler(timelines, window_frames=16, windows_per_step=3, seed=0)
+    host = Feed(order, tables, parts=2, on_device=False, first_epoch=1)
     whole = order[1]
     chunks = list(host.epoch(1))
     assert len(chunks) == -(-len(whole.start) // 2)
@@ -111,11 +111,11 @@ def test_all_processes_have_the_movies_where_they_fit_for_all(
 def test_an_epoch_on_the_device_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     tables = Tables(tiny.dataset())
     timelines = tables.training()
-    order = SessionOrder(timelines, frames=16, windows_per_step=3, seed=0)
+    order = SessionSampler(timelines, window_frames=16, windows_per_step=3, seed=0)
     before, unread = tiny.start(tiny.model()), jnp.asarray(1.0)
     unread.delete()  # whoever reads it now fails
     with caplog.at_level("INFO", logger=feed.__name__):
-        run_epoch = Feed(order, timelines, tables, parts=2, on_device=True).run
+        run_epoch = Feed(order, tables, parts=2, on_device=True).run
         for epoch in range(2):
             _, found = run_epoch(lambda *_: (before, {"loss": unread}), before, epoch=epoch)
             assert found["loss"] is unread

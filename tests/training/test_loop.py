@@ -16,7 +16,7 @@ from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionOrder
+from openretina_jax.data.windows import SessionSampler
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import check_clips
 from openretina_jax.models.build import make_core_readout
@@ -200,9 +200,9 @@ def test_a_loss_that_is_not_finite(uninterrupted: tuple[FitResult, Path], tmp_pa
     sessions = list(tiny.dataset().sessions)
     sessions[1] = dataclasses.replace(sessions[1], responses=responses)
     broken = dataclasses.replace(tiny.dataset(), sessions=tuple(sessions))
-    windows = SessionOrder(
+    windows = SessionSampler(
         Tables(broken).training(),
-        frames=WINDOWS["window_frames"],
+        window_frames=WINDOWS["window_frames"],
         windows_per_step=WINDOWS["windows_per_step"],
         seed=1,
     )
