@@ -91,8 +91,8 @@ def compile_epoch(
     order = make_sampler(train["order"], tables, seed=0, **train["windows"][train["order"]])
     sharding = Sharding(settings["mesh"], model.data_info.n_neurons, available)
     sharding.check(order[0])
-    trainer = Trainer(model, make_recipe(settings, model).for_run(order.steps_per_epoch))
-    state, windows = trainer.start(model), (order[0].timeline, order[0].start, np.zeros((), np.int32))
+    trainer = Trainer(model, make_recipe(settings, model)).for_run(order.steps_per_epoch)
+    state, windows = trainer.init(), (order[0].timeline, order[0].start, np.zeros((), np.int32))
     arguments = state, Recordings.of(tables), TimelineTable.of(order.timelines), *windows
 
     @jax.jit(donate_argnums=range(len(jax.tree.leaves(state))))

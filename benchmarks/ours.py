@@ -26,7 +26,6 @@ from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.models.build import make_model
 from openretina_jax.models.summary import multiplications
 from openretina_jax.runtime.devices import multiplying
-from openretina_jax.training.members import Members
 from openretina_jax.training.objective import Metrics
 from openretina_jax.training.population import Population
 from openretina_jax.training.trainer import Trainer, TrainState, compiler_options
@@ -118,7 +117,7 @@ class Training:
         model = self._new_model()
         recipe = dataclasses.replace(make_recipe(settings, model), accumulate=1)  # a step is one batch
         self._trainer = Trainer(model, recipe)
-        self._state = self._trainer.start(model)
+        self._state = self._trainer.init(model)
         self._scorer, self._split = Scorer(self._trainer.graph), Split(self._tables.validation())
 
     def forward(self) -> Work:
@@ -138,7 +137,7 @@ class Training:
         batch, shape, windows = self._batch()
 
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-            return self._trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0)
+            return self._trainer.step(state, batch)
 
         compiled = jax.jit(step, donate_argnames="state", compiler_options=compiler_options())
 
@@ -190,18 +189,17 @@ class Training:
 
     def population(self) -> Work:
         """An epoch with all sessions in every step for each model of a population, in one program."""
-        recipe, seeds = self._trainer.recipe, list(range(MEMBERS))
-        members = Members([self._new_model(seed) for seed in seeds], {"seed": seeds}, lambda _: recipe)
-        trainer = Population(recipe, members)
-        return self._without_evaluation(trainer, [trainer.start(members.models[0])])
+        models = [self._new_model(seed) for seed in range(MEMBERS)]
+        trainer = Population(models, [dataclasses.replace(self._trainer.recipe, seed=seed) for seed in range(MEMBERS)])
+        return self._without_evaluation(trainer, [trainer.init()])
 
     def population_singly(self) -> Work:
         """The same, one model after the other."""
         return self._without_evaluation(
-            self._trainer, [self._trainer.start(self._new_model(seed)) for seed in range(MEMBERS)]
+            self._trainer, [self._trainer.init(self._new_model(seed)) for seed in range(MEMBERS)]
         )
 
-    def _without_evaluation(self, trainer: Trainer | Population, states: list[TrainState]) -> Work:
+    def _without_evaluation(self, trainer: Trainer, states: list[TrainState]) -> Work:
         """An epoch of each state with all sessions in every step."""
         timelines = self._tables.shared_training()
         order = SharedSampler(timelines, **self._shared_windows)

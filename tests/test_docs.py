@@ -11,8 +11,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import load_model, save_model
 from openretina_jax.models.summary import summary
-from openretina_jax.training.objective import Objective
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.objective import Poisson, ResponseObjective
+from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.trainer import Recipe, Trainer
 from tests import tiny
 
@@ -53,10 +53,10 @@ def test_a_core_of_ones_own(tmp_path: Path) -> None:
     model = make_model(options, tiny.dataset().info)
     assert (model.lag, model.receptive_field().frames, model.is_causal()) == (5, 6, True)
     assert summary(model)["parameters"]["core.mix"] == 8
-    trainer = Trainer(model, Recipe(Objective(samples=100.0), adamw(), learning_rate=0.01))
+    trainer = Trainer(model, Recipe(ResponseObjective(Poisson(samples=100.0)), AdamW(), learning_rate=0.01))
     data, table, windows = tiny.session_windows(frames=16, windows_per_step=4)
     state, metrics = trainer.epoch(16)(
-        trainer.start(model), data, table, windows.timeline[:2], windows.start[:2], jnp.asarray(0)
+        trainer.init(), data, table, windows.timeline[:2], windows.start[:2], jnp.asarray(0)
     )
     assert float(metrics["penalty_core"]) > 0
     assert (state.params["core"]["mix"][...] != model.core.mix[...]).any()

@@ -15,8 +15,8 @@ from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows, SessionSampler
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout, Model
-from openretina_jax.training.objective import Objective
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.objective import Poisson, ResponseObjective
+from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 
 CLIP_LENGTH, CLIPS, TEST_LENGTH = 24, 8, 30
@@ -85,7 +85,7 @@ def start(
     model: CoreReadout, optimizer: optax.GradientTransformationExtraArgs | None = None, learning_rate: float = 0.1
 ) -> TrainState:
     """The state before the first step."""
-    return Trainer(model, Recipe(Objective(), optimizer or adamw(), learning_rate)).start(model)
+    return Trainer(model, Recipe(ResponseObjective(), optimizer or AdamW(), learning_rate)).init()
 
 
 def session_windows(frames: int, windows_per_step: int) -> tuple[Recordings, TimelineTable, EpochWindows]:

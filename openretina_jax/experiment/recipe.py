@@ -23,9 +23,9 @@ from openretina_jax.training.objective import (
     cell_type_weights,
 )
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.population import Population, draw
+from openretina_jax.training.population import Population, draw, varying_numbers
 from openretina_jax.training.schedules import SCHEDULES, PatienceRules, Plateau
-from openretina_jax.training.trainer import Recipe, Trainer, numbers_of
+from openretina_jax.training.trainer import Recipe, Trainer
 
 PARTS = ("model.core.", "model.readout.")
 PENALTY = "gamma"  # what the names of weights of penalties begin with
@@ -46,7 +46,7 @@ def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, 
         return Trainer(model, make_recipe(settings, model)), []
     if size < 1:
         raise UserError(f"config.population.size is {size}; take at least 1 member")
-    check_varying(list(vary), settings | {"model": model.options}, model)
+    check_varying(list(vary), {**settings, "model": model.options}, model)
     drawn = draw(vary, size, options["seed"])
     members: list[dict[str, float | int]] = [
         {"seed": settings["seed"] + number, **{name: values[number] for name, values in drawn.items()}}
@@ -122,10 +122,10 @@ def can_vary(name: str, settings: Mapping[str, Any], model: Model) -> bool:
     if name.startswith(PARTS):
         return name.rpartition(".")[2].startswith(PENALTY)
     try:
-        one, other = (make_recipe(with_values(settings, {name: value}), model) for value in (0.25, 0.5))
-    except (UserError, TypeError):  # a setting that takes other values than such numbers
+        recipes = [make_recipe(with_values(settings, {name: value}), model) for value in (0.25, 0.5)]
+        return bool(varying_numbers(recipes))
+    except (UserError, TypeError):  # a setting that takes other values than such numbers, or changes the program
         return False
-    return jax.tree.structure(one) == jax.tree.structure(other) and numbers_of(one) != numbers_of(other)
 
 
 def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

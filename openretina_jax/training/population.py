@@ -1,5 +1,6 @@
 """Populations: many models trained by one program, which differ in seeds and numbers of their recipes."""
 
+import copy
 import dataclasses
 import functools
 import json
@@ -51,6 +52,7 @@ class Population(Trainer):
 
     def __init__(self, models: Sequence[Model], recipes: Sequence[Recipe], chunk: int | None = None):
         super().__init__(models[0], recipes[0])
+        self._member = Trainer(models[0], recipes[0])
         self.models, self._chunk, self._numbers = list(models), chunk, varying_numbers(recipes)
         if chunk is not None and (chunk < 1 or len(models) % chunk):
             raise UserError(
@@ -63,16 +65,23 @@ class Population(Trainer):
     def init(self, model: Model | None = None, numbers: Mapping[str, Array] | None = None) -> TrainState:
         """Initial states of all members, by one program; with a model, the state of that one alone."""
         if model is not None:
-            return super().init(model, numbers)
+            return self._member.init(model, numbers)
 
         @jax.jit
         def init(numbers: Mapping[str, Array], variables: list[nnx.State]) -> TrainState:
             def member(numbers: Mapping[str, Array], variables: nnx.State) -> TrainState:
-                return Trainer.init(self, nnx.merge(self.graph, variables), numbers)
+                return self._member.init(nnx.merge(self.graph, variables), numbers)
 
             return jax.vmap(member)(numbers, _stacked(variables))
 
         return init(self._numbers, [nnx.state(model) for model in self.models])
+
+    def for_run(self, steps: int) -> "Population":
+        """The population in a run of that many steps, see ``Trainer.for_run``."""
+        population = copy.copy(self)
+        population._member = self._member.for_run(steps)
+        population.recipe = population._member.recipe
+        return population
 
     def best(self, state: TrainState, score: Float32[Array, "*member"]) -> tuple[TrainState, int | None]:
         """State and number of the member with the highest score."""
@@ -85,11 +94,11 @@ class Population(Trainer):
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Learning rate and momentum of each member's next step."""
-        return jax.vmap(lambda state: Trainer.rates(self, state, epoch))(state)
+        return jax.vmap(lambda state: self._member.rates(state, epoch))(state)
 
     def step(self, state: TrainState, batch: Batch, epoch: Int[Array, ""] | int = 0) -> tuple[TrainState, Metrics]:
         """A step of every member on the same batch, see ``Trainer.step``."""
-        return jax.vmap(lambda state: Trainer.step(self, state, batch, epoch))(state)
+        return jax.vmap(lambda state: self._member.step(state, batch, epoch))(state)
 
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         """The compiled function of an epoch, see ``Trainer.epoch``.
@@ -132,14 +141,14 @@ class Population(Trainer):
         """The states after an epoch with these validation scores."""
 
         def judge(state: TrainState, score: Array) -> TrainState:
-            judged = Trainer.judge(self, state, score)
+            judged = self._member.judge(state, score)
             return _where(state.patience.stop | ~jnp.isfinite(score), _stopped(state), judged)
 
         return jax.vmap(judge)(state, score)
 
     def _advance(self, frames: int, state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
         """A member's epoch, which counts only if the member has not stopped and stays finite."""
-        new, metrics = self.steps(frames, state, *windows)
+        new, metrics = self._member.steps(frames, state, *windows)
         goes_on = ~state.patience.stop
         counts = goes_on & (metrics["finite_steps"] == self._n_steps(windows))
         lost = self._no_metrics(metrics, windows)
@@ -172,7 +181,7 @@ def varying_numbers(recipes: Sequence[Recipe]) -> dict[str, np.ndarray]:
     Raises:
         UserError: recipes differ in more than numbers.
     """
-    if any(jax.tree.structure(recipe) != jax.tree.structure(recipes[0]) for recipe in recipes):
+    if len({jax.tree.structure(recipe) for recipe in recipes}) > 1:
         raise UserError(
             "the recipes of a population differ in more than numbers, so that no program serves all members"
         )

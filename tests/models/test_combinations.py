@@ -100,7 +100,7 @@ def test_combination(core: str, readout: str, sta_folder: Path, tmp_path: Path) 
     timelines = tables.training()
     windows = SessionSampler(timelines, window_frames=20, windows_per_step=3, seed=0)[0]
     state, metrics = trainer.epoch(20)(
-        trainer.start(model),
+        trainer.init(),
         Recordings.of(tables),
         TimelineTable.of(timelines),
         windows.timeline[:STEPS],

@@ -17,7 +17,7 @@ from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.readouts.readout import Readout, Row
 from openretina_jax.training.objective import Objective, ReconstructionObjective
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.trainer import Recipe, Trainer
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
@@ -205,11 +205,11 @@ def check_autoencoder_training(case: Case) -> None:
         model,
         Recipe(
             objective=ReconstructionObjective(case.kwargs["sparsity_factor"]),
-            optimizer=adamw(weight_decay=0.0),
+            optimizer=AdamW(weight_decay=0.0),
             learning_rate=case.kwargs["learning_rate"],
         ),
     )
-    state = trainer.start(model)
+    state = trainer.init()
     step = jax.jit(lambda state, batch: trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0))
     losses = []
     for number in range(case.kwargs["steps"]):

@@ -16,7 +16,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import best_checkpoint, load_model
 from openretina_jax.training.checkpoint import Checkpoints
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.optimizers import AdamW
 from tests import tiny
 
 WIDER = tiny.MODEL | {
@@ -41,8 +41,8 @@ def workdir(trained: CoreReadout, tmp_path_factory: pytest.TempPathFactory) -> P
     workdir = tmp_path_factory.mktemp("run")
     about = {"config": {"model": tiny.MODEL}, "data_info": json.loads(trained.data_info.to_json())}
     checkpoints = Checkpoints(workdir / "checkpoints", about)
-    checkpoints.save(1, tiny.start(trained, adamw(), 0.1), 0.5, seconds=1.0)
-    checkpoints.save(2, tiny.start(tiny.model(), adamw(), 0.1), 0.4, seconds=2.0)
+    checkpoints.save(1, tiny.start(trained, AdamW(), 0.1), 0.5, seconds=1.0)
+    checkpoints.save(2, tiny.start(tiny.model(), AdamW(), 0.1), 0.4, seconds=2.0)
     return workdir
 
 

@@ -16,8 +16,8 @@ from openretina_jax.data.windows import make_sampler
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import by_name
 from openretina_jax.training.loop import fit
-from openretina_jax.training.objective import Objective
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.objective import Poisson, ResponseObjective
+from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.trainer import Recipe, Trainer
 from openretina_jax.training.writers import Writers
@@ -26,7 +26,7 @@ from tests import tiny
 N_DEVICES, N_NEURONS = 8, sum(tiny.NEURONS.values())
 FRAMES, EPOCHS = 16, 2
 WINDOWS = {"session": 8, "shared": 4}
-RECIPE = Recipe(objective=Objective(samples=100.0), optimizer=adamw(), learning_rate=0.02, clip=1.0, seed=1)
+RECIPE = Recipe(objective=ResponseObjective(Poisson(samples=100.0)), optimizer=AdamW(), learning_rate=0.02, clip=1.0, seed=1)
 GRU = {
     "kind": "gru",
     "hidden_channels": (4,),
@@ -75,7 +75,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     if sharding.mesh is None or kind != "simple":
         return {}
     trainer = Trainer(model, RECIPE)
-    state = sharding.state(trainer.start(model))
+    state = sharding.state(trainer.init())
     features = state.params["readout"]["features"][...]
     return {
         "all_responses": result.recordings.responses.size,

@@ -7,14 +7,14 @@ import pytest
 from openretina_jax.errors import UserError
 from openretina_jax.models.saving import SCORE, by_name
 from openretina_jax.training.checkpoint import Checkpoints
-from openretina_jax.training.optimizers import adamw, sgd
+from openretina_jax.training.optimizers import AdamW, Sgd
 from openretina_jax.training.trainer import TrainState
 from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def state() -> TrainState:
-    return tiny.start(tiny.model(), adamw(), learning_rate=0.1)
+    return tiny.start(tiny.model(), AdamW(), learning_rate=0.1)
 
 
 def kept(folder: Path) -> set[int]:
@@ -43,7 +43,7 @@ def test_what_goes_with_a_state(state: TrainState, tmp_path: Path) -> None:
 def test_a_state_comes_back_to_the_bit(state: TrainState, tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, {})
     checkpoints.save(1, state, 0.1, seconds=1.0)
-    other = tiny.start(tiny.model(seed=9), adamw(), learning_rate=0.5)
+    other = tiny.start(tiny.model(seed=9), AdamW(), learning_rate=0.5)
     restored, saved = by_name(checkpoints.restore(1, other)), by_name(state)
     assert list(restored) == list(saved)
     for name, array in saved.items():
@@ -55,7 +55,7 @@ def test_a_state_of_another_optimizer(state: TrainState, tmp_path: Path) -> None
     checkpoints = Checkpoints(tmp_path, {})
     checkpoints.save(1, state, 0.1, seconds=1.0)
     with pytest.raises(UserError, match="1 belongs to another model: ") as caught:
-        checkpoints.restore(1, tiny.start(tiny.model(), sgd(), learning_rate=0.1))
+        checkpoints.restore(1, tiny.start(tiny.model(), Sgd(), learning_rate=0.1))
     problems = str(caught.value).split("; ")
     assert {problem.split()[-1] for problem in problems} == {"missing", "over"}
     for name, problem in (("momentum", "is missing"), ("mu", "is left over"), ("nu", "is left over")):

@@ -9,8 +9,8 @@ from openretina_jax.data.batches import Batch
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.losses import correlation, poisson, without_lag
-from openretina_jax.training.objective import Objective
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.objective import Poisson, ResponseObjective
+from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.trainer import Recipe, Trainer
 from tests import reference
 from tests.goldens_case import case
@@ -46,9 +46,9 @@ def test_steps() -> None:
     # its loss is a mean that is divided by the number of predictions once more
     CASE.check("validation/returned", poisson(prediction, response).mean(axis=(0, 1)) / size)
     CASE.check("log/val_correlation", correlation(prediction, response).mean())
-    recipe = Recipe(Objective(samples=1 / size), adamw(), CASE.kwargs["learning_rate"])
+    recipe = Recipe(Objective(samples=1 / size), AdamW(), CASE.kwargs["learning_rate"])
     trainer = Trainer(model, recipe)
-    state = trainer.start(model)
+    state = trainer.init()
     batch = Batch(
         stimulus=x[None],
         responses=targets[None],

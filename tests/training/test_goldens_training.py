@@ -8,7 +8,7 @@ import numpy as np
 
 from openretina_jax.data.batches import Batch
 from openretina_jax.models.model import CoreReadout
-from openretina_jax.training.objective import Objective
+from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 from tests import reference
@@ -74,7 +74,7 @@ def test_trajectory(case: Case) -> None:
         clip=case.entry.get("gradient_clip_norm"),
     )
     trainer = Trainer(model, recipe)
-    state = trainer.start(model)
+    state = trainer.init()
     step = jax.jit(lambda state, batch: trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0))
     logged: dict[str, list[float]] = {}
     for number in case.entry["batch_index_per_step"]:

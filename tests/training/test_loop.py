@@ -22,8 +22,8 @@ from openretina_jax.evaluation.predict import check_clips
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.saving import by_name, load_model
 from openretina_jax.training.loop import FitResult, fit
-from openretina_jax.training.objective import Objective
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.objective import Poisson, ResponseObjective
+from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.schedules import PatienceRules
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.trackers import TensorBoard
@@ -33,7 +33,7 @@ from tests import tiny
 
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 WINDOWS = {"window_frames": 16, "windows_per_step": 4}
-RECIPE = Recipe(objective=Objective(samples=100.0), optimizer=adamw(), learning_rate=0.02, clip=1.0, seed=1)
+RECIPE = Recipe(objective=ResponseObjective(Poisson(samples=100.0)), optimizer=AdamW(), learning_rate=0.02, clip=1.0, seed=1)
 
 
 def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitResult:

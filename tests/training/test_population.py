@@ -23,8 +23,8 @@ from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.saving import by_name, load_model, read_about
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
-from openretina_jax.training.objective import Objective
-from openretina_jax.training.optimizers import adamw
+from openretina_jax.training.objective import Poisson, ResponseObjective
+from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.population import Population, largest_chunk
 from openretina_jax.training.schedules import PatienceRules, Plateau
 from openretina_jax.training.sharding import Sharding
@@ -47,8 +47,8 @@ VALUES = {
 def recipe(values: Values) -> Recipe:
     """With a member's values, or its number in the table."""
     return Recipe(
-        Objective(samples=100.0),
-        adamw(weight_decay=values["optimizer.weight_decay"]),
+        ResponseObjective(Poisson(samples=100.0)),
+        AdamW(weight_decay=values["optimizer.weight_decay"]),
         learning_rate=values["optimizer.learning_rate"],
         rules=PatienceRules(Plateau(factor=values["schedule.factor"], epochs=0), stop_epochs=2),
         clip=1.0,
@@ -93,7 +93,7 @@ def test_members_are_single_runs() -> None:
     judged = trainer.judge(trainer.judge(state, score), score - 0.01)
     for number, (model, values) in enumerate(zip(group.models, group, strict=True)):
         alone = Trainer(model, recipe(values))
-        own, own_metrics = alone.epoch(FRAMES)(alone.start(model), *arguments())
+        own, own_metrics = alone.epoch(FRAMES)(alone.init(), *arguments())
         assert_close(trainer.member(state, number), own)
         for name, value in own_metrics.items():
             np.testing.assert_allclose(metrics[name][number], value, rtol=1e-4, err_msg=name)

@@ -143,7 +143,7 @@ class Parameters(nnx.Module):
 
 
 @pytest.mark.parametrize("cycle_momentum", [True, False])
-def test_the_cycled_momentum_is_that_of_adamw(cycle_momentum: bool) -> None:
+def test_the_cycled_momentum_is_that_of_AdamW(cycle_momentum: bool) -> None:
     """Against a plain emulation in float64, which a fixed b1 misses."""
     steps, decay, b2, epsilon = 20, 0.1, 0.99, 1e-8
     rng = np.random.default_rng(1)
@@ -189,7 +189,7 @@ def test_the_cycled_momentum_is_that_of_adamw(cycle_momentum: bool) -> None:
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_the_cycled_momentum_is_that_of_sgd(nesterov: bool) -> None:
+def test_the_cycled_momentum_is_that_of_Sgd(nesterov: bool) -> None:
     gradients = np.array([1.0, -2.0, 0.5])
     cycled = (0.9, 0.5, 0.7)
     optimizer = make_optimizer({"kind": "sgd", "momentum": 0.1, "nesterov": nesterov})

@@ -16,13 +16,13 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.training.objective import Objective, ReconstructionObjective
-from openretina_jax.training.optimizers import adamw, sgd, trainable_filter
+from openretina_jax.training.optimizers import AdamW, Sgd, trainable_filter
 from openretina_jax.training.schedules import OneCycle, PatienceRules, Plateau, Step
 from openretina_jax.training.trainer import Recipe, Trainer, TrainState, compiler_options
 from tests import tiny
 
 FRAMES = 16
-RECIPE = Recipe(Objective(samples=100.0), sgd(), learning_rate=0.01)
+RECIPE = Recipe(ResponseObjective(Poisson(samples=100.0)), Sgd(), learning_rate=0.01)
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def epoch(recipe: Recipe, model: CoreReadout | None = None, *, done: int = 0, pa
     trainer = Trainer(model, recipe)
     data, table, windows = recordings()
     run = trainer.epoch(FRAMES)
-    start = trainer.start(model)
+    start = trainer.init()
     state, metrics = run(start, data, table, windows.timeline[:parts], windows.start[:parts], jnp.asarray(done))
     assert np.isfinite(float(metrics["objective"]))
     return state
@@ -99,7 +99,7 @@ def test_accumulated_gradients_are_the_mean_of_the_parts() -> None:
     def moved(parts: slice, accumulate: int) -> dict[str, np.ndarray]:
         trainer = Trainer(model, dataclasses.replace(recipe, accumulate=accumulate))
         data, table, windows = recordings()
-        start = trainer.start(model)
+        start = trainer.init()
         before = leaves(start.params)
         chosen = windows.timeline[parts], windows.start[parts]
         state, _ = trainer.epoch(FRAMES)(start, data, table, *chosen, jnp.asarray(0))
@@ -144,7 +144,7 @@ def test_bfloat16_computes_alike_and_keeps_float32() -> None:
 @pytest.mark.slow
 def test_moments_are_forgotten_when_validation_lowers_the_rate() -> None:
     rules = PatienceRules(Plateau(epochs=0))
-    recipe = Recipe(Objective(samples=100.0), adamw(), learning_rate=0.01, rules=rules, reset_optimizer=True)
+    recipe = Recipe(ResponseObjective(Poisson(samples=100.0)), AdamW(), learning_rate=0.01, rules=rules, reset_optimizer=True)
     trainer = Trainer(tiny.model(), recipe)
     state = epoch(recipe, parts=1)
     first = trainer.judge(state, jnp.float32(0.5))
@@ -174,7 +174,7 @@ def test_a_cycle_is_as_long_as_the_run() -> None:
 def test_speeds_of_absent_sessions_stay() -> None:
     options = tiny.MODEL | {"core": tiny.MODEL["core"] | {"adapt_speed": True}}
     model = make_core_readout(options, tiny.dataset().info)
-    recipe = Recipe(Objective(samples=100.0), adamw(weight_decay=0.1), learning_rate=0.01)
+    recipe = Recipe(ResponseObjective(Poisson(samples=100.0)), AdamW(weight_decay=0.1), learning_rate=0.01)
     _, _, windows = recordings()
     present = int(windows.timeline[0, 0, 0])
     model.core.log_speed[...] = jnp.full(3, 0.1)
@@ -196,7 +196,7 @@ def test_a_gradient_that_is_not_finite_is_seen_in_its_own_step() -> None:
     trainer = Trainer(model, recipe)
     data, table, windows = recordings()
     chosen = windows.timeline[:1], windows.start[:1]
-    _, metrics = trainer.epoch(FRAMES)(trainer.start(model), data, table, *chosen, jnp.asarray(0))
+    _, metrics = trainer.epoch(FRAMES)(trainer.init(), data, table, *chosen, jnp.asarray(0))
     assert float(metrics["objective"]) == 0
     assert int(metrics["finite_steps"]) == 0
 
@@ -220,7 +220,7 @@ def lowered(recipe: Recipe, model: CoreReadout, parts: int = 2) -> Any:
     trainer = Trainer(model, recipe)
     data, table, windows = recordings()
     chosen = jnp.asarray(windows.timeline[:parts]), jnp.asarray(windows.start[:parts])
-    arguments, tree = jax.tree.flatten((trainer.start(model), data, table, *chosen, jnp.asarray(0)))
+    arguments, tree = jax.tree.flatten((trainer.init(), data, table, *chosen, jnp.asarray(0)))
 
     @jax.jit(compiler_options=compiler_options())
     def run(*arguments: jax.Array) -> Any:
