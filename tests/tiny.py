@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 
 from openretina_jax.data.batches import Recordings, TimelineTable
@@ -15,8 +14,8 @@ from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows, SessionSampler
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout, Model
-from openretina_jax.training.objective import Poisson, ResponseObjective
-from openretina_jax.training.optimizers import AdamW
+from openretina_jax.training.objective import ResponseObjective
+from openretina_jax.training.optimizers import AdamW, Optimizer
 from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 
 CLIP_LENGTH, CLIPS, TEST_LENGTH = 24, 8, 30
@@ -81,9 +80,7 @@ def model(seed: int = 0) -> CoreReadout:
     return make_core_readout(MODEL, dataset().info, seed)
 
 
-def start(
-    model: CoreReadout, optimizer: optax.GradientTransformationExtraArgs | None = None, learning_rate: float = 0.1
-) -> TrainState:
+def start(model: CoreReadout, optimizer: Optimizer | None = None, learning_rate: float = 0.1) -> TrainState:
     """The state before the first step."""
     return Trainer(model, Recipe(ResponseObjective(), optimizer or AdamW(), learning_rate)).init()
 

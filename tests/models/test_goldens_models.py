@@ -16,7 +16,7 @@ from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.readouts.readout import Readout, Row
-from openretina_jax.training.objective import Objective, ReconstructionObjective
+from openretina_jax.training.objective import Poisson, ReconstructionObjective, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.trainer import Recipe, Trainer
 from tests import reference
@@ -134,7 +134,9 @@ def check_logged_values(case: Case) -> None:
         reference.load_model(model, case.under("param"))
         # the reference clips the features of a step's session before it looks at the penalty
         model.project(jnp.arange(model.readout.n_neurons) < count)
-        value, logged = Objective(samples=float(len(x) * frames))(model, batch, train=mode == "training", key=None)
+        value, logged = ResponseObjective(Poisson(samples=float(len(x) * frames)))(
+            model, batch, train=mode == "training", key=None
+        )
         case.check(f"{mode}/log/{prefix}regularization_loss_core", logged["penalty_core"])
         case.check(f"{mode}/log/{prefix}regularization_loss_readout", logged["penalty_readout"])
         case.check(f"{mode}/log/{prefix or 'train_'}evaluation_loss", logged["correlation"])
@@ -210,7 +212,7 @@ def check_autoencoder_training(case: Case) -> None:
         ),
     )
     state = trainer.init()
-    step = jax.jit(lambda state, batch: trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0))
+    step = jax.jit(trainer.step)
     losses = []
     for number in range(case.kwargs["steps"]):
         x = jnp.asarray(case.array(f"input/batch_{number}"))[None, :, :, None, :, None]

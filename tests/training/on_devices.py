@@ -1,5 +1,6 @@
 """Trains the tiny model on meshes of eight devices, and tells what came out: a program for test_sharding.py."""
 
+import functools
 import json
 import re
 import sys
@@ -9,24 +10,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from openretina_jax.data.batches import TimelineTable
 from openretina_jax.data.windows import make_sampler
+from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import by_name
+from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import fit
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.trainer import Recipe, Trainer
-from openretina_jax.training.writers import Writers
 from tests import tiny
 
 N_DEVICES, N_NEURONS = 8, sum(tiny.NEURONS.values())
 FRAMES, EPOCHS = 16, 2
 WINDOWS = {"session": 8, "shared": 4}
-RECIPE = Recipe(objective=ResponseObjective(Poisson(samples=100.0)), optimizer=AdamW(), learning_rate=0.02, clip=1.0, seed=1)
+RECIPE = Recipe(
+    objective=ResponseObjective(Poisson(samples=100.0)), optimizer=AdamW(), learning_rate=0.02, clip=1.0, seed=1
+)
 GRU = {
     "kind": "gru",
     "hidden_channels": (4,),
@@ -56,37 +60,25 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     sharding = Sharding({"data": int(data), "neuron": int(neuron)}, dataset.n_neurons)
     workdir = folder / name
     workdir.mkdir()
-    result = fit(
-        model=model,
-        dataset=dataset,
-        workdir=workdir,
-        about={},
-        recipe=RECIPE,
-        order=order,
-        window_frames=FRAMES,
-        windows_per_step=WINDOWS[order],
-        epochs=EPOCHS,
-        picture_every=EPOCHS if name == "shared,simple,4,2" else 0,
-        console=Console(quiet=True),
-        sharding=sharding,
-        writers=Writers(workdir),
-    )
+    sampler = functools.partial(make_sampler, order, window_frames=FRAMES, windows_per_step=WINDOWS[order], seed=1)
+    feed, trainer = Feed(dataset, sampler, sharding=sharding), Trainer(model, RECIPE)
+    followers = [Pictures(trainer, feed, every=EPOCHS)] if name == "shared,simple,4,2" else []
+    result = fit(trainer, feed, Checkpoints(workdir / "checkpoints", {}), epochs=EPOCHS, callbacks=followers)
     np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
     if sharding.mesh is None or kind != "simple":
         return {}
-    trainer = Trainer(model, RECIPE)
     state = sharding.state(trainer.init())
     features = state.params["readout"]["features"][...]
     return {
-        "all_responses": result.recordings.responses.size,
-        "responses": [shard.data.size for shard in result.recordings.responses.addressable_shards],
-        "all_frames": len(result.recordings.frames),
-        "frames": lengths(result.recordings.frames),
+        "all_responses": feed.recordings.responses.size,
+        "responses": [shard.data.size for shard in feed.recordings.responses.addressable_shards],
+        "all_frames": len(feed.recordings.frames),
+        "frames": lengths(feed.recordings.frames),
         "rows_of_features": lengths(features),
         "rows_of_moments": lengths(state.optimizer.mu["readout"]["features"][...]),
         "parameters": [list(shape(array)) for array in jax.tree.leaves(state.params)],
         "kernel": list(shape(state.params["core"]["layers"][0]["conv"]["spatial"][...])),
-        "communication": communication(trainer, state, result, sharding, order),
+        "communication": communication(trainer, state, feed),
     }
 
 
@@ -100,14 +92,11 @@ def shape(array: jax.Array) -> tuple[int, ...]:
     return array.addressable_shards[0].data.shape
 
 
-def communication(
-    trainer: Trainer, state: Any, result: Any, sharding: Sharding, order: str
-) -> list[tuple[str, list[list[int]]]]:
+def communication(trainer: Trainer, state: Any, feed: Feed) -> list[tuple[str, list[list[int]]]]:
     """Kinds of communication in the program of an epoch, and the shapes of the arrays of each."""
-    sampler = make_sampler(order, result.tables, window_frames=FRAMES, windows_per_step=WINDOWS[order], seed=0)
-    windows, table = sampler[0], TimelineTable.of(sampler.timelines)
-    arguments = (result.recordings, table, windows.timeline, windows.start, jnp.asarray(0))
-    with sharding.active():
+    windows, table = feed.sampler[0], TimelineTable.of(feed.sampler.timelines)
+    arguments = (feed.recordings, table, windows.timeline, windows.start, jnp.asarray(0))
+    with feed.sharding.active():
         program = trainer.epoch(FRAMES).lower(state, *arguments).compile().as_text()
     found = (COMMUNICATION.search(line) for line in program.splitlines())
     return [(line[2], shapes(line[1])) for line in found if line]

@@ -55,7 +55,7 @@ def test_a_state_of_another_optimizer(state: TrainState, tmp_path: Path) -> None
     checkpoints = Checkpoints(tmp_path, {})
     checkpoints.save(1, state, 0.1, seconds=1.0)
     with pytest.raises(UserError, match="1 belongs to another model: ") as caught:
-        checkpoints.restore(1, tiny.start(tiny.model(), Sgd(), learning_rate=0.1))
+        checkpoints.restore(1, tiny.start(tiny.model(), Sgd(momentum=0.0), learning_rate=0.1))
     problems = str(caught.value).split("; ")
     assert {problem.split()[-1] for problem in problems} == {"missing", "over"}
     for name, problem in (("momentum", "is missing"), ("mu", "is left over"), ("nu", "is left over")):

@@ -1,8 +1,10 @@
 """Frames on the device or on the host: the same run to the bit."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,9 @@ import pytest
 
 from openretina_jax.data.dataset import Dataset, Stimulus
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionSampler
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.training import feed
-from openretina_jax.training.feed import Feed, fits_on_device, of_all_chunks
+from openretina_jax.training.feed import Chunk, Feed, fits_on_device, of_all_chunks
 from tests import tiny
 from tests.training.test_loop import RECIPE, assert_equal, metrics, run
 
@@ -32,6 +34,12 @@ def bytes_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return dataclasses.replace(data, stimuli={name: on_disk(stimulus) for name, stimulus in data.stimuli.items()})
 
 
+def feed_of(dataset: Dataset, on_device: bool) -> Feed:
+    """Steps of two parts of three windows."""
+    sampler = functools.partial(make_sampler, "session", window_frames=16, windows_per_step=3, seed=0)
+    return Feed(dataset, sampler, accumulate=2, on_device=on_device)
+
+
 @pytest.fixture
 def optimized() -> Iterator[None]:
     """Programs as users have them: those that tests compile in a hurry round the running means differently."""
@@ -46,11 +54,9 @@ def optimized() -> Iterator[None]:
 def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 2 * 4 * 16 * 240)  # two steps of two parts of four windows
     recipe = dataclasses.replace(RECIPE, accumulate=2)
-    device = run(tmp_path / "device", bytes_on_disk, recipe=recipe, epochs=2, frames_on_device=True)
-    run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=1, frames_on_device=False)
-    host = run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=2, frames_on_device=False)  # goes on
-    assert device.recordings.frames is not None
-    assert host.recordings.frames is None
+    device = run(tmp_path / "device", bytes_on_disk, recipe=recipe, epochs=2, on_device=True)
+    run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=1, on_device=False)
+    host = run(tmp_path / "host", bytes_on_disk, recipe=recipe, epochs=2, on_device=False)  # goes on
     assert_equal(device.state, host.state)
     for column in ("validation/correlation", "validation/loss"):
         assert metrics(tmp_path / "device", column) == metrics(tmp_path / "host", column)
@@ -61,12 +67,16 @@ def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeyp
 
 def test_chunks_hold_whole_steps_and_their_frames(bytes_on_disk: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 3 * 16 * 240)
-    tables = Tables(bytes_on_disk)
-    timelines = tables.training()
-    order = SessionSampler(timelines, window_frames=16, windows_per_step=3, seed=0)
-    host = Feed(order, tables, parts=2, on_device=False, first_epoch=1)
-    whole = order[1]
-    chunks = list(host.epoch(1))
+    host = feed_of(bytes_on_disk, on_device=False)
+    assert host.recordings.frames is None
+    tables, timelines, whole = host.tables, host.sampler.timelines, host.sampler[1]
+    chunks: list[Chunk] = []
+
+    def train(state: Any, recordings: Any, table: Any, timeline: Any, start: Any, epoch: Any, shown: Any) -> Any:
+        chunks.append(Chunk(timeline, start, shown))
+        return state, {"finite_steps": jnp.asarray(0)}
+
+    host.run(train, tiny.start(tiny.model()), 1)
     assert len(chunks) == -(-len(whole.start) // 2)
     for name in ("timeline", "start"):
         joined = np.concatenate([getattr(chunk, name) for chunk in chunks])
@@ -109,15 +119,12 @@ def test_all_processes_have_the_movies_where_they_fit_for_all(
 
 
 def test_an_epoch_on_the_device_is_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    tables = Tables(tiny.dataset())
-    timelines = tables.training()
-    order = SessionSampler(timelines, window_frames=16, windows_per_step=3, seed=0)
     before, unread = tiny.start(tiny.model()), jnp.asarray(1.0)
     unread.delete()  # whoever reads it now fails
     with caplog.at_level("INFO", logger=feed.__name__):
-        run_epoch = Feed(order, tables, parts=2, on_device=True).run
+        data = feed_of(tiny.dataset(), on_device=True)
         for epoch in range(2):
-            _, found = run_epoch(lambda *_: (before, {"loss": unread}), before, epoch=epoch)
+            _, found = data.run(lambda *_: (before, {"loss": unread}), before, epoch)
             assert found["loss"] is unread
     assert len([line for line in caplog.messages if line.startswith("first step begins")]) == 1
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.schedules import SCHEDULES, Patience, PatienceRules, Plateau, make_schedule
+from openretina_jax.training.schedules import SCHEDULES, Patience, PatienceRules, Plateau
 from tests.goldens_case import Case, cases
 from tests.training.test_goldens_training import optimizer_options
 
@@ -109,8 +109,8 @@ def check_schedule(case: Case) -> None:
     assert options.keys() <= names.keys() | NOT_OURS
     ours = {names[name]: value for name, value in options.items() if name in names}
     real = {field.name for field in dataclasses.fields(SCHEDULES[kind]) if field.type is float}
-    schedule = make_schedule(
-        {"kind": kind, **{name: float(value) if name in real else value for name, value in ours.items()}}
+    schedule = SCHEDULES.make(
+        {"kind": kind, **{name: float(value) if name in real else value for name, value in ours.items()}}, {}
     )
     initial = options.get("max_lr", case.kwargs["lr"])
     count = jnp.arange(1 + case.kwargs["steps"], dtype=jnp.int32)

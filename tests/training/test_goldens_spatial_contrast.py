@@ -46,7 +46,7 @@ def test_steps() -> None:
     # its loss is a mean that is divided by the number of predictions once more
     CASE.check("validation/returned", poisson(prediction, response).mean(axis=(0, 1)) / size)
     CASE.check("log/val_correlation", correlation(prediction, response).mean())
-    recipe = Recipe(Objective(samples=1 / size), AdamW(), CASE.kwargs["learning_rate"])
+    recipe = Recipe(ResponseObjective(Poisson(samples=1 / size)), AdamW(), CASE.kwargs["learning_rate"])
     trainer = Trainer(model, recipe)
     state = trainer.init()
     batch = Batch(
@@ -60,7 +60,7 @@ def test_steps() -> None:
         session=jnp.zeros(1, jnp.int32),
         neuron_session=jnp.zeros((1, 1), jnp.int32),
     )
-    step = jax.jit(lambda state: trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0))
+    step = jax.jit(lambda state: trainer.step(state, batch))
     rows = []
     for _ in range(len(CASE.array("trajectory"))):
         state, metrics = step(state)

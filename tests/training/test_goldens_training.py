@@ -68,14 +68,14 @@ def test_trajectory(case: Case) -> None:
     first = batch_of(case, 0, model)
     samples = first.stimulus.shape[1] * (first.stimulus.shape[2] - model.lag)
     recipe = Recipe(
-        objective=Objective(samples=float(samples)),
+        objective=ResponseObjective(Poisson(samples=float(samples))),
         optimizer=optimizer,
         learning_rate=options["lr"],
         clip=case.entry.get("gradient_clip_norm"),
     )
     trainer = Trainer(model, recipe)
     state = trainer.init()
-    step = jax.jit(lambda state, batch: trainer.step(state, jnp.zeros(1), lambda _: batch, epoch=0))
+    step = jax.jit(trainer.step)
     logged: dict[str, list[float]] = {}
     for number in case.entry["batch_index_per_step"]:
         state, metrics = step(state, batch_of(case, number, model))

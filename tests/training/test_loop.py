@@ -2,57 +2,71 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import logging
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
-from openretina_jax.data.windows import SessionSampler
+from openretina_jax.data.windows import SessionSampler, make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import check_clips
+from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import by_name, load_model
+from openretina_jax.training.callbacks import Callback, Callbacks, Epoch
+from openretina_jax.training.callbacks.csv import CsvTable
+from openretina_jax.training.callbacks.tensorboard import TensorBoard
+from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.schedules import PatienceRules
-from openretina_jax.training.sharding import Sharding
-from openretina_jax.training.trackers import TensorBoard
-from openretina_jax.training.trainer import Recipe, TrainState
-from openretina_jax.training.writers import Writers
+from openretina_jax.training.trainer import Recipe, Trainer, TrainState
 from tests import tiny
 
 EPOCHS, STEPS_PER_EPOCH = 4, 6
 WINDOWS = {"window_frames": 16, "windows_per_step": 4}
-RECIPE = Recipe(objective=ResponseObjective(Poisson(samples=100.0)), optimizer=AdamW(), learning_rate=0.02, clip=1.0, seed=1)
+RECIPE = Recipe(
+    objective=ResponseObjective(Poisson(samples=100.0)), optimizer=AdamW(), learning_rate=0.02, clip=1.0, seed=1
+)
 
 
-def run(workdir: Path, dataset: Dataset | None = None, **options: Any) -> FitResult:
+def feed(dataset: Dataset, model: CoreReadout, recipe: Recipe = RECIPE, **options: Any) -> Feed:
+    """The data of a short run."""
+    order, on_device = options.pop("order", "session"), options.pop("on_device", None)
+    sampler = functools.partial(make_sampler, order, seed=recipe.seed, **(WINDOWS | options))
+    return Feed(dataset, sampler, per_session=model.per_session, accumulate=recipe.accumulate, on_device=on_device)
+
+
+def run(
+    workdir: Path,
+    dataset: Dataset | None = None,
+    *,
+    recipe: Recipe = RECIPE,
+    epochs: int = EPOCHS,
+    model: CoreReadout | None = None,
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> FitResult:
     """A short run of the tiny model."""
+    model = model or tiny.model()
+    about = {"config": {"model": tiny.MODEL}, "data_info": json.loads(tiny.dataset().info.to_json())}
     workdir.mkdir(exist_ok=True)
-    defaults = {
-        "model": tiny.model(),
-        "dataset": dataset or tiny.dataset(),
-        "workdir": workdir,
-        "about": {"config": {"model": tiny.MODEL}, "data_info": json.loads(tiny.dataset().info.to_json())},
-        "recipe": RECIPE,
-        "order": "session",
-        "epochs": EPOCHS,
-        "picture_every": 0,
-        "console": Console(quiet=True),
-        "sharding": Sharding({"data": 1, "neuron": 1}, tiny.dataset().n_neurons),
-        "writers": Writers(workdir),
-    }
-    return fit(**(defaults | WINDOWS | options))
+    data = feed(dataset or tiny.dataset(), model, recipe, **options)
+    checkpoints = Checkpoints(workdir / "checkpoints", about)
+    return fit(Trainer(model, recipe), data, checkpoints, epochs=epochs, callbacks=[CsvTable(workdir), *callbacks])
 
 
 def metrics(workdir: Path, column: str) -> list[float]:
@@ -91,18 +105,19 @@ def compilations() -> Compilations:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, compilations: Compilations) -> tuple[FitResult, Path]:
     """A run from start to end, and its folder."""
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    scalars = Writers.scalars
+    trainer, data = Trainer(tiny.model(), RECIPE), feed(tiny.dataset(), tiny.model())
+    about = {"config": {"model": tiny.MODEL}, "data_info": json.loads(tiny.dataset().info.to_json())}
+    checkpoints = Checkpoints(workdir / "checkpoints", about)
 
-    def then_next_epoch(self: Writers, step: int, row: dict[str, int | float]) -> None:
-        scalars(self, step, row)
-        compilations.epochs.append([])
+    class NextEpoch(Callback):
+        def on_epoch_end(self, epoch: Epoch) -> None:
+            compilations.epochs.append([])
 
+    followers = [Pictures(trainer, data, every=EPOCHS), CsvTable(workdir), TensorBoard(workdir), NextEpoch()]
     logger = logging.getLogger("jax")
     logger.addHandler(compilations)
-    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Writers, "scalars", then_next_epoch)
-        with Writers(workdir, [TensorBoard(workdir)]) as writers:
-            result = run(workdir, picture_every=3, writers=writers)
+    with jax.log_compiles(), Callbacks(followers):
+        result = fit(trainer, data, checkpoints, epochs=EPOCHS, callbacks=followers)
     logger.removeHandler(compilations)
     return result, workdir
 
@@ -141,26 +156,21 @@ def test_tensorboard_has_numbers_and_pictures(uninterrupted: tuple[FitResult, Pa
         assert tag in events
 
 
-def stop_in_epoch(epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the user press Ctrl-C in that epoch."""
-    scalars = Writers.scalars
+@dataclasses.dataclass
+class StopInEpoch(Callback):
+    """The user presses Ctrl-C in that epoch."""
 
-    def then_stop(self: Writers, step: int, row: dict[str, int | float]) -> None:
-        scalars(self, step, row)
-        if row["epoch"] == epoch:
+    number: int
+
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        if epoch.number == self.number:
             signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Writers, "scalars", then_stop)
 
 
 @pytest.mark.slow
-def test_a_stopped_run_resumes_as_if_it_had_not_stopped(
-    uninterrupted: tuple[FitResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_resumes_as_if_it_had_not_stopped(uninterrupted: tuple[FitResult, Path], tmp_path: Path) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with monkeypatch.context() as patch:
-        stop_in_epoch(2, patch)
-        stopped = run(tmp_path)
+    stopped = run(tmp_path, callbacks=[StopInEpoch(2)])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert (stopped.finished, stopped.epochs) == (False, 2)
     file = tmp_path / "metrics.csv"
@@ -225,7 +235,7 @@ def test_a_score_that_is_not_finite(tmp_path: Path) -> None:
         (
             {},
             6,
-            r"windows have 6 frames, .* none of the first 6 .*; raise config.train.windows.session.window_frames, or",
+            r"windows have 6 frames, .* none of the first 6 .*; raise window_frames .config.train.windows., or",
         ),
         (
             {"temporal_kernel_sizes": (25,)},

@@ -17,7 +17,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.core import ReceptiveField
-from openretina_jax.training.objective import Objective, rows_in, targets, within_clip
+from openretina_jax.training.objective import LOSSES, ResponseObjective, rows_in, targets, within_clip
 from tests import tiny
 
 FRAMES, SAMPLES = 14, 50.0
@@ -40,6 +40,10 @@ def batch(*sessions: str, starts: tuple[int, ...] = WITHIN_CLIPS) -> Batch:
     return tiny.gather(Recordings.of(tables), TimelineTable.of(chosen), number, start, frames=FRAMES)
 
 
+def objective(loss: str) -> ResponseObjective:
+    return ResponseObjective(LOSSES.make({"kind": loss, "samples": SAMPLES}, {}))
+
+
 @functools.cache
 def model(*, average_penalty: bool = False) -> CoreReadout:
     """A model with parameters that make every term matter."""
@@ -58,7 +62,7 @@ def compiled(loss: str, average_penalty: bool) -> tuple[nnx.State, Callable[...,
 
     def value(params: nnx.State, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
         model = nnx.merge(graph, params, statistics, copy=True)
-        return Objective(loss, SAMPLES)(model, batch, train=True, key=None)
+        return objective(loss)(model, batch, train=True, key=None)
 
     return params, jax.jit(value), jax.jit(jax.grad(value, has_aux=True))
 
@@ -177,10 +181,10 @@ def test_gradients_do_not_see_predictions_that_overflow_where_nothing_counts(los
 
     def value(params: nnx.State) -> jax.Array:
         model = nnx.merge(graph, params, statistics, copy=True)
-        return Objective(loss, SAMPLES)(model, gaps, train=True, key=None)[0]
+        return objective(loss)(model, gaps, train=True, key=None)[0]
 
-    objective, gradient = jax.jit(jax.value_and_grad(value))(params)
-    assert np.isfinite(objective)
+    found, gradient = jax.jit(jax.value_and_grad(value))(params)
+    assert np.isfinite(found)
     for leaf in jax.tree.leaves(gradient["readout"]):
         assert np.isfinite(leaf).all()
         assert leaf[:2].any()
@@ -257,8 +261,8 @@ def test_no_neuron_is_trained_on_what_it_did_not_see(options: dict[str, Any]) ->
 
 
 def test_unknown_loss() -> None:
-    with pytest.raises(UserError, match='loss "poison" is unknown; choose among poisson, l1_poisson'):
-        Objective("poison")
+    with pytest.raises(UserError, match="loss kind 'poison' is unknown; choose among correlation, l1_correlation"):
+        objective("poison")
 
 
 def test_rows_in_a_step() -> None:

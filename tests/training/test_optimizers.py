@@ -125,7 +125,7 @@ def test_short_gradients_stay(limit: Number | None) -> None:
     [
         ({"kind": "adam"}, "optimizer kind 'adam' is unknown; choose among adamw, sgd"),
         ({}, "optimizer kind None is unknown"),
-        ({"kind": "sgd", "b1": 0.9}, 'optimizer "sgd": .*b1'),
+        ({"kind": "sgd", "b1": 0.9}, 'optimizer "sgd" has no option "b1"'),
         ({"kind": "sgd", "momentum": 0.9, "dampening": 0.1, "nesterov": True}, "dampening is 0.1, but must be 0"),
     ],
 )
@@ -146,7 +146,9 @@ def test_the_first_step_is_not_dampened() -> None:
 
 def test_without_momentum_nothing_is_dampened() -> None:
     """As in torch, which then keeps no buffer at all."""
-    plain, dampened = (Run({"kind": "sgd", **options}, list(range(ROWS))) for options in ({}, {"dampening": 0.2}))
+    plain, dampened = (
+        Run({"kind": "sgd", "momentum": 0.0, **options}, list(range(ROWS))) for options in ({}, {"dampening": 0.2})
+    )
     for number in range(3):
         for run in (plain, dampened):
             run.step(number, np.ones(ROWS, bool))

@@ -13,23 +13,36 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 import openretina_jax
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.train import without_kind
+from openretina_jax.experiment.callbacks import Pictures
+from openretina_jax.experiment.recipe import check_varying, with_values
+from openretina_jax.experiment.train import resolved, without_kind
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.saving import by_name, load_model, read_about
+from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.saving import best_checkpoint, by_name, load_model, read_about
+from openretina_jax.runtime.settings import read_config
+from openretina_jax.training.callbacks import Callback
+from openretina_jax.training.callbacks.csv import CsvTable
+from openretina_jax.training.checkpoint import Checkpoints
+from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
-from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
-from openretina_jax.training.population import Population, largest_chunk
+from openretina_jax.training.population import (
+    WHOLE,
+    MemberCheckpoints,
+    Population,
+    draw,
+    largest_chunk,
+    member_state,
+    varying_numbers,
+)
 from openretina_jax.training.schedules import PatienceRules, Plateau
-from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.trainer import Recipe, Trainer, TrainState
-from openretina_jax.training.writers import Writers
 from tests import tiny
 
 FRAMES = 16
@@ -44,8 +57,13 @@ VALUES = {
 }
 
 
-def recipe(values: Values) -> Recipe:
-    """With a member's values, or its number in the table."""
+def recipes(size: int, **others: list[float]) -> list[Recipe]:
+    """One per member, with its values."""
+    table = VALUES | others
+    return [recipe({name: column[number] for name, column in table.items()}) for number in range(size)]
+
+
+def recipe(values: dict[str, Any]) -> Recipe:
     return Recipe(
         ResponseObjective(Poisson(samples=100.0)),
         AdamW(weight_decay=values["optimizer.weight_decay"]),
@@ -61,13 +79,12 @@ def options(dropout: float = 0.2) -> dict[str, Any]:
     return tiny.MODEL | {"core": tiny.MODEL["core"] | {"dropout_rate": dropout}}
 
 
-def members(size: int = 4, chunk: int | None = 2, **others: list[float]) -> Members:
-    models = [make_core_readout(options(), tiny.dataset().info, seed) for seed in SEEDS[:size]]
-    return Members(models, {name: of[:size] for name, of in (VALUES | others).items()}, recipe, chunk)
+def models(size: int) -> list[CoreReadout]:
+    return [make_core_readout(options(), tiny.dataset().info, seed) for seed in SEEDS[:size]]
 
 
-def population(of: Members) -> Population:
-    return Population(recipe(next(iter(of))), of)
+def population(size: int = 4, chunk: int | None = 2, **others: list[float]) -> Population:
+    return Population(models(size), recipes(size, **others), chunk)
 
 
 @functools.cache
@@ -77,7 +94,7 @@ def arguments() -> tuple[Any, ...]:
 
 
 def assert_close(one: TrainState, other: TrainState, tolerance: float = 1e-4) -> None:
-    one, other = by_name(one), by_name(other)
+    one, other = by_name(dataclasses.replace(one, numbers={})), by_name(other)
     assert list(one) == list(other)
     for name, array in one.items():
         scale = max(float(jnp.abs(jnp.asarray(other[name], float)).max(initial=0)), 1e-3)
@@ -86,39 +103,52 @@ def assert_close(one: TrainState, other: TrainState, tolerance: float = 1e-4) ->
 
 @pytest.mark.slow
 def test_members_are_single_runs() -> None:
-    group = members(2, 1)
-    trainer = population(group)
-    state, metrics = trainer.epoch(FRAMES)(trainer.start(group.models[0]), *arguments())
+    trainer = population(2, 1)
+    state, metrics = trainer.epoch(FRAMES)(trainer.init(), *arguments())
     score = jnp.asarray([0.4, 0.3])
     judged = trainer.judge(trainer.judge(state, score), score - 0.01)
-    for number, (model, values) in enumerate(zip(group.models, group, strict=True)):
-        alone = Trainer(model, recipe(values))
+    for number, (model, recipe) in enumerate(zip(models(2), recipes(2), strict=True)):
+        alone = Trainer(model, recipe)
         own, own_metrics = alone.epoch(FRAMES)(alone.init(), *arguments())
-        assert_close(trainer.member(state, number), own)
+        assert_close(member_state(state, number), own)
         for name, value in own_metrics.items():
             np.testing.assert_allclose(metrics[name][number], value, rtol=1e-4, err_msg=name)
         own = alone.judge(alone.judge(own, score[number]), score[number] - 0.01)
-        assert_close(trainer.member(judged, number), own)
-        rate = values["optimizer.learning_rate"] * values["schedule.factor"]
+        assert_close(member_state(judged, number), own)
+        rate = recipe.learning_rate * recipe.rules.plateau.factor
         np.testing.assert_allclose(trainer.rates(judged, 2).learning_rate[number], rate, rtol=1e-6)
 
 
-def test_start_compiles_once_for_all_members(caplog: pytest.LogCaptureFixture) -> None:
-    group = members(4, 2)
-    trainer = population(group)
+def test_init_compiles_once_for_all_members(caplog: pytest.LogCaptureFixture) -> None:
+    trainer = population()
     with jax.log_compiles(), caplog.at_level(logging.WARNING, "jax"):
-        state = trainer.start(tiny.model())
+        state = trainer.init()
     assert sum(record.getMessage().startswith("Compiling") for record in caplog.records) == 1
-    alone, last = Trainer(group.models[3], recipe([*group][3])).start(group.models[3]), trainer.member(state, 3)
+    alone, last = Trainer(models(4)[3], recipes(4)[3]).init(), member_state(state, 3)
+    last = dataclasses.replace(last, numbers={})
     for name, array in by_name(alone).items():
         np.testing.assert_array_equal(by_name(last)[name], array, err_msg=name)
         assert by_name(last)[name].dtype == array.dtype
 
 
+def test_the_numbers_in_which_recipes_differ() -> None:
+    assert set(varying_numbers(recipes(4))) == {
+        "seed",
+        "learning_rate",
+        "optimizer/weight_decay",
+        "rules/plateau/factor",
+        "penalty_weights/core.gamma_temporal",
+        "penalty_weights/readout.gamma_features",
+    }
+    assert varying_numbers(recipes(1)) == {}
+    with pytest.raises(UserError, match="differ in more than numbers"):
+        varying_numbers([*recipes(1), dataclasses.replace(recipes(1)[0], accumulate=2)])
+
+
 @pytest.fixture(scope="module")
 def trained() -> tuple[Population, Any]:
     """A population of two, computed at once, and its compiled epoch."""
-    trainer = population(members(2, 2))
+    trainer = population(2, 2)
     return trainer, trainer.epoch(FRAMES)
 
 
@@ -133,11 +163,11 @@ def stopped(state: TrainState, which: list[bool]) -> TrainState:
 @pytest.mark.slow
 def test_a_stopped_member_stays_to_the_bit(trained: tuple[Population, Any]) -> None:
     trainer, epoch = trained
-    before = stopped(trainer.start(tiny.model()), [True, False])
+    before = stopped(trainer.init(), [True, False])
     after, metrics = epoch(copied(before), *arguments())
     after = trainer.judge(after, jnp.asarray([0.9, 0.9]))
-    for name, array in by_name(trainer.member(after, 0)).items():
-        np.testing.assert_array_equal(array, by_name(trainer.member(before, 0))[name], err_msg=name)
+    for name, array in by_name(member_state(after, 0)).items():
+        np.testing.assert_array_equal(array, by_name(member_state(before, 0))[name], err_msg=name)
     assert after.step.tolist() == [0, 3]
     assert after.patience.is_best.tolist() == [False, True]
     assert np.isnan(metrics["objective"]).tolist() == [True, False]
@@ -147,7 +177,7 @@ def test_a_stopped_member_stays_to_the_bit(trained: tuple[Population, Any]) -> N
 @pytest.mark.slow
 def test_when_all_have_stopped_nothing_is_computed(trained: tuple[Population, Any]) -> None:
     trainer, epoch = trained
-    before = stopped(trainer.start(tiny.model()), [True, True])
+    before = stopped(trainer.init(), [True, True])
     after, metrics = epoch(copied(before), *arguments())
     for name, array in by_name(after).items():
         np.testing.assert_array_equal(array, by_name(before)[name], err_msg=name)
@@ -158,7 +188,7 @@ def test_when_all_have_stopped_nothing_is_computed(trained: tuple[Population, An
 @pytest.mark.slow
 def test_a_member_that_fails_ends_alone(trained: tuple[Population, Any]) -> None:
     trainer, epoch = trained
-    before = trainer.start(tiny.model())
+    before = trainer.init()
     bias = before.params["readout"]["bias"]
     bias[...] = bias[...].at[1].set(jnp.nan)
     after, metrics = epoch(copied(before), *arguments())
@@ -200,36 +230,36 @@ def test_wrong_distributions(distribution: Any) -> None:
         draw({"rate": distribution}, 2, 0)
 
 
-SETTINGS = {
-    "seed": 1,
-    "optimizer.kind": "adamw",
-    "optimizer.learning_rate": 0.1,
-    "optimizer.b1": 0.9,
-    "optimizer.accumulate": 1,
-    "schedule.kind": "exponential",
-    "schedule.factor": 0.9,
-    "autoencoder.hidden": None,
-    "autoencoder.sparsity": 0.1,
-    "model.core.gamma_temporal": 1.0,
-    "model.core.dropout_rate": 0.1,
-    "model.readout.source.gamma_mask": 1.0,
-}
+CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
+
+
+def settings(**kinds: str) -> dict[str, Any]:
+    config = read_config(CONFIG)
+    for part, kind in kinds.items():
+        config[part].kind = kind
+    return resolved(config.to_dict())
 
 
 @pytest.mark.parametrize(
     "name",
-    ["optimizer.accumulate", "optimizer.rate", "schedule.factor", "autoencoder.sparsity", "model.core.dropout_rate"],
+    ["optimizer.accumulate", "optimizer.rate", "train.epochs", "model.core.dropout_rate", "schedule.epochs"],
 )
 def test_settings_that_cannot_vary(name: str) -> None:
-    can = "optimizer.learning_rate, optimizer.b1, model.core.gamma_temporal, model.readout.source.gamma_mask"
-    with pytest.raises(UserError, match=f'"{name}" is no number .*; choose among {can}$'):
-        check_continuous([name], SETTINGS)
+    with pytest.raises(UserError, match=f'"{name}" is no number .*; choose among .*optimizer.learning_rate'):
+        check_varying([name], settings(), tiny.model())
 
 
 def test_settings_that_can_vary() -> None:
-    check_continuous(["model.readout.source.gamma_mask", "optimizer.b1"], SETTINGS)
-    check_continuous(["schedule.factor"], SETTINGS | {"schedule.kind": "plateau"})
-    check_continuous(["autoencoder.sparsity"], SETTINGS | {"autoencoder.hidden": 8})
+    can = [
+        "optimizer.learning_rate",
+        "optimizer.clip_norm",
+        "optimizer.b1",
+        "train.average_decay",
+        "model.core.gamma_input",
+    ]
+    check_varying([*can, "schedule.factor", "objective.loss.samples", "stopping.threshold"], settings(), tiny.model())
+    with pytest.raises(UserError, match=r"schedule\.factor"):
+        check_varying(["schedule.factor"], settings(schedule="exponential"), tiny.model())
 
 
 def test_values_enter_nested_settings() -> None:
@@ -241,81 +271,61 @@ def test_values_enter_nested_settings() -> None:
 def test_chunks_are_equal() -> None:
     assert [largest_chunk(8, fitting) for fitting in (0, 1, 3, 5, 8, 100)] == [1, 1, 2, 4, 8, 8]
     with pytest.raises(UserError, match=r"config\.population\.chunk is 3, but must divide the population of 4 members"):
-        members(4, 3)
+        population(4, 3)
 
 
-def run(workdir: Path, group: Members | None, **changed: Any) -> FitResult:
-    """A short population, or its first member alone."""
+def run(workdir: Path, trainer: Trainer, epochs: int = 3) -> FitResult:
+    """A short run of a population, or of a model alone."""
     workdir.mkdir(exist_ok=True)
-    settings = {
-        "sharding": Sharding({"data": 1, "neuron": 1}, tiny.dataset().n_neurons),
-        "writers": Writers(workdir),
-        "model": make_core_readout(options(), tiny.dataset().info, SEEDS[0]),
-        "dataset": tiny.dataset(),
-        "workdir": workdir,
-        "about": {
-            "config": {
-                "seed": 0,
-                "model": options(),
-                "optimizer": {"learning_rate": 0.0, "weight_decay": 0.0},
-                "schedule": {"factor": 0.0},
-                "core": {"gamma_temporal": 0.0},
-                "readout": {"gamma_features": 0.0},
-            },
-            "data_info": json.loads(tiny.dataset().info.to_json()),
-        },
-        "recipe": recipe(next(iter(members(1, 1)))),
-        "order": "session",
-        "window_frames": FRAMES,
-        "windows_per_step": 4,
-        "epochs": 3,
-        "picture_every": 0,
-        "console": Console(quiet=True),
-        "members": group,
-    }
-    return fit(**(settings | changed))
+    about = {"config": {"model": options()}, "data_info": json.loads(tiny.dataset().info.to_json())}
+    sampler = functools.partial(make_sampler, "session", window_frames=FRAMES, windows_per_step=4, seed=SEEDS[0])
+    data = Feed(tiny.dataset(), sampler)
+    followers: list[Callback] = [CsvTable(workdir)]
+    if isinstance(trainer, Population):
+        followers += [MemberCheckpoints(workdir, [about | {"member": number} for number in range(len(trainer))])]
+        followers += [Pictures(trainer, data, every=3)]
+    return fit(trainer, data, Checkpoints(workdir / WHOLE, about), epochs=epochs, callbacks=followers)
 
 
 @pytest.mark.slow
 def test_the_life_of_a_population(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole", members(2, 1), picture_every=3)
+    whole = run(tmp_path / "whole", population(2, 1))
     assert (whole.finished, whole.epochs) == (True, 3)
-    alone = run(tmp_path / "alone", None)
-    assert_close(Population.member(None, whole.state, 0), alone.state, tolerance=1e-3)
-    for number, values in enumerate(members(2, 1)):
-        folder = tmp_path / "whole" / "members" / str(number) / "checkpoints"
-        (checkpoint,) = folder.iterdir()
+    alone = run(tmp_path / "alone", Trainer(models(1)[0], recipes(1)[0]))
+    folders = [tmp_path / "whole" / "members" / str(number) for number in range(2)]
+    scores = []
+    for number, folder in enumerate(folders):
+        (checkpoint,) = (folder / "checkpoints").iterdir()
         about = read_about(checkpoint)
-        assert about["config"]["seed"] == values["seed"]
-        assert about["config"]["optimizer"]["learning_rate"] == values["optimizer.learning_rate"]
-        model = load_model(folder.parent)
-        np.testing.assert_array_equal(
-            model.readout.features[...], whole.state.params["readout"]["features"][...][number]
-        )
-    loaded = openretina_jax.load([tmp_path / "whole" / "members" / str(number) for number in range(2)])
+        assert about["member"] == number
+        scores.append(about["validation_correlation"])
+    assert whole.best_epoch == read_about(best_checkpoint(folders[int(np.argmax(scores))]))["epoch"]
+    np.testing.assert_allclose(
+        load_model(folders[0]).readout.features[...],
+        alone.state.params["readout"]["features"][...],
+        rtol=1e-3,
+        atol=1e-4,
+    )
+    loaded = openretina_jax.load(folders)
     assert isinstance(loaded, Ensemble)
-    scores = [
-        read_about(next((tmp_path / "whole" / "members" / str(n) / "checkpoints").iterdir()))["validation_correlation"]
-        for n in range(2)
-    ]
     best = load_model(tmp_path / "whole")
     np.testing.assert_array_equal(best.readout.bias[...], loaded.members.readout.bias[...][int(np.argmax(scores))])
 
     # stopped after an epoch, with a member's checkpoint that is ahead as after a kill
-    first = run(tmp_path / "parts", members(2, 1), epochs=1)
+    first = run(tmp_path / "parts", population(2, 1), epochs=1)
     assert first.epochs == 1
-    again = run(tmp_path / "parts", members(2, 1))
+    again = run(tmp_path / "parts", population(2, 1))
+    assert again.state.numbers.keys() == whole.state.numbers.keys()
     for name, array in by_name(whole.state).items():
         np.testing.assert_array_equal(array, by_name(again.state)[name], err_msg=name)
 
 
 @pytest.mark.slow
 def test_a_population_ends_when_all_its_members_have(tmp_path: Path) -> None:
-    rules = {"optimizer.learning_rate": [0.0, 0.0]}
-    result = run(tmp_path, members(2, 2, **rules), epochs=10)
+    result = run(tmp_path, population(2, 2, **{"optimizer.learning_rate": [0.0, 0.0]}), epochs=10)
     assert (result.finished, result.epochs) == (True, 3)
-    scores = pd.read_csv(tmp_path / "metrics.csv", index_col="epoch")["validation/members/0"]  # they differ by rounding
-    assert result.best_epoch == scores.idxmax()
+    scores = pd.read_csv(tmp_path / "metrics.csv", index_col="epoch")  # they differ by rounding
+    assert result.best_epoch == scores[["validation/members/0", "validation/members/1"]].max(axis=1).idxmax()
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
-from openretina_jax.training.objective import Objective, ReconstructionObjective
+from openretina_jax.training.objective import Poisson, ReconstructionObjective, ResponseObjective
 from openretina_jax.training.optimizers import AdamW, Sgd, trainable_filter
 from openretina_jax.training.schedules import OneCycle, PatienceRules, Plateau, Step
 from openretina_jax.training.trainer import Recipe, Trainer, TrainState, compiler_options
 from tests import tiny
 
 FRAMES = 16
-RECIPE = Recipe(ResponseObjective(Poisson(samples=100.0)), Sgd(), learning_rate=0.01)
+RECIPE = Recipe(ResponseObjective(Poisson(samples=100.0)), Sgd(momentum=0.0), learning_rate=0.01)
 
 
 @functools.cache
@@ -144,7 +144,9 @@ def test_bfloat16_computes_alike_and_keeps_float32() -> None:
 @pytest.mark.slow
 def test_moments_are_forgotten_when_validation_lowers_the_rate() -> None:
     rules = PatienceRules(Plateau(epochs=0))
-    recipe = Recipe(ResponseObjective(Poisson(samples=100.0)), AdamW(), learning_rate=0.01, rules=rules, reset_optimizer=True)
+    recipe = Recipe(
+        ResponseObjective(Poisson(samples=100.0)), AdamW(), learning_rate=0.01, rules=rules, reset_optimizer=True
+    )
     trainer = Trainer(tiny.model(), recipe)
     state = epoch(recipe, parts=1)
     first = trainer.judge(state, jnp.float32(0.5))
@@ -158,16 +160,19 @@ def test_moments_are_forgotten_when_validation_lowers_the_rate() -> None:
 def test_the_schedule_counts_epochs() -> None:
     recipe = dataclasses.replace(RECIPE, schedule=Step(every=2, factor=0.5))
     trainer = Trainer(tiny.model(), recipe)
-    state = trainer.start(tiny.model())
+    state = trainer.init(tiny.model())
     rates = [float(trainer.rates(state, done).learning_rate) for done in range(4)]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.005, 0.005], rtol=1e-6)
 
 
 def test_a_cycle_is_as_long_as_the_run() -> None:
-    recipe = dataclasses.replace(RECIPE, schedule=OneCycle())
-    assert recipe.for_run(40).schedule.total_steps == 40
-    given = dataclasses.replace(RECIPE, schedule=OneCycle(total_steps=7))
-    assert given.for_run(40).schedule.total_steps == 7
+    def total_steps(schedule: OneCycle) -> int | None:
+        trainer = Trainer(tiny.model(), dataclasses.replace(RECIPE, schedule=schedule)).for_run(40)
+        assert isinstance(trainer.recipe.schedule, OneCycle)
+        return trainer.recipe.schedule.total_steps
+
+    assert total_steps(OneCycle()) == 40
+    assert total_steps(OneCycle(total_steps=7)) == 7
 
 
 @pytest.mark.slow

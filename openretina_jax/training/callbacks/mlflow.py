@@ -83,7 +83,7 @@ class Mlflow(Callback):
         with self._one_line():
             self._client.set_terminated(self._run, STATES[status])
 
-    def _log(self, values: Mapping[str, float], step: int) -> None:
+    def _log(self, values: Mapping[str, int | float], step: int) -> None:
         now = int(1000 * time.time())
         self._client.log_batch(self._run, [self._metric(name, value, now, step) for name, value in values.items()])
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from openretina_jax.errors import UserError
-from openretina_jax.training.trackers import TensorBoard, Tracker, check_installed, open_trackers
-from openretina_jax.training.writers import Writers
+from openretina_jax.experiment.callbacks import check_callbacks, finished_files
+from openretina_jax.training.callbacks import CALLBACKS, Callback, Callbacks
+from openretina_jax.training.callbacks.csv import CsvTable
+from openretina_jax.training.callbacks.tensorboard import TensorBoard
+from tests.training.callbacks.epochs import epoch_of
 
 CONFIG = {"seed": 3, "model.core.hidden_channels": [2, 2]}
-OPTIONS = {"tensorboard": False, "wandb": False, "mlflow": False, "project": "retina", "run": "first"}
 SCORES = {"test_correlation": 0.25}
 PICTURE = np.zeros((8, 6, 3), np.uint8)
 
@@ -32,23 +34,23 @@ def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def open_one(workdir: Path, name: str, **options: str | None) -> Sequence[Tracker]:
-    return open_trackers(workdir, CONFIG, **(OPTIONS | {"wandb_mode": None, "mlflow_uri": None, name: True} | options))
+def open_one(workdir: Path, name: str, **options: Any) -> Callback:
+    given = {"workdir": workdir, "config": CONFIG, "project": "retina", "run": "first"}
+    return CALLBACKS.make({"kind": name}, given | options)
 
 
-def write(workdir: Path, trackers: Callable[[], Sequence[Tracker]]) -> None:
+def write(workdir: Path, tracker: Callable[[], Callback]) -> None:
     """A run that is stopped after two epochs, is resumed after the first one, and finishes."""
-    with Writers(workdir, trackers()) as writers:
-        writers.resume(0, 0)
-        writers.scalars(10, {"epoch": 1, "validation/correlation": 0.5})
-        writers.scalars(20, {"epoch": 2, "validation/correlation": 0.6})
-    with Writers(workdir, trackers()) as writers:
-        writers.resume(1, 10)
-        writers.scalars(20, {"epoch": 2, "validation/correlation": 0.7})
-        writers.picture("filters_layer_0", PICTURE, 20)
+    with Callbacks([CsvTable(workdir), tracker()]) as callbacks, callbacks.training(0, 0):
+        callbacks.on_epoch_end(epoch_of({"epoch": 1, "validation/correlation": 0.5}))
+        callbacks.on_epoch_end(epoch_of({"epoch": 2, "validation/correlation": 0.6}))
+    with Callbacks([CsvTable(workdir), tracker()]) as callbacks:
+        with callbacks.training(1, 10):
+            row = {"epoch": 2, "validation/correlation": 0.7}
+            callbacks.on_epoch_end(epoch_of(row, {"filters_layer_0": PICTURE}))
         (workdir / "neurons.csv").write_text("neuron,test_correlation\n")
         (workdir / "history.png").write_bytes(b"a picture")
-        writers.finish(SCORES, workdir / "checkpoints" / "2")
+        callbacks.on_test_end(SCORES, finished_files(workdir), workdir / "checkpoints" / "2")
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_mlflow(workdir: Path, tmp_path: Path) -> None:
     assert any("filters_layer_0" in image.path for image in client.list_artifacts(run.info.run_id, "images"))
 
 
-def open_in_another_second(workdir: Path) -> Sequence[Tracker]:
+def open_in_another_second(workdir: Path) -> Callback:
     """wandb names the folder of a start by its second: a second start in the same one would lose files of the first."""
     time.sleep(1 - time.time() % 1)
     return open_one(workdir, "wandb")
@@ -101,12 +103,12 @@ def test_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wandb.Run, "log", then_log)
     monkeypatch.setattr(wandb.Run, "finish", then_finish)
     write(workdir, lambda: open_in_another_second(workdir))
-    *rows, picture = logged
-    assert rows == [
+    (*_, last) = logged
+    assert isinstance(last.pop("filters_layer_0"), wandb.Image)
+    assert logged == [
         {"step": step, "epoch": step / 10, "validation/correlation": score}
         for step, score in ((10, 0.5), (20, 0.6), (20, 0.7))
     ]
-    assert list(picture) == ["step", "filters_layer_0"]
     same = ("retina", "first", (workdir / "wandb_run").read_text(), CONFIG)
     assert ended == [(*same, None, 0), (*same, str(workdir / "checkpoints" / "2"), 0)]
     (of_finished,) = workdir.glob(f"wandb/offline-run-*-{same[2]}/files/neurons.csv")
@@ -117,17 +119,17 @@ def test_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tensorboard(workdir: Path) -> None:
-    write(workdir, lambda: [TensorBoard(workdir)])
+    write(workdir, lambda: TensorBoard(workdir))
     events = b"".join(file.read_bytes() for file in (workdir / "tensorboard").iterdir())
     assert b"validation/correlation" in events
     assert b"filters_layer_0" in events
 
 
 def test_how_a_run_ended(workdir: Path, tmp_path: Path) -> None:
-    with Writers(workdir, open_one(workdir, "mlflow")):
+    with Callbacks([open_one(workdir, "mlflow")]):
         assert mlflow_run(workdir, tmp_path / "mlruns").info.status == "RUNNING"
     assert mlflow_run(workdir, tmp_path / "mlruns").info.status == "KILLED"
-    with pytest.raises(ValueError, match="a mistake"), Writers(workdir, open_one(workdir, "mlflow")):
+    with pytest.raises(ValueError, match="a mistake"), Callbacks([open_one(workdir, "mlflow")]):
         raise ValueError("a mistake")
     assert mlflow_run(workdir, tmp_path / "mlruns").info.status == "FAILED"
 
@@ -167,17 +169,17 @@ def test_wandb_without_an_account(workdir: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_a_library_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None)
-    check_installed(**OPTIONS)
+    settings = {"logging": {"wandb": False, "mlflow": False}, "callbacks": ()}
+    check_callbacks(settings)
     with pytest.raises(UserError, match=rf"config.logging.{name} is set.*pip install .*\[{name}\]"):
-        check_installed(**OPTIONS | {name: True})
+        check_callbacks(settings | {"logging": settings["logging"] | {name: True}})
 
 
 def test_parameters_are_those_of_the_first_call(workdir: Path, tmp_path: Path) -> None:
     """A run that was told to train longer is still the same; more parameters than a call takes are no problem."""
     many = {f"setting_{number}": number for number in range(250)} | {"long": "x" * 7000}
-    options = OPTIONS | {"wandb_mode": None, "mlflow_uri": None, "mlflow": True}
     for changed in ({}, {"setting_0": "other"}):
-        with Writers(workdir, open_trackers(workdir, many | changed, **options)):
+        with Callbacks([open_one(workdir, "mlflow", config=many | changed)]):
             pass
     params = mlflow_run(workdir, tmp_path / "mlruns").data.params
     assert len(params) == len(many)
