@@ -207,7 +207,7 @@ class DataInfo:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Recordings, the movies they saw, and the split.
+    """DataArrays, the movies they saw, and the split.
 
     Training movies are cut into clips of equal length; what is left at the end is a shorter clip. Every
     ``clip_length`` successive entries of a session's ``frame_index`` show one clip from its beginning to its end.

@@ -14,45 +14,52 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int, Int32, Num
+from jaxtyping import Int, Int32, Num, Shaped
 
 from openretina_jax.data.dataset import Dataset, Frames, Session
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
+# a number; in a stack of timelines (``batches.Timelines``) an array with one for each
+if TYPE_CHECKING:
+    Fact = Any
+else:
+    Fact = bool | int | float | Shaped[Any, " timeline"]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Timeline:
-    """Frames in the order in which neighbouring columns of neurons see them.
+    """Frames in the order in which a group of neurons saw them, as indices into the tables of the data set.
 
     Attributes:
-        name: of the session whose order of clips it is.
+        name: session whose order of clips it follows.
         frames: rows in the table of frames.
         rows: rows in the table of responses.
         mirrored: whether the frames are mirrored left to right.
-        session: number of the session of the first column.
-        first_neuron: first column of the neurons.
-        n_neurons: number of columns.
-        n_sessions: sessions that the neurons belong to.
-        order: number of the order of clips; see ``Tables.order``.
-        clip_length: a new clip begins every ``clip_length`` frames.
-        shift, scale: what is subtracted from the frames, and what they are divided by then.
+        session: index of the session of the first neuron.
+        first_neuron: column of the first neuron in the table of responses; the others follow.
+        n_neurons: number of neurons.
+        n_sessions: number of sessions that the neurons belong to.
+        order: index of the order of clips; see ``Tables.order``.
+        clip_length: frames of a clip; a new clip begins every ``clip_length`` frames.
+        shift, scale: normalisation; the model sees ``(frames - shift) / scale``.
     """
 
     name: str
-    frames: Int32[np.ndarray, " time"]
-    rows: Int32[np.ndarray, " time"]
-    mirrored: bool
-    session: int
-    first_neuron: int
-    n_neurons: int
-    n_sessions: int
-    order: int
-    clip_length: int
-    shift: float = 0.0
-    scale: float = 1.0
+    frames: Int32[Any, "*timeline time"]
+    rows: Int32[Any, "*timeline time"]
+    mirrored: Fact
+    session: Fact
+    first_neuron: Fact
+    n_neurons: Fact
+    n_sessions: Fact
+    order: Fact
+    clip_length: Fact
+    shift: Fact = 0.0
+    scale: Fact = 1.0
 
     def __len__(self) -> int:
         return len(self.frames)

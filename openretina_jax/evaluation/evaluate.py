@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 from flax import nnx
 
-from openretina_jax.data.batches import Recordings
+from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
@@ -51,7 +51,7 @@ class Evaluator:
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
         self.tables = Tables(dataset)
-        self._recordings = Recordings.of(self.tables, frames_on_device=False)
+        self._recordings = DataArrays.of(self.tables, with_frames=False)
 
     def __call__(self, name: str, model: Model, splits: Sequence[str], options: SummaryOptions) -> Evaluation:
         """Evaluate a model: one call to the device per split.

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int
 
-from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.errors import UserError, nearest
@@ -42,7 +42,7 @@ class Split:
                 dataclasses.replace(timeline, frames=own.astype(np.int32))
                 for timeline, own in zip(timelines, np.split(index, ends), strict=True)
             ]
-        self.table = TimelineTable.of(timelines)
+        self.table = Timelines.of(timelines)
         self.frames = max(timeline.clip_length for timeline in timelines)
         starts = [np.arange(0, len(timeline), timeline.clip_length, dtype=np.int32) for timeline in timelines]
         clips = max(map(len, starts))
@@ -53,7 +53,7 @@ class Split:
         ]
         self.start = jnp.asarray(np.stack(rows_of))
 
-    def of(self, recordings: Recordings) -> Recordings:
+    def of(self, recordings: DataArrays) -> DataArrays:
         """The recordings with the frames of the split."""
         return recordings if self._shown is None else dataclasses.replace(recordings, frames=self._shown)
 
@@ -74,7 +74,7 @@ class Scorer:
         self._predict = jax.jit(self._predict_split, static_argnames="frames")
 
     def __call__(
-        self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
+        self, variables: tuple[nnx.State, ...], recordings: DataArrays, split: Split
     ) -> dict[str, Float[Array, "*member neuron"]]:
         """Mean correlation over clips and mean Poisson loss of every neuron; NaN for a neuron without responses.
 
@@ -84,7 +84,7 @@ class Scorer:
         return self._score(variables, split.of(recordings), split.table, split.start, frames=split.frames)
 
     def predict(
-        self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
+        self, variables: tuple[nnx.State, ...], recordings: DataArrays, split: Split
     ) -> Float32[np.ndarray, "clip time neuron"]:
         """Predictions for the clips of the split (without the first frames, which the model cannot predict).
 
@@ -99,12 +99,12 @@ class Scorer:
         return result
 
     def by_timeline(
-        self, variables: tuple[nnx.State, ...], recordings: Recordings, split: Split
+        self, variables: tuple[nnx.State, ...], recordings: DataArrays, split: Split
     ) -> list[Float32[np.ndarray, "clip time neuron"]]:
         """Predictions for the clips of every timeline, of its own neurons: one call to the device for all."""
         recordings = split.of(recordings)
         shown = np.asarray(self._predict(variables, recordings, split.table, split.start, frames=split.frames))
-        first = np.minimum(split.table.first_neuron, recordings.responses.shape[1] - shown.shape[3])
+        first = np.minimum(split.table.each.first_neuron, recordings.responses.shape[1] - shown.shape[3])
         parts = []
         for timeline, part, start in zip(split.timelines, shown, first, strict=True):
             clips, skipped = -(-len(timeline) // timeline.clip_length), timeline.first_neuron - int(start)
@@ -115,8 +115,8 @@ class Scorer:
     def _score_split(
         self,
         variables: tuple[nnx.State, ...],
-        recordings: Recordings,
-        table: TimelineTable,
+        recordings: DataArrays,
+        table: Timelines,
         start: Int[Array, "timeline clip"],
         frames: int,
     ) -> dict[str, Array]:
@@ -128,8 +128,8 @@ class Scorer:
     def _score_model(
         self,
         variables: tuple[nnx.State, ...],
-        recordings: Recordings,
-        table: TimelineTable,
+        recordings: DataArrays,
+        table: Timelines,
         start: Int[Array, "timeline clip"],
         frames: int,
     ) -> dict[str, Array]:
@@ -164,8 +164,8 @@ class Scorer:
     def _predict_split(
         self,
         variables: tuple[nnx.State, ...],
-        recordings: Recordings,
-        table: TimelineTable,
+        recordings: DataArrays,
+        table: Timelines,
         start: Int[Array, "timeline clip"],
         frames: int,
     ) -> Array:
@@ -179,8 +179,8 @@ class Scorer:
 
 def _predict_timeline(
     model: Model,
-    recordings: Recordings,
-    table: TimelineTable,
+    recordings: DataArrays,
+    table: Timelines,
     timeline: tuple[Array, Array],
     frames: int,
 ) -> tuple[Array, Array, Array, Array]:
@@ -198,30 +198,30 @@ def _predict_timeline(
     per_group = -(-len(start) // (n_groups * share)) * share
     filled = jnp.take(start, jnp.arange(n_groups * per_group), mode="wrap").reshape(n_groups, per_group)
 
-    def gather(start: Array) -> Batch:
-        return recordings.gather(table, jnp.full_like(start, number)[None], start[None], length)
+    def windows(start: Array) -> Batch:
+        return gather(recordings, table, jnp.full_like(start, number)[None], start[None], length)
 
     def predict(start: Array) -> tuple[Array, Array]:
-        batch = gather(start)
+        batch = windows(start)
         width = batch.neuron_mask.shape[1]
         prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session)[0]
         return prediction, losses.without_lag(batch.responses[0], prediction.shape[1])
 
-    def whole(windows: Array) -> Array:
+    def whole(parts: Array) -> Array:
         """Clips from their pieces, the last of which may begin before the one before it has ended."""
-        windows = windows.reshape(-1, *windows.shape[2:])[: len(start)]
-        windows = windows.reshape(len(clips), len(offsets), *windows.shape[1:])
+        parts = parts.reshape(-1, *parts.shape[2:])[: len(start)]
+        parts = parts.reshape(len(clips), len(offsets), *parts.shape[1:])
         bounds = zip(offsets, firsts, [*firsts[1:], frames], strict=True)
-        parts = [
-            windows[:, piece, first - offset - lag : end - offset - lag]
+        cut = [
+            parts[:, piece, first - offset - lag : end - offset - lag]
             for piece, (offset, first, end) in enumerate(bounds)
         ]
-        return jnp.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        return jnp.concatenate(cut, axis=1) if len(cut) > 1 else cut[0]
 
     groups = predict(filled[0]) if n_groups == 1 else jax.lax.map(predict, filled)
     prediction, response = (whole(x[None] if n_groups == 1 else x) for x in groups)
-    about = gather(filled[0])  # nothing of it is computed but what is used here
-    inside = jnp.arange(lag, frames) < table.clip_length[number]
+    about = windows(filled[0])  # nothing of it is computed but what is used here
+    inside = jnp.arange(lag, frames) < table.each.clip_length[number]
     columns = about.first_neuron[0] + jnp.arange(about.neuron_mask.shape[1])
     return prediction, jnp.where(inside[:, None], response, jnp.nan), columns, about.neuron_mask[0]
 
@@ -322,7 +322,7 @@ def split_responses(
     tables: Tables,
     scorer: Scorer,
     variables: tuple[nnx.State, ...],
-    recordings: Recordings,
+    recordings: DataArrays,
     predicted_from: Callable[[Sequence[Timeline]], Split] = Split,
 ) -> list[SessionResponses]:
     """Responses of every session that was shown a split, in the order of the data set.

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float32, Int
 from rich.console import Console
 
-from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.batches import DataArrays, Timelines
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import make_sampler
@@ -55,7 +55,7 @@ class FitResult:
     best_epoch: int
     finished: bool
     seconds: float
-    recordings: Recordings
+    recordings: DataArrays
     tables: Tables
 
     def split(self, timelines: Sequence[Timeline]) -> Split:
@@ -141,7 +141,7 @@ def fit(
         raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")
     feed = Feed(windows, tables, parts=recipe.accumulate, on_device=on_device, first_epoch=done)
     state, recordings = sharding.state(state), sharding.recordings(tables, on_device)
-    table, scorer = TimelineTable.of(timelines), Scorer(trainer.graph, members=members is not None)
+    table, scorer = Timelines.of(timelines), Scorer(trainer.graph, members=members is not None)
     validation = Split(tables.validation(), None if on_device else tables)
     run_epoch, first_epoch = trainer.epoch(window_frames), done
     writers.resume(done, int(state.step.max()))

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
 
-from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.errors import UserError
 from openretina_jax.models.model import Model
 from openretina_jax.modules.layers import Number
@@ -233,8 +233,8 @@ class Trainer:
         self,
         frames: int,
         state: TrainState,
-        recordings: Recordings,
-        timelines: TimelineTable,
+        recordings: DataArrays,
+        timelines: Timelines,
         timeline: Int[Array, "part timeline window"],
         start: Int[Array, "part timeline window"],
         epoch: Int[Array, ""],
@@ -255,7 +255,7 @@ class Trainer:
         def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
             def batch_of(part: tuple[Array, Array, Array | None]) -> Batch:
                 number, start, shown = part
-                return recordings.gather(timelines, number, start, frames, shown)
+                return gather(recordings, timelines, number, start, frames, shown)
 
             return self.step(state, windows, batch_of, epoch)
 

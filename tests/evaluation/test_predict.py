@@ -11,7 +11,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openretina_jax.data.batches import Recordings
+from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.timelines import Tables
 from openretina_jax.evaluation import predict as scores_module
@@ -97,7 +97,7 @@ def expected(predict: Predict, data: Dataset) -> dict[str, np.ndarray]:
 def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.validation()))
+    scores = Scorer(graph)((params, statistics), DataArrays.of(tables), Split(tables.validation()))
     reference = expected(predict, data)
     assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
     for name, values in reference.items():
@@ -108,7 +108,7 @@ def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Data
     """It has correlation 0, while one without responses has none, nor has a model that diverges as a whole."""
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scorer, given = Scorer(graph), (Recordings.of(tables), Split(tables.validation()))
+    scorer, given = Scorer(graph), (DataArrays.of(tables), Split(tables.validation()))
 
     def correlations(diverged: list[int]) -> np.ndarray:
         bias = params["readout"]["bias"]
@@ -125,7 +125,7 @@ def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Data
 def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.test("test")))
+    scores = Scorer(graph)((params, statistics), DataArrays.of(tables), Split(tables.test("test")))
     missing = np.repeat([session.name == "right_2" for session in data.sessions], [3, 5, 4])
     for values in scores.values():
         np.testing.assert_array_equal(np.isnan(values), missing)
@@ -134,7 +134,7 @@ def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, d
 def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    shown = Scorer(graph).predict((params, statistics), Recordings.of(tables), Split(tables.test("test")))
+    shown = Scorer(graph).predict((params, statistics), DataArrays.of(tables), Split(tables.test("test")))
     assert shown.shape == (1, tiny.TEST_LENGTH - model.lag, data.n_neurons)
     first = 0
     for session in data.sessions:
@@ -169,7 +169,7 @@ def test_pieces_and_groups_give_the_same_predictions(
 ) -> None:
     tables = Tables(data)
     graph, variables = nnx.graphdef(model), (nnx.state(model),)
-    recordings, splits = Recordings.of(tables), [Split(tables.validation()), Split(tables.test("test"))]
+    recordings, splits = DataArrays.of(tables), [Split(tables.validation()), Split(tables.test("test"))]
     whole = [Scorer(graph).predict(variables, recordings, split) for split in splits]
     scores = Scorer(graph)(variables, recordings, splits[0])
     # of a clip 20 frames at once, and never two clips together
@@ -187,7 +187,7 @@ def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pyte
     core = tiny.MODEL["core"] | {"input_padding": (3, 0, 0), "cut_first_frames": 6}
     model = make_core_readout({"core": core, "readout": tiny.MODEL["readout"]}, data.info, 0)
     graph, variables = nnx.graphdef(model), (nnx.state(model),)
-    recordings, split = Recordings.of(Tables(data)), Split(Tables(data).test("test"))
+    recordings, split = DataArrays.of(Tables(data)), Split(Tables(data).test("test"))
     whole = Scorer(graph).predict(variables, recordings, split)
     monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 18 * tiny.HEIGHT * tiny.WIDTH)
     assert len(pieces(tiny.TEST_LENGTH, model.lag, model.receptive_field(), 18)[0]) > 1
@@ -209,14 +209,14 @@ def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
     tables = Tables(dataclasses.replace(data, stimuli={**data.stimuli, **cut}, sessions=sessions))
     graph, variables = nnx.graphdef(model), (nnx.state(model),)
     split = Split(tables.test("test"))
-    shown = Scorer(graph).predict(variables, Recordings.of(tables), split)[0]
+    shown = Scorer(graph).predict(variables, DataArrays.of(tables), split)[0]
     assert shorter < model.lag
     assert np.isnan(shown[:, : first.n_neurons]).all()
     own = shown[:, -left.n_neurons :]
     assert np.isnan(own[short - model.lag :]).all()
-    whole = Scorer(graph).predict(variables, Recordings.of(Tables(data)), Split(Tables(data).test("test")))[0]
+    whole = Scorer(graph).predict(variables, DataArrays.of(Tables(data)), Split(Tables(data).test("test")))[0]
     np.testing.assert_allclose(own[: short - model.lag], whole[: short - model.lag, -left.n_neurons :], rtol=1e-5)
-    scores = np.asarray(Scorer(graph)(variables, Recordings.of(tables), split)["correlation"])[-left.n_neurons :]
+    scores = np.asarray(Scorer(graph)(variables, DataArrays.of(tables), split)["correlation"])[-left.n_neurons :]
     mean = left.repeats["test"][:, model.lag : short].mean(axis=0)
     wanted = [np.corrcoef(own[: short - model.lag, n], mean[:, n])[0, 1] for n in range(left.n_neurons)]
     np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.data.batches import Recordings
+from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
@@ -44,7 +44,7 @@ def scorer(model: CoreReadout) -> Scorer:
 
 def found(split: str, data: Dataset, model: CoreReadout, scorer: Scorer) -> list[responses.SessionResponses]:
     tables = Tables(data)
-    return responses.split_responses(split, data, tables, scorer, (nnx.state(model),), Recordings.of(tables))
+    return responses.split_responses(split, data, tables, scorer, (nnx.state(model),), DataArrays.of(tables))
 
 
 def predicted(model: CoreReadout, session: Session, clips: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from openretina_jax.data.batches import TimelineTable
+from openretina_jax.data.batches import Timelines
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import by_name
@@ -105,7 +105,7 @@ def communication(
 ) -> list[tuple[str, list[list[int]]]]:
     """Kinds of communication in the program of an epoch, and the shapes of the arrays of each."""
     sampler = make_sampler(order, result.tables, window_frames=FRAMES, windows_per_step=WINDOWS[order], seed=0)
-    windows, table = sampler[0], TimelineTable.of(sampler.timelines)
+    windows, table = sampler[0], Timelines.of(sampler.timelines)
     arguments = (result.recordings, table, windows.timeline, windows.start, jnp.asarray(0))
     with sharding.active():
         program = trainer.epoch(FRAMES).lower(state, *arguments).compile().as_text()
