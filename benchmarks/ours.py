@@ -160,7 +160,7 @@ class Training:
     def eval_step(self) -> Work:
         """Predictions and scores of the validation clips."""
         clips = self._split.start.shape[1]
-        return Work(self._evaluate, _shape(1, clips, self._split.frames), clips)
+        return Work(self._evaluate, _shape(1, clips, self._split.clip_frames), clips)
 
     def epoch(self) -> Work:
         """An epoch with one session per step, and the evaluation of all sessions."""

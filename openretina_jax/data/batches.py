@@ -21,18 +21,18 @@ from openretina_jax.runtime.devices import DATA, NEURON
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Windows of a few timelines; the neurons of each are padded to the widest.
+    """Windows of some timelines, with as many neurons for each as the largest timeline has.
 
     Attributes:
-        stimulus: windows of the movie.
-        responses: NaN where nothing was recorded.
-        first_neuron: row of the readout's table at which the neurons of each timeline begin.
+        stimulus: normalised frames.
+        responses: responses to them; NaN where nothing was recorded.
+        first_neuron: first row of each timeline's neurons in the readout's table.
         neuron_mask: which of the neurons belong to the timeline.
         own_order: whether a neuron saw the clips in the order of the window.
-        clip_time: frames since the clip on the screen began.
-        n_sessions: sessions of each timeline.
-        session: number of the first session of each timeline.
-        neuron_session: number of the session of each neuron.
+        clip_time: frames since the beginning of the clip.
+        n_sessions: number of sessions of each timeline.
+        session: index of the first session of each timeline.
+        neuron_session: index of each neuron's session.
     """
 
     stimulus: Float[Array, "timeline window time height width channel"]
@@ -228,9 +228,9 @@ def read_rows(
     first: Int[Array, " timeline"],
     width: int,
 ) -> Float[Array, "timeline window time neuron"]:
-    """``width`` columns of some rows of a table, from column ``first`` on.
+    """Read ``width`` columns from column ``first`` on of some rows of a table.
 
-    With several devices, each reads the rows it holds, and the results are exchanged.
+    With several devices, each reads the rows that it holds, and the results are exchanged.
     """
 
     def read(table: Array, rows: Array, first: Array) -> Array:
@@ -240,16 +240,16 @@ def read_rows(
         over_time = jax.vmap(jax.vmap(one, (0, None)), (0, None))
         return jax.vmap(over_time)(rows, first)
 
-    def read_own(table: Array, rows: Array, first: Array) -> Array:
-        own = rows - jax.lax.axis_index(DATA) * len(table)
-        here = (own >= 0) & (own < len(table))
-        found = jnp.where(here[..., None], read(table, jnp.where(here, own, 0), first), 0)
+    def read_shard(table: Array, rows: Array, first: Array) -> Array:
+        local = rows - jax.lax.axis_index(DATA) * len(table)
+        here = (local >= 0) & (local < len(table))
+        found = jnp.where(here[..., None], read(table, jnp.where(here, local, 0), first), 0)
         return jax.lax.psum_scatter(found.reshape(-1, *found.shape[2:]), DATA, tiled=True)
 
     if devices.count(DATA, NEURON) == 1:
         return read(table, rows, first)
     whole = PartitionSpec()
     split = jax.shard_map(
-        read_own, in_specs=(PartitionSpec(DATA, NEURON), whole, whole), out_specs=PartitionSpec(DATA, None, NEURON)
+        read_shard, in_specs=(PartitionSpec(DATA, NEURON), whole, whole), out_specs=PartitionSpec(DATA, None, NEURON)
     )
     return split(table, rows, first).reshape(*rows.shape, width)

@@ -238,7 +238,7 @@ def check_natmov_dataloaders(case: Case) -> None:
         for fold, lines in (("validation", tables.validation()), ("test", tables.test("test"))):
             split = Split(lines)
             (at,) = [k for k, shared in enumerate(lines) if line.first_neuron in neurons(shared)]
-            movie, responses = gathered(tables, lines, at, np.asarray(split.start[at]), split.frames)
+            movie, responses = gathered(tables, lines, at, np.asarray(split.start[at]), split.clip_frames)
             first = neurons(lines[at]).index(line.first_neuron)
             case.check(f"{fold}/{line.name}/0/inputs", movie, exact=True)
             case.check(f"{fold}/{line.name}/0/targets", responses[:, :, first : first + line.n_neurons], exact=True)

@@ -12,7 +12,7 @@ from openretina_jax.evaluation.tables import (
     Summary,
     SummaryOptions,
     headline,
-    opening,
+    opening_lines,
     score_lines,
     score_rows,
     score_table,
@@ -80,7 +80,7 @@ def test_a_movie_that_was_shown_once() -> None:
     assert (once.kept, once.min_variance_ratio) == (16, None)
     assert np.isnan(once.scores["mean"]["feve"])
     assert "feve" not in [name for name, *_ in score_rows(once)]
-    assert "16 neurons of 2 sessions, shown once" in opening(once)[0]
+    assert "16 neurons of 2 sessions, shown once" in opening_lines(once)[0]
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,10 @@ def test_printed_scores(usual: Summary) -> None:
     header, *rows = score_lines(usual)
     assert header.split("  ")[0] == "score"
     assert len({line.index(f"{usual.scores['mean'][line.split()[0]]:.4f}") + 6 for line in rows}) <= 2
-    assert opening(usual)[0].endswith("24 neurons of 3 sessions, 3 to 4 trials (3.7 on average)")
-    assert opening(usual)[1].startswith(f"scores of the {usual.kept} neurons with a variance ratio of at least 0.3")
+    assert opening_lines(usual)[0].endswith("24 neurons of 3 sessions, 3 to 4 trials (3.7 on average)")
+    assert opening_lines(usual)[1].startswith(
+        f"scores of the {usual.kept} neurons with a variance ratio of at least 0.3"
+    )
 
 
 def test_headline() -> None:
