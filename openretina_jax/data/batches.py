@@ -46,6 +46,7 @@ class Batch:
     neuron_session: Int[Array, "timeline neuron"]
 
 
+# registered here, since data/timelines.py needs no JAX
 jax.tree_util.register_dataclass(
     Timeline,
     data_fields=[field.name for field in dataclasses.fields(Timeline) if field.name != "name"],
@@ -56,13 +57,13 @@ jax.tree_util.register_dataclass(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Timelines:
-    """Timelines on the device, stacked.
+    """A stack of timelines on the device.
 
     Attributes:
-        each: all timelines as one: every field is an array whose first axis is the timeline; ``frames`` and ``rows``
-            are padded at the end to the longest timeline.
-        length: frames of each timeline without the padding.
-        n_columns: neurons of the largest timeline.
+        each: the timelines; every field is an array whose first axis is the timeline, and ``frames`` and ``rows`` are
+            padded at the end to the length of the longest timeline.
+        length: number of frames of each timeline without the padding.
+        n_columns: number of neurons of the largest timeline.
     """
 
     each: Timeline
@@ -185,27 +186,27 @@ def batches_of(
     per_session: bool = False,
     **options: Any,
 ) -> Iterator[Batch]:
-    """Batches of the training data, epoch after epoch, for a training loop of one's own.
+    """Iterate over batches of the training data, epoch after epoch, for a training loop of one's own.
 
-    All movies lie on the default device. All batches have one shape, so that a compiled step compiles once::
+    All movies go to the default device. All batches have one shape, so that a jitted step compiles once::
 
         for batch in batches_of(dataset, window_frames=150, windows_per_step=4, epochs=10):
             state, metrics = step(state, batch)
 
     Args:
         dataset: the data set.
-        order: which windows are in a step; "session": those of one session, "shared": of all sessions, or another
+        order: "session": a batch has windows of one session; "shared": it has windows of all sessions; or another
             kind of ``windows.SAMPLERS``.
         window_frames: length of a window.
         windows_per_step: windows of a batch ("shared": of each group of sessions that saw the same clips).
-        seed: of the random order.
+        seed: seed of the random order.
         epochs: number of epochs (None: without end).
         per_session: whether each row of a batch has neurons of one session only, even where others saw the same clips;
             for models whose ``per_session`` is true.
         options: further options of the order, such as ``within_clips``.
 
     Raises:
-        UserError: an unknown order or option, or a session with fewer windows than a step needs.
+        UserError: the order or an option is unknown, or a session has fewer windows than a step needs.
     """
     tables = Tables(dataset, per_session)
     sampler = make_sampler(

@@ -152,10 +152,7 @@ class Scorer:
             correlation = losses.correlation(prediction, response, recorded)
             finite = clips & jnp.isfinite(correlation)
             loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
-            sums = {
-                "correlation": jnp.where(finite, correlation, 0).sum(axis=0),
-                "loss": loss.sum(axis=(0, 1)),
-            }
+            sums = {"correlation": jnp.where(finite, correlation, 0).sum(axis=0), "loss": loss.sum(axis=(0, 1))}
             means = {name: sums[name] / counts[name] for name in sums}
             of_neurons = {
                 name: jnp.full(n_neurons, jnp.nan).at[columns].set(jnp.where(mask, mean, jnp.nan))
