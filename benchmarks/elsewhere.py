@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from benchmarks.ours import random_dataset
 from benchmarks.run import CLIP_FRAMES, VALIDATION_CLIPS
-from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.batches import DataArrays, Timelines
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
@@ -93,7 +93,7 @@ def compile_epoch(
     sharding.check(order[0])
     trainer = Trainer(model, make_recipe(settings, model)).for_run(order.steps_per_epoch)
     state, windows = trainer.init(), (order[0].timeline, order[0].start, np.zeros((), np.int32))
-    arguments = state, Recordings.of(tables), TimelineTable.of(order.timelines), *windows
+    arguments = state, DataArrays.of(tables), Timelines.of(order.timelines), *windows
 
     @jax.jit(donate_argnums=range(len(jax.tree.leaves(state))))
     def run(*leaves: Any) -> Any:
@@ -133,7 +133,7 @@ def placement(available: Sequence[jax.Device], sharding: Sharding) -> Callable[.
 
 
 def on_devices(
-    state: TrainState, recordings: Recordings, *others: Any, place: Callable[..., jax.ShapeDtypeStruct]
+    state: TrainState, recordings: DataArrays, *others: Any, place: Callable[..., jax.ShapeDtypeStruct]
 ) -> list[jax.ShapeDtypeStruct]:
     """All arrays, one after the other, as ``Sharding`` spreads them."""
     of_state = []

@@ -16,7 +16,7 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
 from benchmarks.ceiling import matmul_operations_per_second
-from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import Sampler, SessionSampler, SharedSampler
@@ -112,7 +112,7 @@ class Training:
         dataset = random_dataset(task)
         self._n_sessions = len(dataset.sessions)
         self._tables = Tables(dataset)
-        self._recordings = Recordings.of(self._tables)
+        self._recordings = DataArrays.of(self._tables)
         self._new_model = functools.partial(make_model, settings["model"], dataset.info)
         model = self._new_model()
         recipe = dataclasses.replace(make_recipe(settings, model), accumulate=1)  # a step is one batch
@@ -152,28 +152,28 @@ class Training:
         timelines = self._tables.training()
         order = SessionSampler(timelines, **self._windows)
         timeline, start = _windows(order, epoch=0)
-        gather = jax.jit(Recordings.gather, static_argnames="frames")
-        batch = gather(self._recordings, TimelineTable.of(timelines), timeline[0], start[0], order.window_frames)
+        gathered = jax.jit(gather, static_argnames="window_frames")
+        batch = gathered(self._recordings, Timelines.of(timelines), timeline[0], start[0], order.window_frames)
         return batch, _shape(1, order.windows_per_step, order.window_frames), order.windows_per_step
 
     def eval_step(self) -> Work:
         """Predictions and scores of the validation clips."""
         clips = self._split.start.shape[1]
-        return Work(self._evaluate, _shape(1, clips, self._split.frames), clips)
+        return Work(self._evaluate, _shape(1, clips, self._split.clip_frames), clips)
 
     def epoch(self) -> Work:
         """An epoch with one session per step, and the evaluation of all sessions."""
         timelines = self._tables.training()
         order = SessionSampler(timelines, **self._windows)
-        return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=1)
+        return self._epoch(Timelines.of(timelines), order, sessions_per_step=1)
 
     def epoch_shared(self) -> Work:
         """An epoch with all sessions in every step, and the evaluation of all sessions."""
         timelines = self._tables.shared_training()
         order = SharedSampler(timelines, **self._shared_windows)
-        return self._epoch(TimelineTable.of(timelines), order, sessions_per_step=self._n_sessions)
+        return self._epoch(Timelines.of(timelines), order, sessions_per_step=self._n_sessions)
 
-    def _epoch(self, table: TimelineTable, order: Sampler, sessions_per_step: int) -> Work:
+    def _epoch(self, table: Timelines, order: Sampler, sessions_per_step: int) -> Work:
         run = self._trainer.epoch(order.window_frames)
         epochs = itertools.count()
 
@@ -203,7 +203,7 @@ class Training:
         """An epoch of each state with all sessions in every step."""
         timelines = self._tables.shared_training()
         order = SharedSampler(timelines, **self._shared_windows)
-        run, table, windows = trainer.epoch(order.window_frames), TimelineTable.of(timelines), _windows(order, epoch=0)
+        run, table, windows = trainer.epoch(order.window_frames), Timelines.of(timelines), _windows(order, epoch=0)
 
         def work() -> Any:
             for number, state in enumerate(states):

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data import batches
+from openretina_jax.data.batches import DataArrays, Timelines
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows, SessionSampler
@@ -38,7 +39,7 @@ MODEL: dict[str, dict[str, Any]] = {
 }
 
 
-gather = jax.jit(Recordings.gather, static_argnames="frames")
+gather = jax.jit(batches.gather, static_argnames="window_frames")
 
 
 @functools.partial(nnx.jit, static_argnames="session")
@@ -85,12 +86,12 @@ def start(model: CoreReadout, optimizer: Optimizer | None = None, learning_rate:
     return Trainer(model, Recipe(ResponseObjective(), optimizer or AdamW(), learning_rate)).init()
 
 
-def session_windows(frames: int, windows_per_step: int) -> tuple[Recordings, TimelineTable, EpochWindows]:
+def session_windows(frames: int, windows_per_step: int) -> tuple[DataArrays, Timelines, EpochWindows]:
     """The data set on the device, and the windows of its first epoch, one session a step."""
     tables = Tables(dataset())
     timelines = tables.training()
     windows = SessionSampler(timelines, window_frames=frames, windows_per_step=windows_per_step, seed=0)[0]
-    return Recordings.of(tables), TimelineTable.of(timelines), windows
+    return DataArrays.of(tables), Timelines.of(timelines), windows
 
 
 def whole_clips(order: np.ndarray, clip_length: int) -> np.ndarray:

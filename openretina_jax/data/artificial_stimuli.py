@@ -1,8 +1,7 @@
-"""Stimuli made by formulas: chirp, moving bars, flashes, gratings and noise, of any size and rate.
+"""Artificial stimuli: chirp, moving bars, flashes, gratings and noise, of any size and frame rate.
 
 Movies are ``(time, height, width, channel)`` with the contrast of every pixel, from -1 (dark) to 1 (bright), equal in
-all channels. ``as_seen`` turns them into what a model was trained on. Directions are in degrees, 0 rightwards and 90
-upwards.
+all channels. ``as_seen`` converts them to the units of a model. Directions are in degrees, 0 rightwards and 90 upwards.
 
     info = model.data_info
     movie = chirp(*info.input_shape, frame_rate_hz=info.frame_rate_hz)
@@ -19,7 +18,7 @@ from openretina_jax.errors import UserError
 
 Movie = Float32[np.ndarray, "time height width channel"]
 
-# of Baden et al. 2016, https://doi.org/10.1038/nature16468
+# from Baden et al. 2016, https://doi.org/10.1038/nature16468
 CHIRP_SECOND_TRIGGER_S = 5.0
 BAR_DIRECTIONS_DEG = (0.0, 180.0, 45.0, 225.0, 90.0, 270.0, 135.0, 315.0)
 
@@ -31,11 +30,12 @@ def as_seen(
     *,
     mid_grey: float = 128.0,
 ) -> Float32[np.ndarray, "*shape"]:
-    """A movie, or several, in the units of a model: grey levels, normalised as its training movie.
+    """Convert contrasts to grey levels, and normalise these like the training movie of a model.
 
     Args:
-        movie: contrasts; -1 is grey level 0, 0 is ``mid_grey``, 1 twice that.
-        norm_mean, norm_std: of the training movie in grey levels (None: contrasts are left as they are).
+        movie: contrasts; -1 is grey level 0, 0 is ``mid_grey``, 1 is twice ``mid_grey``.
+        norm_mean, norm_std: mean and standard deviation of the training movie in grey levels (None: contrasts are
+            returned as they are).
         mid_grey: grey level of contrast 0.
     """
     if norm_mean is None or norm_std is None:
@@ -44,14 +44,14 @@ def as_seen(
 
 
 def contrast(grey_levels: Float[np.ndarray, "*shape"], *, mid_grey: float = 128.0) -> Float32[np.ndarray, "*shape"]:
-    """The inverse of ``as_seen`` for grey levels from 0 to 255."""
+    """Convert grey levels to contrasts."""
     return ((grey_levels - mid_grey) / mid_grey).astype(np.float32)
 
 
 def chirp(height: int, width: int, channels: int = 2, *, frame_rate_hz: float = 30.0) -> Movie:
-    """The full-field chirp of Baden et al. 2016, 33 s: a step, a frequency sweep to 8 Hz and a contrast ramp at 2 Hz.
+    """Full-field chirp of Baden et al. 2016, 33 s: a step, a frequency sweep to 8 Hz and a contrast ramp at 2 Hz.
 
-    Its triggers are at 0 and ``CHIRP_SECOND_TRIGGER_S``.
+    Its triggers are at 0 s and ``CHIRP_SECOND_TRIGGER_S``.
     """
     time_s = np.arange(round(8 * frame_rate_hz)) / frame_rate_hz
     sweep, ramp = np.sin(np.pi * time_s**2), time_s / 8 * np.sin(4 * np.pi * time_s)
@@ -74,7 +74,7 @@ def chirp(height: int, width: int, channels: int = 2, *, frame_rate_hz: float = 
 
 
 def full_field(contrasts: Float[np.ndarray, " time"], height: int, width: int, channels: int = 2) -> Movie:
-    """A movie of the same contrast everywhere."""
+    """Movie whose frames each have one contrast everywhere."""
     return np.broadcast_to(
         contrasts.astype(np.float32)[:, None, None, None], (len(contrasts), height, width, channels)
     ).copy()
@@ -91,14 +91,14 @@ def flashes(
     count: int = 5,
     channel: int | None = None,
 ) -> Movie:
-    """Bright flashes of the whole screen, each after as much dark.
+    """Bright full-field flashes, each after a dark interval.
 
     Args:
-        height, width, channels: of the movie.
-        frame_rate_hz: of the movie.
-        on_s, off_s: seconds of light, and of dark before it.
-        count: how many.
-        channel: the one that flashes, while others stay dark (None: all).
+        height, width, channels: size of the movie.
+        frame_rate_hz: frames per second.
+        on_s, off_s: seconds of a flash, and of the dark interval before it.
+        count: number of flashes.
+        channel: channel that flashes while others stay dark (None: all).
 
     Raises:
         UserError: there is no such channel.
@@ -114,13 +114,13 @@ def flashes(
 def colored_pulse(
     height: int, width: int, channels: int, channel: int, *, n_frames: int, before: int = 0, after: int = 0
 ) -> Movie:
-    """One channel at 1, in the units of the model, for some frames; everything else is 0.
+    """Pulse of one channel at 1 in the units of a model; everything else is 0.
 
     Args:
-        height, width, channels: of the movie.
-        channel: which one.
+        height, width, channels: size of the movie.
+        channel: channel of the pulse.
         n_frames: frames of the pulse.
-        before, after: frames of 0 around it.
+        before, after: frames of zeros before and after it.
 
     Raises:
         UserError: there is no such channel.
@@ -143,16 +143,16 @@ def moving_bars(
     speed_um_per_s: float = 1000.0,
     duration_s: float = 4.1,
 ) -> Float32[np.ndarray, "direction time height width channel"]:
-    """A bright bar that crosses the dark screen, its centre in the middle of the time; defaults of Baden et al. 2016.
+    """Bright bar that crosses the dark screen and is centred at half time; the defaults are those of Baden et al. 2016.
 
     Args:
-        height, width, channels: of the movie.
-        frame_rate_hz: of the movie.
+        height, width, channels: size of the movies.
+        frame_rate_hz: frames per second.
         pixel_size_um: side of a pixel on the retina.
-        directions_deg: one movie for each.
-        bar_width_um: along the direction of motion; the bar is longer than the screen.
-        speed_um_per_s: on the retina.
-        duration_s: of each movie.
+        directions_deg: directions of motion, one movie for each.
+        bar_width_um: width along the direction of motion; the bar is longer than the screen.
+        speed_um_per_s: speed on the retina.
+        duration_s: duration of each movie.
     """
     time_s = np.arange(round(duration_s * frame_rate_hz)) / frame_rate_hz
     centre_px = speed_um_per_s / pixel_size_um * (time_s - duration_s / 2)
@@ -160,7 +160,7 @@ def moving_bars(
     movies = []
     for direction in directions_deg:
         distance = np.abs(_along(height, width, direction) - centre_px[:, None, None])
-        covered = np.clip(half_px + 0.5 - distance, 0, 1)  # of each pixel
+        covered = np.clip(half_px + 0.5 - distance, 0, 1)  # share of each pixel, which smooths the edges
         movies.append(np.repeat(2 * covered[..., None] - 1, channels, axis=-1))
     return np.stack(movies).astype(np.float32)
 
@@ -178,16 +178,16 @@ def drifting_grating(
     duration_s: float = 2.0,
     contrast: float = 1.0,
 ) -> Movie:
-    """A sinusoidal grating that drifts.
+    """Drifting sinusoidal grating.
 
     Args:
-        height, width, channels: of the movie.
-        frame_rate_hz: of the movie.
+        height, width, channels: size of the movie.
+        frame_rate_hz: frames per second.
         pixel_size_um: side of a pixel on the retina.
-        direction_deg: of motion, across the stripes.
-        period_um: from stripe to stripe on the retina.
-        temporal_frequency_hz: stripes that pass a place per second.
-        duration_s: of the movie.
+        direction_deg: direction of motion, across the stripes.
+        period_um: spatial period on the retina.
+        temporal_frequency_hz: cycles per second at each pixel.
+        duration_s: duration of the movie.
         contrast: amplitude, up to 1.
     """
     time_s = np.arange(round(duration_s * frame_rate_hz)) / frame_rate_hz
@@ -210,11 +210,11 @@ def checkerboard_noise(
     """White noise: checks that are dark or bright at random.
 
     Args:
-        height, width, channels: of the movie.
+        height, width, channels: size of the movie.
         n_frames: length of the movie.
-        check_px: side of a check in pixels; checks at the border may be cut.
-        frames_per_pattern: frames for which a pattern stays.
-        seed: of the patterns.
+        check_px: side of a check in pixels; checks at the border may be cut off.
+        frames_per_pattern: frames for which each pattern is shown.
+        seed: seed of the patterns.
         independent_channels: whether each channel has patterns of its own.
 
     Raises:
@@ -233,13 +233,13 @@ def checkerboard_noise(
 def at_triggers(
     movie: Movie, trigger_times_s: Sequence[float], *, frame_rate_hz: float, between: float = 0.0
 ) -> Float32[np.ndarray, "shown height width channel"]:
-    """A movie that begins anew at every trigger, up to the end of the last presentation.
+    """Repeat a movie from every trigger on, up to the end of the last repeat.
 
     Args:
-        movie: what is shown; it is cut where the next trigger comes before its end.
-        trigger_times_s: when a presentation begins, in the order of time.
-        frame_rate_hz: of the movie.
-        between: value of all pixels while nothing is shown.
+        movie: movie to repeat; it is cut off where the next trigger comes before its end.
+        trigger_times_s: ascending times at which it begins.
+        frame_rate_hz: frames per second.
+        between: value of all pixels between repeats.
 
     Raises:
         UserError: triggers do not follow each other.

@@ -1,9 +1,12 @@
-"""A data set from recordings that each come with their own movies, as most published files hold them."""
+"""Data sets assembled from recordings that each come with their own movies, as most published files hold them.
+
+``from_arrays`` is for arrays in memory with named axes; ``assemble`` is for sources that read files.
+"""
 
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,41 +19,57 @@ MOVIE = "time height width channel"
 RESPONSES = "time neuron"
 REPEATS = "trial time neuron"
 
-
-def arranged(values: np.ndarray, axes: str, wanted: str, what: str) -> np.ndarray:
-    """A view of an array with its axes in the wanted order; the axis of channels may be missing, and is then added.
-
-    Args:
-        values: the array.
-        axes: names of its axes, separated by spaces.
-        wanted: names of the axes of the result.
-        what: the array's name in messages.
-
-    Raises:
-        UserError: the names are not those wanted, or the array has another number of axes.
-    """
-    names, needed = axes.split(), wanted.split()
-    if "channel" in needed and "channel" not in names:
-        names, values = [*names, "channel"], values[..., None]
-    if sorted(names) != sorted(needed):
-        raise UserError(f'{what}: its axes are called "{axes}"; name each of {", ".join(needed)} once, in its order')
-    if values.ndim != len(names):
-        found = values.shape if "channel" in axes or "channel" not in needed else values.shape[:-1]
-        raise UserError(f'{what}: has shape {found}, but must have the {len(axes.split())} axes "{axes}"')
-    return values.transpose([names.index(name) for name in needed])
-
-
 TRAIN = "train"
-_KEPT_AS_THEY_ARE = (np.uint8, np.float16, np.float32)  # types of pixels; others become float32
+_PIXEL_TYPES = (np.uint8, np.float16, np.float32)  # kept as they are; others become float32
+_DEFAULT_CLIP_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayTest:
+    """A test movie and the responses to its repeats.
+
+    Attributes:
+        movie: raw pixels; axes as in ``ArrayRecording``.
+        responses: responses to all repeats, to one, or their mean.
+        axes: names of the axes of the responses, in their order, with or without "trial": "trial time neuron", "neuron
+            trial time" or the like. Nothing is guessed from shapes.
+    """
+
+    movie: np.ndarray
+    responses: np.ndarray
+    axes: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayRecording:
+    """Movie and responses of one recording, frame by frame at the same rate.
+
+    Attributes:
+        movie: raw pixels of the training movie, in the order shown; may lie on disk (``np.memmap``).
+        responses: responses to every frame; NaN where nothing was recorded.
+        tests: test movies, by name.
+        movie_axes: names of the axes of all movies; without "channel" there is one colour.
+        response_axes: names of the axes of ``responses``.
+        clip_starts: frames of the training movie at which a clip begins, if it was put together from clips.
+        neurons: facts about the neurons (cell types, ...): arrays with an entry per neuron, by name.
+    """
+
+    movie: np.ndarray
+    responses: np.ndarray
+    tests: Mapping[str, ArrayTest] = dataclasses.field(default_factory=dict)
+    movie_axes: str = MOVIE
+    response_axes: str = RESPONSES
+    clip_starts: Sequence[int] = ()
+    neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RepeatedMovie:
-    """A test movie and the responses to it, trial by trial; NaN where nothing was recorded.
+    """A test movie and the responses to it, trial by trial.
 
     Attributes:
         movie: raw pixels.
-        repeats: responses to it.
+        repeats: responses; NaN where nothing was recorded.
     """
 
     movie: Num[np.ndarray, "test_time height width channel"]
@@ -59,13 +78,13 @@ class RepeatedMovie:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MovieRecording:
-    """What one recording was shown, and the responses to it.
+    """One recording: its movies and the responses to them.
 
     Attributes:
-        name: of the session.
+        name: name of the session.
         movie: raw pixels of the training movie, in the order shown.
-        responses: to the training movie; NaN where nothing was recorded.
-        tests: by the name of the test.
+        responses: responses to the training movie; NaN where nothing was recorded.
+        tests: test movies, by name.
         neurons, metadata: as in ``Session``.
     """
 
@@ -75,6 +94,54 @@ class MovieRecording:
     tests: Mapping[str, RepeatedMovie]
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
+
+
+def from_arrays(
+    recordings: Mapping[str, ArrayRecording],
+    *,
+    frame_rate_hz: float,
+    clip_length: int | None = None,
+    validation_clips: int | Sequence[int] | None = None,
+    normalization: tuple[float, float] | None = None,
+    pixel_size_um: float | None = None,
+    seed: int = 42,
+) -> Dataset:
+    """Make a data set of recordings that are arrays; see docs/your_own_data.md.
+
+    Args:
+        recordings: recordings by name; movies that several of them saw are kept once.
+        frame_rate_hz: frames, and responses, per second.
+        clip_length: frames of a clip; validation keeps whole clips (None: the longest that crosses no border between
+            ``clip_starts``, or without these 5 s, but at most a tenth of the shortest movie).
+        validation_clips: number of clips kept for validation, drawn for each movie, or their indices (None: a tenth of
+            the shortest movie).
+        normalization: mean and standard deviation of pixels (None: those of each training movie).
+        pixel_size_um: side of a pixel on the retina (None: not known).
+        seed: seed of the draw of validation clips.
+
+    Raises:
+        UserError: arrays do not fit each other or their named axes, hold infinity, or are too short for the split.
+    """
+    if not recordings:
+        raise UserError("there are no recordings; give at least one, by its name")
+    if not frame_rate_hz > 0:
+        raise UserError(f"frame_rate_hz is {frame_rate_hz}; it must be above 0")
+    read = {name: _movie_recording(name, recording) for name, recording in recordings.items()}
+    shortest = min(len(recording.movie) for recording in read.values())
+    length = clip_length or _clip_length(recordings, shortest, frame_rate_hz)
+    _check_clip_starts(recordings, length)
+    if validation_clips is None:
+        validation_clips = max(shortest // length // 10, 1)
+    return assemble(
+        read.values(),
+        clip_length=length,
+        validation=validation_clips if isinstance(validation_clips, int) else tuple(validation_clips),
+        seed=seed,
+        normalization=normalization,
+        frame_rate_hz=float(frame_rate_hz),
+        pixel_size_um=pixel_size_um,
+        source={"publication": "arrays", "sha256": {name: _sha256(recording) for name, recording in read.items()}},
+    )
 
 
 def assemble(
@@ -88,15 +155,15 @@ def assemble(
     pixel_size_um: float | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """The data set of some recordings; movies that several of them saw are kept once.
+    """Make a data set of recordings; movies that several of them saw are kept once.
 
     Args:
-        recordings: taken one after the other.
+        recordings: recordings, taken one after the other.
         clip_length: frames of a clip; validation keeps whole clips.
-        validation: number of clips kept for validation, drawn for every training movie, or the clips themselves.
-        seed: of the draw.
+        validation: number of clips kept for validation, drawn for every training movie, or their indices.
+        seed: seed of the draw.
         normalization: mean and standard deviation of the raw pixels of all movies (None: those of each training movie,
-            which hold for the tests of its recording too).
+            which then hold for the tests of its recording too).
         frame_rate_hz: frames, and responses, per second.
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
         source: where the data came from, as plain values.
@@ -110,11 +177,11 @@ def assemble(
     known: dict[tuple[str, bytes, tuple[float, float]], str] = {}
 
     def stimulus(recording: MovieRecording, role: str, movie: np.ndarray, statistics: tuple[float, float]) -> str:
-        """Name of a movie among the stimuli, where it is put unless it is there."""
-        key = role, _digest(movie), statistics
+        """Add a movie to the stimuli unless it is there, and return its name."""
+        key = role, _hash(movie), statistics
         if key not in known:
             known[key] = f"{recording.name}/{role}" if role in stimuli else role
-            frames = movie if movie.dtype in _KEPT_AS_THEY_ARE else movie.astype(np.float32)
+            frames = movie if movie.dtype in _PIXEL_TYPES else movie.astype(np.float32)
             stimuli[known[key]] = Stimulus(known[key], frames, frame_rate_hz, *statistics, raw=True)
         return known[key]
 
@@ -151,29 +218,29 @@ def assemble(
 
 
 def check_lengths(recording: MovieRecording) -> None:
-    """Responses must belong to the movie, frame by frame.
+    """Check that a recording has a response to every frame of its training movie.
 
     Raises:
-        UserError: says how long each is.
+        UserError: the movie and the responses differ in length.
     """
-    shown, answered = len(recording.movie), len(recording.responses)
-    if shown != answered:
+    n_frames, n_responses = len(recording.movie), len(recording.responses)
+    if n_frames != n_responses:
         raise UserError(
-            f"{recording.name}: responses have {answered} frames, the training movie has {shown}; they must be equally "
-            "long: are axes swapped, or was one of them cut?"
+            f"{recording.name}: responses have {n_responses} frames, the training movie has {n_frames}; they must be "
+            "equally long: are axes swapped, or was one of them cut?"
         )
 
 
 def validation_clips(n_clips: int, chosen: int | Sequence[int], seed: int) -> tuple[int, ...]:
-    """The clips of a movie that are kept for validation: those chosen, or as many as wanted, drawn as openretina does.
+    """Choose the clips of a movie that are kept for validation, as openretina does.
 
     Args:
-        n_clips: whole clips of the movie.
-        chosen: number of clips, or the clips themselves.
-        seed: of the draw.
+        n_clips: number of whole clips of the movie.
+        chosen: number of clips to draw, or the indices of the clips.
+        seed: seed of the draw.
 
     Raises:
-        UserError: the movie has not so many clips, or none would be left for training.
+        UserError: the movie has fewer clips, or none would be left for training.
     """
     clips = None if isinstance(chosen, int) else chosen
     count = chosen if isinstance(chosen, int) else len(chosen)
@@ -183,7 +250,7 @@ def validation_clips(n_clips: int, chosen: int | Sequence[int], seed: int) -> tu
             "take shorter clips"
         )
     if clips is None:
-        # the legacy generator, so that the split is openretina's
+        # numpy's legacy generator, so that the split is openretina's
         clips = np.random.RandomState(seed).choice(n_clips, count, replace=False).tolist()
     return tuple(int(clip) for clip in clips)
 
@@ -191,121 +258,46 @@ def validation_clips(n_clips: int, chosen: int | Sequence[int], seed: int) -> tu
 def mean_and_deviation(movie: Num[np.ndarray, "time height width channel"]) -> tuple[float, float]:
     """Mean and (unbiased) standard deviation of all pixels.
 
-    Two passes, so that small deviations from a large mean are not lost.
+    Two passes, since one would lose small deviations from a large mean.
     """
 
-    def total(function: Any) -> float:
+    def total(function: Callable[[np.ndarray], np.ndarray]) -> float:
         return sum(float(function(block).sum()) for block in blocks(movie))
 
     mean = total(lambda frames: frames.astype(np.float64)) / movie.size
     return mean, float(np.sqrt(total(lambda frames: np.square(frames - mean)) / max(movie.size - 1, 1)))
 
 
-def _digest(movie: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(repr((movie.shape, movie.dtype)).encode(), digest_size=16)
-    for block in blocks(movie):
-        digest.update(np.ascontiguousarray(block).data)
-    return digest.digest()
-
-
-_DEFAULT_CLIP_S = 5.0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ArrayTest:
-    """A test movie and the responses to its repeats.
-
-    Attributes:
-        movie: raw pixels; axes as in ``ArrayRecording``.
-        responses: to all repeats, or to one, or their mean.
-        axes: names of the axes of the responses, in their order: "trial time neuron", "neuron trial time" or the like,
-            or without "trial". Nothing is concluded from shapes.
-    """
-
-    movie: np.ndarray
-    responses: np.ndarray
-    axes: str
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ArrayRecording:
-    """Movie and responses of one recording, frame by frame at the same rate.
-
-    Attributes:
-        movie: raw pixels of the training movie, in the order shown; may lie on disk (``np.memmap``).
-        responses: to every frame; NaN where nothing was recorded.
-        tests: test movies, by name.
-        movie_axes: names of the axes of all movies; without "channel" there is one colour.
-        response_axes: names of the axes of ``responses``.
-        clip_starts: frames of the training movie that begin a clip, if it was put together from clips.
-        neurons: what is known of the neurons (cell types, ...): arrays with an entry per neuron, by name.
-    """
-
-    movie: np.ndarray
-    responses: np.ndarray
-    tests: Mapping[str, ArrayTest] = dataclasses.field(default_factory=dict)
-    movie_axes: str = MOVIE
-    response_axes: str = RESPONSES
-    clip_starts: Sequence[int] = ()
-    neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-
-def from_arrays(
-    recordings: Mapping[str, ArrayRecording],
-    *,
-    frame_rate_hz: float,
-    clip_length: int | None = None,
-    validation_clips: int | Sequence[int] | None = None,
-    normalization: tuple[float, float] | None = None,
-    pixel_size_um: float | None = None,
-    seed: int = 42,
-) -> Dataset:
-    """A data set of recordings that are arrays; see docs/your_own_data.md.
+def arranged(values: np.ndarray, axes: str, wanted: str, what: str) -> np.ndarray:
+    """View an array with its axes in the wanted order; a missing axis of channels is added.
 
     Args:
-        recordings: by name; movies that several of them saw are kept once.
-        frame_rate_hz: frames, and responses, per second.
-        clip_length: frames of a clip; validation keeps whole clips (None: as long as crosses no border of
-            ``clip_starts``, or without these 5 s, but at most a tenth of the shortest movie).
-        validation_clips: number of clips kept for validation, drawn for each movie, or the clips themselves (None:
-            a tenth of the shortest movie).
-        normalization: mean and standard deviation of pixels (None: those of each training movie).
-        pixel_size_um: side of a pixel on the retina (None: not known).
-        seed: of the draw of validation clips.
+        values: the array.
+        axes: names of its axes, separated by spaces.
+        wanted: names of the axes of the result.
+        what: name of the array in messages.
 
     Raises:
-        UserError: arrays do not fit each other or their named axes, hold infinity, or are too short for the split.
+        UserError: the names are not those wanted, or the array has another number of axes.
     """
-    if not recordings:
-        raise UserError("there are no recordings; give at least one, by its name")
-    if not frame_rate_hz > 0:
-        raise UserError(f"frame_rate_hz is {frame_rate_hz}; it must be above 0")
-    arranged_recordings = {name: _arranged(name, recording) for name, recording in recordings.items()}
-    length = clip_length or _clip_length(recordings, arranged_recordings, frame_rate_hz)
-    _check_clip_starts(recordings, length)
-    if validation_clips is None:
-        shortest = min(len(recording.movie) for recording in arranged_recordings.values())
-        validation_clips = max(shortest // length // 10, 1)
-    return assemble(
-        arranged_recordings.values(),
-        clip_length=length,
-        validation=validation_clips if isinstance(validation_clips, int) else tuple(validation_clips),
-        seed=seed,
-        normalization=normalization,
-        frame_rate_hz=float(frame_rate_hz),
-        pixel_size_um=pixel_size_um,
-        source={
-            "publication": "arrays",
-            "sha256": {name: _recording_digest(recording) for name, recording in arranged_recordings.items()},
-        },
-    )
+    names, needed = axes.split(), wanted.split()
+    if "channel" in needed and "channel" not in names:
+        names, values = [*names, "channel"], values[..., None]
+    if sorted(names) != sorted(needed):
+        raise UserError(f'{what}: its axes are called "{axes}"; name each of {", ".join(needed)} once, in its order')
+    if values.ndim != len(names):
+        found = values.shape if "channel" in axes or "channel" not in needed else values.shape[:-1]
+        raise UserError(f'{what}: has shape {found}, but must have the {len(axes.split())} axes "{axes}"')
+    return values.transpose([names.index(name) for name in needed])
 
 
-def _arranged(name: str, recording: ArrayRecording) -> MovieRecording:
+def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
+    """Recording with its axes in our order, after all checks."""
     movie = _movie(f"{name}: the training movie", recording.movie, recording.movie_axes)
     responses = _responses(f"{name}: the responses", recording.responses, recording.response_axes, RESPONSES)
     tests = {
-        test: _test(f'{name}: test "{test}"', shown, recording.movie_axes) for test, shown in recording.tests.items()
+        test: _repeated_movie(f'{name}: test "{test}"', shown, recording.movie_axes)
+        for test, shown in recording.tests.items()
     }
     result = MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=recording.neurons)
     check_lengths(result)
@@ -318,7 +310,7 @@ def _arranged(name: str, recording: ArrayRecording) -> MovieRecording:
     return result
 
 
-def _test(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovie:
+def _repeated_movie(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovie:
     wanted = REPEATS if "trial" in test.axes.split() else RESPONSES
     responses = _responses(f"{what}, responses", test.responses, test.axes, wanted)
     return RepeatedMovie(
@@ -330,32 +322,27 @@ def _test(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovie:
 def _movie(what: str, pixels: np.ndarray, axes: str) -> Num[np.ndarray, "time height width channel"]:
     if axes == MOVIE and pixels.ndim == len(MOVIE.split()) - 1:
         axes = "time height width"
-    _check_numbers(what, pixels)
+    _check_real(what, pixels)
     return arranged(pixels, axes, MOVIE, what)
 
 
 def _responses(what: str, values: np.ndarray, axes: str, wanted: str) -> np.ndarray:
-    _check_numbers(what, values)
+    _check_real(what, values)
     result = np.ascontiguousarray(arranged(values, axes, wanted, what), np.float32)
     if np.isinf(result).any():
         raise UserError(f"{what} hold infinity; put NaN where nothing was recorded")
     return result
 
 
-def _check_numbers(what: str, values: np.ndarray) -> None:
+def _check_real(what: str, values: np.ndarray) -> None:
     if values.dtype.kind not in "biuf" or 0 in values.shape:
         raise UserError(f"{what}: must hold real numbers, but is {values.dtype} of shape {values.shape}")
 
 
-def _clip_length(
-    given: Mapping[str, ArrayRecording], recordings: Mapping[str, MovieRecording], frame_rate_hz: float
-) -> int:
-    """The longest clip that crosses no border; where no borders are known, 5 s or a tenth of the shortest movie."""
-    starts = [int(start) for recording in given.values() for start in recording.clip_starts if start]
-    if starts:
-        return math.gcd(*starts)
-    shortest = min(len(recording.movie) for recording in recordings.values())
-    return max(min(round(_DEFAULT_CLIP_S * frame_rate_hz), shortest // 10), 1)
+def _clip_length(recordings: Mapping[str, ArrayRecording], shortest: int, frame_rate_hz: float) -> int:
+    """Longest clip that crosses no border; without known borders 5 s, or a tenth of the shortest movie."""
+    starts = [int(start) for recording in recordings.values() for start in recording.clip_starts if start]
+    return math.gcd(*starts) if starts else max(min(round(_DEFAULT_CLIP_S * frame_rate_hz), shortest // 10), 1)
 
 
 def _check_clip_starts(recordings: Mapping[str, ArrayRecording], clip_length: int) -> None:
@@ -364,19 +351,30 @@ def _check_clip_starts(recordings: Mapping[str, ArrayRecording], clip_length: in
         if wrong:
             raise UserError(
                 f"{name}: a clip begins at frame {wrong[0]}, which is no multiple of clip_length {clip_length}; leave "
-                "clip_length out, and clips are as long as no border is crossed"
+                "out clip_length to get the longest clips that cross no border"
             )
 
 
-def _recording_digest(recording: MovieRecording) -> str:
-    """Hash of the numbers of a recording, so that another one is not taken for it."""
+def _hash(movie: np.ndarray) -> bytes:
+    """Short hash of a movie, by which equal ones are found."""
+    digest = hashlib.blake2b(digest_size=16)
+    _update(digest, movie)
+    return digest.digest()
+
+
+def _sha256(recording: MovieRecording) -> str:
+    """Hash of all arrays of a recording, by which a run notices that its data changed."""
     digest = hashlib.sha256()
     arrays = [recording.movie, recording.responses]
     for name, test in sorted(recording.tests.items()):
         digest.update(name.encode())
         arrays += [test.movie, test.repeats]
     for array in arrays:
-        digest.update(repr((array.shape, array.dtype)).encode())
-        for block in blocks(array):
-            digest.update(np.ascontiguousarray(block).data)
+        _update(digest, array)
     return digest.hexdigest()
+
+
+def _update(digest: Any, array: np.ndarray) -> None:
+    digest.update(repr((array.shape, array.dtype)).encode())
+    for block in blocks(array):
+        digest.update(np.ascontiguousarray(block).data)

@@ -1,7 +1,9 @@
-"""Data on the device: windows are gathered there from their starts, so that no frame travels twice."""
+"""Batches: windows of the data, gathered on the device, so that no frame travels there twice."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,9 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.devices import DATA, NEURON
 
@@ -17,18 +21,18 @@ from openretina_jax.runtime.devices import DATA, NEURON
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Windows of a few timelines; the neurons of each are padded to the widest.
+    """Windows of some timelines, with as many neurons for each as the largest timeline has.
 
     Attributes:
-        stimulus: windows of the movie.
-        responses: NaN where nothing was recorded.
-        first_neuron: row of the readout's table at which the neurons of each timeline begin.
+        stimulus: normalised frames.
+        responses: responses to them; NaN where nothing was recorded.
+        first_neuron: first row of each timeline's neurons in the readout's table.
         neuron_mask: which of the neurons belong to the timeline.
         own_order: whether a neuron saw the clips in the order of the window.
-        clip_time: frames since the clip on the screen began.
-        n_sessions: sessions of each timeline.
-        session: number of the first session of each timeline.
-        neuron_session: number of the session of each neuron.
+        clip_time: frames since the beginning of the clip.
+        n_sessions: number of sessions of each timeline.
+        session: index of the first session of each timeline.
+        neuron_session: index of each neuron's session.
     """
 
     stimulus: Float[Array, "timeline window time height width channel"]
@@ -42,141 +46,181 @@ class Batch:
     neuron_session: Int[Array, "timeline neuron"]
 
 
+# registered here, since data/timelines.py needs no JAX
+jax.tree_util.register_dataclass(
+    Timeline,
+    data_fields=[field.name for field in dataclasses.fields(Timeline) if field.name != "name"],
+    meta_fields=["name"],
+)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class TimelineTable:
-    """Timelines of one split as arrays, padded at the end to the longest.
+class Timelines:
+    """A stack of timelines on the device.
 
     Attributes:
-        frames, rows: what ``Timeline`` holds, by number of the timeline.
-        length: of each timeline, without the padding.
-        mirrored, session, first_neuron, n_neurons, n_sessions, order, clip_length, shift, scale: likewise.
-        width: columns of the widest timeline.
+        each: the timelines; every field is an array whose first axis is the timeline, and ``frames`` and ``rows`` are
+            padded at the end to the length of the longest timeline.
+        length: number of frames of each timeline without the padding.
+        n_columns: number of neurons of the largest timeline.
     """
 
-    frames: Int[Array, "timeline time"]
-    rows: Int[Array, "timeline time"]
+    each: Timeline
     length: Int[Array, " timeline"]
-    mirrored: Bool[Array, " timeline"]
-    session: Int[Array, " timeline"]
-    first_neuron: Int[Array, " timeline"]
-    n_neurons: Int[Array, " timeline"]
-    n_sessions: Int[Array, " timeline"]
-    order: Int[Array, " timeline"]
-    clip_length: Int[Array, " timeline"]
-    shift: Float[Array, " timeline"]
-    scale: Float[Array, " timeline"]
-    width: int = dataclasses.field(metadata={"static": True})
+    n_columns: int = dataclasses.field(metadata={"static": True})
 
     @classmethod
-    def of(cls, timelines: Sequence[Timeline]) -> "TimelineTable":
-        """The table of these timelines."""
-        longest = max(len(timeline) for timeline in timelines)
+    def of(cls, timelines: Sequence[Timeline]) -> "Timelines":
+        """Stack timelines on the default device."""
+        longest = max(map(len, timelines))
 
-        def padded(index: np.ndarray) -> np.ndarray:
-            return np.pad(index, (0, longest - len(index)))
+        def padded(timeline: Timeline) -> Timeline:
+            at_end = (0, longest - len(timeline))
+            return dataclasses.replace(
+                timeline, name="", frames=np.pad(timeline.frames, at_end), rows=np.pad(timeline.rows, at_end)
+            )
 
         return cls(
-            frames=jnp.asarray(np.stack([padded(timeline.frames) for timeline in timelines])),
-            rows=jnp.asarray(np.stack([padded(timeline.rows) for timeline in timelines])),
+            each=jax.tree.map(lambda *values: jnp.asarray(np.stack(values)), *map(padded, timelines)),
             length=jnp.asarray([len(timeline) for timeline in timelines], jnp.int32),
-            mirrored=jnp.asarray([timeline.mirrored for timeline in timelines]),
-            session=jnp.asarray([timeline.session for timeline in timelines], jnp.int32),
-            first_neuron=jnp.asarray([timeline.first_neuron for timeline in timelines], jnp.int32),
-            n_neurons=jnp.asarray([timeline.n_neurons for timeline in timelines], jnp.int32),
-            n_sessions=jnp.asarray([timeline.n_sessions for timeline in timelines], jnp.int32),
-            order=jnp.asarray([timeline.order for timeline in timelines], jnp.int32),
-            clip_length=jnp.asarray([timeline.clip_length for timeline in timelines], jnp.int32),
-            shift=jnp.asarray([timeline.shift for timeline in timelines], jnp.float32),
-            scale=jnp.asarray([timeline.scale for timeline in timelines], jnp.float32),
-            width=max(timeline.n_neurons for timeline in timelines),
+            n_columns=max(timeline.n_neurons for timeline in timelines),
         )
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Recordings:
-    """The tables of frames and responses on the device.
+class DataArrays:
+    """Frames and responses of a data set as arrays, on the host or on devices.
 
     Attributes:
         frames: all movies, one after another (None: they stay on the host, which sends windows of them).
-        responses: a column per neuron; NaN where nothing was recorded. Spread over several devices, it may have more
-            rows and columns at the end.
-        session: number of the session that a neuron belongs to.
-        order: number of the order in which a neuron saw its clips.
+        responses: a column per neuron; NaN where nothing was recorded. On several devices it may have more rows and
+            columns at the end, which no timeline uses.
+        session: index of the session that a neuron belongs to.
+        order: index of the order in which a neuron saw its clips.
     """
 
-    frames: Num[Array, "frame height width channel"] | None
-    responses: Float[Array, "row column"]
-    session: Int[Array, " neuron"]
-    order: Int[Array, " neuron"]
+    frames: Num[Any, "frame height width channel"] | None
+    responses: Float[Any, "row column"]
+    session: Int[Any, " neuron"]
+    order: Int[Any, " neuron"]
 
     @classmethod
-    def of(cls, tables: Tables, frames_on_device: bool = True) -> "Recordings":
-        """Put the tables, or those of responses alone, on the default device."""
-        return cls(
-            frames=jnp.asarray(tables.frames()) if frames_on_device else None,
-            responses=jnp.asarray(tables.responses),
-            session=jnp.asarray(tables.session),
-            order=jnp.asarray(tables.order),
-        )
+    def on_host(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
+        """Arrays of the data on the host; move them with a ``jax.tree.map``."""
+        return cls(tables.frames() if with_frames else None, tables.responses, tables.session, tables.order)
 
-    def gather(
-        self,
-        timelines: TimelineTable,
-        number: Int[Array, "timeline window"],
-        start: Int[Array, "timeline window"],
-        frames: int,
-        shown: Num[Array, "timeline window time height width channel"] | None = None,
-    ) -> Batch:
-        """Windows of ``frames`` frames; responses beyond the end of a timeline are NaN.
+    @classmethod
+    def of(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
+        """Arrays of the data on the default device."""
+        return jax.tree.map(jnp.asarray, cls.on_host(tables, with_frames))
 
-        Args:
-            timelines: of the split.
-            number: timeline of each window; those of a row have the same neurons.
-            start: first time of each window on its timeline.
-            frames: length of the windows.
-            shown: frames of the windows, if they are not on the device.
-        """
-        number, start = devices.everywhere((number, start))
-        # each of several devices along the axis of neurons works on its own rows of the readout, whichever take part
-        n_columns = self.responses.shape[1]
-        width = timelines.width if devices.count(NEURON) == 1 else n_columns
-        group = number[:, 0]
-        # a slice that would reach beyond the last neuron begins earlier, and the mask says so
-        wanted = timelines.first_neuron[group]
-        first = jnp.minimum(wanted, n_columns - width)
-        columns = first[:, None] + jnp.arange(width)
-        time = start[..., None] + jnp.arange(frames)
-        index, rows, beyond, seen, about = devices.everywhere(
-            (
-                timelines.frames[number[..., None], time],
-                timelines.rows[number[..., None], time],
-                time >= timelines.length[number][..., None],
-                [
-                    of_timeline[number][..., None, None, None, None]
-                    for of_timeline in (timelines.mirrored, timelines.shift, timelines.scale)
-                ],
-                {
-                    "first_neuron": first,
-                    "neuron_mask": (columns >= wanted[:, None])
-                    & (columns < (wanted + timelines.n_neurons[group])[:, None]),
-                    "own_order": self.order[columns][:, None] == timelines.order[number][..., None],
-                    "clip_time": time % timelines.clip_length[number][..., None],
-                    "n_sessions": timelines.n_sessions[group],
-                    "session": timelines.session[group],
-                    "neuron_session": self.session[columns],
-                },
-            )
+
+def gather(
+    data: DataArrays,
+    timelines: Timelines,
+    number: Int[Array, "timeline window"],
+    start: Int[Array, "timeline window"],
+    window_frames: int,
+    shown: Num[Array, "timeline window time height width channel"] | None = None,
+) -> Batch:
+    """Gather windows on the device; responses beyond the end of a timeline are NaN.
+
+    Args:
+        data: the data set.
+        timelines: those that ``number`` points into.
+        number: index of each window's timeline; the timelines of a row have the same neurons.
+        start: first time of each window on its timeline.
+        window_frames: length of the windows.
+        shown: frames of the windows, if ``data`` does not hold them.
+    """
+    number, start = devices.everywhere((number, start))
+    n_columns = data.responses.shape[1]
+    # with several devices along the axis of neurons each works on its own rows of the readout, whichever take part
+    width = timelines.n_columns if devices.count(NEURON) == 1 else n_columns
+    each, group = timelines.each, number[:, 0]
+    # a slice that would reach beyond the last neuron begins earlier, and the mask says so
+    wanted = each.first_neuron[group]
+    first = jnp.minimum(wanted, n_columns - width)
+    columns = first[:, None] + jnp.arange(width)
+    time = start[..., None] + jnp.arange(window_frames)
+    index, rows, beyond, seen, about = devices.everywhere(
+        (
+            each.frames[number[..., None], time],
+            each.rows[number[..., None], time],
+            time >= timelines.length[number][..., None],
+            [fact[number][..., None, None, None, None] for fact in (each.mirrored, each.shift, each.scale)],
+            {
+                "first_neuron": first,
+                "neuron_mask": (columns >= wanted[:, None]) & (columns < (wanted + each.n_neurons[group])[:, None]),
+                "own_order": data.order[columns][:, None] == each.order[number][..., None],
+                "clip_time": time % each.clip_length[number][..., None],
+                "n_sessions": each.n_sessions[group],
+                "session": each.session[group],
+                "neuron_session": data.session[columns],
+            },
         )
-        if shown is None:
-            assert self.frames is not None, "windows of frames on the host come with them"
-            shown = self.frames[index]
-        mirrored, shift, scale = seen
-        stimulus = (devices.spread(shown).astype(jnp.float32) - shift) / scale
-        stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
-        responses = read_rows(self.responses, rows, about["first_neuron"], width)
-        return Batch(stimulus=stimulus, responses=jnp.where(beyond[..., None], jnp.nan, responses), **about)
+    )
+    if shown is None:
+        assert data.frames is not None, "windows of frames on the host come with them"
+        shown = data.frames[index]
+    mirrored, shift, scale = seen
+    stimulus = (devices.spread(shown).astype(jnp.float32) - shift) / scale
+    stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
+    responses = read_rows(data.responses, rows, about["first_neuron"], width)
+    return Batch(stimulus=stimulus, responses=jnp.where(beyond[..., None], jnp.nan, responses), **about)
+
+
+_gather = jax.jit(gather, static_argnames="window_frames")
+
+
+def batches_of(
+    dataset: Dataset,
+    *,
+    order: str = "shared",
+    window_frames: int,
+    windows_per_step: int,
+    seed: int = 0,
+    epochs: int | None = None,
+    per_session: bool = False,
+    **options: Any,
+) -> Iterator[Batch]:
+    """Iterate over batches of the training data, epoch after epoch, for a training loop of one's own.
+
+    All movies go to the default device. All batches have one shape, so that a jitted step compiles once::
+
+        for batch in batches_of(dataset, window_frames=150, windows_per_step=4, epochs=10):
+            state, metrics = step(state, batch)
+
+    Args:
+        dataset: the data set.
+        order: "session": a batch has windows of one session; "shared": it has windows of all sessions; or another
+            kind of ``windows.SAMPLERS``.
+        window_frames: length of a window.
+        windows_per_step: windows of a batch ("shared": of each group of sessions that saw the same clips).
+        seed: seed of the random order.
+        epochs: number of epochs (None: without end).
+        per_session: whether each row of a batch has neurons of one session only, even where others saw the same clips;
+            for models whose ``per_session`` is true.
+        options: further options of the order, such as ``within_clips``.
+
+    Raises:
+        UserError: the order or an option is unknown, or a session has fewer windows than a step needs.
+    """
+    tables = Tables(dataset, per_session)
+    sampler = make_sampler(
+        order, tables, window_frames=window_frames, windows_per_step=windows_per_step, seed=seed, **options
+    )
+
+    def batches() -> Iterator[Batch]:
+        data, timelines = DataArrays.of(tables), Timelines.of(sampler.timelines)
+        for epoch in itertools.count() if epochs is None else range(epochs):
+            windows = sampler[epoch]
+            for timeline, start in zip(windows.timeline, windows.start, strict=True):
+                yield _gather(data, timelines, timeline, start, window_frames)
+
+    return batches()  # a function of its own, so that errors above come at once
 
 
 def read_rows(
@@ -185,9 +229,9 @@ def read_rows(
     first: Int[Array, " timeline"],
     width: int,
 ) -> Float[Array, "timeline window time neuron"]:
-    """``width`` columns of some rows of a table, from column ``first`` on.
+    """Read ``width`` columns from column ``first`` on of some rows of a table.
 
-    With several devices, each reads the rows it holds, and the results are exchanged.
+    With several devices, each reads the rows that it holds, and the results are exchanged.
     """
 
     def read(table: Array, rows: Array, first: Array) -> Array:
@@ -197,16 +241,16 @@ def read_rows(
         over_time = jax.vmap(jax.vmap(one, (0, None)), (0, None))
         return jax.vmap(over_time)(rows, first)
 
-    def read_own(table: Array, rows: Array, first: Array) -> Array:
-        own = rows - jax.lax.axis_index(DATA) * len(table)
-        here = (own >= 0) & (own < len(table))
-        found = jnp.where(here[..., None], read(table, jnp.where(here, own, 0), first), 0)
+    def read_shard(table: Array, rows: Array, first: Array) -> Array:
+        local = rows - jax.lax.axis_index(DATA) * len(table)
+        here = (local >= 0) & (local < len(table))
+        found = jnp.where(here[..., None], read(table, jnp.where(here, local, 0), first), 0)
         return jax.lax.psum_scatter(found.reshape(-1, *found.shape[2:]), DATA, tiled=True)
 
     if devices.count(DATA, NEURON) == 1:
         return read(table, rows, first)
     whole = PartitionSpec()
     split = jax.shard_map(
-        read_own, in_specs=(PartitionSpec(DATA, NEURON), whole, whole), out_specs=PartitionSpec(DATA, None, NEURON)
+        read_shard, in_specs=(PartitionSpec(DATA, NEURON), whole, whole), out_specs=PartitionSpec(DATA, None, NEURON)
     )
     return split(table, rows, first).reshape(*rows.shape, width)

@@ -1,4 +1,4 @@
-"""Stimuli, sessions and the clips held out for validation: all that a model is trained on."""
+"""Stimuli, sessions and data sets: what a model is trained on."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from jaxtyping import Float16, Float32, Int, Int32, UInt8
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
-_AT_ONCE = 1000  # frames
+_BLOCK_FRAMES = 1000
 
 Frames = (
     Float32[np.ndarray, "time height width channel"]
@@ -22,22 +22,22 @@ Frames = (
 
 
 def blocks(frames: np.ndarray) -> Iterator[np.ndarray]:
-    """Frames in pieces, one after another: a movie that lies on disk is never whole in memory."""
-    return (frames[start : start + _AT_ONCE] for start in range(0, len(frames), _AT_ONCE))
+    """Iterate over a movie block by block, so that one that lies on disk is never whole in memory."""
+    return (frames[start : start + _BLOCK_FRAMES] for start in range(0, len(frames), _BLOCK_FRAMES))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stimulus:
-    """Frames of a movie, and how they are normalised.
+    """A movie and its normalisation.
 
     Attributes:
-        name: what sessions refer to it by ("train", or the name of a test movie).
-        frames: never reordered, mirrored or repeated; they may lie on disk (``np.memmap``).
+        name: name by which sessions refer to it ("train", or the name of a test movie).
+        frames: unique frames, never reordered, mirrored or repeated; they may lie on disk (``np.memmap``).
         frame_rate_hz: frames per second.
         norm_mean: mean of the raw movie (None: not known).
         norm_std: standard deviation of the raw movie (None: not known).
-        raw: whether the frames are raw pixels, which become ``(pixels - norm_mean) / norm_std`` on the device (an
-            unknown mean is 0, an unknown deviation 1). Otherwise they are float32 and as the model sees them.
+        raw: whether the frames are raw pixels, which the device normalises to ``(pixels - norm_mean) / norm_std``
+            (an unknown mean counts as 0, an unknown deviation as 1). Otherwise they are float32, normalised already.
 
     Raises:
         UserError: the frames are empty or hold NaN or infinity, or ``norm_std`` is not above 0.
@@ -68,7 +68,7 @@ class Stimulus:
 
     @property
     def shift_and_scale(self) -> tuple[float, float]:
-        """What the device subtracts from the frames, and then divides them by."""
+        """Numbers with which the device normalises: ``(frames - shift) / scale``."""
         if not self.raw:
             return 0.0, 1.0
         return (
@@ -79,29 +79,29 @@ class Stimulus:
     def normalized(
         self, frames: slice | Int[np.ndarray, " time"] = slice(None)
     ) -> Float32[np.ndarray, "time height width channel"]:
-        """Frames as the model sees them."""
+        """Frames as the model sees them, all or some."""
         shift, scale = (np.float32(number) for number in self.shift_and_scale)
         return (self.frames[frames].astype(np.float32) - shift) / scale if self.raw else self.frames[frames]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Session:
-    """Responses of simultaneously recorded neurons, in the order in which the stimulus was shown.
+    """Simultaneously recorded neurons: their responses, in the order in which the stimulus was shown.
 
     Attributes:
         name: unique among the sessions of a data set.
         stimulus: name of the stimulus that ``frame_index`` points into.
-        responses: training and validation responses at the frame rate; NaN where there is none.
-        frame_index: frame of the stimulus that was shown at each time; clip order and reuse are expressed here.
+        responses: training and validation responses at the frame rate; NaN where nothing was recorded.
+        frame_index: frame of the stimulus shown at each time; it holds the order of clips, and which are repeated.
         repeats: responses to each test stimulus, trial by trial, by the name of the test.
-        mirrored: whether the animal saw the frames mirrored left to right (recordings of left eyes).
-        neurons: per-neuron metadata by column name; the first axis of every array is the neuron.
-        metadata: what else is known of the recording (eye, date, ...), as plain values.
-        condition: numbers that describe the recording (light level, age, ...) for a core that takes them, or None.
-        test_stimuli: name of the stimulus shown in a test, for tests whose stimulus has another name than the test.
+        mirrored: whether the animal saw the frames mirrored left to right (left eyes).
+        neurons: metadata of the neurons by column name; the first axis of every array is the neuron.
+        metadata: further facts (eye, date, ...) as plain values.
+        condition: numbers that describe the session (light level, age, ...) for a core that takes them, or None.
+        test_stimuli: stimulus of a test by the name of the test, where the two names differ.
 
     Raises:
-        UserError: arrays of one session that do not fit each other.
+        UserError: the arrays of the session do not fit each other.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Session:
                 raise UserError(f'{self.name}: "{column}" has {len(values)} entries for {count} neurons')
 
     def test_stimulus(self, test: str) -> str:
-        """Name of the stimulus that was shown in a test."""
+        """Name of the stimulus shown in a test."""
         return self.test_stimuli.get(test, test)
 
     @functools.cached_property
@@ -152,16 +152,16 @@ class Session:
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
-    """What a model must know of the data it was trained on; plain values, kept as JSON in every checkpoint.
+    """Facts about its data that a model keeps: plain values, saved as JSON in every checkpoint.
 
     Attributes:
         sessions: number of neurons by session name, in the order of the readout's rows.
-        mean_activity: mean training response of every neuron by session name.
+        mean_activity: mean training response of every neuron, by session name.
         input_shape: ``(height, width, channel)`` of a frame.
         frame_rate_hz: frames, and responses, per second (None: not known).
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
-        norm_mean, norm_std: normalisation of the stimulus (None: not known, or another for every session).
-        neurons: per-neuron metadata by session name and column name.
+        norm_mean, norm_std: normalisation of the stimulus (None: not known, or not the same for all sessions).
+        neurons: metadata of the neurons, by session name and column name.
         source: where the data came from (paths, revision, hashes, filters).
         conditions: numbers that describe each session, by session name; empty if there are none.
     """
@@ -190,16 +190,16 @@ class DataInfo:
         return [value for column in columns for value in column]  # type: ignore[union-attr]
 
     def __hash__(self) -> int:
-        # compiled functions of a model look it up by all that is fixed in it
+        # JAX hashes the static parts of a model to find its compiled functions; dicts have no hash of their own
         return hash((tuple(self.sessions.items()), self.input_shape))
 
     def to_json(self) -> str:
-        """The information as JSON text."""
+        """All fields as JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "DataInfo":
-        """The inverse of ``to_json``."""
+        """Read what ``to_json`` wrote."""
         values = json.loads(text)
         values["input_shape"] = tuple(values["input_shape"])
         return cls(**values)
@@ -207,18 +207,17 @@ class DataInfo:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Recordings, the movies they saw, and the split.
+    """Sessions, their stimuli, and the split into training, validation and test data.
 
-    Training movies are cut into clips of equal length; what is left at the end is a shorter clip. Every
-    ``clip_length`` successive entries of a session's ``frame_index`` show one clip from its beginning to its end.
+    Training movies are cut into clips of equal length; the last one may be shorter. Every ``clip_length`` successive
+    entries of a session's ``frame_index`` show one clip from beginning to end.
 
     Attributes:
-        stimuli: movies by name, all with frames of one shape; test movies carry the names that
-            ``Session.test_stimulus`` gives.
-        sessions: recordings; sessions with the same stimulus are neighbours, and those that saw it mirrored come after
-            those that did not.
+        stimuli: movies by name, all with frames of one shape; the names of test movies are those that
+            ``Session.test_stimulus`` returns.
+        sessions: sorted by stimulus, and then by whether they saw it mirrored; mirrored ones come last.
         clip_length: frames of a clip; 1 if the stimuli are single images.
-        validation_clips: clips kept for validation (position in the stimulus), by the name of the training stimulus.
+        validation_clips: indices of the clips kept for validation, by the name of the training stimulus.
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
         source: where the data came from, as plain values.
 
@@ -235,7 +234,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not self.sessions:
-            raise UserError("the data set has no sessions: no recording passed the quality checks?")
+            raise UserError("the data set has no sessions; did none pass the quality checks?")
         names = [session.name for session in self.sessions]
         duplicates = sorted({name for name in names if names.count(name) > 1})
         if duplicates:
@@ -295,7 +294,7 @@ class Dataset:
             )
 
     def kept_for_validation(self, session: Session) -> tuple[int, ...]:
-        """The clips of the session's stimulus that are kept for validation."""
+        """Indices of the clips of the session's stimulus that are kept for validation."""
         return self.validation_clips.get(session.stimulus, ())
 
     @property
@@ -310,7 +309,7 @@ class Dataset:
 
     @property
     def info(self) -> DataInfo:
-        """The facts that a model keeps."""
+        """Facts about the data that a model keeps."""
         shown = [self.stimuli[session.stimulus] for session in self.sessions]
         return DataInfo(
             sessions={session.name: session.n_neurons for session in self.sessions},
@@ -334,6 +333,6 @@ class Dataset:
 
 
 def _common(statistics: list[float | None]) -> float | None:
-    """The statistic of the first movie, if those of the others are within a grey level of it."""
+    """Statistic of the first movie, if those of all others are within one grey level of it; else None."""
     known = [statistic for statistic in statistics if statistic is not None]
     return known[0] if len(known) == len(statistics) and np.allclose(known, known[0], rtol=0, atol=1) else None

@@ -1,15 +1,15 @@
-"""Means, variances and correlations of what was recorded: NaN stands for "not recorded" and is left out."""
+"""Means, variances and correlations that leave out NaN, which stands for "not recorded"."""
 
 import numpy as np
 from jaxtyping import Float
 
-STD_EPSILON = 1e-8  # added to standard deviations: constant traces have correlation 0
+STD_EPSILON = 1e-8  # added to standard deviations, so that constant traces have correlation 0
 
 Axes = int | tuple[int, ...]
 
 
 def mean_of(values: Float[np.ndarray, "..."], axis: Axes = 0, *, keepdims: bool = False) -> Float[np.ndarray, "..."]:
-    """Mean over what is not NaN, in double precision; NaN where nothing is."""
+    """Mean of finite values, in double precision; NaN where there are none."""
     recorded = np.isfinite(values)
     total = np.where(recorded, values, 0).sum(axis=axis, keepdims=keepdims, dtype=np.float64)
     count = recorded.sum(axis=axis, keepdims=keepdims)
@@ -17,7 +17,7 @@ def mean_of(values: Float[np.ndarray, "..."], axis: Axes = 0, *, keepdims: bool 
 
 
 def variance_of(values: Float[np.ndarray, "..."], axis: Axes = 0) -> Float[np.ndarray, "..."]:
-    """Mean square of the distance from the mean, in double precision; NaN where nothing was recorded."""
+    """Biased variance of finite values, in double precision; NaN where there are none."""
     return mean_of(np.square(values - mean_of(values, axis, keepdims=True)), axis)
 
 
@@ -27,9 +27,9 @@ def correlation(
     """Pearson correlation along axes; nearly 0 where either is constant.
 
     Args:
-        a, b: arrays that broadcast; only what both have counts.
-        axis: along which to correlate.
-        epsilon: added to each standard deviation; without it, constant traces have NaN.
+        a, b: arrays that broadcast against each other; values count where both are finite.
+        axis: axis, or axes, along which to correlate.
+        epsilon: added to each standard deviation; if it is 0, constant traces give NaN.
     """
     both = np.isfinite(a) & np.isfinite(b)
     a, b = (np.where(both, x, np.nan).astype(np.float64) for x in (a, b))

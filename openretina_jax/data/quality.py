@@ -1,4 +1,8 @@
-"""What is in a data set, and what of it would spoil a training: tables and lines of text."""
+"""Quality of a data set: tables of its movies and sessions, problems that would spoil a training, and counts of frames.
+
+Frames are compared by hashes of their pixels, which tells how many different frames each split has, and whether a test
+leaked into the training movie.
+"""
 
 import dataclasses
 import hashlib
@@ -14,13 +18,36 @@ from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
 from openretina_jax.data.masked import correlation, mean_of, variance_of
 from openretina_jax.data.timelines import Tables
 
-LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # of the pixels that a model sees
+LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # of normalised pixels
+
+
+def movie_table(dataset: Dataset) -> pd.DataFrame:
+    """Movies of a data set, a row each: frames, size, range of raw pixels, mean and deviation of normalised ones."""
+    rows = []
+    for name, stimulus in dataset.stimuli.items():
+        frames, height, width, channels = stimulus.frames.shape
+        mean, deviation = _normalized_statistics(stimulus)
+        rows.append(
+            {
+                "movie": name,
+                "frames": frames,
+                "seconds": frames / stimulus.frame_rate_hz,
+                "size": f"{height} x {width} x {channels}",
+                "type": str(stimulus.frames.dtype),
+                "lowest": float(min(block.min() for block in blocks(stimulus.frames))),
+                "highest": float(max(block.max() for block in blocks(stimulus.frames))),
+                "seen mean": mean,
+                "seen deviation": deviation,
+            }
+        )
+    return pd.DataFrame(rows).set_index("movie")
 
 
 def session_table(dataset: Dataset) -> pd.DataFrame:
-    """A row per session: its movie, neurons, length in seconds, responses, missing share, tests, trials, reliability.
+    """Sessions of a data set, a row each: movie, neurons, length in seconds, responses, tests, trials, reliability.
 
-    ``missing`` is the share of responses that are NaN, ``reliability`` the mean over neurons and tests, see there.
+    ``missing`` is the share of responses that are NaN, ``reliability`` the mean of ``split_half_reliability`` over
+    neurons and tests.
     """
     rows = []
     for session in dataset.sessions:
@@ -43,45 +70,23 @@ def session_table(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("session")
 
 
-def movie_table(dataset: Dataset) -> pd.DataFrame:
-    """A row per movie: frames, their size, range of raw pixels, and mean and deviation of what a model sees."""
-    rows = []
-    for name, stimulus in dataset.stimuli.items():
-        frames, height, width, channels = stimulus.frames.shape
-        mean, deviation = _seen(stimulus)
-        rows.append(
-            {
-                "movie": name,
-                "frames": frames,
-                "seconds": frames / stimulus.frame_rate_hz,
-                "size": f"{height} x {width} x {channels}",
-                "type": str(stimulus.frames.dtype),
-                "lowest": float(min(block.min() for block in blocks(stimulus.frames))),
-                "highest": float(max(block.max() for block in blocks(stimulus.frames))),
-                "seen mean": mean,
-                "seen deviation": deviation,
-            }
-        )
-    return pd.DataFrame(rows).set_index("movie")
-
-
 def split_half_reliability(trials: Float32[np.ndarray, "trial time neuron"]) -> Float[np.ndarray, " neuron"]:
-    """Correlation of the mean of every second trial with the mean of the others, for as many trials as both have.
+    """Correlation between the means of odd and even trials, extrapolated to all trials.
 
-    The halves' correlation r is extrapolated to that of means over all trials, 2 r / (1 + r) (Spearman and Brown 1910).
-    NaN with less than two trials, and for neurons whose halves are constant.
+    From the correlation r of the halves, 2 r / (1 + r) is that of means over all trials (Spearman 1910, Brown 1910).
+    NaN with fewer than two trials, and for neurons with a constant half.
     """
     if len(trials) < 2:
         return np.full(trials.shape[2], np.nan)
-    # in single precision, in which the mean of equal numbers is one of them
+    # in single precision the mean of equal numbers is exactly that number, so that constant traces stay constant
     one, other = (mean_of(half).astype(np.float32) for half in (trials[::2], trials[1::2]))
     half = correlation(one, other, epsilon=0.0)
     return 2 * half / (1 + half)
 
 
 def dataset_problems(dataset: Dataset) -> list[str]:
-    """What would spoil a training, a line each: movies of a wrong scale, silent neurons, negative responses, leaks."""
-    found = [problem for stimulus in dataset.stimuli.values() for problem in _movie_problems(stimulus)]
+    """Problems that would spoil a training, a line each: wrong scales, silent neurons, negative responses, leaks."""
+    found = [problem for stimulus in dataset.stimuli.values() for problem in _scale_problems(stimulus)]
     if not any(dataset.validation_clips.values()):
         found.append("no clips are kept for validation, which training needs; keep at least one")
     if not dataset.test_names:
@@ -91,14 +96,21 @@ def dataset_problems(dataset: Dataset) -> list[str]:
     return found + _leaks(dataset)
 
 
-def _movie_problems(stimulus: Stimulus) -> list[str]:
-    mean, deviation = _seen(stimulus)
+def _scale_problems(stimulus: Stimulus) -> list[str]:
+    mean, deviation = _normalized_statistics(stimulus)
     if abs(mean) <= LARGEST_MEAN and SMALLEST_DEVIATION <= deviation <= LARGEST_DEVIATION:
         return []
     return [
         f'movie "{stimulus.name}": models see pixels of mean {mean:.3g} and deviation {deviation:.3g}; normalise them '
         "to about 0 and 1"
     ]
+
+
+def _normalized_statistics(stimulus: Stimulus) -> tuple[float, float]:
+    """Mean and standard deviation of the pixels that a model sees."""
+    mean, deviation = mean_and_deviation(stimulus.frames)
+    shift, scale = stimulus.shift_and_scale
+    return (mean - shift) / scale, deviation / scale
 
 
 def _response_problems(session: Session) -> list[str]:
@@ -122,8 +134,14 @@ def _response_problems(session: Session) -> list[str]:
     return found
 
 
+def _some(neurons: np.ndarray) -> str:
+    """Indices of the marked neurons, at most ten of them."""
+    numbers = np.flatnonzero(neurons).tolist()
+    return f"{numbers[:10]}" + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
+
+
 def _leaks(dataset: Dataset) -> list[str]:
-    """Tests whose frames are, for the greater part, in the training movie of their session."""
+    """Tests that have most of their frames in the training movie of their session."""
     movies = (stimulus.frames for stimulus in dataset.stimuli.values())
     numbers = dict(zip(dataset.stimuli, frame_numbers(*movies), strict=True))
     found = []
@@ -139,27 +157,14 @@ def _leaks(dataset: Dataset) -> list[str]:
     return found
 
 
-def _seen(stimulus: Stimulus) -> tuple[float, float]:
-    """Mean and deviation of what a model sees."""
-    mean, deviation = mean_and_deviation(stimulus.frames)
-    shift, scale = stimulus.shift_and_scale
-    return (mean - shift) / scale, deviation / scale
-
-
-def _some(which: np.ndarray) -> str:
-    """Numbers of the neurons, at most ten of them."""
-    numbers = np.flatnonzero(which).tolist()
-    return f"{numbers[:10]}" + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
-
-
 @dataclasses.dataclass(frozen=True)
 class SplitStatistics:
-    """What all sessions together saw of a split.
+    """Counts of the frames that all sessions together saw of a split.
 
     Attributes:
         sessions: number of sessions that saw it.
-        frames: different frames; two frames are the same if all their pixels are equal, as the animal saw them.
-        transitions: different pairs of successive frames.
+        frames: number of different frames, as the animal saw them; frames are equal if all their pixels are.
+        transitions: number of different pairs of successive frames.
     """
 
     sessions: int
@@ -168,21 +173,21 @@ class SplitStatistics:
 
 
 def dataset_statistics(dataset: Dataset, tables: Tables) -> dict[str, SplitStatistics]:
-    """Statistics of training, validation and every test movie, and of training and validation together.
+    """Count the frames of training, validation and every test movie, and of training and validation together.
 
-    Training windows cross the borders of clips, so each order of clips has transitions of its own; validation clips
-    are shown one by one.
+    Training windows cross the borders of clips, so that each order of clips has transitions of its own; validation
+    clips are predicted one by one.
 
     Args:
-        dataset: the recordings.
-        tables: of the data set.
+        dataset: the data set.
+        tables: its tables.
     """
     splits = {"train": tables.training()}
     if any(dataset.validation_clips.values()):
         splits["validation"] = tables.validation()
     splits |= {name: tables.test(name) for name in dataset.test_names}
-    seen = {timeline.mirrored for timelines in splits.values() for timeline in timelines}
-    numbers = dict(zip(seen, frame_numbers(*(_frames(tables, mirrored) for mirrored in seen)), strict=True))
+    mirrored = {timeline.mirrored for timelines in splits.values() for timeline in timelines}
+    numbers = dict(zip(mirrored, frame_numbers(*(_frames(tables, left) for left in mirrored)), strict=True))
 
     def clips(split: str) -> list[np.ndarray]:
         seen = ((timeline, numbers[timeline.mirrored][timeline.frames]) for timeline in splits[split])
@@ -197,7 +202,7 @@ def dataset_statistics(dataset: Dataset, tables: Tables) -> dict[str, SplitStati
 
 
 def count_frames(clips: Iterable[Integer[np.ndarray, "_ _"]]) -> tuple[int, int]:
-    """Different frames, and different pairs of successive frames, among clips of frame numbers."""
+    """Count different frames, and different pairs of successive frames, in clips of frame numbers."""
     frames, pairs = [], []
     for part in clips:
         frames.append(np.unique(part))
@@ -206,19 +211,19 @@ def count_frames(clips: Iterable[Integer[np.ndarray, "_ _"]]) -> tuple[int, int]
 
 
 def frame_numbers(*movies: Iterable[Num[np.ndarray, "..."]]) -> list[Integer[np.ndarray, " _"]]:
-    """A number for every frame of each movie, equal for frames whose pixels are all equal."""
-    digests = [[_digest(frame) for frame in movie] for movie in movies]
-    number = {digest: k for k, digest in enumerate(dict.fromkeys(itertools.chain(*digests)))}
-    return [np.array([number[digest] for digest in movie]) for movie in digests]
+    """Number the frames of some movies, so that frames have equal numbers if all their pixels are equal."""
+    hashes = [[_frame_hash(frame) for frame in movie] for movie in movies]
+    numbers = {known: number for number, known in enumerate(dict.fromkeys(itertools.chain(*hashes)))}
+    return [np.array([numbers[known] for known in movie]) for movie in hashes]
 
 
 def _frames(tables: Tables, mirrored: bool) -> Iterator[np.ndarray]:
-    """The frames one by one, as the animal saw them; read a part at a time, since large movies stay in their files."""
+    """Iterate over all frames as the animal saw them, reading one block at a time."""
     for rows in blocks(np.arange(tables.n_frames)):
-        part = tables.pick(rows)
-        yield from part[:, :, ::-1] if mirrored else part
+        block = tables.pick(rows)
+        yield from block[:, :, ::-1] if mirrored else block
 
 
-def _digest(frame: np.ndarray) -> bytes:
-    # adding 0 makes -0 and 0, which are the same light, the same bytes
+def _frame_hash(frame: np.ndarray) -> bytes:
+    # -0 and 0 are the same light; adding 0 gives them the same bytes
     return hashlib.blake2b((frame + np.float32(0)).tobytes(), digest_size=16).digest()

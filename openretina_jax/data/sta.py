@@ -1,4 +1,4 @@
-"""Spike-triggered averages, and the filters that the spatial contrast model takes from them.
+"""Spatial and temporal filters from spike-triggered averages, for the spatial contrast model.
 
 A spike-triggered average (STA) is the mean movie before a spike of one neuron: ``(frame, height, width)``, the last
 frame being the most recent. Its spatial filter is a Gaussian fitted to the frame of largest variance, cut off at a
@@ -21,27 +21,27 @@ from openretina_jax.runtime.files import read_npy
 
 _log = logging.getLogger(__name__)
 
-# what may stand in braces in a file pattern: our names, and those of openretina for the same
+# placeholders of a file pattern: ours, and openretina's names for the same
 PLACEHOLDERS = ("session", "cell", "retina_index", "cell_index")
-MOST_EVALUATIONS = 5000  # of the Gaussian in one fit
-SMALLEST_SIGMA = 0.5
+MAX_EVALUATIONS = 5000  # of the Gaussian in one fit
+MIN_SIGMA = 0.5
 _REMEDY = "check the folder and the pattern of the names, and save one STA per file with numpy.save"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class GaussianFit:
-    """A two-dimensional Gaussian and how it was found.
+    """A fitted two-dimensional Gaussian.
 
-    An ellipse has many names: axes may be swapped, angles turned by pi. Which of them a search ends at hangs on the
-    last bit of its arithmetic, so that fits are kept in one form: the long axis first, its angle in [0, pi).
+    Swapping the axes, or turning them by pi, gives the same ellipse, and rounding decides which form a fit ends at.
+    Fits are therefore kept in one form: the long axis first, its angle in [0, pi).
 
     Attributes:
         centre: row and column (y, x).
         sigma: standard deviations along the long and the short axis.
         theta: angle from x to the long axis, towards y, in [0, pi); 0 if the Gaussian is round.
-        amplitude: height of the peak; of ``StaFilters`` always positive.
-        success: whether the fit converged; if not, the values are the guess that it began with.
-        covariance: of (x, y, long sigma, short sigma, theta, amplitude); None without success.
+        amplitude: height of the peak; always positive in ``StaFilters``.
+        success: whether the fit converged; if not, the values are the initial guess.
+        covariance: covariance of (x, y, long sigma, short sigma, theta, amplitude); None if the fit did not converge.
     """
 
     centre: tuple[float, float]
@@ -54,11 +54,11 @@ class GaussianFit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StaFilters:
-    """Filters of one neuron, each of norm 1 (or 0 throughout).
+    """Filters of one neuron, each of norm 1, or all zeros.
 
     Attributes:
-        spatial: never negative, whatever the polarity of the neuron.
-        temporal: carries the sign of the polarity.
+        spatial: spatial filter, never negative.
+        temporal: temporal filter; its sign is the polarity of the neuron (ON or OFF).
         fit: the Gaussian behind ``spatial``.
     """
 
@@ -69,7 +69,7 @@ class StaFilters:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SessionFilters:
-    """``StaFilters`` of many neurons, one after the other."""
+    """Filters of all neurons of a session; see ``StaFilters``."""
 
     spatial: Float32[np.ndarray, "neuron height width"]
     temporal: Float32[np.ndarray, "neuron frame"]
@@ -79,9 +79,9 @@ class SessionFilters:
 def gaussian_2d(
     shape: tuple[int, int], centre: tuple[float, float], sigma: tuple[float, float], theta: float, amplitude: float
 ) -> Float[np.ndarray, "height width"]:
-    """A rotated Gaussian on the pixels of an image; arguments as in ``GaussianFit``."""
-    # A fit begins with a round Gaussian, whose angle means nothing: rounding decides where the search goes from there.
-    # So this is the reference's order of operations, and not the square of a distance.
+    """Evaluate a rotated Gaussian on the pixels of an image; arguments as in ``GaussianFit``."""
+    # A fit starts from a round Gaussian, whose angle is undefined, so that rounding decides where the search goes.
+    # Hence the reference's order of operations, rather than the square of a distance.
     y, x = _offsets(shape, centre)
     first, second = (2 * width**2 for width in sigma)
     xx = np.cos(theta) ** 2 / first + np.sin(theta) ** 2 / second
@@ -97,7 +97,7 @@ def contour_mask(
     theta: float,
     sigma_contour: float = 3.0,
 ) -> Bool[np.ndarray, "height width"]:
-    """The pixels of an image within ``sigma_contour`` standard deviations of a Gaussian's centre."""
+    """Mask of the pixels within ``sigma_contour`` standard deviations of a Gaussian's centre."""
     y, x = _offsets(shape, centre)
     first = np.cos(theta) * x + np.sin(theta) * y
     second = np.cos(theta) * y - np.sin(theta) * x
@@ -107,11 +107,11 @@ def contour_mask(
 def fit_gaussian(
     frame: Float[np.ndarray, "height width"], initial_centre: tuple[int, int] | None = None
 ) -> GaussianFit:
-    """The Gaussian with the least squared difference from a frame.
+    """Fit a Gaussian to a frame by least squares.
 
     Args:
         frame: finite values; the Gaussian may be a peak or a trough.
-        initial_centre: row and column where the search begins (None: the largest absolute value).
+        initial_centre: row and column where the search starts (None: the largest absolute value).
     """
     from scipy.optimize import OptimizeWarning, curve_fit  # most runs fit no Gaussian
 
@@ -121,7 +121,7 @@ def fit_gaussian(
     else:
         y, x = initial_centre
     guess = (x, y, min(height, width) / 6, min(height, width) / 6, 0.0, float(frame[y, x]))
-    lowest = (0, 0, SMALLEST_SIGMA, SMALLEST_SIGMA, -np.pi, -np.inf)
+    lowest = (0, 0, MIN_SIGMA, MIN_SIGMA, -np.pi, -np.inf)
     highest = (width - 1, height - 1, width, height, np.pi, np.inf)
 
     def pixels(_: None, x: float, y: float, first: float, second: float, theta: float, amplitude: float) -> np.ndarray:
@@ -129,9 +129,9 @@ def fit_gaussian(
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OptimizeWarning)  # an unknown covariance, which is then infinite
+            warnings.simplefilter("ignore", OptimizeWarning)  # of a covariance that is not known, and then infinite
             found, covariance = curve_fit(
-                pixels, None, frame.ravel(), p0=guess, bounds=(lowest, highest), maxfev=MOST_EVALUATIONS
+                pixels, None, frame.ravel(), p0=guess, bounds=(lowest, highest), maxfev=MAX_EVALUATIONS
             )
     except (RuntimeError, ValueError):  # it did not converge, or the image has no room for the first guess
         return _gaussian_fit(np.array(guess), None)
@@ -146,17 +146,17 @@ def filters_of_sta(
 ) -> StaFilters:
     """Spatial and temporal filter of one neuron.
 
-    An STA that is not finite gives filters of zeros, so that its neuron has a constant response and harms no other.
+    An STA that is not finite gives filters of zeros: its neuron has a constant response, and others are not affected.
 
     Args:
-        sta: the average.
-        temporal_frames: keep this many of the most recent frames of the temporal filter; None, or more than there are:
+        sta: spike-triggered average.
+        temporal_frames: number of the most recent frames to keep in the temporal filter; None, or more than there are:
             all.
-        sigma_contour: standard deviations beyond which the spatial filter is zero.
-        name: of the STA, for warnings.
+        sigma_contour: number of standard deviations beyond which the spatial filter is zero.
+        name: name of the STA in warnings.
 
     Raises:
-        UserError: an option out of its range.
+        UserError: an option is out of its range.
     """
     if temporal_frames is not None and temporal_frames < 1:
         raise UserError(f"temporal_frames is {temporal_frames}, but must be at least 1, or None for all frames")
@@ -180,13 +180,13 @@ def filters_of_sta(
 def load_sta(
     file: str | Path, flip: bool = False, shape: tuple[int, int] | None = None
 ) -> Float[np.ndarray, "frame height width"]:
-    """The STA of a ``.npy`` file, on the pixels of the stimulus.
+    """Load an STA from a ``.npy`` file, and crop it to the pixels of the stimulus.
 
     Args:
-        file: numbers of shape (frame, height, width); pickled objects are refused.
-        flip: mirror left to right (for a stimulus that was shown mirrored).
-        shape: height and width of the stimulus; what the STA has more is cut off evenly on both sides, the odd pixel at
-            the bottom and on the right, after the flip. None: keep all.
+        file: file of an array (frame, height, width).
+        flip: whether to mirror it left to right (for a stimulus that was shown mirrored).
+        shape: height and width of the stimulus; after the flip a larger STA is cropped evenly on both sides, by the odd
+            pixel at the bottom and on the right (None: it is kept whole).
 
     Raises:
         UserError: the file is missing or holds anything else, or the STA is smaller than the stimulus.
@@ -218,21 +218,21 @@ def load_session_filters(
     temporal_frames: int | None = None,
     sigma_contour: float = 3.0,
 ) -> SessionFilters:
-    """The filters of the neurons of one session, from one file each.
+    """Load the STAs of a session, one file per neuron, and compute their filters.
 
     Args:
-        folder: where the files are.
-        pattern: their names, with ``{cell}`` and perhaps ``{session}`` (or openretina's ``{cell_index}`` and
-            ``{retina_index}``): ``cell_data_{session}_WN_stas_cell_{cell}.npy``.
-        session: name of the session, as in the names of the files.
-        cells: numbers or names of the neurons, as in the names of the files.
+        folder: folder of the files.
+        pattern: pattern of their names, with ``{cell}`` and perhaps ``{session}`` (or openretina's ``{cell_index}`` and
+            ``{retina_index}``), such as ``cell_data_{session}_WN_stas_cell_{cell}.npy``.
+        session: name of the session in the names of the files.
+        cells: numbers or names of the neurons in the names of the files.
         flip: see ``load_sta``.
         shape: see ``load_sta``.
         temporal_frames: see ``filters_of_sta``.
         sigma_contour: see ``filters_of_sta``.
 
     Raises:
-        UserError: no neuron, a wrong pattern, a wrong file, or STAs of different sizes.
+        UserError: there is no neuron, the pattern or a file is wrong, or STAs have different sizes.
     """
     if not cells:
         raise UserError(f"{session}: has no neurons to load STAs of; name at least one")
@@ -256,20 +256,20 @@ def load_session_filters(
 def _offsets(
     shape: tuple[int, int], centre: tuple[float, float]
 ) -> tuple[Float[np.ndarray, "height 1"], Float[np.ndarray, " width"]]:
-    """Rows and columns of an image, counted from the centre."""
+    """Rows and columns of an image relative to a centre."""
     rows, columns = (np.arange(size) - at for size, at in zip(shape, centre, strict=True))
     return rows[:, None], columns
 
 
 def _gaussian_fit(values: Float[np.ndarray, "6"], covariance: Float[np.ndarray, "6 6"] | None) -> GaussianFit:
-    """The fit with the long axis first and its angle in [0, pi)."""
+    """Bring a fit into the form with the long axis first and its angle in [0, pi)."""
     x, y, first, second, theta, amplitude = (float(value) for value in values)
     if first < second:
         first, second, theta = second, first, theta + np.pi / 2
         if covariance is not None:
             swapped = [0, 1, 3, 2, 4, 5]
             covariance = covariance[np.ix_(swapped, swapped)]
-    # a tiny negative angle would round to pi itself
+    # a tiny negative angle modulo pi rounds to pi itself
     theta = 0.0 if first == second or theta % np.pi == np.pi else theta % np.pi
     return GaussianFit((y, x), (first, second), theta, amplitude, covariance is not None, covariance)
 
@@ -286,7 +286,7 @@ def _normalized(values: Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*sh
 
 
 def _file_names(pattern: str, session: str, cells: Sequence[int | str]) -> list[str]:
-    """The pattern filled in for every cell."""
+    """Fill in the pattern for every cell."""
     what = f'the file pattern "{pattern}"'
     try:
         names = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}

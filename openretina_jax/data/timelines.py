@@ -1,81 +1,87 @@
-"""What is shown to which neurons, split by split, as rows of two tables.
+"""Timelines: which frames a group of neurons saw, and where its responses are, as rows of two tables.
 
-All movies lie one after another in one table of frames, and all responses in a table with a column per neuron.
-A ``Timeline`` says in which order a group of neurons sees frames, and where its responses lie. Nothing is ever
-reordered or copied: clip orders, random sequences, splits and shared stimuli are all timelines.
+All movies lie one after another in one table of frames, and all responses in one table with a column per neuron. A
+``Timeline`` is a list of indices into both. Frames are never reordered or copied: clip orders, random sequences, splits
+and shared stimuli are all timelines.
 
-Where a session sees no frame twice, the response to a frame lies in a row that belongs to the frame. Sessions that
-saw the same clips, in whatever order, can then share a timeline: one pass of the core serves them all. What a model
-predicts near the border of two clips depends on both, so there a timeline serves only the sessions with its own order
-of clips.
+If a session saw no frame twice, the response to a frame lies in the row of that frame. Sessions that saw the same
+clips, in whatever order, can then share a timeline, and one pass of the core serves them all. A prediction near the
+border between two clips depends on both; there a timeline serves only the sessions that saw its order of clips.
 """
 
 import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int, Int32, Num
+from jaxtyping import Int, Int32, Num, Shaped
 
 from openretina_jax.data.dataset import Dataset, Frames, Session
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
+# a number; in a stack of timelines (``batches.Timelines``) an array with one for each
+if TYPE_CHECKING:
+    Fact = Any
+else:
+    Fact = bool | int | float | Shaped[Any, " timeline"]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Timeline:
-    """Frames in the order in which neighbouring columns of neurons see them.
+    """Frames in the order in which a group of neurons saw them, as indices into the tables of the data set.
 
     Attributes:
-        name: of the session whose order of clips it is.
+        name: session whose order of clips it follows.
         frames: rows in the table of frames.
         rows: rows in the table of responses.
         mirrored: whether the frames are mirrored left to right.
-        session: number of the session of the first column.
-        first_neuron: first column of the neurons.
-        n_neurons: number of columns.
-        n_sessions: sessions that the neurons belong to.
-        order: number of the order of clips; see ``Tables.order``.
-        clip_length: a new clip begins every ``clip_length`` frames.
-        shift, scale: what is subtracted from the frames, and what they are divided by then.
+        session: index of the session of the first neuron.
+        first_neuron: column of the first neuron in the table of responses; the others follow.
+        n_neurons: number of neurons.
+        n_sessions: number of sessions that the neurons belong to.
+        order: index of the order of clips; see ``Tables.order``.
+        clip_length: frames of a clip; a new clip begins every ``clip_length`` frames.
+        shift, scale: normalisation; the model sees ``(frames - shift) / scale``.
     """
 
     name: str
-    frames: Int32[np.ndarray, " time"]
-    rows: Int32[np.ndarray, " time"]
-    mirrored: bool
-    session: int
-    first_neuron: int
-    n_neurons: int
-    n_sessions: int
-    order: int
-    clip_length: int
-    shift: float = 0.0
-    scale: float = 1.0
+    frames: Int32[Any, "*timeline time"]
+    rows: Int32[Any, "*timeline time"]
+    mirrored: Fact
+    session: Fact
+    first_neuron: Fact
+    n_neurons: Fact
+    n_sessions: Fact
+    order: Fact
+    clip_length: Fact
+    shift: Fact = 0.0
+    scale: Fact = 1.0
 
     def __len__(self) -> int:
         return len(self.frames)
 
 
 class Tables:
-    """The frames and responses of a data set as two tables, and the timelines that point into them.
+    """Frames and responses of a data set as two tables, and the timelines that point into them.
 
     Attributes:
-        responses: one column per neuron in the order of ``dataset.sessions``; responses to test movies are means over
-            trials; NaN where nothing was recorded. Sessions without a common stimulus use the same rows.
-        session: number of the session that a column belongs to.
-        order: number of the order in which the session of a column saw its clips; equal for equal orders.
+        responses: one column per neuron in the order of ``dataset.sessions``, NaN where nothing was recorded; responses
+            to test movies are means over trials. Sessions without a common stimulus share rows.
+        session: index of each neuron's session.
+        order: index of the order in which each neuron saw its clips; equal for equal orders.
 
     Args:
-        dataset: stimuli and recordings.
-        per_session: whether the neurons of a timeline belong to one session always, even where others saw the same.
+        dataset: the data set.
+        per_session: whether each timeline has the neurons of one session only, even where others saw the same clips.
     """
 
     def __init__(self, dataset: Dataset, per_session: bool = False):
         self._dataset, self._per_session = dataset, per_session
         self._movies = list(dataset.stimuli.values())
-        # movies of different types have one table together only as the model sees them
+        # movies of different types fit into one table only when they are normalised
         self._raw = len({(movie.raw, movie.frames.dtype) for movie in self._movies}) == 1
         self._first_frame = _one_after_another({name: len(movie.frames) for name, movie in dataset.stimuli.items()})
         self._first_row, n_rows = first_rows(dataset)
@@ -95,21 +101,21 @@ class Tables:
 
     @property
     def n_frames(self) -> int:
-        """Number of frames of all movies."""
+        """Total number of frames of all movies."""
         return sum(len(movie.frames) for movie in self._movies)
 
     @property
     def frame_bytes(self) -> int:
-        """Size of the table of frames."""
+        """Size of the table of frames in bytes."""
         each = self._movies[0].frames.dtype.itemsize if self._raw else np.dtype(np.float32).itemsize
         return self.n_frames * math.prod(self._movies[0].frames.shape[1:]) * each
 
     def frames(self) -> Frames:
-        """The table of frames: all movies one after another, in the order of ``dataset.stimuli``."""
+        """All movies one after another, in the order of ``dataset.stimuli``."""
         return self._movies[0].frames if len(self._movies) == 1 and self._raw else self.pick(np.arange(self.n_frames))
 
     def pick(self, rows: Int[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape height width channel"]:
-        """Some rows of the table of frames, read from the movies."""
+        """Read some rows of the table of frames from the movies."""
         first = self._movies[0].frames
         picked = np.empty((*rows.shape, *first.shape[1:]), first.dtype if self._raw else np.float32)
         for name, movie in self._dataset.stimuli.items():
@@ -121,16 +127,16 @@ class Tables:
         return picked
 
     def training(self) -> list[Timeline]:
-        """One timeline per session: its training clips in the order in which they were shown."""
+        """Training clips of every session in the order in which it saw them: one timeline per session."""
         return [self._session_timeline(number, [number]) for number in range(len(self._dataset.sessions))]
 
     def shared_training(self) -> list[Timeline]:
-        """The same timelines, each with the neurons of all neighbouring sessions that saw the same clips."""
+        """Timelines of ``training``, each with the neurons of all sessions that saw the same clips."""
         groups = self._neighbours(self._what_it_saw)
         return [self._session_timeline(number, group) for group in groups for number in group]
 
     def validation(self) -> list[Timeline]:
-        """Validation clips in their given order, one timeline for all neighbouring sessions that saw the same.
+        """Validation clips in the order of the data set, one timeline for all sessions that saw the same.
 
         Raises:
             UserError: there are none.
@@ -147,14 +153,14 @@ class Tables:
             shown = (session.frame_index[::length] // length).tolist()
             starts = [shown.index(clip) * length for clip in kept]
             times = np.concatenate([start + np.arange(length) for start in starts])
-            # images know nothing of each other, and a score needs more than one
+            # single images are independent: all of them count as one clip, since a score needs several frames
             clip_length = len(times) if length == 1 else length
             frames, rows = self._frames(session)[times], self._rows(session)[times]
             timelines.append(self._timeline(session, numbers, session.stimulus, frames, rows, clip_length))
         return timelines
 
     def test(self, name: str) -> list[Timeline]:
-        """The test movies of that name, one timeline for all neighbouring sessions that saw the same."""
+        """Movies of the test with that name, one timeline for all sessions that saw the same."""
 
         def what_it_saw(session: Session) -> object:
             return session.mirrored, session.test_stimulus(name) if name in session.repeats else None
@@ -184,7 +190,7 @@ class Tables:
         return session.stimulus, session.mirrored, clips.tobytes()
 
     def _neighbours(self, key: Callable[[Session], object]) -> list[list[int]]:
-        """Numbers of neighbouring sessions with equal keys."""
+        """Group sessions with equal keys; they are neighbours, since a data set sorts its sessions."""
         sessions = self._dataset.sessions
         whole = (lambda n: n) if self._per_session else (lambda n: key(sessions[n]))
         return [list(group) for _, group in itertools.groupby(range(len(sessions)), whole)]
@@ -198,7 +204,7 @@ class Tables:
         rows: np.ndarray,
         clip_length: int,
     ) -> Timeline:
-        """Frames of a stimulus and rows of a session, with the neurons of its group."""
+        """Timeline of a session's frames and rows, with the neurons of its group."""
         shift, scale = self._dataset.stimuli[stimulus].shift_and_scale if self._raw else (0.0, 1.0)
         return Timeline(
             name=session.name,
@@ -225,7 +231,7 @@ class Tables:
 
 
 def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:
-    """Where each begins if they lie one after another."""
+    """Where each item begins if they lie one after another."""
     ends = np.cumsum(list(lengths.values()), dtype=np.int32)
     return {name: end - np.int32(length) for (name, length), end in zip(lengths.items(), ends, strict=True)}
 
@@ -234,8 +240,8 @@ def first_rows(dataset: Dataset) -> tuple[dict[str, np.int32], int]:
     """First row of every stimulus in the table of responses, and the number of rows.
 
     Stimuli of one session lie one after another; stimuli that no session has in common may share rows. Those that most
-    sessions saw come first, so that few rows are left empty. The responses of a session that saw frames twice have rows
-    of their own.
+    sessions saw come first, so that few rows stay empty. Responses of a session that saw frames twice have rows of
+    their own.
     """
     lengths = {name: len(stimulus.frames) for name, stimulus in dataset.stimuli.items()}
     users: dict[str, list[int]] = {name: [] for name in lengths}

@@ -29,27 +29,24 @@ class EpochWindows:
 
 
 class Sampler(abc.ABC):
-    """Which windows make up an epoch: a pure function of ``(seed, epoch)``.
+    """Windows of every epoch: a pure function of ``(seed, epoch)``.
 
-    ``sampler[epoch]`` holds the windows of that epoch, whatever was asked for before, so that nothing but the number of
-    the epoch has to be saved. A batch order is a subclass, registered with ``@SAMPLERS("name")``, that
+    ``sampler[epoch]`` gives the same windows whatever was asked for before, so that a checkpoint needs to save nothing
+    but the number of the epoch. A batch order is a subclass, registered with ``@SAMPLERS("name")``. It must define
 
-    * says in ``timelines_of`` which timelines it takes,
-    * returns the windows of an epoch from ``__getitem__``: ``steps_per_epoch`` steps, in arrays of the same shape for
-      every epoch, so that one compiled program serves all.
+    * ``timelines_of``: which timelines of the data it takes,
+    * ``steps_per_epoch``: the number of steps of an epoch,
+    * ``__getitem__``: the windows of an epoch, in arrays of one shape for all epochs, so that one compiled program
+      serves them all. The rows of a step are read side by side; the timelines of a row must have the same neurons.
 
-    The keyword arguments of its constructor are the options of the order.
-
-    Attributes:
-        timelines: one or more per session; ``EpochWindows.timeline`` points into them.
-        window_frames: length of a window in frames.
-        windows_per_step: windows in each row of a step.
-        seed: of the random order.
-        cuts: windows of each timeline before they are shifted.
+    Keyword arguments of its constructor are the options of the order. All arguments are kept as attributes, and
+    ``cuts`` has the windows of each timeline before they are shifted.
 
     Args:
-        timelines: see above.
-        window_frames, windows_per_step, seed: see above.
+        timelines: timelines that ``EpochWindows.timeline`` points into.
+        window_frames: length of a window.
+        windows_per_step: number of windows in each row of a step.
+        seed: seed of the random order.
         within_clips: whether no window crosses the border between two clips; see ``Cuts``.
 
     Raises:
@@ -66,7 +63,8 @@ class Sampler(abc.ABC):
         within_clips: bool = False,
     ):
         self.timelines = list(timelines)
-        self.window_frames, self.windows_per_step, self.seed = window_frames, windows_per_step, seed
+        self.window_frames, self.windows_per_step = window_frames, windows_per_step
+        self.seed, self.within_clips = seed, within_clips
         self.cuts = [Cuts(timeline, window_frames, within_clips) for timeline in timelines]
         check_enough_windows(timelines, self.cuts, windows_per_step)
 
@@ -86,21 +84,21 @@ class Sampler(abc.ABC):
         """Windows of an epoch; draw them from ``self.rng(epoch)``."""
 
     def rng(self, epoch: int) -> np.random.Generator:
-        """Random numbers of an epoch."""
+        """Random number generator of an epoch."""
         return np.random.default_rng((self.seed, epoch))
 
 
 def make_sampler(order: str, tables: Tables, *, seed: int, **options: Any) -> Sampler:
-    """Sampler of a batch order on the training data.
+    """Make the sampler of a batch order for the training data.
 
     Args:
         order: "session", "shared", or another kind of ``SAMPLERS``.
-        tables: the data.
-        seed: of the random order.
-        options: ``window_frames``, ``windows_per_step`` and what else the order's class takes.
+        tables: tables of the data set.
+        seed: seed of the random order.
+        options: ``window_frames``, ``windows_per_step`` and further arguments of the order's class.
 
     Raises:
-        UserError: an unknown order or option, or a timeline with fewer windows than a step needs.
+        UserError: the order or an option is unknown, or a timeline has fewer windows than a step needs.
     """
     cls = SAMPLERS[order]
     return construct(cls, f'batch order "{order}"', options, {"timelines": cls.timelines_of(tables), "seed": seed})
@@ -200,7 +198,7 @@ class Cuts:
     multiple of the window's. Clips shorter than a window have none.
 
     Args:
-        timeline: to be cut.
+        timeline: timeline to cut.
         window_frames: length of a window.
         within_clips: whether each clip is cut separately.
     """
@@ -252,7 +250,7 @@ def starts_within_clips(
     Args:
         cut: a time in the clip.
         shift: wanted shift.
-        end: of the clip.
+        end: end of the clip.
         window_frames: length of a window, at most that of the clip.
     """
     latest = end - window_frames

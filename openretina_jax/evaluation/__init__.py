@@ -1,1 +1,1 @@
-"""How well a model predicts: scores of every neuron, tables and summaries."""
+"""Evaluation of models: predictions, scores of every neuron, their summaries and comparisons."""

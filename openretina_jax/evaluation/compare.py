@@ -1,4 +1,4 @@
-"""Which of several models predicts the same neurons better."""
+"""Comparison of models on the same neurons: paired differences of scores, with intervals and tests."""
 
 import collections
 import itertools
@@ -12,25 +12,25 @@ from scipy.stats import wilcoxon
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.evaluate import Evaluation
-from openretina_jax.evaluation.resampling import interval, resampled_means
+from openretina_jax.evaluation.resampling import bootstrap_means, confidence_interval
 from openretina_jax.evaluation.tables import SummaryOptions
 
 COMPARED = ("correlation", "correlation_single_trials", "normalized_correlation", "feve", "mse", "poisson_loss")
 
 
 def compare(evaluations: Sequence[Evaluation], split: str, options: SummaryOptions) -> pd.DataFrame:
-    """Paired differences of all pairs of models, on the neurons that have both scores and answer reliably.
+    """Compare all pairs of models on the reliable neurons that have both scores.
 
     Args:
-        evaluations: of at least two models on the same data.
-        split: which they are compared on.
-        options: how neurons are chosen and means are resampled.
+        evaluations: evaluations of at least two models on the same data.
+        split: name of the split.
+        options: choice of neurons, and bootstrap.
 
     Returns:
-        A row per score and pair: ``score``, ``first``, ``second``, ``n`` neurons, ``mean_first``, ``mean_second``, mean
-        ``difference`` (first - second) with its bootstrap intervals over neurons (``low``, ``high``) and over sessions
-        (``sessions_low``, ``sessions_high``), ``share_higher`` of neurons whose first score is higher, ``p`` of
-        Wilcoxon's signed-rank test, and ``p_holm``, corrected for the pairs of that score (Holm 1979).
+        A row per score and pair: ``score``, ``first``, ``second``, number ``n`` of neurons, ``mean_first``,
+        ``mean_second``, mean ``difference`` (first - second) with its bootstrap intervals over neurons (``low``,
+        ``high``) and over sessions (``sessions_low``, ``sessions_high``), ``share_higher`` of neurons whose first score
+        is higher, ``p`` of Wilcoxon's signed-rank test, and ``p_holm``, corrected for the number of pairs (Holm 1979).
     """
     tables = {evaluation.name: _paired(evaluation, split, options) for evaluation in evaluations}
     rows = []
@@ -45,7 +45,7 @@ def compare(evaluations: Sequence[Evaluation], split: str, options: SummaryOptio
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """P values corrected for their number by Holm's step-down method; NaN stay and do not count."""
+    """Correct p values for their number by Holm's step-down method (1979); NaN stay NaN and do not count."""
     corrected = np.full(p.shape, np.nan)
     known = np.flatnonzero(np.isfinite(p))
     order = known[np.argsort(p[known])]
@@ -55,7 +55,7 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
 
 
 def distinct_names(paths: Sequence[str]) -> list[str]:
-    """A short name for every path: as many of its last parts as tell it from the others.
+    """Shorten paths to as many of their last parts as tell them apart.
 
     Raises:
         UserError: a path comes twice.
@@ -70,7 +70,7 @@ def distinct_names(paths: Sequence[str]) -> list[str]:
 
 
 def lines(differences: pd.DataFrame, score: str = "correlation") -> list[str]:
-    """A line per pair of models, for the terminal."""
+    """Describe the difference of every pair of models in a line."""
     return [
         f"{row['first']} - {row['second']}: {score} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], "
         f"higher in {100 * row['share_higher']:.0f} % of {row['n']} neurons, p = {row['p_holm']:.2g} (Wilcoxon, Holm)"
@@ -90,22 +90,24 @@ def _difference(
 ) -> dict[str, int | float]:
     pair = pd.concat([tables[first][score], tables[second][score]], axis=1, keys=["first", "second"]).dropna()
     difference = (pair["first"] - pair["second"]).to_numpy(float)
-    ends, of_sessions = np.full((2, 1), np.nan), np.full((2, 1), np.nan)
+    over_neurons, over_sessions = np.full((2, 1), np.nan), np.full((2, 1), np.nan)
     if len(pair):
         values, sessions = difference[:, None], pd.factorize(pair.index.get_level_values("session"))[0]
-        ends = interval(resampled_means(values, np.arange(len(pair)), options.resamples, options.seed))
+        over_neurons = confidence_interval(
+            bootstrap_means(values, np.arange(len(pair)), options.resamples, options.seed)
+        )
         if sessions.max() > 0:
-            of_sessions = interval(resampled_means(values, sessions, options.resamples, options.seed))
+            over_sessions = confidence_interval(bootstrap_means(values, sessions, options.resamples, options.seed))
     return {
         "n": len(pair),
         "mean_first": float(pair["first"].mean()) if len(pair) else np.nan,
         "mean_second": float(pair["second"].mean()) if len(pair) else np.nan,
         "difference": float(difference.mean()) if len(pair) else np.nan,
-        "low": float(ends[0, 0]),
-        "high": float(ends[1, 0]),
-        "sessions_low": float(of_sessions[0, 0]),
-        "sessions_high": float(of_sessions[1, 0]),
+        "low": float(over_neurons[0, 0]),
+        "high": float(over_neurons[1, 0]),
+        "sessions_low": float(over_sessions[0, 0]),
+        "sessions_high": float(over_sessions[1, 0]),
         "share_higher": float((difference > 0).mean()) if len(pair) else np.nan,
-        # where all differences are 0 there is nothing to rank
+        # Wilcoxon's test is not defined where all differences are 0
         "p": float(wilcoxon(difference).pvalue) if difference.any() else (1.0 if len(pair) else np.nan),
     }

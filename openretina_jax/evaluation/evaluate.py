@@ -1,4 +1,4 @@
-"""All scores of a model on chosen splits of a data set."""
+"""Evaluation of a model: all its scores on chosen splits of a data set."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 from flax import nnx
 
-from openretina_jax.data.batches import Recordings
+from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
@@ -15,19 +15,19 @@ from openretina_jax.evaluation.tables import Summary, SummaryOptions, score_tabl
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.transfer import add_sessions
 
-_NAMED = 3  # sessions that an error names
+_NAMED = 3  # sessions that a message names
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What is known of a model.
+    """Scores of a model.
 
     Attributes:
-        name: of the model.
-        lag: frames by which a prediction is shorter than its stimulus.
-        responses: recorded and predicted, of every session, by split.
-        neurons: a row per neuron and split: ``split``, scores, metadata; see ``neurons.score_table``.
-        summaries: by split.
+        name: name of the model.
+        lag: first frames of a clip without a prediction.
+        responses: recorded and predicted responses of every session, by split.
+        neurons: a row per neuron and split: ``split``, scores, metadata; see ``tables.score_table``.
+        summaries: means over neurons, by split.
     """
 
     name: str
@@ -37,44 +37,44 @@ class Evaluation:
     summaries: dict[str, Summary]
 
     def of_split(self, split: str) -> pd.DataFrame:
-        """The rows of the table of neurons that belong to a split."""
+        """Rows of the table of neurons that belong to a split."""
         return self.neurons[self.neurons["split"] == split].reset_index(drop=True)
 
 
 class Evaluator:
-    """Evaluates models on one data set, whose responses go to the device once, and frames split by split.
+    """Evaluates models on one data set; its responses go to the device once, its frames split by split.
 
     Args:
-        dataset: recordings, movies and split.
+        dataset: the data set.
     """
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
         self.tables = Tables(dataset)
-        self._recordings = Recordings.of(self.tables, frames_on_device=False)
+        self._data = DataArrays.of(self.tables, with_frames=False)
 
     def __call__(self, name: str, model: Model, splits: Sequence[str], options: SummaryOptions) -> Evaluation:
-        """Evaluate a model: one call to the device per split.
+        """Evaluate a model, with one call to the device per split.
 
         Args:
-            name: of the model, in tables and reports.
-            model: any model of the sessions of the data.
+            name: name of the model in tables and reports.
+            model: model that has the sessions of the data.
             splits: "train", "validation" or names of test movies.
-            options: of the summary.
+            options: choice of neurons, and bootstrap.
 
         Raises:
-            UserError: the model belongs to other sessions or another stimulus, or clips are too short for it.
+            UserError: the model has other sessions or another stimulus, or clips are too short for it.
         """
         check_fits(model, self.dataset)
         lag = model.lag
         check_clips(splits, self.tables, lag)
-        model = in_order(model, self.dataset)
+        model = with_sessions_first(model, self.dataset)
         graph, state = nnx.split(model)
         scorer = Scorer(graph)
         tables = Tables(self.dataset, per_session=True) if model.per_session else self.tables
         responses = {
             split: split_responses(
-                split, self.dataset, tables, scorer, (state,), self._recordings, lambda shown: Split(shown, tables)
+                split, self.dataset, tables, scorer, (state,), self._data, lambda timelines: Split(timelines, tables)
             )
             for split in splits
         }
@@ -97,10 +97,10 @@ class Evaluator:
 
 
 def check_fits(model: Model, dataset: Dataset) -> None:
-    """The model must know the data's sessions, and its stimulus must have their shape.
+    """Check that a model has the sessions of the data, and frames of their shape.
 
     Raises:
-        UserError: says what differs.
+        UserError: sessions, numbers of neurons or shapes differ.
     """
     info = dataset.info
     if info.input_shape != model.data_info.input_shape:
@@ -123,11 +123,11 @@ def check_fits(model: Model, dataset: Dataset) -> None:
         )
 
 
-def in_order(model: Model, dataset: Dataset) -> Model:
-    """The model with the sessions of the data first, in their order; those of openretina come in another one.
+def with_sessions_first(model: Model, dataset: Dataset) -> Model:
+    """Reorder the sessions of a model: those of the data first, in their order; openretina's models have another.
 
     Raises:
-        UserError: they are not, and the model is no core + readout model.
+        UserError: the order differs, and the model is no core + readout model, whose rows could be moved.
     """
     sessions = list(dataset.info.sessions)
     if list(model.data_info.sessions)[: len(sessions)] == sessions:

@@ -1,8 +1,8 @@
-"""How well predictions fit responses, neuron by neuron.
+"""Scores of predictions, and oracles from repeats, neuron by neuron.
 
-Arrays end with the axis of the neurons. NaN stands for "not recorded" and is left out, pair by pair; a neuron of which
-nothing is left has NaN. Responses to a repeated stimulus are ``(trial, time, neuron)``. Variances of a neuron that was
-recorded throughout are those of openretina, to the last digit.
+The last axis of every array is the neuron. Responses to a repeated stimulus are ``(trial, time, neuron)``. NaN stands
+for "not recorded" and is left out; a neuron without any value has NaN scores. Variances of a neuron that was recorded
+throughout equal openretina's to the last digit.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from openretina_jax.data.masked import correlation, mean_of, variance_of
 
 RATE_EPSILON = 1e-8  # added to rates inside logarithms
-VARIANCE_EPSILON = 1e-9  # the least explainable variance
+VARIANCE_EPSILON = 1e-9  # smallest explainable variance
 
 Trials = Float[np.ndarray, "trial time neuron"]
 Traces = Float[np.ndarray, "time neuron"]
@@ -21,7 +21,7 @@ PerNeuron = Float[np.ndarray, " neuron"]
 def squared_error(
     a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."], axis: int | tuple[int, ...] = 0
 ) -> Float[np.ndarray, "..."]:
-    """Mean squared difference along an axis."""
+    """Mean squared difference along an axis, or axes."""
     return mean_of(np.square(a.astype(np.float64) - b), axis)
 
 
@@ -34,13 +34,13 @@ def poisson_loss(
 ) -> Float[np.ndarray, "..."]:
     """Mean of ``prediction - response log(prediction)`` along an axis.
 
-    The negative logarithm of a Poisson likelihood, without the term that does not depend on the prediction; NaN if a
-    prediction is negative, for which there is no likelihood.
+    The negative log-likelihood of a Poisson distribution without the term that does not depend on the prediction; NaN
+    if any prediction is negative, where no likelihood exists.
 
     Args:
         response: recorded rates or counts.
-        prediction: of the model.
-        axis: along which to take the mean.
+        prediction: predicted rates.
+        axis: axis, or axes, along which to take the mean.
         epsilon: added to the prediction inside the logarithm.
     """
     prediction = prediction.astype(np.float64)
@@ -51,10 +51,10 @@ def poisson_loss(
 
 
 def variances(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
-    """Total variance of single responses, and the part of it that differs between trials, as unbiased estimates.
+    """Unbiased total variance of single responses, and noise variance.
 
-    The noise is the mean over time of the variance over trials (Cadena et al. 2019, doi:10.1371/journal.pcbi.1006897);
-    NaN for a neuron that has no frame with two trials.
+    The noise variance is the mean over time of the variance over trials (Cadena et al. 2019,
+    doi:10.1371/journal.pcbi.1006897); NaN for a neuron without two trials at any frame.
     """
     total = _variance(trials, (0, 1))
     noise = mean_of(_variance(trials, 0))
@@ -62,11 +62,9 @@ def variances(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
 
 
 def explainable_variance(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
-    """Explainable variance, and its share of the total variance (Cadena et al. 2019); NaN without repeats.
+    """Ratio of explainable to total variance, and explainable variance (Cadena et al. 2019); NaN without repeats.
 
-    Returns:
-        ``variance_ratio`` of explainable to total variance, and the explainable variance: total minus noise, at least
-        ``VARIANCE_EPSILON``.
+    The explainable variance is the total minus the noise variance, at least ``VARIANCE_EPSILON``.
     """
     total, noise = variances(trials)
     explainable = np.maximum(total - noise, VARIANCE_EPSILON)
@@ -74,24 +72,24 @@ def explainable_variance(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
 
 
 def fev(trials: Trials, prediction: Traces | Trials) -> PerNeuron:
-    """Fraction of the variance of single trials that is explained: 1 - squared error / total variance.
+    """Fraction of the variance of single trials explained: 1 - squared error / total variance.
 
     Args:
         trials: recorded responses.
-        prediction: common to all trials, or one for each.
+        prediction: one prediction for all trials, or one for each.
     """
     total, _ = variances(trials)
     return 1 - squared_error(trials, prediction, (0, 1)) / np.maximum(total, VARIANCE_EPSILON)
 
 
 def feve(trials: Trials, prediction: Traces | Trials) -> PerNeuron:
-    """Fraction of the explainable variance that is explained (Cadena et al. 2019), from 0 to 1; NaN without repeats.
+    """Fraction of the explainable variance explained (Cadena et al. 2019), from 0 to 1; NaN without repeats.
 
     ``1 - max(squared error - noise variance, 0) / explainable variance``, and 0 where that is negative.
 
     Args:
         trials: recorded responses.
-        prediction: common to all trials, or one for each.
+        prediction: one prediction for all trials, or one for each.
     """
     ratio, explainable = explainable_variance(trials)
     noise = explainable / ratio - explainable
@@ -100,10 +98,10 @@ def feve(trials: Trials, prediction: Traces | Trials) -> PerNeuron:
 
 
 def signal_power(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
-    """Variance over time of the signal, and of the mean response, which still holds some noise.
+    """Signal power, and variance over time of the mean response, which still holds some noise.
 
     The signal power (Sahani and Linden 2003; Schoppe et al. 2016, doi:10.3389/fncom.2016.00010) is the mean covariance
-    of two different trials. Only frames count that all trials of a neuron have. NaN for fewer than two trials.
+    of two different trials. Only frames that all trials of a neuron have count. NaN with fewer than two trials.
     """
     used = np.isfinite(trials).any(axis=1, keepdims=True)
     complete = (np.isfinite(trials) | ~used).all(axis=0)
@@ -116,12 +114,12 @@ def signal_power(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
 
 
 def normalized_correlation(trials: Trials, prediction: Traces) -> tuple[PerNeuron, PerNeuron]:
-    """Correlation with the mean response relative to the best possible one (CCnorm of Schoppe et al. 2016).
+    """Correlation with the mean response relative to the highest possible one (CCnorm of Schoppe et al. 2016).
 
     Returns:
         The normalised correlation, ``cov(prediction, mean) / sqrt(var(prediction) signal power)``, which noise can
-        bring above 1, and the highest correlation that a perfect model can reach, ``sqrt(signal power / var(mean))``.
-        Both are NaN without repeats, or where the signal power is not positive.
+        lift above 1, and the highest correlation that a perfect model can reach, ``sqrt(signal power / var(mean))``.
+        Both are NaN without repeats, and where the signal power is not positive.
     """
     signal, mean = signal_power(trials)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -129,13 +127,46 @@ def normalized_correlation(trials: Trials, prediction: Traces) -> tuple[PerNeuro
     return correlation(mean_of(trials), prediction) / highest, highest
 
 
-def aligned(responses: Float[np.ndarray, "*trial time neuron"], frames: int, skip: int | None = None) -> np.ndarray:
-    """The part of responses that a model predicts: it needs frames of history, so the first ones have no prediction.
+def jackknife_oracle(trials: Trials) -> PerNeuron:
+    """Correlation of single responses, all trials in a row, with the means of the other trials; NaN without repeats.
+
+    It is lower than what a perfect model reaches, since the mean of the other trials is noisy.
+    """
+    return correlation(trials, means_of_other_trials(trials), axis=(0, 1))
+
+
+def reliability(trials: Trials) -> PerNeuron:
+    """Correlation of a trial with the mean of the others, mean over trials; NaN without repeats."""
+    return mean_of(correlation(trials, means_of_other_trials(trials), axis=1))
+
+
+def global_mean_oracle(responses: Trials | Traces) -> PerNeuron:
+    """Correlation of each neuron with the mean over all neurons, itself included, at the same time.
+
+    High where neurons share a state (movement, bleaching) more than they follow the stimulus.
 
     Args:
-        responses: to a stimulus from its beginning.
-        frames: that are predicted.
-        skip: frames before the first predicted one (None: predictions go to the end).
+        responses: responses of the neurons of one session.
+    """
+    responses = responses.reshape(-1, responses.shape[-1])
+    return correlation(responses, mean_of(responses, -1, keepdims=True))
+
+
+def means_of_other_trials(trials: Trials) -> Trials:
+    """Mean over all other trials, for every trial; NaN where no other was recorded."""
+    recorded = np.isfinite(trials)
+    known = np.where(recorded, trials.astype(np.float64), 0)
+    count = recorded.sum(axis=0) - recorded
+    return np.where(count > 0, (known.sum(axis=0) - known) / np.maximum(count, 1), np.nan)
+
+
+def aligned(responses: Float[np.ndarray, "*trial time neuron"], frames: int, skip: int | None = None) -> np.ndarray:
+    """Cut responses to the frames that a model predicts; the first frames of a stimulus have no prediction.
+
+    Args:
+        responses: responses to a stimulus from its beginning.
+        frames: number of predicted frames.
+        skip: number of frames before the first predicted one (None: predictions reach to the end).
 
     Raises:
         ValueError: there are fewer responses than predictions.
@@ -147,40 +178,7 @@ def aligned(responses: Float[np.ndarray, "*trial time neuron"], frames: int, ski
 
 
 def _variance(values: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """Unbiased variance of what was recorded; NaN for fewer than two values."""
+    """Unbiased variance of finite values; NaN with fewer than two."""
     values = values.astype(np.float64)
     count = np.isfinite(values).sum(axis=axis)
     return np.where(count > 1, variance_of(values, axis) * count / np.maximum(count - 1, 1), np.nan)
-
-
-def means_of_other_trials(trials: Trials) -> Trials:
-    """For every trial the mean of the others that were recorded; NaN where there is none."""
-    recorded = np.isfinite(trials)
-    known = np.where(recorded, trials.astype(np.float64), 0)
-    count = recorded.sum(axis=0) - recorded
-    return np.where(count > 0, (known.sum(axis=0) - known) / np.maximum(count, 1), np.nan)
-
-
-def jackknife_oracle(trials: Trials) -> PerNeuron:
-    """Correlation of all single responses, one trial after the other, with the means of the other trials.
-
-    It is lower than what a perfect model reaches, since the mean of the other trials is noisy. NaN without repeats.
-    """
-    return correlation(trials, means_of_other_trials(trials), axis=(0, 1))
-
-
-def reliability(trials: Trials) -> PerNeuron:
-    """Mean over trials of the correlation of a trial with the mean of the others; NaN without repeats."""
-    return mean_of(correlation(trials, means_of_other_trials(trials), axis=1))
-
-
-def global_mean_oracle(responses: Trials | Traces) -> PerNeuron:
-    """Correlation of each neuron with the mean over all neurons at the same time, its own response among them.
-
-    High where neurons share a state (movement, bleaching) more than they follow the stimulus.
-
-    Args:
-        responses: of the neurons of one session; trials follow each other.
-    """
-    responses = responses.reshape(-1, responses.shape[-1])
-    return correlation(responses, mean_of(responses, -1, keepdims=True))

@@ -1,4 +1,8 @@
-"""Scores under weights of trials, from second moments: without a trial they cost next to nothing."""
+"""Confidence intervals of mean scores: bootstrap over neurons or sessions, jackknife over trials.
+
+The jackknife needs all scores without each trial in turn. ``TrialMoments`` computes them from means over time of
+products of two traces, which are computed once.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,29 +14,104 @@ from openretina_jax.data.masked import STD_EPSILON, mean_of
 from openretina_jax.evaluation.metrics import RATE_EPSILON, VARIANCE_EPSILON
 from openretina_jax.evaluation.predict import SessionResponses
 
+LEVEL = 0.95  # of the intervals
+
+
+def bootstrap_means(
+    values: Float[np.ndarray, "neuron score"],
+    unit: Integer[np.ndarray, " neuron"],
+    resamples: int,
+    seed: int,
+) -> Float[np.ndarray, "resample score"]:
+    """Bootstrap means over neurons: units are drawn with replacement, as many as there are.
+
+    Args:
+        values: scores; NaN are left out.
+        unit: index of the unit that a neuron belongs to: the neuron itself, or its session.
+        resamples: number of resamples.
+        seed: seed of the draws.
+    """
+    known = np.isfinite(values)
+    names, unit = np.unique(unit, return_inverse=True)
+    sums, counts = np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, unit, np.where(known, values, 0))
+    np.add.at(counts, unit, known)
+    drawn = _draw_counts(np.random.default_rng(seed), resamples, len(names))
+    with np.errstate(invalid="ignore"):
+        return (drawn @ sums) / (drawn @ counts)
+
+
+def jackknife_deviations(
+    sessions: Sequence["TrialMoments"], kept: Sequence[Bool[np.ndarray, " _"]], resamples: int, seed: int
+) -> dict[str, Float[np.ndarray, " resample"]]:
+    """Deviations of mean scores over neurons if other trials had been recorded.
+
+    Pseudo-values of the jackknife over trials are drawn with replacement (Efron and Tibshirani 1993, chapter 11). A
+    bootstrap of the trials themselves would be biased: a resample has some trials twice and others not at all, so that
+    its mean response is noisier, and every correlation lower.
+
+    Args:
+        sessions: moments of each session, which has at least two trials.
+        kept: which neurons of each session count.
+        resamples: number of resamples.
+        seed: seed of the draws.
+
+    Returns:
+        Deviations from the mean, by name of the score, over neurons that have the score without any one trial.
+    """
+    rng = np.random.default_rng(seed)
+    sums: dict[str, np.ndarray] = {}
+    counts: dict[str, int] = {}
+    for moments, neurons in zip(sessions, kept, strict=True):
+        trials = moments.n_trials
+        drawn = _draw_counts(rng, resamples, trials) / trials
+        unbiased = np.sqrt(trials / (trials - 1))
+        for name, without in moments.scores(1 - np.eye(trials), neurons).items():
+            known = np.isfinite(without).all(axis=0)
+            pseudo_values = (1 - trials) * without[:, known].sum(axis=1)
+            moved = unbiased * (drawn @ (pseudo_values - pseudo_values.mean()))
+            sums[name] = sums.get(name, 0) + moved
+            counts[name] = counts.get(name, 0) + int(known.sum())
+    return {name: moved / counts[name] if counts[name] else np.full(resamples, np.nan) for name, moved in sums.items()}
+
+
+def confidence_interval(resampled: Float[np.ndarray, "resample *score"]) -> Float[np.ndarray, "2 *score"]:
+    """Ends of the ``LEVEL`` percentile interval; NaN where no resample has a value."""
+    ends = np.full((2, *resampled.shape[1:]), np.nan)
+    known = np.isfinite(resampled).any(axis=0)
+    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+    ends[:, known] = np.nanpercentile(resampled[:, known], tails, axis=0)
+    return ends
+
+
+def _draw_counts(rng: np.random.Generator, resamples: int, units: int) -> np.ndarray:
+    """Number of times that each unit is drawn in each resample, ``(resample, unit)``."""
+    drawn = rng.integers(units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+
 
 class _Moments(NamedTuple):
-    """Means over time; of every trial, if the first axis is the trial."""
+    """Means over time of traces and of products of two traces."""
 
-    mean: np.ndarray
+    mean: np.ndarray  # (trial, neuron), as all without another comment
     product: np.ndarray  # of two trials: (trial, trial, neuron)
     with_prediction: np.ndarray
-    with_log: np.ndarray
-    with_others: np.ndarray  # the mean over all neurons
+    with_log: np.ndarray  # with the logarithm of the prediction
+    with_others: np.ndarray  # with the mean over all neurons
     others: np.ndarray
     others_square: np.ndarray
-    prediction: np.ndarray
-    prediction_square: np.ndarray
+    prediction: np.ndarray  # (neuron,)
+    prediction_square: np.ndarray  # (neuron,)
 
 
 class TrialMoments:
-    """What the scores of a session depend on, as means over time of products of two traces.
+    """Means over time from which all scores of a session follow, for any weights of its trials.
 
-    With equal weights the scores are those of ``neurons.neuron_scores`` for neurons that were recorded throughout. Of
-    others the frames count that all their trials have.
+    With equal weights the scores are those of ``tables.neuron_scores`` for neurons that were recorded throughout. For
+    other neurons only the frames count that all their trials have.
 
     Args:
-        responses: of one session.
+        responses: responses of one session.
     """
 
     def __init__(self, responses: SessionResponses):
@@ -70,10 +149,10 @@ class TrialMoments:
     def scores(
         self, weight: Float[np.ndarray, "weighting trial"], neurons: Bool[np.ndarray, " neuron"]
     ) -> dict[str, Float[np.ndarray, "weighting chosen"]]:
-        """Scores of chosen neurons under weights of the trials, by the names of ``neurons.SCORES``.
+        """Scores of chosen neurons with weighted trials, by the names of ``tables.SCORES``.
 
-        A trial that is drawn twice counts twice, but is no second observation of the noise: noise and signal are
-        estimated from pairs of different trials.
+        Noise and signal are estimated from pairs of different trials only, since a trial of weight 2 is no second
+        observation of the noise.
         """
         m = _Moments(*(moment[..., neurons] for moment in self._moments))
         w = weight[:, :, None] * self._used[:, neurons]
@@ -92,11 +171,11 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
         return np.einsum("bin,in->bn", share, values)
 
     mean = of_trials(m.mean)
-    with_sum = np.einsum("bjn,ijn->bin", w, m.product)  # of a trial with the weighted sum of all
+    with_sum = np.einsum("bjn,ijn->bin", w, m.product)  # of each trial with the weighted sum of all
     sum_square = np.einsum("bin,bin->bn", w, with_sum)
     own_square = np.einsum("bin,in->bn", w * w, square)
     pairs = total**2 - (w * w).sum(axis=1)
-    pairs = np.where(pairs > 0, pairs, np.nan)  # of different trials
+    pairs = np.where(pairs > 0, pairs, np.nan)  # weight of pairs of different trials
 
     mean_variance = sum_square / total**2 - mean**2
     prediction_variance = m.prediction_square - m.prediction**2
@@ -119,7 +198,7 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
     rest_mean = (total[:, None] * mean[:, None] - w * m.mean) / rest
     with_rest = (with_sum - w * square) / rest
     rest_square = (sum_square[:, None] - 2 * w * with_sum + w * w * square) / rest**2
-    apart = _ratio(with_rest - m.mean * rest_mean, square - m.mean**2, rest_square - rest_mean**2)
+    each_with_rest = _ratio(with_rest - m.mean * rest_mean, square - m.mean**2, rest_square - rest_mean**2)
     return {
         "correlation": correlation,
         "correlation_single_trials": of_trials(single),
@@ -132,13 +211,13 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
         "variance_ratio": explainable / (variance + VARIANCE_EPSILON),
         "explainable_variance": explainable,
         "jackknife": _pooled(share, m.mean, square, rest_mean, rest_square, with_rest),
-        "reliability": (share * apart).sum(axis=1),
+        "reliability": (share * each_with_rest).sum(axis=1),
         "global_mean": _pooled(share, m.mean, square, m.others, m.others_square, m.with_others),
     }
 
 
 def _ratio(covariance: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Correlation from covariance and variances, which rounding may bring below 0."""
+    """Correlation from a covariance and variances, which rounding may make slightly negative."""
     norm = (np.sqrt(np.maximum(a, 0)) + STD_EPSILON) * (np.sqrt(np.maximum(b, 0)) + STD_EPSILON)
     return covariance / norm
 
@@ -146,82 +225,6 @@ def _ratio(covariance: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _pooled(
     share: np.ndarray, x: np.ndarray, xx: np.ndarray, y: np.ndarray, yy: np.ndarray, xy: np.ndarray
 ) -> np.ndarray:
-    """Correlation over all trials and times, from the moments of every trial."""
+    """Correlation over all trials and times from the moments of each trial."""
     x, xx, y, yy, xy = ((share * moment).sum(axis=1) for moment in (x, xx, y, yy, xy))
     return _ratio(xy - x * y, xx - x * x, yy - y * y)
-
-
-LEVEL = 0.95  # of the intervals
-
-
-def resampled_means(
-    values: Float[np.ndarray, "neuron score"],
-    unit: Integer[np.ndarray, " neuron"],
-    resamples: int,
-    seed: int,
-) -> Float[np.ndarray, "resample score"]:
-    """Means over neurons when units of them are drawn with replacement, as many as there are.
-
-    Args:
-        values: NaN are left out.
-        unit: number of the unit that a neuron comes with: itself, or its session.
-        resamples: how often to draw.
-        seed: of the draws.
-    """
-    known = np.isfinite(values)
-    names, unit = np.unique(unit, return_inverse=True)
-    sums, counts = np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]))
-    np.add.at(sums, unit, np.where(known, values, 0))
-    np.add.at(counts, unit, known)
-    drawn = _drawn(np.random.default_rng(seed), resamples, len(names))
-    with np.errstate(invalid="ignore"):
-        return (drawn @ sums) / (drawn @ counts)
-
-
-def deviations_with_other_trials(
-    sessions: Sequence[TrialMoments], kept: Sequence[Bool[np.ndarray, " _"]], resamples: int, seed: int
-) -> dict[str, Float[np.ndarray, " resample"]]:
-    """By how much means over neurons move when the trials of every session are drawn with replacement.
-
-    What is drawn are the pseudo-values of the jackknife: how the mean changes without a trial (Efron and Tibshirani
-    1993, chapter 11). A resample of the trials themselves would hold some of them twice and others not at all; its mean
-    response is noisier, and every correlation lower.
-
-    Args:
-        sessions: what is known of their trials; each has at least two.
-        kept: which neurons of each session take part.
-        resamples: how often to draw.
-        seed: of the draws.
-
-    Returns:
-        Deviations from the mean by name of the score; those of neurons that keep the score without any one trial.
-    """
-    rng = np.random.default_rng(seed)
-    sums: dict[str, np.ndarray] = {}
-    counts: dict[str, int] = {}
-    for moments, neurons in zip(sessions, kept, strict=True):
-        trials = moments.n_trials
-        drawn = _drawn(rng, resamples, trials) / trials
-        unbiased = np.sqrt(trials / (trials - 1))
-        for name, without in moments.scores(1 - np.eye(trials), neurons).items():
-            known = np.isfinite(without).all(axis=0)
-            pseudo_values = (1 - trials) * without[:, known].sum(axis=1)
-            moved = unbiased * (drawn @ (pseudo_values - pseudo_values.mean()))
-            sums[name] = sums.get(name, 0) + moved
-            counts[name] = counts.get(name, 0) + int(known.sum())
-    return {name: moved / counts[name] if counts[name] else np.full(resamples, np.nan) for name, moved in sums.items()}
-
-
-def interval(resampled: Float[np.ndarray, "resample *score"]) -> Float[np.ndarray, "2 *score"]:
-    """Ends of the ``LEVEL`` interval; NaN where no resample has a value."""
-    ends = np.full((2, *resampled.shape[1:]), np.nan)
-    known = np.isfinite(resampled).any(axis=0)
-    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    ends[:, known] = np.nanpercentile(resampled[:, known], tails, axis=0)
-    return ends
-
-
-def _drawn(rng: np.random.Generator, resamples: int, units: int) -> np.ndarray:
-    """How often each unit is drawn in each resample."""
-    drawn = rng.integers(units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)

@@ -1,4 +1,8 @@
-"""The table of neurons: who they are and how well they are predicted."""
+"""Tables of scores: a row per neuron, their summary per split, and both as text.
+
+A table of neurons has the scores of every neuron of a split; a ``Summary`` has their means with confidence intervals;
+the functions at the end write it out for terminal and report.
+"""
 
 import dataclasses
 import math
@@ -14,15 +18,20 @@ from openretina_jax.data.masked import correlation, mean_of
 from openretina_jax.data.quality import SplitStatistics
 from openretina_jax.evaluation import metrics
 from openretina_jax.evaluation.predict import SessionResponses
-from openretina_jax.evaluation.resampling import TrialMoments, deviations_with_other_trials, interval, resampled_means
+from openretina_jax.evaluation.resampling import (
+    TrialMoments,
+    bootstrap_means,
+    confidence_interval,
+    jackknife_deviations,
+)
 
-# what a score is, in the order of tables and reports; docs/evaluation.md has the formulas
+# in the order of tables and reports; docs/evaluation.md has the formulas
 SCORES = {
     "correlation": "correlation with the mean over trials",
-    "correlation_clips": "the same within each clip, mean over clips",
+    "correlation_clips": "correlation within each clip, mean over clips",
     "correlation_single_trials": "correlation with a single trial, mean over trials",
-    "normalized_correlation": "correlation relative to the best possible one (CCnorm)",
-    "max_correlation": "best possible correlation with the mean over trials",
+    "normalized_correlation": "correlation relative to the highest possible one (CCnorm)",
+    "max_correlation": "highest possible correlation with the mean over trials",
     "mse": "squared error from the mean over trials",
     "poisson_loss": "Poisson loss of the mean over trials",
     "fev": "fraction of the variance of single trials explained",
@@ -30,14 +39,18 @@ SCORES = {
     "variance_ratio": "explainable / total variance",
     "explainable_variance": "total - noise variance",
     "jackknife": "correlation of single trials with the mean of the others",
-    "reliability": "the same, trial by trial",
+    "reliability": "correlation of a trial with the mean of the others, mean over trials",
     "global_mean": "correlation with the mean over the session's neurons",
 }
 CELL_TYPE_COLUMNS = ("cell_type_name", "cell_type")
+UNITS = ("neurons", "sessions", "trials")  # resampled for an interval
+INTERVALS = [f"95 % over {unit}" for unit in UNITS]
+MIN_VARIANCE_RATIO = 0.15
+RESAMPLES = 2000
 
 
 def neuron_table(dataset: Dataset) -> pd.DataFrame:
-    """One row per neuron in the order of the readout: session, number within it, metadata of neuron and session."""
+    """Neurons in the order of the readout, a row each: session, index within it, metadata of neuron and session."""
     parts = []
     for session in dataset.sessions:
         columns = {"session": session.name, "neuron": np.arange(session.n_neurons), **session.metadata}
@@ -51,19 +64,19 @@ def neuron_table(dataset: Dataset) -> pd.DataFrame:
 
 
 def neuron_names(info: DataInfo) -> list[str]:
-    """A name for every neuron in the order of the readout: its session and its number there."""
+    """Name every neuron, in the order of the readout, by its session and its index there."""
     return [f"{session} neuron {number}" for session, count in info.sessions.items() for number in range(count)]
 
 
 def score_table(responses: Sequence[SessionResponses]) -> pd.DataFrame:
-    """Scores of every neuron of these sessions: a row per neuron, a column per score.
+    """Score every neuron of some sessions on one split, a row each.
 
     Args:
-        responses: of each session to one split.
+        responses: responses of each session to the split.
 
     Returns:
-        Columns ``session``, ``neuron``, ``trials``, those of ``SCORES``, and ``correlation_0``, ``mse_0``, ... of every
-        trial; NaN where a score is not known.
+        Columns ``session``, ``neuron``, ``trials``, those of ``SCORES``, and ``correlation_0``, ``mse_0``, ... for
+        every trial; NaN where a score is not defined.
     """
     parts = []
     for session in responses:
@@ -73,7 +86,7 @@ def score_table(responses: Sequence[SessionResponses]) -> pd.DataFrame:
 
 
 def neuron_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
-    """The number of trials and the scores of every neuron of a session, by the names of ``SCORES``."""
+    """Number of trials, and scores by the names of ``SCORES``, of every neuron of a session."""
     trials, prediction = responses.trials, responses.prediction
     mean = mean_of(trials)
     ratio, explainable = metrics.explainable_variance(trials)
@@ -101,7 +114,7 @@ def neuron_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " 
 
 
 def trial_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
-    """Correlation with, and squared error from, every single trial."""
+    """Correlation and squared error between the prediction and every single trial."""
     scores = {}
     for number, trial in enumerate(responses.trials):
         scores[f"correlation_{number}"] = correlation(trial, responses.prediction)
@@ -110,28 +123,23 @@ def trial_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " n
 
 
 def with_metadata(scores: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
-    """A table of scores with the metadata of its neurons and sessions, in the order of the readout."""
+    """Add the metadata of neurons and sessions to a table of scores."""
     return scores.merge(neuron_table(dataset), on=["session", "neuron"], how="left", validate="many_to_one")
 
 
 def cell_type_column(columns: Mapping[str, object] | pd.DataFrame) -> str | None:
-    """The column that tells the types of neurons, by name if it can; None if there is none."""
+    """Name of the column with the cell types, as text if there is such a one; None without cell types."""
     return next((name for name in CELL_TYPE_COLUMNS if name in columns), None)
-
-
-UNITS = ("neurons", "sessions", "trials")  # that are drawn again for an interval
-MIN_VARIANCE_RATIO = 0.15
-RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class SummaryOptions:
-    """How neurons are chosen and means are resampled.
+    """Choice of neurons, and bootstrap.
 
     Attributes:
-        min_variance_ratio: neurons below this share of explainable variance are left out of the summary.
-        resamples: of every bootstrap.
-        seed: of the bootstrap.
+        min_variance_ratio: neurons with a smaller ratio of explainable to total variance are left out of the summary.
+        resamples: number of resamples of every bootstrap.
+        seed: seed of the bootstrap.
     """
 
     min_variance_ratio: float = MIN_VARIANCE_RATIO
@@ -141,21 +149,21 @@ class SummaryOptions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Summary:
-    """Scores on one split.
+    """Scores of a model on one split.
 
     Attributes:
-        split: its name.
-        sessions: number of sessions that were shown it.
-        neurons: their number of neurons.
-        kept: neurons of which the explainable variance suffices; the scores are theirs.
-        min_variance_ratio: that they were chosen by; None if no neuron has a variance ratio, and all are kept.
-        trials: least, greatest and mean number of trials of a session.
+        split: name of the split.
+        sessions: number of sessions that saw it.
+        neurons: number of their neurons.
+        kept: number of neurons with enough explainable variance; ``scores`` are theirs.
+        min_variance_ratio: limit by which they were chosen; None if no neuron has a variance ratio, and all are kept.
+        trials: smallest, largest and mean number of trials of a session.
         scores: a row per score with ``mean``, ``median``, ``std`` and ``n`` over neurons, ``neurons_low``,
             ``neurons_high``, ... for the intervals of the mean, and ``mean_of_all`` over all neurons.
-        by_trial: mean and standard deviation over trials of the mean correlation with, and squared error from, a trial.
-        by_cell_type: a row per type of neuron: ``cell_type``, ``n``, mean correlation and its interval; None if no
-            types are known.
-        notes: what a reader must know, a sentence each.
+        by_trial: correlation with, and squared error from, a single trial: mean and standard deviation over trials.
+        by_cell_type: a row per cell type: ``cell_type``, ``n``, mean correlation and its interval; None if no types
+            are known.
+        notes: remarks for the reader, a sentence each.
     """
 
     split: str
@@ -170,7 +178,7 @@ class Summary:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; None for what is not known."""
+        """All fields as plain values for JSON; None where a number is not known."""
         numbers = ["mean", "median", "std", "n", "mean_of_all"]
         scores = {
             name: row[numbers].to_dict()
@@ -197,13 +205,13 @@ class Summary:
 def summarize(
     split: str, responses: Sequence[SessionResponses], neurons: pd.DataFrame, options: SummaryOptions
 ) -> Summary:
-    """Means of all scores over the neurons that answer reliably.
+    """Mean scores over reliable neurons, with confidence intervals.
 
     Args:
-        split: its name.
-        responses: of all sessions to it.
-        neurons: their table, ``neurons.score_table`` with or without metadata.
-        options: how neurons are chosen and means are resampled.
+        split: name of the split.
+        responses: responses of all sessions to it.
+        neurons: table of ``score_table``, with or without metadata.
+        options: choice of neurons, and bootstrap.
     """
     ratio = neurons["variance_ratio"]
     applied = bool(ratio.notna().any())
@@ -223,7 +231,7 @@ def summarize(
         kept=int(kept.sum()),
         min_variance_ratio=options.min_variance_ratio if applied else None,
         trials=(min(counts), max(counts), float(np.mean(counts))),
-        scores=_scores(responses, neurons, kept, options),
+        scores=_score_summary(responses, neurons, kept, options),
         by_trial=by_trial,
         by_cell_type=_by_cell_type(neurons[kept], options),
         notes=tuple(_notes(split, neurons, kept, applied, max(counts))),
@@ -231,7 +239,7 @@ def summarize(
 
 
 def plain(value: Any) -> Any:
-    """A value of plain Python, for JSON: NaN is None."""
+    """Turn numpy values into plain ones for JSON, and NaN and infinity into None."""
     if isinstance(value, dict):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -241,7 +249,7 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _scores(
+def _score_summary(
     responses: Sequence[SessionResponses], neurons: pd.DataFrame, kept: pd.Series, options: SummaryOptions
 ) -> pd.DataFrame:
     values = neurons.loc[kept, list(SCORES)].astype(float)
@@ -258,13 +266,13 @@ def _scores(
     if len(values):
         sessions = pd.factorize(neurons.loc[kept, "session"])[0]
         for unit, numbers in (("neurons", np.arange(len(values))), ("sessions", sessions)):
-            resampled[unit] = resampled_means(values.to_numpy(), numbers, options.resamples, options.seed)
+            resampled[unit] = bootstrap_means(values.to_numpy(), numbers, options.resamples, options.seed)
     if len(np.unique(neurons.loc[kept, "session"])) < 2:
         resampled["sessions"][:] = np.nan
     of_session = [(neurons["session"] == session.session).to_numpy() for session in responses]
     repeated = [number for number, session in enumerate(responses) if len(session.recorded) > 1]
     if repeated:
-        deviations = deviations_with_other_trials(
+        deviations = jackknife_deviations(
             [TrialMoments(responses[number]) for number in repeated],
             [kept.to_numpy()[of_session[number]] for number in repeated],
             options.resamples,
@@ -273,7 +281,7 @@ def _scores(
         for number, name in enumerate(SCORES):
             resampled["trials"][:, number] = table["mean"][name] + deviations.get(name, np.nan)
     for unit in UNITS:
-        table[f"{unit}_low"], table[f"{unit}_high"] = interval(resampled[unit])
+        table[f"{unit}_low"], table[f"{unit}_high"] = confidence_interval(resampled[unit])
     return table
 
 
@@ -284,7 +292,9 @@ def _by_cell_type(neurons: pd.DataFrame, options: SummaryOptions) -> pd.DataFram
     rows = []
     for name, group in neurons.groupby(column):
         values = group[["correlation", "feve"]].to_numpy(float)
-        low, high = interval(resampled_means(values[:, :1], np.arange(len(values)), options.resamples, options.seed))
+        low, high = confidence_interval(
+            bootstrap_means(values[:, :1], np.arange(len(values)), options.resamples, options.seed)
+        )
         rows.append(
             {
                 "cell_type": str(name),
@@ -319,20 +329,17 @@ def _mean(values: pd.Series) -> float:
     return float(values.mean()) if values.notna().any() else math.nan
 
 
-INTERVALS = [f"95 % over {unit}" for unit in UNITS]
-
-
 def headline(split: str, correlation: np.ndarray, sessions: int) -> str:
-    """The one number that a run is known by: the mean correlation over all neurons that have one."""
+    """Summarise a run in one line: its mean correlation over all neurons that have one."""
     known = correlation[np.isfinite(correlation)]
     mean = known.mean() if len(known) else np.nan
     return f"{split} correlation {mean:.4f} ({len(known)} neurons, {sessions} sessions)"
 
 
-def opening(summary: Summary) -> list[str]:
-    """What the scores of a summary belong to, in a few lines."""
-    least, most, mean = summary.trials
-    trials = f"{most} trials" if least == most else f"{least} to {most} trials ({mean:.1f} on average)"
+def opening_lines(summary: Summary) -> list[str]:
+    """Describe a summary in a few lines: correlation of all neurons, choice of neurons, notes."""
+    fewest, most, mean = summary.trials
+    trials = f"{most} trials" if fewest == most else f"{fewest} to {most} trials ({mean:.1f} on average)"
     trials = "shown once" if most == 1 else trials
     correlation = summary.scores["mean_of_all"]["correlation"]
     lines = [
@@ -348,7 +355,7 @@ def opening(summary: Summary) -> list[str]:
 
 
 def score_rows(summary: Summary) -> list[tuple[str, str, str, list[str]]]:
-    """Name, mean, median and intervals of every score that is known, as text."""
+    """Name, mean, median and intervals of every known score, as text."""
     rows = []
     for name, row in summary.scores.iterrows():
         if row["n"] and not (name == "correlation_clips" and row["mean"] == summary.scores["mean"]["correlation"]):
@@ -358,7 +365,7 @@ def score_rows(summary: Summary) -> list[tuple[str, str, str, list[str]]]:
 
 
 def score_lines(summary: Summary) -> list[str]:
-    """The scores with their intervals, as a table of text."""
+    """Lay out scores and intervals as a table of text."""
     rows = [["score", "mean", "median", *INTERVALS]]
     rows += [[name, mean, median, *ends] for name, mean, median, ends in score_rows(summary)]
     first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
@@ -369,7 +376,7 @@ def score_lines(summary: Summary) -> list[str]:
 
 
 def statistics_lines(statistics: Mapping[str, SplitStatistics]) -> list[str]:
-    """Different frames and transitions of every split."""
+    """Describe the numbers of different frames and transitions of every split, a line each."""
     return [
         f"{split}: {one.frames:,} different frames, {one.transitions:,} transitions, {one.sessions} sessions"
         for split, one in statistics.items()

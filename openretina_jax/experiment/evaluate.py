@@ -17,7 +17,7 @@ from openretina_jax.data.quality import SplitStatistics, dataset_statistics
 from openretina_jax.errors import UserError, require
 from openretina_jax.evaluation.evaluate import Evaluation, Evaluator
 from openretina_jax.evaluation.predict import chosen_splits
-from openretina_jax.evaluation.tables import SummaryOptions, opening, plain, score_lines, statistics_lines
+from openretina_jax.evaluation.tables import SummaryOptions, opening_lines, plain, score_lines, statistics_lines
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.train import IN_MEMORY, use_compilation_cache
 from openretina_jax.models.saving import best_checkpoint, read_about
@@ -150,7 +150,7 @@ def print_report(evaluation: Evaluation, console: Console) -> None:
     """The scores of every split."""
     console.print(f"model {evaluation.name}, which predicts from frame {evaluation.lag} on", soft_wrap=True)
     for summary in evaluation.summaries.values():
-        for line in (*opening(summary), *score_lines(summary), ""):
+        for line in (*opening_lines(summary), *score_lines(summary), ""):
             console.print(line, soft_wrap=True, markup=False)
 
 

@@ -1,4 +1,4 @@
-"""Published files: fetched from the Hugging Face Hub or found on the disk, checked, unpacked."""
+"""Published files: fetched from the Hugging Face Hub or another address, checked, and unpacked from zip archives."""
 
 import contextlib
 import dataclasses
@@ -36,9 +36,14 @@ WAYS_OUT = (
     "connect to the network, or give local files by --config.data.stimuli_path=... "
     "--config.data.responses_path=..., or train on simulated data by appending :simulated to the config"
 )
+CACHE_REMEDY = "check the disk, or set OPENRETINA_JAX_CACHE to another folder"
+_ATTEMPTS = 3
+_PAUSE_S = 2.0  # before the second attempt; grows with every further one
+_TIMEOUT_S = 30.0
+_BLOCK_BYTES = 1 << 20
 _HUB = "huggingface.co"
 _HUB_ERRORS = (OSError, EntryNotFoundError, CachedRepoTreeNotFoundError, HFValidationError, XetDownloadError)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +52,7 @@ class HubPlace:
 
     Attributes:
         repo_id: owner and name of the repository.
-        path: in the repository.
+        path: path in the repository.
         revision: branch, tag or commit.
         repo_type: "dataset", "model" or "space".
     """
@@ -62,7 +67,7 @@ class HubPlace:
 
     @contextlib.contextmanager
     def fetching(self, ways_out: str) -> Iterator[None]:
-        """A block in which errors of ``huggingface_hub`` become ones that the user can mend.
+        """Block in which errors of ``huggingface_hub`` become a ``UserError``.
 
         Raises:
             UserError: the place cannot be fetched.
@@ -70,7 +75,7 @@ class HubPlace:
         try:
             yield
         except _HUB_ERRORS as error:
-            # Without a cached file the library says only that there is none; the cause says what went wrong before.
+            # without a cached file the library reports only that; the cause tells why the file was not fetched
             cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
             reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
             raise UserError(
@@ -84,13 +89,13 @@ class HubFile(HubPlace):
 
 @dataclasses.dataclass(frozen=True)
 class FetchedFile:
-    """A file on this machine, and what is needed to know it again.
+    """A file on this machine and its identity.
 
     Attributes:
-        path: where it lies.
+        path: path on this machine.
         source: where it came from, as a user would write it.
-        revision: commit of the repository that it came from (None: a local file).
-        sha256: of its bytes, in hexadecimal.
+        revision: commit of the repository that it came from (None: it came from elsewhere).
+        sha256: hash of its bytes, in hexadecimal.
     """
 
     path: Path
@@ -100,30 +105,30 @@ class FetchedFile:
 
     @property
     def record(self) -> dict[str, str | None]:
-        """What a data set remembers of the file, as plain values."""
+        """Identity of the file as plain values, for ``Dataset.source``."""
         return {"source": self.source, "revision": self.revision, "sha256": self.sha256}
 
 
 def cache_folder() -> Path:
-    """Where unpacked files are kept: ``OPENRETINA_JAX_CACHE``, by default ``~/.cache/openretina_jax``."""
+    """Folder of downloaded and unpacked files: ``OPENRETINA_JAX_CACHE``, by default ``~/.cache/openretina_jax``."""
     folder = os.environ.get("OPENRETINA_JAX_CACHE") or Path("~", ".cache", "openretina_jax")
     return Path(folder).expanduser()
 
 
 def fetch(source: HubFile | str | Path, *, sha256: str | None = None, ways_out: str = WAYS_OUT) -> FetchedFile:
-    """Brings a published file to this machine; a local path is taken as it is.
+    """Fetch a published file to this machine; a local path is taken as it is.
 
-    Files of the Hub go through the cache of ``huggingface_hub``, whose environment variables are honoured
-    (``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...), files at other addresses lie below ``cache_folder()``:
-    what is cached needs no network.
+    Files of the Hub go through the cache of ``huggingface_hub``, whose environment variables apply (``HF_ENDPOINT``,
+    ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...); files at other addresses go to ``cache_folder()``. Cached files need no
+    network.
 
     Args:
-        source: the file, an address of one, or a local path. Addresses of pages of the Hub are understood.
-        sha256: what the file's hash has to be (None: any).
-        ways_out: what a user can do where the file cannot be had, for messages.
+        source: file of the Hub, address of a file or of its page on the Hub's website, or local path.
+        sha256: expected hash (None: any).
+        ways_out: advice for the message if the file cannot be fetched.
 
     Raises:
-        UserError: the file cannot be had, or has another hash than ``sha256`` or than the Hub says.
+        UserError: the file cannot be fetched, or its hash is not ``sha256`` or not that of the Hub.
     """
     if is_url(source):
         source = hub_source(str(source), HubFile) or str(source)
@@ -150,7 +155,7 @@ _Kind = TypeVar("_Kind")
 
 
 def hub_source(url: str, kind: Callable[[str, str, str, str], _Kind]) -> _Kind | HubFile | None:
-    """What an address of the Hub's website means: a file, or ``kind`` for the page of a folder; None elsewhere."""
+    """Parse an address of the Hub's website: a file, or ``kind`` for the page of a folder; None for other addresses."""
     parts = urllib.parse.urlsplit(url)
     match = re.fullmatch(
         r"/(datasets/|spaces/)?([^/]+/[^/]+)/(resolve|raw|blob|tree)/([^/]+)/?(.*)", urllib.parse.unquote(parts.path)
@@ -164,7 +169,7 @@ def hub_source(url: str, kind: Callable[[str, str, str, str], _Kind]) -> _Kind |
 def _fetch_from_hub(file: HubFile, ways_out: str) -> FetchedFile:
     with file.fetching(ways_out):
         path = Path(hf_hub_download(file.repo_id, file.path, revision=file.revision, repo_type=file.repo_type))
-    # The cache lays files out as snapshots/<commit>/<path in the repository>.
+    # the cache stores files as snapshots/<commit>/<path in the repository>
     commit = path.parents[len(PurePosixPath(file.path).parts) - 1].name
     sha256 = file_sha256(path)
     check_hash_of_hub(path, sha256)
@@ -172,141 +177,28 @@ def _fetch_from_hub(file: HubFile, ways_out: str) -> FetchedFile:
 
 
 def check_hash_of_hub(path: Path, sha256: str) -> None:
-    """Large files are cached under the hash that the Hub gives for them (small ones under a git hash).
+    """Check a file against the Hub's hash, under which the cache stores large files (small ones under a git hash).
 
     Raises:
-        UserError: the file has another one.
+        UserError: the hashes differ.
     """
     blob = path.resolve().name
-    if _DIGEST.fullmatch(blob) and blob != sha256:
+    if _SHA256.fullmatch(blob) and blob != sha256:
         raise UserError(
             f"{path}: has sha256 {sha256}, the Hub says {blob}; the download was damaged: delete "
             f"{path.resolve()} and fetch it again"
         )
 
 
-def unpacked(file: FetchedFile, suffixes: tuple[str, ...], folder: Path | None = None) -> Path:
-    """The one file with the wanted suffix inside a zip archive; a file that has the suffix itself passes.
-
-    The archive is unpacked once: its content lies below ``folder`` under the hash of the archive. Nothing is
-    written elsewhere, and an interrupted run leaves no file that looks whole.
-
-    Args:
-        file: the archive, or the file itself.
-        suffixes: what the wanted file ends with, such as ``(".h5", ".hdf5")``.
-        folder: where to unpack (None: ``cache_folder()``).
-
-    Raises:
-        UserError: the archive is truncated or no zip, has members that would be written outside its folder,
-            does not hold exactly one wanted file, or does not fit on the disk.
-    """
-    if file.path.suffix.lower() in suffixes:
-        return file.path
-    with safe_members(file.path) as (archive, members):
-        member = _wanted_member(members, file.path, suffixes)
-        target = (folder or cache_folder()) / "unpacked" / file.sha256 / PurePosixPath(member.filename).name
-        if not (target.is_file() and target.stat().st_size == member.file_size):
-            with whole_file(target, member.file_size, remedy=CACHE_REMEDY) as stream:
-                extract(archive, member, stream)
-        return target
-
-
-@contextlib.contextmanager
-def safe_members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
-    """An open archive and its members, none of which would be written outside its folder.
-
-    Raises:
-        UserError: there is one that would; or, also while the archive is read, it is truncated or no zip, or the disk
-            has no room for it.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                name = PurePosixPath(member.filename.replace("\\", "/"))
-                outside = name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename)
-                if outside or stat.S_ISLNK(member.external_attr >> 16):
-                    raise UserError(
-                        f'{path}: its member "{member.filename}" would be written outside the archive\'s folder; '
-                        "the archive is not the published one: delete it and fetch it again"
-                    )
-            yield archive, archive.infolist()
-    # RuntimeError: encrypted; NotImplementedError: packed by a method that Python does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise UserError(
-            f"{path}: is not a whole zip archive ({error}); delete it and fetch it again, or unpack it by hand and "
-            "give the path of what was in it"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be unpacked ({error}); {CACHE_REMEDY}") from error
-
-
-def _wanted_member(members: list[zipfile.ZipInfo], path: Path, suffixes: tuple[str, ...]) -> zipfile.ZipInfo:
-    wanted = [
-        member
-        for member in members
-        # macOS adds a file ._<name> for every file.
-        if member.filename.lower().endswith(suffixes)
-        and not PurePosixPath(member.filename).name.startswith("._")
-        and not member.is_dir()
-    ]
-    if len(wanted) != 1:
-        names = ", ".join(member.filename for member in wanted) or "none"
-        raise UserError(
-            f"{path}: must hold exactly one file ending in {' or '.join(suffixes)}, but holds {names}; "
-            "unpack it by hand and give the path of the file"
-        )
-    return wanted[0]
-
-
-def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, stream: BinaryIO) -> None:
-    """Writes the content of a member."""
-    with archive.open(member) as content:
-        shutil.copyfileobj(content, stream, length=1 << 20)
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file's bytes, in hexadecimal; the file is not read again while its size and time of change stay.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    try:
-        status = path.stat()
-        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
-        known = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
-        if known.is_file() and _DIGEST.fullmatch(text := known.read_text()):
-            return text
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
-    with contextlib.suppress(OSError):  # without a note it is computed again
-        known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text(sha256)
-    return sha256
-
-
-CACHE_REMEDY = "check the disk, or set OPENRETINA_JAX_CACHE to another folder"
-_ATTEMPTS = 3
-_PAUSE_S = 2.0
-_TIMEOUT_S = 30.0
-_AT_ONCE = 1 << 20  # bytes
-
-
-def is_url(source: object) -> bool:
-    """Whether a source is an address of the web."""
-    return isinstance(source, str) and source.startswith(("http://", "https://"))
-
-
 def download(url: str, cache: Path) -> Path:
-    """The file at an address; what was downloaded before needs no network.
+    """Download the file at an address, unless that was done before.
 
-    Bytes are collected in ``<name>.part``, which gets its name when it is whole. After an error the next call goes on
-    from there, if the server says that the file is still the same one.
+    Bytes are collected in ``<name>.part``, which is renamed when it is whole. After an error the next call goes on from
+    there, if the server confirms that the file has not changed.
 
     Args:
-        url: http or https.
-        cache: files lie below it in folders of their own, so that equal names at different addresses do not meet.
+        url: address, http or https.
+        cache: folder of downloads; each address has a folder of its own in it, so that equal names do not collide.
 
     Raises:
         UserError: the server does not have the file or does not send all of it, or the disk is full.
@@ -326,7 +218,7 @@ def download(url: str, cache: Path) -> Path:
 
 
 def _collect(url: str, target: Path) -> None:
-    """Tries a few times, from where the last try ended."""
+    """Try a few times, each time from where the last attempt ended."""
     part, mark = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.etag")
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -337,7 +229,7 @@ def _collect(url: str, target: Path) -> None:
             if isinstance(error, urllib.error.HTTPError):
                 status = error.code
                 error.close()
-            if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # the part is no beginning of the file
+            if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # the part is longer than the file
                 part.unlink(missing_ok=True)
             elif (status is not None and status < http.client.INTERNAL_SERVER_ERROR) or attempt == _ATTEMPTS:
                 kept = f" (the first {part.stat().st_size} bytes are kept for the next try)" if part.is_file() else ""
@@ -352,7 +244,7 @@ def _collect(url: str, target: Path) -> None:
 
 
 def _append(url: str, part: Path, mark: Path) -> None:
-    """Adds to the part what is missing; starts anew if the file may have changed since."""
+    """Append the missing bytes to the part; start anew if the file may have changed since."""
     have = part.stat().st_size if part.is_file() and mark.is_file() else 0
     headers = {"Range": f"bytes={have}-", "If-Range": mark.read_text()} if have else {}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
@@ -362,12 +254,118 @@ def _append(url: str, part: Path, mark: Path) -> None:
         tag = answer.headers.get("ETag", "")
         with part.open("ab" if have else "wb") as stream:
             mark.unlink(missing_ok=True)
-            if tag.startswith('"'):  # a weak tag does not say that bytes are equal
+            if tag.startswith('"'):  # a weak tag (W/"...") does not promise equal bytes
                 mark.write_text(tag)
             with tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True) as bar:
-                while chunk := answer.read(_AT_ONCE):
+                while chunk := answer.read(_BLOCK_BYTES):
                     stream.write(chunk)
                     have += len(chunk)
                     bar.update(len(chunk))
     if total is not None and have != total:
         raise http.client.HTTPException(f"the server sent {have} of {total} bytes")
+
+
+def is_url(source: object) -> bool:
+    """Whether a source is a web address."""
+    return isinstance(source, str) and source.startswith(("http://", "https://"))
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's bytes, in hexadecimal; the hash is cached until the file's size or modification time changes.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        status = path.stat()
+        key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+        known = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+        if known.is_file() and _SHA256.fullmatch(text := known.read_text()):
+            return text
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
+    with contextlib.suppress(OSError):  # it will be computed again
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(sha256)
+    return sha256
+
+
+def unpacked(file: FetchedFile, suffixes: tuple[str, ...], folder: Path | None = None) -> Path:
+    """Unpack the one file with a suffix from a zip archive; a file that has the suffix itself is taken as it is.
+
+    The file is unpacked once, to a folder named after the hash of the archive. Nothing is written elsewhere, and an
+    interrupted run leaves no file that looks whole.
+
+    Args:
+        file: the archive, or the file itself.
+        suffixes: possible endings of the wanted file, such as ``(".h5", ".hdf5")``.
+        folder: folder to unpack into (None: ``cache_folder()``).
+
+    Raises:
+        UserError: the archive is truncated or no zip, has members that would be written outside its folder,
+            does not hold exactly one wanted file, or does not fit on the disk.
+    """
+    if file.path.suffix.lower() in suffixes:
+        return file.path
+    with safe_members(file.path) as (archive, members):
+        member = _wanted_member(members, file.path, suffixes)
+        target = (folder or cache_folder()) / "unpacked" / file.sha256 / PurePosixPath(member.filename).name
+        if not (target.is_file() and target.stat().st_size == member.file_size):
+            with whole_file(target, member.file_size, remedy=CACHE_REMEDY) as stream:
+                extract(archive, member, stream)
+        return target
+
+
+@contextlib.contextmanager
+def safe_members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """Open a zip archive whose members all stay within its folder.
+
+    Raises:
+        UserError: a member would be written outside; or, in the block too, the archive is truncated or no zip, or the
+            disk is full.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                name = PurePosixPath(member.filename.replace("\\", "/"))
+                outside = name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename)
+                if outside or stat.S_ISLNK(member.external_attr >> 16):
+                    raise UserError(
+                        f'{path}: its member "{member.filename}" would be written outside the archive\'s folder; '
+                        "the archive is not the published one: delete it and fetch it again"
+                    )
+            yield archive, archive.infolist()
+    # RuntimeError: encrypted; NotImplementedError: compressed by a method that Python does not know
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise UserError(
+            f"{path}: is not a whole zip archive ({error}); delete it and fetch it again, or unpack it by hand and "
+            "give the path of what was in it"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be unpacked ({error}); {CACHE_REMEDY}") from error
+
+
+def _wanted_member(members: list[zipfile.ZipInfo], path: Path, suffixes: tuple[str, ...]) -> zipfile.ZipInfo:
+    wanted = [
+        member
+        for member in members
+        # macOS adds a file ._<name> for every file
+        if member.filename.lower().endswith(suffixes)
+        and not PurePosixPath(member.filename).name.startswith("._")
+        and not member.is_dir()
+    ]
+    if len(wanted) != 1:
+        names = ", ".join(member.filename for member in wanted) or "none"
+        raise UserError(
+            f"{path}: must hold exactly one file ending in {' or '.join(suffixes)}, but holds {names}; "
+            "unpack it by hand and give the path of the file"
+        )
+    return wanted[0]
+
+
+def extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, stream: BinaryIO) -> None:
+    """Write the content of a member to a stream."""
+    with archive.open(member) as content:
+        shutil.copyfileobj(content, stream, _BLOCK_BYTES)

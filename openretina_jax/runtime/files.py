@@ -1,4 +1,4 @@
-"""Files and folders that are there as a whole or not at all, however many processes write them."""
+"""Files: written whole or not at all, however many processes write them, and arrays read with checks."""
 
 import contextlib
 import errno
@@ -18,12 +18,12 @@ REMEDY = "check the folder and the disk"
 
 @contextlib.contextmanager
 def whole_file(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterator[BinaryIO]:
-    """A file to write; it takes its name, and the place of an earlier one, when all is written.
+    """Write a file under a temporary name; when it is whole it takes its name, and replaces an earlier one.
 
     Args:
-        path: of the file; its folder is made if missing.
-        needs: bytes for which the disk must have room.
-        remedy: what the user can do where nothing can be written, for the message.
+        path: path of the file; its folder is made if missing.
+        needs: bytes that must be free on the disk.
+        remedy: advice for the message if the file cannot be written.
 
     Raises:
         UserError: it cannot be written.
@@ -36,7 +36,7 @@ def whole_file(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterator[
 
 @contextlib.contextmanager
 def whole_folder(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterator[Path]:
-    """A new folder to fill; it takes its name, and the place of an earlier one, when all is written.
+    """Fill a folder under a temporary name; when it is whole it takes its name, and replaces an earlier one.
 
     Args:
         path, needs, remedy: as in ``whole_file``.
@@ -52,10 +52,10 @@ def whole_folder(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterato
 
 
 def check_writable(path: Path, *, remedy: str = REMEDY) -> None:
-    """Find out before long work, rather than after it, whether a file or folder can be written.
+    """Check before long work whether a file or folder can be written after it.
 
     Raises:
-        UserError: it cannot.
+        UserError: it cannot be written.
     """
     with _beside(path, 0, remedy) as temporary:
         temporary.touch()
@@ -63,7 +63,7 @@ def check_writable(path: Path, *, remedy: str = REMEDY) -> None:
 
 @contextlib.contextmanager
 def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
-    """A place for what is not whole yet, on the same disk, that no other process has; nothing is left there."""
+    """A temporary path on the same disk that no other process uses; nothing is left there at the end."""
     temporary = path.parent / f".{uuid.uuid4().hex}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
 
 
 def _put_in_place(work: Path, path: Path) -> None:
-    """Move a folder to a place where there may be another one, also one that a process puts there just now."""
+    """Move a folder to its place, where another one may lie, or be put by another process at the same time."""
     while True:
         if path.exists():
             with contextlib.suppress(FileNotFoundError):
@@ -89,26 +89,26 @@ def _put_in_place(work: Path, path: Path) -> None:
             work.replace(path)
             return
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another one is there again
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster: try again
                 raise
 
 
 def read_npy(file: Path, axes: str, *, remedy: str) -> Shaped[np.ndarray, "..."]:
-    """Real numbers of a ``.npy`` file, mapped into memory.
+    """Map the real numbers of a ``.npy`` file into memory.
 
     Args:
-        file: as ``numpy.save`` writes it.
+        file: file as ``numpy.save`` writes it.
         axes: names of the axes, separated by spaces.
-        remedy: what the user can do about a file that is missing or another one, for the message.
+        remedy: advice for the message if the file is missing or the wrong one.
 
     Raises:
-        UserError: it cannot be read, is not whole, is empty, or holds anything but real numbers with these axes.
+        UserError: the file cannot be read, is truncated or empty, or holds anything but real numbers with these axes.
     """
     try:
         values = np.lib.format.open_memmap(file, mode="r")
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error}); {remedy}") from error
-    except Exception as error:  # the bytes of a foreign file can make the reader raise anything
+    except Exception as error:  # arbitrary bytes can make numpy raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{file}: is not a whole .npy file of numbers ({reason}); {remedy}") from error
     if values.ndim != len(axes.split()) or values.size == 0 or values.dtype.kind not in "biuf":

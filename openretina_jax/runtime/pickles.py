@@ -1,7 +1,7 @@
-"""Published pickles, read without running what they say.
+"""Pickles read safely: numpy arrays and plain containers only.
 
-A pickle is a program: it names functions and calls them. Here it may name only what numpy arrays and plain
-containers are made of, under every name that numpy's versions gave these functions.
+A pickle is a program that names functions and calls them. Here it may name only those that make numpy arrays and plain
+containers, under every name that any version of numpy gave them.
 """
 
 import pickle
@@ -16,18 +16,10 @@ from openretina_jax.errors import UserError
 
 
 def load_plain_pickle(file: str | Path) -> Any:
-    """Reads a pickle of numpy arrays, numpy scalars and plain containers.
-
-    Pickles of every protocol and of numpy 1 and 2 are understood. Nothing else is imported or called.
-
-    Args:
-        file: the pickle.
-
-    Returns:
-        What was pickled.
+    """Read a pickle of numpy arrays, numpy scalars and plain containers, of any protocol and of numpy 1 or 2.
 
     Raises:
-        UserError: the file names anything else, is truncated, is not a pickle or cannot be read.
+        UserError: the file names anything else, is truncated, is not a pickle, or cannot be read.
     """
     file = Path(file)
     try:
@@ -40,23 +32,19 @@ def load_plain_pickle(file: str | Path) -> Any:
         ) from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error}); check the path") from error
-    except Exception as error:  # the bytes of a foreign file can make the unpickler raise anything
+    except Exception as error:  # arbitrary bytes can make the unpickler raise anything
         raise UserError(f"{file}: is truncated or not a pickle ({type(error).__name__}); fetch it again") from error
 
 
 class ForbiddenGlobalError(Exception):
-    """The pickle named something that we do not admit; the message is its full name."""
+    """A pickle names something that is not allowed; the message is its full name."""
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Finds the globals of the table below alone.
-
-    Raises:
-        ForbiddenGlobalError: the pickle names another.
-    """
+    """Unpickler that finds only the globals of the table below, and raises ``ForbiddenGlobalError`` for others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What the pickle means by a name."""
+        """Look up what a pickle names."""
         try:
             return _GLOBALS[module, name]
         except KeyError:
@@ -64,19 +52,19 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Protocols 0 to 2 write bytes as text."""
+    """Encode text as bytes: protocols 0 to 2 write bytes as text."""
     if encoding not in ("latin1", "latin-1"):
         raise ForbiddenGlobalError(f"the codec {encoding!r}")
     return text.encode("latin1")
 
 
 def _dtype(name: str, align: int | bool = False, copy: int | bool = False) -> "np.dtype[Any]":
-    """Old versions wrote 0 and 1 for booleans, which numpy now warns of."""
+    """Make a dtype; old versions of numpy pickled 0 and 1 for booleans, and new ones warn about that."""
     return np.dtype(name, align=bool(align), copy=bool(copy))
 
 
 def _globals() -> dict[tuple[str, str], Callable[..., Any]]:
-    # Asking numpy how it pickles gives its private functions by public means.
+    # numpy's private functions, found by public means: how it pickles arrays and scalars
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
     from_buffer = np.zeros(1).__reduce_ex__(5)[0]

@@ -1,4 +1,4 @@
-"""A run of several processes: how it is joined, what the first one does for all, and how it ends."""
+"""Processes: a run of several of them, and how signals end a run."""
 
 import contextlib
 import logging
@@ -17,21 +17,23 @@ from jax.experimental import multihost_utils
 
 from openretina_jax.errors import UserError
 
-HEARTBEAT_S = 30  # a process that is silent for so long counts as dead, and the others end
-FIRST_WAITS_S = 5  # the first process speaks for the connection of all: it leaves last
+_log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 30  # a process that is silent for longer counts as dead, and the others end
+FIRST_WAITS_S = 5  # the first process holds the connection of all, so that it must leave last
 LOST = re.compile(r"gloo|nccl|unavailable|heartbeat|connection (reset|closed|refused)|socket closed", re.IGNORECASE)
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Make this process one of several that train together; nothing of jax may have been used before.
+    """Join other processes that train together; must come before any other use of JAX.
 
     Args:
         coordinator: host and port of the first process.
-        processes: their number.
-        process: number of this one. All three are None where jax knows them: SLURM, Open MPI, TPU pods.
+        processes: number of processes.
+        process: index of this one. All three are None where JAX finds them out: SLURM, Open MPI, TPU pods.
 
     Raises:
-        UserError: only some of them are given, or the others cannot be found.
+        UserError: only some of them are given, or the other processes cannot be found.
     """
     given = (coordinator, processes, process)
     if None in given and given != (None, None, None):
@@ -54,18 +56,18 @@ def several() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process writes what there is one of: logs, pictures, tables."""
+    """Whether this is the process that writes logs, pictures and tables for all."""
     return jax.process_index() == 0
 
 
 def in_any(condition: bool) -> bool:
-    """Whether a condition holds in any of the processes; all must ask."""
+    """Whether a condition holds in any process; all processes must call this."""
     return bool(multihost_utils.process_allgather(np.array(condition)).any()) if jax.process_count() > 1 else condition
 
 
 @contextlib.contextmanager
 def first_before_others() -> Iterator[None]:
-    """Let the first process fill a cache before the others look there."""
+    """Block that the first process runs before all others, such as one that fills a cache."""
     if not is_first():
         multihost_utils.sync_global_devices("the first process is done")
     yield
@@ -74,12 +76,12 @@ def first_before_others() -> Iterator[None]:
 
 
 def lost(error: BaseException) -> bool:
-    """Whether an error says that another process is gone."""
+    """Whether an error means that another process is gone."""
     return several() and LOST.search(str(error)) is not None
 
 
 def leave(status: int) -> NoReturn:
-    """End a process that has failed, without waiting until all others have come to their end."""
+    """End a process that has failed at once, without waiting for the others."""
     if is_first():
         time.sleep(FIRST_WAITS_S)
     sys.stdout.flush()
@@ -87,11 +89,8 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-_log = logging.getLogger(__name__)
-
-
 class Interruption:
-    """True once the user or the system has asked the run to stop."""
+    """True as soon as a signal has asked the run to stop."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -100,7 +99,7 @@ class Interruption:
         return self._asked
 
     def ask(self, number: int, _: object) -> None:
-        """Handle a signal: finish the epoch; a second one ends the process as usual."""
+        """Handle a signal; a second one ends the process at once."""
         self._asked = True
         _log.warning("%s: stopping after this epoch (again to stop at once)", signal.Signals(number).name)
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -108,15 +107,18 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Let Ctrl-C and SIGTERM end the epoch instead of the process (in the main thread, which receives them)."""
+    """Block in which Ctrl-C and SIGTERM ask for the end of the run instead of killing it.
+
+    Signals reach the main thread only; in another thread nothing changes.
+    """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, interruption.ask) for number in numbers]
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, interruption.ask) for number in signals]
     try:
         yield interruption
     finally:
-        for number, handler in zip(numbers, previous, strict=True):
+        for number, handler in zip(signals, previous, strict=True):
             signal.signal(number, handler)

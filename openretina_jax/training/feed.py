@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 from jaxtyping import Int32, Num
 
-from openretina_jax.data.batches import TimelineTable
+from openretina_jax.data.batches import Timelines
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import Sampler
@@ -84,7 +84,7 @@ class Feed:
         self.sharding.check(self.sampler[0])
         self.on_device = fits_on_device(self.tables, self.sharding.n_local_devices) if on_device is None else on_device
         self.recordings = self.sharding.recordings(self.tables, self.on_device)
-        self._timelines = TimelineTable.of(self.sampler.timelines)
+        self._timelines = Timelines.of(self.sampler.timelines)
         self.validation = self.split(self.tables.validation())
         self._chunks: Iterator[Chunk] | None = None
         self._began = False

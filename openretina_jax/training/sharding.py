@@ -1,6 +1,7 @@
 """A mesh of devices, and what of a run lies on which of them."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from openretina_jax.data.batches import Recordings
+from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
@@ -87,22 +88,18 @@ class Sharding:
 
         return by_kind(take, self._whole(state))
 
-    def recordings(self, tables: Tables, frames_on_device: bool = True) -> Recordings:
+    def recordings(self, tables: Tables, frames_on_device: bool = True) -> DataArrays:
         """The data on the devices; every device holds its part of the responses only."""
         if self.mesh is None:
-            return Recordings.of(tables, frames_on_device)
+            return DataArrays.of(tables, frames_on_device)
         rows, columns = tables.responses.shape
         more = (-rows % self.mesh.shape[DATA], self.n_neurons + self._padding - columns)
         padded = np.pad(tables.responses, ((0, more[0]), (0, more[1])), constant_values=np.nan)
-        responses = self._put(padded, DATA, NEURON)
-        held = sum(shard.data.size for shard in responses.addressable_shards) / responses.size
+        arrays = dataclasses.replace(DataArrays.on_host(tables, frames_on_device), responses=padded)
+        arrays = jax.tree.map(lambda value: self._put(value, *(DATA, NEURON) if value is padded else ()), arrays)
+        held = sum(shard.data.size for shard in arrays.responses.addressable_shards) / padded.size
         _log.info("%d devices; this process holds %.0f %% of the responses", self.mesh.size, 100 * held)
-        return Recordings(
-            frames=self._put(tables.frames()) if frames_on_device else None,
-            responses=responses,
-            session=self._put(tables.session),
-            order=self._put(tables.order),
-        )
+        return arrays
 
     @property
     def n_local_devices(self) -> int:

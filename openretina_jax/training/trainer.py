@@ -21,7 +21,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
 
-from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import Scorer
 from openretina_jax.models.model import Model
@@ -299,8 +299,8 @@ class Trainer:
         self,
         frames: int,
         state: TrainState,
-        recordings: Recordings,
-        timelines: TimelineTable,
+        recordings: DataArrays,
+        timelines: Timelines,
         timeline: Int[Array, "part timeline window"],
         start: Int[Array, "part timeline window"],
         epoch: Int[Array, ""],
@@ -321,7 +321,7 @@ class Trainer:
         def one(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
             def batch_of(part: tuple[Array, Array, Array | None]) -> Batch:
                 number, start, shown = part
-                return recordings.gather(timelines, number, start, frames, shown)
+                return gather(recordings, timelines, number, start, frames, shown)
 
             return self._step(state, windows, batch_of, epoch)
 

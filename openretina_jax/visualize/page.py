@@ -12,7 +12,7 @@ import pandas as pd
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.compare import lines
 from openretina_jax.evaluation.evaluate import Evaluation
-from openretina_jax.evaluation.tables import INTERVALS, SCORES, Summary, opening, score_rows
+from openretina_jax.evaluation.tables import INTERVALS, SCORES, Summary, opening_lines, score_rows
 from openretina_jax.visualize.scores import (
     plot_cell_types,
     plot_histograms,
@@ -45,7 +45,7 @@ def evaluation_page(evaluation: Evaluation, dataset: Dataset) -> str:
     parts = [f"<p>Predictions begin at frame {evaluation.lag} of a clip.</p>"]
     for split, summary in evaluation.summaries.items():
         neurons = evaluation.of_split(split)
-        parts.append(f"<h2>{html.escape(split)}</h2>" + _paragraph(opening(summary)) + _table_of_scores(summary))
+        parts.append(f"<h2>{html.escape(split)}</h2>" + _paragraph(opening_lines(summary)) + _table_of_scores(summary))
         if neurons["correlation"].notna().any():
             traces = plot_traces(
                 evaluation.responses[split], neurons["correlation"].to_numpy(float), dataset.info.frame_rate_hz

@@ -1,14 +1,19 @@
 """Windows gathered on the device equal plain indexing on the host."""
 
 import dataclasses
+import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data import batches_of
+from openretina_jax.data.batches import Batch, DataArrays, Timelines
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.data.windows import make_sampler
+from openretina_jax.errors import UserError
 from tests import tiny
 
 FRAMES = 9
@@ -30,9 +35,9 @@ def tables(data: Dataset) -> Tables:
 
 def batch(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: np.ndarray) -> Batch:
     """Windows of the timelines ``number``, one per row, or one per window."""
-    table, windows = TimelineTable.of(timelines), jnp.asarray(start)
+    table, windows = Timelines.of(timelines), jnp.asarray(start)
     numbers = jnp.broadcast_to(jnp.asarray(number).reshape(len(start), -1), windows.shape)
-    return tiny.gather(Recordings.of(tables), table, numbers, windows, frames=FRAMES)
+    return tiny.gather(DataArrays.of(tables), table, numbers, windows, window_frames=FRAMES)
 
 
 def check(tables: Tables, timelines: list[Timeline], number: np.ndarray, start: np.ndarray) -> None:
@@ -104,3 +109,52 @@ def test_mirrored_frames_are_flipped_along_width(tables: Tables) -> None:
     found = batch(tables, [left, dataclasses.replace(left, mirrored=False)], np.array([0, 1]), np.array([[5], [5]]))
     np.testing.assert_array_equal(found.stimulus[0], found.stimulus[1][:, :, :, ::-1])
     assert (found.stimulus[0] != found.stimulus[1]).any()
+
+
+WINDOWS = {"window_frames": FRAMES, "windows_per_step": 3}
+
+
+@pytest.mark.parametrize("order", ["session", "shared"])
+def test_batches_of_a_data_set_are_those_of_training(order: str, data: Dataset, tables: Tables) -> None:
+    sampler = make_sampler(order, tables, seed=4, **WINDOWS)
+    found = list(batches_of(data, order=order, seed=4, epochs=2, **WINDOWS))
+    assert len(found) == 2 * sampler.steps_per_epoch
+    for number in (0, len(found) - 1):
+        epoch, step = divmod(number, sampler.steps_per_epoch)
+        windows = sampler[epoch]
+        expected = batch(tables, sampler.timelines, windows.timeline[step], windows.start[step])
+        for one, other in zip(jax.tree.leaves(found[number]), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_batches_without_end_have_one_shape(data: Dataset) -> None:
+    found = itertools.islice(batches_of(data, **WINDOWS), 40)
+    assert len({str([leaf.shape for leaf in jax.tree.leaves(one)]) for one in found}) == 1
+
+
+def test_wrong_options_of_batches_are_known_before_the_first(data: Dataset) -> None:
+    with pytest.raises(UserError, match='batch order "shared" has no option "within_clip"'):
+        batches_of(data, **WINDOWS, within_clip=True)
+    with pytest.raises(UserError, match="but a step takes 40; lower windows_per_step"):
+        batches_of(data, window_frames=FRAMES, windows_per_step=40)
+
+
+def test_timelines_are_stacked_field_by_field(tables: Tables) -> None:
+    lines = tables.training()
+    stacked = Timelines.of(lines)
+    for field in dataclasses.fields(Timeline):
+        if field.name == "name":
+            continue
+        value = getattr(stacked.each, field.name)
+        for number, line in enumerate(lines):
+            own = value[number][: len(line)] if value.ndim > 1 else value[number]
+            np.testing.assert_array_equal(own, getattr(line, field.name))
+    np.testing.assert_array_equal(stacked.length, [len(line) for line in lines])
+    assert stacked.n_columns == max(line.n_neurons for line in lines)
+
+
+def test_arrays_of_the_data_move_to_the_device_unchanged(tables: Tables) -> None:
+    here, there = (jax.tree.leaves(arrays) for arrays in (DataArrays.on_host(tables), DataArrays.of(tables)))
+    for one, other in zip(here, there, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)

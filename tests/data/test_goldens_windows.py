@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.batches import DataArrays, Timelines
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import Cuts, SessionSampler, starts_within_clips
@@ -238,7 +238,7 @@ def check_natmov_dataloaders(case: Case) -> None:
         for fold, lines in (("validation", tables.validation()), ("test", tables.test("test"))):
             split = Split(lines)
             (at,) = [k for k, shared in enumerate(lines) if line.first_neuron in neurons(shared)]
-            movie, responses = gathered(tables, lines, at, np.asarray(split.start[at]), split.frames)
+            movie, responses = gathered(tables, lines, at, np.asarray(split.start[at]), split.clip_frames)
             first = neurons(lines[at]).index(line.first_neuron)
             case.check(f"{fold}/{line.name}/0/inputs", movie, exact=True)
             case.check(f"{fold}/{line.name}/0/targets", responses[:, :, first : first + line.n_neurons], exact=True)
@@ -253,9 +253,9 @@ def gathered(
     tables: Tables, timelines: list[Timeline], number: int, start: np.ndarray, frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Windows as the reference stores them, ``(window, c, t, h, w)``, and the responses of the timeline's neurons."""
-    table = TimelineTable.of(timelines)
+    table = Timelines.of(timelines)
     windows = jnp.asarray(start[None])
-    batch = gather(Recordings.of(tables), table, jnp.full_like(windows, number), windows, frames=frames)
+    batch = gather(DataArrays.of(tables), table, jnp.full_like(windows, number), windows, window_frames=frames)
     movie = np.asarray(batch.stimulus[0]).transpose(0, 4, 1, 2, 3)
     return movie, np.asarray(batch.responses[0])[:, :, np.asarray(batch.neuron_mask[0])]
 

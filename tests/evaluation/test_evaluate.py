@@ -8,7 +8,7 @@ import pytest
 
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.evaluate import Evaluator, check_fits, in_order
+from openretina_jax.evaluation.evaluate import Evaluator, check_fits, with_sessions_first
 from openretina_jax.evaluation.tables import SCORES, SummaryOptions
 from openretina_jax.models.build import make_model
 from openretina_jax.models.ensemble import Ensemble
@@ -53,9 +53,9 @@ def test_some_sessions_of_a_model_suffice_in_any_order() -> None:
 
 def test_an_ensemble_has_its_sessions_in_the_order_of_the_data() -> None:
     ensemble = Ensemble([tiny.model(), tiny.model(1)])
-    assert in_order(ensemble, tiny.dataset()) is ensemble
+    assert with_sessions_first(ensemble, tiny.dataset()) is ensemble
     with pytest.raises(UserError, match="the sessions of the data are not the first ones of the model, in its order"):
-        in_order(ensemble, with_sessions(lambda sessions: sessions[1:]))
+        with_sessions_first(ensemble, with_sessions(lambda sessions: sessions[1:]))
 
 
 def test_clips_too_short_for_the_model() -> None:

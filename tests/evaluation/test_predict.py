@@ -1,4 +1,4 @@
-"""Scores and predictions of all neurons against plain numpy, session by session."""
+"""Scores and predictions of all neurons, and responses by session, against plain numpy and the model called by hand."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,11 +11,20 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openretina_jax.data.batches import Recordings
+from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.timelines import Tables
-from openretina_jax.evaluation import predict as scores_module
-from openretina_jax.evaluation.predict import Scorer, Split, pieces
+from openretina_jax.errors import UserError
+from openretina_jax.evaluation import predict as predict_module
+from openretina_jax.evaluation.predict import (
+    Scorer,
+    SessionResponses,
+    Split,
+    check_clips,
+    chosen_splits,
+    pieces,
+    split_responses,
+)
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.core import ReceptiveField
@@ -97,7 +106,7 @@ def expected(predict: Predict, data: Dataset) -> dict[str, np.ndarray]:
 def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.validation()))
+    scores = Scorer(graph)((params, statistics), DataArrays.of(tables), Split(tables.validation()))
     reference = expected(predict, data)
     assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
     for name, values in reference.items():
@@ -108,7 +117,7 @@ def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Data
     """It has correlation 0, while one without responses has none, nor has a model that diverges as a whole."""
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scorer, given = Scorer(graph), (Recordings.of(tables), Split(tables.validation()))
+    scorer, given = Scorer(graph), (DataArrays.of(tables), Split(tables.validation()))
 
     def correlations(diverged: list[int]) -> np.ndarray:
         bias = params["readout"]["bias"]
@@ -125,7 +134,7 @@ def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Data
 def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)((params, statistics), Recordings.of(tables), Split(tables.test("test")))
+    scores = Scorer(graph)((params, statistics), DataArrays.of(tables), Split(tables.test("test")))
     missing = np.repeat([session.name == "right_2" for session in data.sessions], [3, 5, 4])
     for values in scores.values():
         np.testing.assert_array_equal(np.isnan(values), missing)
@@ -134,7 +143,7 @@ def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, d
 def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
     graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    shown = Scorer(graph).predict((params, statistics), Recordings.of(tables), Split(tables.test("test")))
+    shown = Scorer(graph).predict((params, statistics), DataArrays.of(tables), Split(tables.test("test")))
     assert shown.shape == (1, tiny.TEST_LENGTH - model.lag, data.n_neurons)
     first = 0
     for session in data.sessions:
@@ -169,11 +178,11 @@ def test_pieces_and_groups_give_the_same_predictions(
 ) -> None:
     tables = Tables(data)
     graph, variables = nnx.graphdef(model), (nnx.state(model),)
-    recordings, splits = Recordings.of(tables), [Split(tables.validation()), Split(tables.test("test"))]
+    recordings, splits = DataArrays.of(tables), [Split(tables.validation()), Split(tables.test("test"))]
     whole = [Scorer(graph).predict(variables, recordings, split) for split in splits]
     scores = Scorer(graph)(variables, recordings, splits[0])
     # of a clip 20 frames at once, and never two clips together
-    monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 20 * tiny.HEIGHT * tiny.WIDTH)
+    monkeypatch.setattr(predict_module, "PIXELS_AT_ONCE", 20 * tiny.HEIGHT * tiny.WIDTH)
     assert len(pieces(tiny.CLIP_LENGTH, model.lag, model.receptive_field(), 20)[0]) == 2
     for split, expected in zip(splits, whole, strict=True):
         found = Scorer(graph).predict(variables, recordings, split)
@@ -187,9 +196,9 @@ def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pyte
     core = tiny.MODEL["core"] | {"input_padding": (3, 0, 0), "cut_first_frames": 6}
     model = make_core_readout({"core": core, "readout": tiny.MODEL["readout"]}, data.info, 0)
     graph, variables = nnx.graphdef(model), (nnx.state(model),)
-    recordings, split = Recordings.of(Tables(data)), Split(Tables(data).test("test"))
+    recordings, split = DataArrays.of(Tables(data)), Split(Tables(data).test("test"))
     whole = Scorer(graph).predict(variables, recordings, split)
-    monkeypatch.setattr(scores_module, "PIXELS_AT_ONCE", 18 * tiny.HEIGHT * tiny.WIDTH)
+    monkeypatch.setattr(predict_module, "PIXELS_AT_ONCE", 18 * tiny.HEIGHT * tiny.WIDTH)
     assert len(pieces(tiny.TEST_LENGTH, model.lag, model.receptive_field(), 18)[0]) > 1
     np.testing.assert_allclose(Scorer(graph).predict(variables, recordings, split), whole, rtol=1e-5, atol=1e-6)
 
@@ -209,14 +218,103 @@ def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
     tables = Tables(dataclasses.replace(data, stimuli={**data.stimuli, **cut}, sessions=sessions))
     graph, variables = nnx.graphdef(model), (nnx.state(model),)
     split = Split(tables.test("test"))
-    shown = Scorer(graph).predict(variables, Recordings.of(tables), split)[0]
+    shown = Scorer(graph).predict(variables, DataArrays.of(tables), split)[0]
     assert shorter < model.lag
     assert np.isnan(shown[:, : first.n_neurons]).all()
     own = shown[:, -left.n_neurons :]
     assert np.isnan(own[short - model.lag :]).all()
-    whole = Scorer(graph).predict(variables, Recordings.of(Tables(data)), Split(Tables(data).test("test")))[0]
+    whole = Scorer(graph).predict(variables, DataArrays.of(Tables(data)), Split(Tables(data).test("test")))[0]
     np.testing.assert_allclose(own[: short - model.lag], whole[: short - model.lag, -left.n_neurons :], rtol=1e-5)
-    scores = np.asarray(Scorer(graph)(variables, Recordings.of(tables), split)["correlation"])[-left.n_neurons :]
+    scores = np.asarray(Scorer(graph)(variables, DataArrays.of(tables), split)["correlation"])[-left.n_neurons :]
     mean = left.repeats["test"][:, model.lag : short].mean(axis=0)
     wanted = [np.corrcoef(own[: short - model.lag, n], mean[:, n])[0, 1] for n in range(left.n_neurons)]
     np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def unequal() -> Dataset:
+    """The tiny data set; a session has fewer trials and a gap, another was not shown the test movie."""
+    first, second, left = tiny.dataset().sessions
+    trials = first.repeats["test"][:2].copy()
+    trials[1, -3, 0] = np.nan
+    sessions = (dataclasses.replace(first, repeats={"test": trials}), dataclasses.replace(second, repeats={}), left)
+    return dataclasses.replace(tiny.dataset(), sessions=sessions)
+
+
+@pytest.fixture(scope="module")
+def scorer(model: CoreReadout) -> Scorer:
+    return Scorer(nnx.graphdef(model))
+
+
+def found(split: str, unequal: Dataset, model: CoreReadout, scorer: Scorer) -> list[SessionResponses]:
+    tables = Tables(unequal)
+    return split_responses(split, unequal, tables, scorer, (nnx.state(model),), DataArrays.of(tables))
+
+
+def answers(model: CoreReadout, session: Session, clips: np.ndarray) -> np.ndarray:
+    """What the model answers to clips of ``(clip, time, height, width, channel)``."""
+    seen = clips[:, :, :, ::-1] if session.mirrored else clips
+    first, width = model.rows(session.name)
+    return np.asarray(tiny.predict(model, np.ascontiguousarray(seen)))[..., first : first + width]
+
+
+def test_test_movie(unequal: Dataset, model: CoreReadout, scorer: Scorer) -> None:
+    given = found("test", unequal, model, scorer)
+    shown = [session for session in unequal.sessions if session.repeats]
+    assert [one.session for one in given] == [session.name for session in shown]
+    for one, session in zip(given, shown, strict=True):
+        np.testing.assert_array_equal(one.trials, session.repeats["test"][:, model.lag :])
+        expected = answers(model, session, unequal.stimuli["test"].frames[None])
+        np.testing.assert_allclose(one.predicted, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("split", ["train", pytest.param("validation", marks=pytest.mark.slow)])
+def test_clips_of_the_training_movie(
+    split: str, unequal: Dataset, model: CoreReadout, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    predict = scorer.by_timeline
+    monkeypatch.setattr(scorer, "by_timeline", lambda *given: calls.append(0) or predict(*given))
+    given = found(split, unequal, model, scorer)
+    assert len(calls) == 1  # for all sessions and clips
+    chosen = tiny.VALIDATION_CLIPS if split == "validation" else sorted({*range(tiny.CLIPS)} - {*tiny.VALIDATION_CLIPS})
+    movie = unequal.stimuli["train"].frames.reshape(tiny.CLIPS, tiny.CLIP_LENGTH, *unequal.info.input_shape)
+    for one, session in zip(given, unequal.sessions, strict=True):
+        starts = [int(np.flatnonzero(session.frame_index == clip * tiny.CLIP_LENGTH)[0]) for clip in chosen]
+        recorded = np.stack([session.responses[start : start + tiny.CLIP_LENGTH] for start in starts])
+        np.testing.assert_array_equal(one.recorded, recorded[None, :, model.lag :])
+        np.testing.assert_allclose(one.predicted, answers(model, session, movie[[*chosen]]), rtol=1e-4, atol=1e-6)
+
+
+def test_predictions_that_are_not_finite(unequal: Dataset, scorer: Scorer) -> None:
+    broken = tiny.model()
+    broken.readout.bias[...] = broken.readout.bias[...].at[1].set(jnp.nan)
+    given = found("test", unequal, broken, scorer)
+    assert [np.isnan(one.predicted).any(axis=(0, 1)).tolist() for one in given] == [[False, True, False], [False] * 4]
+
+
+def test_clips_too_short_for_the_model(unequal: Dataset) -> None:
+    tables = Tables(unequal)
+    check_clips(["test", "validation", "train"], tables, tiny.CLIP_LENGTH - 1)
+    with pytest.raises(UserError, match=r'right_1: a clip of "test" has 30 frames, but the model needs 30 before'):
+        check_clips(["test"], tables, tiny.TEST_LENGTH)
+
+
+def test_names_of_splits(unequal: Dataset) -> None:
+    assert chosen_splits(unequal, ["test", "train", "test"]) == ["test", "train"]
+    renamed = dataclasses.replace(
+        unequal,
+        stimuli={"train": unequal.stimuli["train"], "flicker": unequal.stimuli["test"]},
+        sessions=tuple(
+            dataclasses.replace(session, repeats={"flicker": session.repeats["test"]} if session.repeats else {})
+            for session in unequal.sessions
+        ),
+    )
+    assert chosen_splits(renamed, ["validation", "test"]) == ["validation", "flicker"]
+    with pytest.raises(UserError, match='no split "fliker"; did you mean "flicker"'):
+        chosen_splits(renamed, ["fliker"])
+    with pytest.raises(UserError, match='no split "x"; choose among train, validation, flicker'):
+        chosen_splits(renamed, ["x"])
+    untested = tuple(dataclasses.replace(session, repeats={}) for session in unequal.sessions)
+    with pytest.raises(UserError, match='no split "test"; choose among train, validation'):
+        chosen_splits(dataclasses.replace(unequal, sessions=untested), ["test"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.data.batches import Recordings, TimelineTable
+from openretina_jax.data.batches import DataArrays, Timelines
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionSampler
@@ -101,8 +101,8 @@ def test_combination(core: str, readout: str, sta_folder: Path, tmp_path: Path) 
     windows = SessionSampler(timelines, window_frames=20, windows_per_step=3, seed=0)[0]
     state, metrics = trainer.epoch(20)(
         trainer.init(),
-        Recordings.of(tables),
-        TimelineTable.of(timelines),
+        DataArrays.of(tables),
+        Timelines.of(timelines),
         windows.timeline[:STEPS],
         windows.start[:STEPS],
         jnp.asarray(0),

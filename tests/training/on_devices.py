@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from openretina_jax.data.batches import TimelineTable
+from openretina_jax.data.batches import Timelines
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_model
@@ -94,7 +94,7 @@ def shape(array: jax.Array) -> tuple[int, ...]:
 
 def communication(trainer: Trainer, state: Any, feed: Feed) -> list[tuple[str, list[list[int]]]]:
     """Kinds of communication in the program of an epoch, and the shapes of the arrays of each."""
-    windows, table = feed.sampler[0], TimelineTable.of(feed.sampler.timelines)
+    windows, table = feed.sampler[0], Timelines.of(feed.sampler.timelines)
     arguments = (feed.recordings, table, windows.timeline, windows.start, jnp.asarray(0))
     with feed.sharding.active():
         program = trainer.epoch(FRAMES).lower(state, *arguments).compile().as_text()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, DataArrays, Timelines
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
@@ -37,7 +37,7 @@ def batch(*sessions: str, starts: tuple[int, ...] = WITHIN_CLIPS) -> Batch:
     chosen = [lines[name] for name in sessions]
     start = jnp.tile(jnp.asarray(starts), (len(chosen), 1))
     number = jnp.broadcast_to(jnp.arange(len(chosen))[:, None], start.shape)
-    return tiny.gather(Recordings.of(tables), TimelineTable.of(chosen), number, start, frames=FRAMES)
+    return tiny.gather(DataArrays.of(tables), Timelines.of(chosen), number, start, window_frames=FRAMES)
 
 
 def objective(loss: str) -> ResponseObjective:
@@ -267,9 +267,9 @@ def test_unknown_loss() -> None:
 
 def test_rows_in_a_step() -> None:
     tables = Tables(tiny.dataset())
-    recordings, table = Recordings.of(tables), TimelineTable.of(tables.training())
+    recordings, table = DataArrays.of(tables), Timelines.of(tables.training())
     for numbers, rows in (([0], range(3)), ([2], range(8, 12)), ([2, 0], [0, 1, 2, 8, 9, 10, 11])):
         start = jnp.zeros((len(numbers), 1), int)
-        given = tiny.gather(recordings, table, jnp.asarray(numbers)[:, None], start, frames=FRAMES)
+        given = tiny.gather(recordings, table, jnp.asarray(numbers)[:, None], start, window_frames=FRAMES)
         found = rows_in(given, N_NEURONS)
         assert np.flatnonzero(found).tolist() == list(rows)

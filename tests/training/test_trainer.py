@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.data.batches import Batch, Recordings, TimelineTable
+from openretina_jax.data.batches import Batch, DataArrays, Timelines
 from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
@@ -26,7 +26,7 @@ RECIPE = Recipe(ResponseObjective(Poisson(samples=100.0)), Sgd(momentum=0.0), le
 
 
 @functools.cache
-def recordings() -> tuple[Recordings, TimelineTable, EpochWindows]:
+def recordings() -> tuple[DataArrays, Timelines, EpochWindows]:
     return tiny.session_windows(FRAMES, windows_per_step=4)
 
 
