@@ -1,5 +1,6 @@
-"""The core + readout model of all sessions."""
+"""The contract of whole models, and the core + readout model of all sessions."""
 
+import abc
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +21,16 @@ PROBE_FRAMES = 512  # longer than any receptive field that has an end
 
 
 class Model(nnx.Module):
-    """What training, evaluation and notebooks ask of a whole model.
+    """Base of whole models, which training, evaluation and notebooks use.
+
+    A subclass writes ``respond``, ``receptive_field`` and ``per_session``, and where its parameters are constrained
+    ``project`` and ``project_gradient``. It inherits the call by the name of a session, checks of the stimulus, and
+    the facts that follow from these (``lag``, ``is_causal``).
 
     Attributes:
-        data_info: what the model knows of its data.
-        options: what it was built from, as plain values.
-        trains: the parts of the model that training moves, see ``training.trainable`` (None: all).
+        data_info: facts of the data that the model was built for.
+        options: options that it was built from, as plain values.
+        trains: parts of the model that are trained, by name (None: all).
     """
 
     trains: tuple[str, ...] | None = None
@@ -36,14 +41,15 @@ class Model(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the model was built from, as plain values."""
+        """Options that the model was built from, as plain values."""
         return json.loads(self._options)
 
     @property
+    @abc.abstractmethod
     def per_session(self) -> bool:
         """Whether predictions depend on the session beyond the rows of its neurons."""
-        raise TypeError(f"{type(self).__name__} must define per_session")
 
+    @abc.abstractmethod
     def respond(
         self,
         stimulus: Float[Array, "part batch time height width channel"],
@@ -55,18 +61,17 @@ class Model(nnx.Module):
         key: Key[Array, ""] | None = None,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
-        """Responses of a slice of neurons for each part of a batch.
+        """Compute the responses of a slice of neurons for each part of a batch.
 
         Args:
             stimulus: normalised movie windows.
             first: first row of the slice of each part.
             width: neurons of a slice.
-            session: number of the session of each part (None: what is common to all sessions).
+            session: number of the session of each part (None: use what all sessions share).
             train: whether the core is in training mode.
             key: random key in training (None: nothing is random).
-            condition: of all windows, for cores that take one (None: that of the session).
+            condition: condition of every window, for cores that take one (None: that of its session).
         """
-        raise TypeError(f"{type(self).__name__} must define respond")
 
     def __call__(
         self,
@@ -103,7 +108,7 @@ class Model(nnx.Module):
             )
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Put the parameters where their constraints want them, as a step does before it uses them.
+        """Move the parameters into their constraints, which every step does before it uses them.
 
         Args:
             rows: neurons in the step; the rows of others stay as they are.
@@ -111,7 +116,7 @@ class Model(nnx.Module):
         del rows
 
     def project_gradient(self, gradient: nnx.State) -> nnx.State:
-        """Take from the gradient what would lead out of the constraints."""
+        """Remove from the gradient what would lead out of the constraints."""
         return gradient
 
     def rows(self, session: str) -> tuple[int, int]:
@@ -145,9 +150,9 @@ class Model(nnx.Module):
         probe = jax.ShapeDtypeStruct(self.stimulus_shape(PROBE_FRAMES), jnp.float32)
         return PROBE_FRAMES - jax.eval_shape(self, probe).shape[1]
 
+    @abc.abstractmethod
     def receptive_field(self) -> ReceptiveField:
         """Frames and pixels of the stimulus that a prediction depends on, before the readout pools over space."""
-        raise TypeError(f"{type(self).__name__} must define receptive_field")
 
     def is_causal(self) -> bool:
         """Whether no prediction depends on frames that come after its own.
