@@ -1,5 +1,6 @@
 """Spike-triggered averages of the reference: fits, masks, filters, files."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -64,7 +65,9 @@ def check_fit(case: Case) -> None:
     order = [0, 1, 3, 2, 4, 5] if first < second else [0, 1, 2, 3, 4, 5]
     covariance = case.array("output/covariance")[np.ix_(order, order)]
     np.testing.assert_allclose(fit.covariance, covariance, rtol=FIT_TOLERANCE, atol=1e-5)
-    check_fit_values(case, "output/params_initial_center", fit_gaussian(frame, (3, 4)))
+    (centre,) = re.findall(r"\((\d+), (\d+)\) for params_initial_center", case.kwargs["initial_center"])
+    y, x = map(int, centre)
+    check_fit_values(case, "output/params_initial_center", fit_gaussian(frame, (y, x)))
 
 
 def check_filters(case: Case, filters: StaFilters) -> None:
