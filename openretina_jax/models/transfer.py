@@ -23,6 +23,8 @@ from openretina_jax.modules.layers import (
 )
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 
+CENTRE_DECIMALS = 3  # of a pixel: as far as a fit of a Gaussian can be trusted
+
 
 def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
     """A model of the sessions of ``info`` and those of a trained model.
@@ -142,4 +144,6 @@ def read_sta_filters(model: Model) -> None:
         spatial.append(filters.spatial)
         temporal.append(filters.temporal)
         centres += [fit.centre for fit in filters.fits]
-    readout.set_filters(np.concatenate(spatial), np.concatenate(temporal), np.asarray(centres))
+    # a patch begins at a whole pixel: beyond its accuracy, a fit must not decide between two of them
+    centres = np.round(centres, CENTRE_DECIMALS)
+    readout.set_filters(np.concatenate(spatial), np.concatenate(temporal), centres)
