@@ -23,7 +23,7 @@ from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.saving import load_model, read_about
 from openretina_jax.models.transfer import add_sessions, read_sta_filters
-from openretina_jax.runtime.devices import multiplying
+from openretina_jax.runtime.devices import matmul_precision
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
@@ -118,7 +118,7 @@ def train(
     sharding = make_sharding(settings["mesh"], model, members)
     recipe = make_recipe(settings, model)
     with (
-        multiplying(options["matmul_precision"]),
+        matmul_precision(options["matmul_precision"]),
         Writers(workdir, open_trackers(workdir, flat(about["config"]), **settings["logging"])) as writers,
     ):
         result = fit(

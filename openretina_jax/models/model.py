@@ -81,12 +81,12 @@ class Model(nnx.Module):
         *,
         condition: Float[Array, "batch condition"] | Float[np.ndarray, "batch condition"] | None = None,
     ) -> Float[Array, "batch new_time neuron"]:
-        """Predicted responses to a normalised stimulus.
+        """Predict the responses to a normalised stimulus.
 
         Args:
             stimulus: windows of a movie, normalised as ``data_info`` says.
-            session: whose neurons (None: those of all sessions, in the order of ``data_info.sessions``).
-            condition: of each window, for cores that take one (None: that of the session).
+            session: session of the neurons (None: all sessions, in the order of ``data_info.sessions``).
+            condition: condition of every window, for cores that take one (None: that of its session).
 
         Raises:
             UserError: the session is unknown, or the stimulus has other pixels or channels than the model's.
@@ -134,7 +134,7 @@ class Model(nnx.Module):
         raise UserError(f'the model has no session "{session}"; it has {known}')
 
     def slice_of(self, session: str | None) -> tuple[Int[Array, "1"], int, Int[Array, "1"] | None]:
-        """First row, number of rows and number of a session (None: of all sessions), as ``respond`` takes them."""
+        """First row, number of rows, and number of a session (None: of all sessions), as ``respond`` takes them."""
         if session is None:
             return jnp.zeros(1, jnp.int32), self.data_info.n_neurons, None
         first, width = self.rows(session)
@@ -157,8 +157,8 @@ class Model(nnx.Module):
     def is_causal(self) -> bool:
         """Whether no prediction depends on frames that come after its own.
 
-        The last prediction belongs to the last frame of the stimulus. Measured: the gradient of early predictions with
-        respect to the frames after them, for a random stimulus, must be 0.
+        The last prediction belongs to the last frame of the stimulus. This is measured: for a random stimulus, the
+        gradient of early predictions with respect to the frames after them must be 0.
         """
         frames = self.lag + CAUSAL_PROBE
         stimulus = jax.random.normal(jax.random.key(0), self.stimulus_shape(frames))
@@ -168,8 +168,8 @@ class Model(nnx.Module):
             return self(stimulus)[:, :early].sum()
 
         gradient = jnp.abs(jax.grad(early_responses)(stimulus)).max(axis=(0, 2, 3, 4))
-        own = self.lag + early
-        return bool(gradient[own:].max() <= CAUSAL_TOLERANCE * gradient.max())
+        later = self.lag + early
+        return bool(gradient[later:].max() <= CAUSAL_TOLERANCE * gradient.max())
 
 
 CAUSAL_PROBE = 8  # predictions of the probe
@@ -177,12 +177,11 @@ CAUSAL_TOLERANCE = 1e-5  # rounding of lowerings that touch later frames
 
 
 class CoreReadout(Model):
-    """A core shared by all sessions and a readout with one row per neuron.
+    """A core that all sessions share and a readout with one row per neuron.
 
     Attributes:
-        core: stimulus to feature maps.
-        readout: feature maps to responses.
-        data_info: what the model knows of its data.
+        core: turns stimuli into feature maps.
+        readout: turns feature maps into responses.
     """
 
     def __init__(self, core: Core, readout: Readout, options: Mapping[str, Any], data_info: DataInfo):
@@ -205,7 +204,7 @@ class CoreReadout(Model):
         key: Key[Array, ""] | None = None,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
-        """Responses of a slice of neurons for each part of a batch, see ``Model``."""
+        """Compute the responses of a slice of neurons for each part of a batch, see ``Model``."""
         core_key, readout_key = (None, None) if key is None else jax.random.split(key)
         keys = None
         if readout_key is not None:
@@ -220,7 +219,10 @@ class CoreReadout(Model):
             return responses.reshape(-1, *responses.shape[2:])
 
         windows = stimulus.reshape(-1, *stimulus.shape[2:])
-        responses = devices.apart(of_windows, self, core_key, (windows, condition), (first, session, keys), train=train)
+        # nothing is before the core, so the backward pass comes to it last
+        responses = devices.map_windows(
+            of_windows, self, core_key, (windows, condition), (first, session, keys), train=train, last="core"
+        )
         return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:

@@ -140,12 +140,12 @@ class CoreLayer(nnx.Module):
 
         Args:
             x: input maps.
-            train: use (and average) the batch's own statistics, and drop channels.
-            key: draws the dropped channels in training.
-            log_speed: speed of the temporal kernels for each part of the batch (None: the convolution's own).
+            train: normalise by the batch's statistics, which also move the running ones, and drop channels.
+            key: random key for the dropped channels in training.
+            log_speed: logarithm of the temporal kernels' speed for each part of the batch (None: the convolution's).
         """
-        # Convolutions on CPUs leave the maps in this order, in which a pass over them is several times as fast as in
-        # that of their axes; on accelerators, where the compiler chooses, there is no difference.
+        # Convolutions on CPUs leave the maps in this memory order, in which elementwise passes over them are several
+        # times as fast as in the order of their axes. Accelerators choose their own layout: no difference there.
         x = self.conv(x, log_speed).transpose(2, 3, 4, 1, 0)
         if self.norm is not None:
             x = self.norm(x, train=train, axis=-3)

@@ -84,12 +84,12 @@ def weigh_maps(
 
     Weights take the type of the maps; the sum is float32, and on no device less precise than the maps.
     """
-    maps = maps.transpose(2, 3, 4, 1, 0)  # near to the order in which the core leaves them, see ``CoreLayer``
+    maps = maps.transpose(2, 3, 4, 1, 0)  # close to the memory order of the core's output, see ``CoreLayer``
     if all(isinstance(size, int) for size in maps.shape):
         rows = weights.reshape(-1, math.prod(maps.shape[:3]))
         drive = transform(rows, maps.reshape(rows.shape[1], -1), out=jnp.float32)
         drive = drive.reshape(*weights.shape[:-3], *maps.shape[3:])
-    else:  # of a program for movies of any length, where numbers of frames and windows cannot be multiplied
+    else:  # exported for movies of any length: symbolic sizes cannot be multiplied into one axis
         drive = jnp.tensordot(
             weights.astype(maps.dtype),
             maps,
@@ -102,7 +102,7 @@ def weigh_maps(
 
 def rows_of(variable: nnx.Variable, first: Row, width: int) -> Array:
     """A slice of rows of a variable whose first axis is the neuron."""
-    if width == variable.shape[0]:  # all: a device need not ask the others for theirs
+    if width == variable.shape[0]:  # the whole table: a slice would gather the rows of all devices on each
         return variable[...]
     return jax.lax.dynamic_slice_in_dim(variable[...], first, width)
 
@@ -144,17 +144,20 @@ def session_laplace(
     return session_sums(energy, session, n_sessions) / (session_sums(norm, session, n_sessions) + LAPLACE_EPSILON)
 
 
-def as_if(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``value`` with the gradient of ``parameter``, as if the constraint had been applied to the parameter before."""
+def straight_through(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return ``value``, and pass its gradient to ``parameter`` unchanged (straight-through estimator).
+
+    The reference overwrites its parameters with constrained ones, so gradients are taken at the constrained value.
+    """
     return jax.lax.stop_gradient(value) + (parameter - jax.lax.stop_gradient(parameter))
 
 
 def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Array, "*shape"]:
-    """Clip whose gradient is 1 at the bounds, as torch's (``jnp.clip`` shares it between both arguments)."""
+    """Clip with gradient 1 at the bounds, as in torch; ``jnp.clip`` splits it between ``x`` and the bound."""
     inside = x <= high if low is None else (x >= low) & (x <= high)
     return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))
 
 
 def neuron_bias(cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None) -> Any:
-    """Offsets of kind ``cls``, which begin at the mean activities (None: at 0)."""
+    """Make offsets of variable type ``cls`` that start at the mean activities (None: at 0)."""
     return cls(jnp.zeros(n_neurons) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32))
