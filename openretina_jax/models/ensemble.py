@@ -98,7 +98,7 @@ class Ensemble(Model):
 
 
 def _built_as(model: Model) -> tuple[dict[str, Any], dict[str, int]]:
-    """Sessions and options that members must share: all but the weights of penalties, which no prediction depends on."""
+    """Sessions and options that members must share; weights of penalties, which predict nothing, may differ."""
 
     def without_penalties(options: Mapping[str, Any]) -> dict[str, Any]:
         return {
