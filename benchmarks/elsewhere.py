@@ -23,7 +23,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.models.build import make_model
 from openretina_jax.runtime import devices
-from openretina_jax.runtime.devices import DATA, NEURON, multiplying
+from openretina_jax.runtime.devices import DATA, NEURON, matmul_precision
 from openretina_jax.training.sharding import Sharding, by_kind
 from openretina_jax.training.trainer import Trainer, TrainState
 
@@ -104,7 +104,7 @@ def compile_epoch(
     with (
         devices.compiling_for(available[0].platform),
         sharding.active(),
-        multiplying(train["matmul_precision"]),
+        matmul_precision(train["matmul_precision"]),
     ):
         compiled: Any = run.lower(*leaves).compile()
     memory = compiled.memory_analysis()

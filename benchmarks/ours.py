@@ -25,7 +25,7 @@ from openretina_jax.experiment.command_line import keep_freed_memory
 from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.models.build import make_model
 from openretina_jax.models.summary import multiplications
-from openretina_jax.runtime.devices import multiplying
+from openretina_jax.runtime.devices import matmul_precision
 from openretina_jax.training.objective import Metrics
 from openretina_jax.training.population import Population
 from openretina_jax.training.trainer import Trainer, TrainState, compiler_options
@@ -82,11 +82,11 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     }
     if work.program is not None:
         about["operations"] = 2 * multiplications(work.program.jaxpr, "").total()  # additions, too
-        with multiplying(precision):
+        with matmul_precision(precision):
             about["matmul_operations_per_second"] = matmul_operations_per_second()
 
     def computed() -> Any:
-        with multiplying(precision):
+        with matmul_precision(precision):
             return jax.block_until_ready(work.run())
 
     return computed, about

@@ -32,13 +32,14 @@ LIBRARIES = (
 
 
 def pytest_configure() -> None:
-    """Compile in a hurry, in the scripts that tests start too.
+    """Refuse implicit promotion of types and compile in a hurry, in the scripts that tests start too.
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
     emitters on CPUs. Where a program comes from need not be written down either.
     """
     if HURRY not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
+    os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
     os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 

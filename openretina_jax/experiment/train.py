@@ -19,7 +19,7 @@ from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.recipe import make_trainer, with_values
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model, read_about
-from openretina_jax.runtime.devices import multiplying
+from openretina_jax.runtime.devices import matmul_precision
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
@@ -119,7 +119,7 @@ def train(
     workdir.mkdir(parents=True, exist_ok=True)
     data = make_feed(settings, dataset, trainer)
     checkpoints = Checkpoints(workdir / (WHOLE if members else "checkpoints"), about)
-    with multiplying(settings["train"]["matmul_precision"]):
+    with matmul_precision(settings["train"]["matmul_precision"]):
         followers = make_callbacks(about["config"], workdir=workdir, trainer=trainer, data=data, console=console)
         if members:
             abouts = [about | {"config": with_values(about["config"], values)} for values in members]

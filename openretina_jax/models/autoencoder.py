@@ -18,13 +18,13 @@ from openretina_jax.runtime.devices import precision
 
 
 class SparseAutoencoder(nnx.Module):
-    """Writes responses as sums of few patterns of norm 1.
+    """Autoencoder that writes responses as sums of few patterns of norm 1.
 
     ``hidden = relu((x - bias) @ encoder + encoder_bias)``, ``x = hidden @ decoder + bias``.
 
     Attributes:
-        bias: ``(neuron,)``.
-        encoder: ``(neuron, hidden)``; encoder_bias: ``(hidden,)``.
+        bias: ``(neuron,)`` offset of responses.
+        encoder, encoder_bias: ``(neuron, hidden)`` and ``(hidden,)``.
         decoder: ``(hidden, neuron)``; every row is a pattern.
 
     Args:
@@ -42,12 +42,12 @@ class SparseAutoencoder(nnx.Module):
         self.decoder = uniform((hidden, n_inputs), hidden)
 
     def encode(self, x: Float[Array, "*batch neuron"]) -> Float[Array, "*batch hidden"]:
-        """How much of each pattern the responses hold."""
+        """Compute how much of each pattern the responses hold."""
         product = jnp.matmul(x - self.bias[...], self.encoder[...], precision=precision())
         return jax.nn.relu(product + self.encoder_bias[...])
 
     def decode(self, hidden: Float[Array, "*batch hidden"]) -> Float[Array, "*batch neuron"]:
-        """The responses that the patterns add up to."""
+        """Add up the patterns to responses."""
         return jnp.matmul(hidden, self.decoder[...], precision=precision()) + self.bias[...]
 
     def __call__(self, x: Float[Array, "*batch neuron"]) -> Float[Array, "*batch neuron"]:
@@ -55,7 +55,7 @@ class SparseAutoencoder(nnx.Module):
         return self.decode(self.encode(x))
 
     def patterns(self) -> Float[Array, "hidden neuron"]:
-        """The patterns, scaled to norm 1."""
+        """Patterns, scaled to norm 1."""
         decoder = self.decoder[...]
         return decoder / jnp.linalg.norm(decoder, axis=1, keepdims=True)
 
@@ -90,7 +90,7 @@ class AutoencoderModel(Model):
         *,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
-        """Responses of all neurons of the base."""
+        """Compute the responses of all neurons of the base."""
         first = jnp.zeros(len(stimulus), jnp.int32)
         return self.base.respond(stimulus, first, self.data_info.n_neurons, session, condition=condition)
 
@@ -105,19 +105,19 @@ class AutoencoderModel(Model):
         key: Key[Array, ""] | None = None,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
-        """Responses of a slice of neurons as the autoencoder rebuilds them, see ``Model``."""
+        """Compute the responses of a slice of neurons as the autoencoder reconstructs them, see ``Model``."""
         del train, key
-        rebuilt = self.autoencoder(self.activations(stimulus, session, condition=condition))
-        without_neuron = max(width - rebuilt.shape[-1], 0)  # rows that fill up the shares of several devices
-        rebuilt = jnp.pad(rebuilt, ((0, 0),) * 3 + ((0, without_neuron),))
-        return jax.vmap(lambda part, row: jax.lax.dynamic_slice_in_dim(part, row, width, axis=-1))(rebuilt, first)
+        responses = self.autoencoder(self.activations(stimulus, session, condition=condition))
+        padding = max(width - responses.shape[-1], 0)  # rows without a neuron, which make the devices' shares equal
+        responses = jnp.pad(responses, ((0, 0),) * 3 + ((0, padding),))
+        return jax.vmap(lambda part, row: jax.lax.dynamic_slice_in_dim(part, row, width, axis=-1))(responses, first)
 
     def encode(
         self,
         stimulus: Float[Array, "batch time height width channel"]
         | Float[np.ndarray, "batch time height width channel"],
     ) -> Float[Array, "batch new_time hidden"]:
-        """How much of each pattern the responses to a normalised stimulus hold.
+        """Compute how much of each pattern the responses to a normalised stimulus hold.
 
         Raises:
             UserError: the stimulus has other pixels or channels than the model's.
@@ -131,7 +131,7 @@ class AutoencoderModel(Model):
         self.autoencoder.decoder[...] = self.autoencoder.patterns()
 
     def project_gradient(self, gradient: nnx.State) -> nnx.State:
-        """Take from the gradient of every pattern what would change its norm; nothing where patterns are frozen."""
+        """Remove from the gradient of every pattern the component along it, which would change its norm."""
         trained: Any = gradient.get("autoencoder", {})
         if "decoder" not in trained:
             return gradient

@@ -1,4 +1,4 @@
-"""Several models of one structure as one."""
+"""The mean of several models of one structure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ from openretina_jax.modules.cores.core import ReceptiveField
 
 
 class Ensemble(Model):
-    """The mean of models that differ in their numbers alone; one program computes all of them.
+    """Mean of models that differ only in their numbers; one program computes all of them.
 
     Attributes:
-        members: a model whose variables have one more axis, the first: the member.
+        members: a model whose variables have a leading axis, the member.
         n_members: number of members.
 
     Args:
@@ -62,7 +62,7 @@ class Ensemble(Model):
         *,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "member part batch new_time neuron"]:
-        """Responses of every member, see ``Model.respond``."""
+        """Compute the responses of every member, see ``Model.respond``."""
         graph, states = nnx.split(self.members)
 
         def respond(state: nnx.State) -> Array:
@@ -82,7 +82,7 @@ class Ensemble(Model):
         key: Key[Array, ""] | None = None,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
-        """Mean response of the members, see ``Model``."""
+        """Compute the mean response of the members, see ``Model``."""
         del train, key
         return self.each(stimulus, first, width, session, condition=condition).mean(axis=0)
 
@@ -98,7 +98,7 @@ class Ensemble(Model):
 
 
 def _built_as(model: Model) -> tuple[dict[str, Any], dict[str, int]]:
-    """What members must have in common: sessions, and options but the weights of penalties, which predict nothing."""
+    """Sessions and options that members must share; weights of penalties, which predict nothing, may differ."""
 
     def without_penalties(options: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
-"""The core + readout model of all sessions."""
+"""The contract of whole models, and the core + readout model of all sessions."""
 
+import abc
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +21,16 @@ PROBE_FRAMES = 512  # longer than any receptive field that has an end
 
 
 class Model(nnx.Module):
-    """What training, evaluation and notebooks ask of a whole model.
+    """Base of whole models, which training, evaluation and notebooks use.
+
+    A subclass writes ``respond``, ``receptive_field`` and ``per_session``, and where its parameters are constrained
+    ``project`` and ``project_gradient``. It inherits the call by the name of a session, checks of the stimulus, and
+    the facts that follow from these (``lag``, ``is_causal``).
 
     Attributes:
-        data_info: what the model knows of its data.
-        options: what it was built from, as plain values.
-        trains: the parts of the model that training moves, see ``training.trainable`` (None: all).
+        data_info: facts of the data that the model was built for.
+        options: options that it was built from, as plain values.
+        trains: parts of the model that are trained, by name (None: all).
     """
 
     trains: tuple[str, ...] | None = None
@@ -36,14 +41,15 @@ class Model(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the model was built from, as plain values."""
+        """Options that the model was built from, as plain values."""
         return json.loads(self._options)
 
     @property
+    @abc.abstractmethod
     def per_session(self) -> bool:
         """Whether predictions depend on the session beyond the rows of its neurons."""
-        raise TypeError(f"{type(self).__name__} must define per_session")
 
+    @abc.abstractmethod
     def respond(
         self,
         stimulus: Float[Array, "part batch time height width channel"],
@@ -55,18 +61,17 @@ class Model(nnx.Module):
         key: Key[Array, ""] | None = None,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
-        """Responses of a slice of neurons for each part of a batch.
+        """Compute the responses of a slice of neurons for each part of a batch.
 
         Args:
             stimulus: normalised movie windows.
             first: first row of the slice of each part.
             width: neurons of a slice.
-            session: number of the session of each part (None: what is common to all sessions).
+            session: number of the session of each part (None: use what all sessions share).
             train: whether the core is in training mode.
             key: random key in training (None: nothing is random).
-            condition: of all windows, for cores that take one (None: that of the session).
+            condition: condition of every window, for cores that take one (None: that of its session).
         """
-        raise TypeError(f"{type(self).__name__} must define respond")
 
     def __call__(
         self,
@@ -76,12 +81,12 @@ class Model(nnx.Module):
         *,
         condition: Float[Array, "batch condition"] | Float[np.ndarray, "batch condition"] | None = None,
     ) -> Float[Array, "batch new_time neuron"]:
-        """Predicted responses to a normalised stimulus.
+        """Predict the responses to a normalised stimulus.
 
         Args:
             stimulus: windows of a movie, normalised as ``data_info`` says.
-            session: whose neurons (None: those of all sessions, in the order of ``data_info.sessions``).
-            condition: of each window, for cores that take one (None: that of the session).
+            session: session of the neurons (None: all sessions, in the order of ``data_info.sessions``).
+            condition: condition of every window, for cores that take one (None: that of its session).
 
         Raises:
             UserError: the session is unknown, or the stimulus has other pixels or channels than the model's.
@@ -103,7 +108,7 @@ class Model(nnx.Module):
             )
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Put the parameters where their constraints want them, as a step does before it uses them.
+        """Move the parameters into their constraints, which every step does before it uses them.
 
         Args:
             rows: neurons in the step; the rows of others stay as they are.
@@ -111,7 +116,7 @@ class Model(nnx.Module):
         del rows
 
     def project_gradient(self, gradient: nnx.State) -> nnx.State:
-        """Take from the gradient what would lead out of the constraints."""
+        """Remove from the gradient what would lead out of the constraints."""
         return gradient
 
     def rows(self, session: str) -> tuple[int, int]:
@@ -129,7 +134,7 @@ class Model(nnx.Module):
         raise UserError(f'the model has no session "{session}"; it has {known}')
 
     def slice_of(self, session: str | None) -> tuple[Int[Array, "1"], int, Int[Array, "1"] | None]:
-        """First row, number of rows and number of a session (None: of all sessions), as ``respond`` takes them."""
+        """First row, number of rows, and number of a session (None: of all sessions), as ``respond`` takes them."""
         if session is None:
             return jnp.zeros(1, jnp.int32), self.data_info.n_neurons, None
         first, width = self.rows(session)
@@ -145,15 +150,15 @@ class Model(nnx.Module):
         probe = jax.ShapeDtypeStruct(self.stimulus_shape(PROBE_FRAMES), jnp.float32)
         return PROBE_FRAMES - jax.eval_shape(self, probe).shape[1]
 
+    @abc.abstractmethod
     def receptive_field(self) -> ReceptiveField:
         """Frames and pixels of the stimulus that a prediction depends on, before the readout pools over space."""
-        raise TypeError(f"{type(self).__name__} must define receptive_field")
 
     def is_causal(self) -> bool:
         """Whether no prediction depends on frames that come after its own.
 
-        The last prediction belongs to the last frame of the stimulus. Measured: the gradient of early predictions with
-        respect to the frames after them, for a random stimulus, must be 0.
+        The last prediction belongs to the last frame of the stimulus. This is measured: for a random stimulus, the
+        gradient of early predictions with respect to the frames after them must be 0.
         """
         frames = self.lag + CAUSAL_PROBE
         stimulus = jax.random.normal(jax.random.key(0), self.stimulus_shape(frames))
@@ -163,8 +168,8 @@ class Model(nnx.Module):
             return self(stimulus)[:, :early].sum()
 
         gradient = jnp.abs(jax.grad(early_responses)(stimulus)).max(axis=(0, 2, 3, 4))
-        own = self.lag + early
-        return bool(gradient[own:].max() <= CAUSAL_TOLERANCE * gradient.max())
+        later = self.lag + early
+        return bool(gradient[later:].max() <= CAUSAL_TOLERANCE * gradient.max())
 
 
 CAUSAL_PROBE = 8  # predictions of the probe
@@ -172,12 +177,11 @@ CAUSAL_TOLERANCE = 1e-5  # rounding of lowerings that touch later frames
 
 
 class CoreReadout(Model):
-    """A core shared by all sessions and a readout with one row per neuron.
+    """A core that all sessions share and a readout with one row per neuron.
 
     Attributes:
-        core: stimulus to feature maps.
-        readout: feature maps to responses.
-        data_info: what the model knows of its data.
+        core: turns stimuli into feature maps.
+        readout: turns feature maps into responses.
     """
 
     def __init__(self, core: Core, readout: Readout, options: Mapping[str, Any], data_info: DataInfo):
@@ -200,7 +204,7 @@ class CoreReadout(Model):
         key: Key[Array, ""] | None = None,
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
-        """Responses of a slice of neurons for each part of a batch, see ``Model``."""
+        """Compute the responses of a slice of neurons for each part of a batch, see ``Model``."""
         core_key, readout_key = (None, None) if key is None else jax.random.split(key)
         keys = None
         if readout_key is not None:
@@ -215,7 +219,10 @@ class CoreReadout(Model):
             return responses.reshape(-1, *responses.shape[2:])
 
         windows = stimulus.reshape(-1, *stimulus.shape[2:])
-        responses = devices.apart(of_windows, self, core_key, (windows, condition), (first, session, keys), train=train)
+        # nothing is before the core, so the backward pass comes to it last
+        responses = devices.map_windows(
+            of_windows, self, core_key, (windows, condition), (first, session, keys), train=train, last="core"
+        )
         return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:

@@ -82,6 +82,7 @@ def best_checkpoint(path: Path) -> Path:
     folders = [folder for folder in folders if folder.name.isdigit() and (folder / "state").is_dir()]
     if not folders:
         raise UserError(f"{path} holds no checkpoint; give the --workdir of a run, or one folder of its checkpoints")
+    folders.sort(key=lambda folder: (folder.parent, int(folder.name)))  # of equal scores the first must always win
     return max(folders, key=lambda folder: read_about(folder)[SCORE])
 
 

@@ -23,17 +23,19 @@ from openretina_jax.modules.layers import (
 )
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 
+CENTRE_DECIMALS = 3  # of a pixel: as far as a fit of a Gaussian can be trusted
+
 
 def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
-    """A model of the sessions of ``info`` and those of a trained model.
+    """Make a model of the sessions of ``info`` and those of a trained model.
 
-    The core is the trained one, as are the rows of its sessions; rows of new sessions are fresh. The sessions of
+    It has the trained core and the trained rows of known sessions; rows of new sessions are fresh. The sessions of
     ``info`` come first, so that the model can be trained on their data.
 
     Args:
-        model: trained; it is not changed.
-        info: of the new data; a session that the model knows keeps its trained rows.
-        seed: of the fresh rows.
+        model: trained model; it is not changed.
+        info: facts of the new data; a session that the model knows keeps its trained rows.
+        seed: seed of the fresh rows.
 
     Raises:
         UserError: the new data have another input shape, or a known session has another number of neurons.
@@ -61,9 +63,9 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReado
 
 
 def merge(new: DataInfo, known: DataInfo) -> DataInfo:
-    """The facts of both, the new sessions first; where both know a session the new facts count.
+    """Merge the facts of both, the new sessions first; for a session that both know, the new facts hold.
 
-    Of the stimulus the facts of the trained model count, and the new ones where it knows none.
+    Facts of the stimulus are those of the trained model, or the new ones where it has none.
     """
 
     def both(name: str) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def merge(new: DataInfo, known: DataInfo) -> DataInfo:
 
 
 def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadout, model: CoreReadout) -> Any:
-    """The trained value; in a table, the fresh value with the rows that are trained."""
+    """The trained value; for a table, the fresh one with the rows that are trained."""
     if isinstance(fresh, SessionParam | SessionConstant):
         order = list(merged.data_info.sessions)
         # no new session is the reference: the trained ones are relative to one of their own
@@ -104,7 +106,7 @@ def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadou
 
 
 def read_sta_filters(model: Model) -> None:
-    """Give the neurons of a spatial contrast readout the filters of their spike-triggered averages; others stay.
+    """Give the neurons of a spatial contrast readout the filters of their spike-triggered averages.
 
     The files lie in the readout's ``sta_folder`` (None: the folder that came with the data), one per neuron; their
     names follow from the session and the neurons' "cell_index" in ``data_info.neurons``.
@@ -142,4 +144,5 @@ def read_sta_filters(model: Model) -> None:
         spatial.append(filters.spatial)
         temporal.append(filters.temporal)
         centres += [fit.centre for fit in filters.fits]
-    readout.set_filters(np.concatenate(spatial), np.concatenate(temporal), np.asarray(centres))
+    # a patch begins at a whole pixel: beyond its accuracy, a fit must not decide between two of them
+    readout.set_filters(np.concatenate(spatial), np.concatenate(temporal), np.round(centres, CENTRE_DECIMALS))

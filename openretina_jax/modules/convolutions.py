@@ -1,5 +1,6 @@
-"""The four space-time convolutions of a core, and their common options."""
+"""The contract of a core's space-time convolutions, and the four kinds."""
 
+import abc
 from typing import Any, Literal
 
 import jax
@@ -27,14 +28,14 @@ Maps = Float[Array, "batch time height width in"]
 NewMaps = Float[Array, "batch new_time new_height new_width out"]
 Speeds = Float32[Array, " part"] | None  # of equal parts of a batch, one after the other
 
-# of kernels (out, in, ...): uniform within 1/sqrt(fan in), torch's default, and the normals of Glorot and Bengio 2010
+# initial kernels (out, in, ...): uniform within 1/sqrt(fan in), torch's default; normal as in Glorot and Bengio 2010
 UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)
 XAVIER = nnx.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
 SUBSAMPLING = 3  # frames per frequency of the temporal basis (Höfling et al. 2024)
 
 
 def resolve_padding(padding: PaddingOption, kernel: tuple[int, int, int]) -> Padding:
-    """Frames and pixels added before and after each of (time, height, width).
+    """Zeros added before and after each of (time, height, width).
 
     Args:
         padding: ``"same"`` or True keeps the size (an even kernel pads one more at the end), ``"valid"`` or False adds
@@ -55,16 +56,15 @@ def resolve_padding(padding: PaddingOption, kernel: tuple[int, int, int]) -> Pad
     return tuple((p, p) for p in padding)  # type: ignore[return-value]
 
 
-class SpaceTimeConv(nnx.Module):
-    """Convolution with the kernel ``T[o, i, t] S[o, i, h, w]``, ``T`` in a sine/cosine basis ("custom_separable").
+class Convolution(nnx.Module):
+    """Base of convolutions of movies, which a ``CoreLayer`` applies.
 
-    Source: Höfling et al. 2024, https://doi.org/10.7554/eLife.86860.
+    A subclass writes ``_make_kernels``, ``__call__`` and ``size``, and ``temporal_penalty`` if it has temporal kernels.
+    Biases of a subclass are ``(out,)``, or None.
 
     Attributes:
-        sin, cos: ``(out, in, frequency)`` coefficients of the temporal kernels.
-        spatial: ``(out, in, height, width)`` spatial kernels.
-        log_speed: speed of the temporal kernels where a call gives none; 0, not trained.
-        bias: ``(out,)``, or None.
+        strides: of (time, height, width).
+        padding: zeros added before and after each of these, see ``resolve_padding``.
 
     Args:
         in_channels, out_channels: channels before and after.
@@ -72,10 +72,10 @@ class SpaceTimeConv(nnx.Module):
         padding: see ``resolve_padding``.
         strides: of (time, height, width).
         bias: whether to add one number per output channel.
-        subsampling: frames per frequency of the temporal basis.
-        lowering: how it is computed, see ``lowerings``.
-        rngs: random streams; coefficients and spatial kernels are drawn from N(0, 0.01).
+        rngs: random streams for the initial kernels.
     """
+
+    padding: Padding
 
     def __init__(
         self,
@@ -87,21 +87,60 @@ class SpaceTimeConv(nnx.Module):
         padding: PaddingOption = False,
         strides: tuple[int, int, int] = (1, 1, 1),
         bias: bool = False,
-        subsampling: int = SUBSAMPLING,
-        lowering: Lowering = "auto",
         rngs: nnx.Rngs,
     ):
-        self.temporal_size, self.subsampling = temporal_size, subsampling
-        height_width = _height_width(spatial_size)
-        self.padding = resolve_padding(padding, (temporal_size, *height_width))
-        self.strides, self.lowering = strides, lowering
-        pair = (out_channels, in_channels)
-        frequencies = number_of_frequencies(temporal_size, subsampling)
+        height_width = (spatial_size, spatial_size) if isinstance(spatial_size, int) else spatial_size
+        self.strides = strides
+        self._make_kernels(out_channels, in_channels, (temporal_size, *height_width), padding, bias, rngs)
+
+    @abc.abstractmethod
+    def _make_kernels(
+        self, out: int, channels: int, size: tuple[int, int, int], padding: PaddingOption, bias: bool, rngs: nnx.Rngs
+    ) -> None:
+        """Set ``padding``, draw the kernels, and set the biases."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
+        """Convolve; where temporal kernels have a speed, each part of the batch has its own (None: the module's)."""
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> tuple[int, int, int]:
+        """Frames, height and width of the kernel."""
+
+
+class SpaceTimeConv(Convolution):
+    """Convolution with the kernel ``T[o, i, t] S[o, i, h, w]``, ``T`` in a sine/cosine basis ("custom_separable").
+
+    Source: Höfling et al. 2024, https://doi.org/10.7554/eLife.86860.
+
+    Attributes:
+        sin, cos: ``(out, in, frequency)`` coefficients of the temporal kernels.
+        spatial: ``(out, in, height, width)`` spatial kernels.
+        log_speed: logarithm of the temporal kernels' speed where a call gives none; 0, not trained.
+
+    Args:
+        args, options: those of ``Convolution``; coefficients and spatial kernels are drawn from N(0, 0.01).
+        subsampling: frames per frequency of the temporal basis.
+        lowering: how it is computed, see ``lowerings``.
+    """
+
+    def __init__(self, *args: Any, subsampling: int = SUBSAMPLING, lowering: Lowering = "auto", **options: Any):
+        self.subsampling, self.lowering = subsampling, lowering
+        super().__init__(*args, **options)
+
+    def _make_kernels(
+        self, out: int, channels: int, size: tuple[int, int, int], padding: PaddingOption, bias: bool, rngs: nnx.Rngs
+    ) -> None:
+        self.temporal_size, *height_width = size
+        self.padding = resolve_padding(padding, size)
+        pair = (out, channels)
+        frequencies = number_of_frequencies(self.temporal_size, self.subsampling)
         self.sin = nnx.Param(0.01 * rngs.params.normal((*pair, frequencies)))
         self.cos = nnx.Param(0.01 * rngs.params.normal((*pair, frequencies)))
         self.spatial = nnx.Param(0.01 * rngs.params.normal((*pair, *height_width)))
         self.log_speed = Constant(jnp.zeros(()))
-        self.bias = _zero_bias(out_channels, bias)
+        self.bias = _zero_bias(out, bias)
 
     def temporal(self, log_speed: Float32[Array, ""] | None = None) -> Float[Array, "out in time"]:
         """Temporal kernels, played ``exp(log_speed)`` times as fast; the last frame is the most recent."""
@@ -139,49 +178,39 @@ class SpaceTimeConv(nnx.Module):
         return temporal_smoothness(self.sin[...], self.cos[...])
 
 
-class SeparableConv(nnx.Module):
+class SeparableConv(Convolution):
     """A spatial convolution over channels, then a temporal one ("separable").
 
     Padding, strides and bias apply to both, so ``(0, 2, 2)`` pads space twice. The output is multiplied by
-    ``exp(log_speed)``. Arguments as in ``SpaceTimeConv``.
+    ``exp(log_speed)``, as in openretina.
 
     Attributes:
         log_speed: as in ``SpaceTimeConv``.
-        spatial: ``(out, in, height, width)``; spatial_bias: ``(out,)``, or None.
-        temporal: ``(out, out, time)``; temporal_bias: ``(out,)``, or None.
+        spatial: ``(out, in, height, width)``; its bias: spatial_bias.
+        temporal: ``(out, out, time)``; its bias: temporal_bias.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        temporal_size: int,
-        spatial_size: Size,
-        *,
-        padding: PaddingOption = False,
-        strides: tuple[int, int, int] = (1, 1, 1),
-        bias: bool = False,
-        rngs: nnx.Rngs,
-    ):
-        height_width = _height_width(spatial_size)
-        self.spatial_padding = resolve_padding(padding, (1, *height_width))
-        self.temporal_padding = resolve_padding(padding, (temporal_size, 1, 1))
-        self.strides = strides
-        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out_channels, in_channels, *height_width)))
-        self.temporal = nnx.Param(UNIFORM(rngs.params(), (out_channels, out_channels, temporal_size)))
+    def _make_kernels(
+        self, out: int, channels: int, size: tuple[int, int, int], padding: PaddingOption, bias: bool, rngs: nnx.Rngs
+    ) -> None:
+        self.spatial_padding = resolve_padding(padding, (1, *size[1:]))
+        self.temporal_padding = resolve_padding(padding, (size[0], 1, 1))
+        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out, channels, *size[1:])))
+        self.temporal = nnx.Param(UNIFORM(rngs.params(), (out, out, size[0])))
         self.log_speed = Constant(jnp.zeros(()))
-        self.spatial_bias = _zero_bias(out_channels, bias)
-        self.temporal_bias = _zero_bias(out_channels, bias)
+        self.spatial_bias = _zero_bias(out, bias)
+        self.temporal_bias = _zero_bias(out, bias)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
         """Convolve space, then time; each part of the batch has its ``log_speed`` (None: the module's own)."""
         gain = jnp.exp(self.log_speed[...][None] if log_speed is None else log_speed)
-        own = gain if len(gain) == 1 else jnp.ones(1)  # of kernels, which are less to multiply than maps
+        # a single gain multiplies the kernels, which are fewer numbers than the maps
+        of_kernels = gain if len(gain) == 1 else jnp.ones(1)
         bias = None if self.spatial_bias is None else self.spatial_bias[...]
         paddings = self.spatial_padding, self.temporal_padding
-        y = convolve_twice(x, self.spatial[...], own * self.temporal[...], bias, paddings, self.strides)
+        y = convolve_twice(x, self.spatial[...], of_kernels * self.temporal[...], bias, paddings, self.strides)
         if self.temporal_bias is not None:
-            y += (own * self.temporal_bias[...]).astype(y.dtype)
+            y += (of_kernels * self.temporal_bias[...]).astype(y.dtype)
         if len(gain) == 1:
             return y
         return jnp.repeat(gain, len(y) // len(gain))[:, None, None, None, None].astype(y.dtype) * y
@@ -193,8 +222,8 @@ class SeparableConv(nnx.Module):
         return self.temporal.shape[2], height, width
 
     @property
-    def padding(self) -> Padding:
-        """That of both together, see ``resolve_padding``."""
+    def padding(self) -> Padding:  # type: ignore[override]
+        """Padding of both convolutions together."""
         both = zip(self.spatial_padding, self.temporal_padding, strict=True)
         return tuple((s[0] + t[0], s[1] + t[1]) for s, t in both)  # type: ignore[return-value]
 
@@ -203,29 +232,19 @@ class SeparableConv(nnx.Module):
         return temporal_laplace(self.temporal[...])
 
 
-class FullConv(nnx.Module):
-    """An unconstrained 3-D convolution ("full"). It has no speed. Arguments as in ``SpaceTimeConv``.
+class FullConv(Convolution):
+    """An unconstrained 3-D convolution ("full"). It has no speed.
 
     Attributes:
-        kernel: ``(out, in, time, height, width)``; bias: ``(out,)``, or None.
+        kernel: ``(out, in, time, height, width)``.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        temporal_size: int,
-        spatial_size: Size,
-        *,
-        padding: PaddingOption = False,
-        strides: tuple[int, int, int] = (1, 1, 1),
-        bias: bool = False,
-        rngs: nnx.Rngs,
-    ):
-        size = (temporal_size, *_height_width(spatial_size))
-        self.padding, self.strides = resolve_padding(padding, size), strides
-        self.kernel = nnx.Param(UNIFORM(rngs.params(), (out_channels, in_channels, *size)))
-        self.bias = _zero_bias(out_channels, bias)
+    def _make_kernels(
+        self, out: int, channels: int, size: tuple[int, int, int], padding: PaddingOption, bias: bool, rngs: nnx.Rngs
+    ) -> None:
+        self.padding = resolve_padding(padding, size)
+        self.kernel = nnx.Param(UNIFORM(rngs.params(), (out, channels, *size)))
+        self.bias = _zero_bias(out, bias)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
         """Convolve; ``log_speed`` has no effect."""
@@ -240,32 +259,19 @@ class FullConv(nnx.Module):
         return frames, height, width
 
 
-class TimeIndependentConv(nnx.Module):
-    """A 2-D convolution of every frame on its own ("time_independent"). Arguments as in ``SpaceTimeConv``.
-
-    ``temporal_size`` must be given for the common signature and is not used.
+class TimeIndependentConv(Convolution):
+    """A 2-D convolution of every frame on its own ("time_independent"); ``temporal_size`` has no effect.
 
     Attributes:
-        spatial: ``(out, in, height, width)``; bias: ``(out,)``, or None.
+        spatial: ``(out, in, height, width)``.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        temporal_size: int,
-        spatial_size: Size,
-        *,
-        padding: PaddingOption = False,
-        strides: tuple[int, int, int] = (1, 1, 1),
-        bias: bool = False,
-        rngs: nnx.Rngs,
-    ):
-        del temporal_size
-        height_width = _height_width(spatial_size)
-        self.padding, self.strides = resolve_padding(padding, (1, *height_width)), strides
-        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out_channels, in_channels, *height_width)))
-        self.bias = _zero_bias(out_channels, bias)
+    def _make_kernels(
+        self, out: int, channels: int, size: tuple[int, int, int], padding: PaddingOption, bias: bool, rngs: nnx.Rngs
+    ) -> None:
+        self.padding = resolve_padding(padding, (1, *size[1:]))
+        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out, channels, *size[1:])))
+        self.bias = _zero_bias(out, bias)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
         """Convolve every frame; ``log_speed`` has no effect."""
@@ -280,7 +286,7 @@ class TimeIndependentConv(nnx.Module):
         return 1, height, width
 
 
-CONVOLUTIONS: dict[str, Any] = {
+CONVOLUTIONS: dict[str, type[Convolution]] = {
     "custom_separable": SpaceTimeConv,
     "separable": SeparableConv,
     "full": FullConv,
@@ -289,17 +295,13 @@ CONVOLUTIONS: dict[str, Any] = {
 
 
 def draw_xavier(conv: nnx.Module, rngs: nnx.Rngs) -> None:
-    """Draw the plain kernels of a convolution anew, from ``XAVIER``; those in a basis stay."""
+    """Redraw the kernels of a convolution from ``XAVIER``, but not those of a ``SpaceTimeConv``."""
     if isinstance(conv, SpaceTimeConv):
         return
     for name in ("kernel", "spatial", "temporal"):
         if hasattr(conv, name):
             kernel = getattr(conv, name)
             kernel[...] = XAVIER(rngs.params(), kernel.shape)
-
-
-def _height_width(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
 
 
 def _zero_bias(channels: int, present: bool) -> nnx.Param | None:

@@ -1,4 +1,4 @@
-"""Small layers: nonlinearities by name, normalisation, gains and offsets, modulation, dropout of channels, pooling."""
+"""Small layers: nonlinearities, batch normalisation, gains and offsets, modulation, dropout of channels, pooling."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ class SessionParam(nnx.Param):
 
 
 class Constant(nnx.Variable):
-    """A number that belongs to the model but is not trained."""
+    """An array of the model that is not trained."""
 
 
 class NeuronConstant(Constant):
@@ -34,11 +34,11 @@ class SessionConstant(Constant):
 
 
 class SessionNumber(NeuronConstant):
-    """The number of every neuron's session, which follows the order of the sessions."""
+    """The number of every neuron's session; renumbered when sessions are added or reordered."""
 
 
 class ReferenceSession(SessionConstant):
-    """Which session the parameters of all others are relative to: true in its row, wherever that comes to lie."""
+    """True in the row of the session to which the parameters of all others are relative; travels with that session."""
 
 
 Maps = Float[Array, "*batch channel"]
@@ -48,9 +48,10 @@ Number = Float[Array, ""] | float  # an array where it is trained, or differs be
 
 @jax.custom_jvp
 def elu(x: Values) -> Values:
-    """``x`` where it is positive, else ``exp(x) - 1``; the derivative needs nothing but ``x``.
+    """Exponential linear unit: ``x`` where it is positive, else ``exp(x) - 1``.
 
-    JAX's keeps ``exp(x) - 1`` for the gradient, in training one more array of the size of the maps of a layer.
+    The derivative is computed from ``x`` alone. That of ``jax.nn.elu`` stores ``exp(x) - 1`` as well, in training one
+    more array of the size of a layer's maps.
     """
     return jax.nn.elu(x)
 
@@ -60,7 +61,10 @@ elu.defjvps(lambda change, y, x: change * jnp.exp(jnp.where(x > 0, 0, x)))
 
 @jax.custom_jvp
 def exponential(x: Values) -> Values:
-    """e^x with a slope of at most the largest number: times the 0 of what does not count it is 0, not NaN."""
+    """Exponential whose derivative is finite even where ``exp(x)`` overflows.
+
+    The gradient at masked entries is 0 times the derivative: 0 times infinity would be NaN.
+    """
     return jnp.exp(x)
 
 
@@ -92,10 +96,10 @@ NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
 
 
 def nonlinearity(name: str) -> Callable[[Array], Array]:
-    """The function of that name.
+    """Look up a nonlinearity without parameters.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none of that name.
     """
     if name not in NONLINEARITIES:
         raise _unknown_nonlinearity(name, NONLINEARITIES)
@@ -103,7 +107,7 @@ def nonlinearity(name: str) -> Callable[[Array], Array]:
 
 
 def make_nonlinearity(name: str) -> Callable[[Array], Array]:
-    """The function of that name, or a new module where the nonlinearity has parameters.
+    """Make the nonlinearity of that name: a function, or a new module if it has parameters.
 
     Raises:
         UserError: there is none.
@@ -124,7 +128,7 @@ def parametrized_elu(x: Values, a: Number, b: Number, c: Number) -> Values:
 
     The exponential linear unit (Clevert et al. 2016, https://arxiv.org/abs/1511.07289) of free depth, width and slope.
     """
-    below = jnp.where(x > 0, 0, x)  # exp of a large number would make the gradient NaN, although it is not selected
+    below = jnp.where(x > 0, 0, x)  # exp would overflow for large x, and its gradient be NaN although not selected
     return jnp.where(x > 0, c * x, a * jnp.expm1(below / b))
 
 
@@ -134,11 +138,7 @@ def parametrized_softplus(x: Values, a: Number, b: Number, w: Number) -> Values:
 
 
 class ParametrizedElu(nnx.Module):
-    """``parametrized_elu`` with trained numbers.
-
-    Attributes:
-        a, b, c: ``()``, see there.
-    """
+    """``parametrized_elu`` with trained ``a``, ``b`` and ``c``."""
 
     def __init__(self, a: float = 1.0, b: float = 1.0, c: float = 1.0):
         self.a, self.b, self.c = (nnx.Param(jnp.float32(number)) for number in (a, b, c))
@@ -149,11 +149,7 @@ class ParametrizedElu(nnx.Module):
 
 
 class ParametrizedSoftplus(nnx.Module):
-    """``parametrized_softplus`` with trained numbers.
-
-    Attributes:
-        a, b, w: ``()``, see there; ``a`` is trained only if ``learn_a``.
-    """
+    """``parametrized_softplus`` with trained ``b`` and ``w``, and ``a`` if ``learn_a``."""
 
     def __init__(self, a: float = 1.0, b: float = 0.0, w: float = 1.0, *, learn_a: bool = False):
         self.a = (nnx.Param if learn_a else Constant)(jnp.float32(a))
@@ -170,8 +166,8 @@ PARAMETRIZED: dict[str, Callable[[], Callable[[Array], Array]]] = {
 }
 
 
-def along(axis: int, values: Float[Array, " channel"], dtype: DTypeLike) -> Float[Array, "channel *ones"]:
-    """One number per channel, in a shape that broadcasts along an axis counted from the end."""
+def per_channel(axis: int, values: Float[Array, " channel"], dtype: DTypeLike) -> Float[Array, "channel *ones"]:
+    """Reshape one number per channel so that it broadcasts along an axis, which is counted from the end."""
     return values.astype(dtype).reshape(-1, *(1,) * (-axis - 1))
 
 
@@ -194,17 +190,17 @@ class BatchNorm(nnx.Module):
         self.variance = nnx.BatchStat(jnp.ones(channels))
 
     def __call__(self, x: Values, *, train: bool = False, axis: int = -1) -> Values:
-        """Normalise; in training by the batch's own statistics, which also move the running ones.
+        """Normalise by the running statistics, in training by those of the batch, which also update the running ones.
 
         Args:
             x: values of any shape.
             train: whether this is training.
-            axis: the channels', counted from the end.
+            axis: axis of the channels, counted from the end.
         """
         if train:
             axes = tuple(n for n in range(x.ndim) if n != x.ndim + axis)
-            wide = x.astype(jnp.float32)
-            mean, variance, count = devices.moments(wide, axes)
+            wide = x.astype(jnp.float32)  # sums over a batch would lose digits in bfloat16
+            mean, variance, count = devices.batch_moments(wide, axes)
             self._average(mean, variance * count / max(count - 1, 1))
         else:
             mean, variance = self.mean[...], self.variance[...]
@@ -212,7 +208,8 @@ class BatchNorm(nnx.Module):
         if self.scale is not None:
             gain = self.scale[...] * gain
         offset = -mean * gain if self.bias is None else self.bias[...] - mean * gain
-        return x * along(axis, gain, x.dtype) + along(axis, offset, x.dtype)
+        # one multiply-add per value: normalisation, gain and offset are folded into two numbers per channel
+        return x * per_channel(axis, gain, x.dtype) + per_channel(axis, offset, x.dtype)
 
     def _average(self, mean: Array, variance: Array) -> None:
         for running, new in ((self.mean, mean), (self.variance, variance)):
@@ -220,7 +217,7 @@ class BatchNorm(nnx.Module):
 
 
 class Scale(nnx.Module):
-    """Multiplies every channel by a number.
+    """Multiplies every channel by a trained number.
 
     Attributes:
         scale: ``(channel,)``.
@@ -231,11 +228,11 @@ class Scale(nnx.Module):
 
     def __call__(self, x: Values, *, axis: int = -1) -> Values:
         """Scale along the axis of channels, which is counted from the end."""
-        return x * along(axis, self.scale[...], x.dtype)
+        return x * per_channel(axis, self.scale[...], x.dtype)
 
 
 class Bias(nnx.Module):
-    """Adds a number to every channel.
+    """Adds a trained number to every channel.
 
     Attributes:
         bias: ``(channel,)``.
@@ -246,7 +243,7 @@ class Bias(nnx.Module):
 
     def __call__(self, x: Values, *, axis: int = -1) -> Values:
         """Shift along the axis of channels, which is counted from the end."""
-        return x + along(axis, self.bias[...], x.dtype)
+        return x + per_channel(axis, self.bias[...], x.dtype)
 
 
 class FiLM(nnx.Module):
@@ -293,8 +290,8 @@ class WeightedChannelSum(nnx.Module):
 def dropout_channels(
     x: Float[Array, "height width channel time batch"], rate: float, key: Key[Array, ""]
 ) -> Float[Array, "height width channel time batch"]:
-    """Set whole channels of a window to zero with probability ``rate`` and scale up the others."""
-    keep = devices.own(lambda n: jax.random.bernoulli(key, 1 - rate, (n, x.shape[2])), x.shape[4])
+    """Set whole channels of a window to zero with probability ``rate`` and divide the others by ``1 - rate``."""
+    keep = devices.local_slice(lambda n: jax.random.bernoulli(key, 1 - rate, (n, x.shape[2])), x.shape[4])
     keep = keep.T[:, None]
     return jnp.where(keep, x / (1 - rate), 0)
 

@@ -1,9 +1,9 @@
-"""Losses and measures of one prediction against one response.
+"""Losses and correlations between predictions and responses.
 
-All take predictions and responses ``(..., time, neuron)`` of equal shape. Losses (to be lowered) say how much every
-frame adds: summing, averaging and masking are the caller's. Correlations (to be raised) have a value for every window
-and neuron, and take a mask of the frames that count. A model's output is shorter than its window by the frames of its
-receptive field; drop those from the response before (``without_lag``).
+All take predictions and responses ``(..., time, neuron)`` of equal shape. Losses (to be minimised) return a value for
+every frame; the caller sums, averages and masks them. Correlations (to be maximised) return a value for every window
+and neuron, and take a mask of the frames that count. A prediction is shorter than its window by the frames of the
+model's receptive field; ``without_lag`` drops these from the response.
 """
 
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def correlation(
     """Pearson correlation over time of every window and neuron; 0 where either is constant.
 
     Args:
-        prediction, response: what to correlate.
+        prediction, response: traces to correlate.
         recorded: frames that count (None: all).
         epsilon: added to each biased variance.
     """
@@ -86,12 +86,12 @@ def scaled_correlation(
 ) -> Float[Array, "*batch neuron"]:
     """Mean correlation over successive pieces of ``frames`` frames; an incomplete last piece is dropped.
 
-    Pieces count as much as they have recorded frames. Source: Nikolić et al. 2012,
+    Pieces are weighted by their recorded frames. Source: Nikolić et al. 2012,
     https://doi.org/10.1111/j.1460-9568.2011.07987.x.
 
     Args:
         prediction, response, recorded, epsilon: as in ``correlation``.
-        frames: length of a piece; slower signals do not matter.
+        frames: length of a piece; correlations that are slower than a piece do not count.
 
     Raises:
         UserError: the prediction is shorter than a piece.
@@ -107,18 +107,19 @@ def scaled_correlation(
     if recorded is None:
         return correlation(cut(prediction), cut(response), epsilon=epsilon).mean(axis=-2)
     value = correlation(cut(prediction), cut(response), cut(recorded), epsilon)
-    weight = cut(recorded).sum(axis=-2)
-    return (weight * value).sum(axis=-2) / jnp.maximum(weight.sum(axis=-2), 1)
+    frames_in_piece = cut(recorded).sum(axis=-2)
+    weighted = (frames_in_piece.astype(value.dtype) * value).sum(axis=-2)
+    return weighted / jnp.maximum(frames_in_piece.sum(axis=-2), 1).astype(value.dtype)
 
 
 def cell_type_weight(groups: Int[Array, "*neuron"], counts: Int[Array, " group"]) -> Float[Array, "*neuron"]:
-    """Weight of every neuron that makes all cell types count alike: mean group size over the size of its group.
+    """Weight of every neuron that makes all cell types count equally: mean group size over the size of its group.
 
     Args:
         groups: cell type of every neuron, from 1.
         counts: neurons of each type.
     """
-    return counts.sum() / len(counts) / counts[groups - 1]
+    return counts.sum() / len(counts) / counts[groups - 1].astype(jnp.float32)
 
 
 def _mean_over_time(x: Array, recorded: Array | None) -> Array:
@@ -126,4 +127,4 @@ def _mean_over_time(x: Array, recorded: Array | None) -> Array:
     if recorded is None:
         return x.mean(axis=-2, keepdims=True)
     count = jnp.maximum(recorded.sum(axis=-2, keepdims=True), 1)
-    return jnp.where(recorded, x, 0).sum(axis=-2, keepdims=True) / count
+    return jnp.where(recorded, x, 0).sum(axis=-2, keepdims=True) / count.astype(x.dtype)

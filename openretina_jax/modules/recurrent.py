@@ -1,4 +1,4 @@
-"""Convolutional gated recurrent unit: every pixel of a feature map remembers.
+"""Convolutional gated recurrent unit: a state with a vector of channels at every pixel.
 
 Source: Ballas et al. 2016, https://arxiv.org/abs/1511.06432, in the form of Sinz et al. 2018,
 https://papers.nips.cc/paper/7950.
@@ -21,7 +21,7 @@ GATES = ("reset", "update", "out")
 
 
 class ConvGruCell(nnx.Module):
-    """One frame of the recurrence.
+    """One step of the recurrence, for one frame.
 
     ``new = (1 - update) * old + update * tanh(out_input * x + out_hidden * (reset * old))``, where ``update`` and
     ``reset`` are sigmoids of such sums of two convolutions.
@@ -36,7 +36,7 @@ class ConvGruCell(nnx.Module):
         input_kernel, recurrent_kernel: pixels of the kernels.
         groups: groups of channels that do not mix.
         gamma: weight of the penalty.
-        pad_input: whether the state is as large as the input, or smaller by the input's kernel.
+        pad_input: whether the input is padded, so that the state has its size.
         rngs: random streams; kernels are drawn as Xavier's normals.
 
     Raises:
@@ -72,7 +72,7 @@ class ConvGruCell(nnx.Module):
                 setattr(self, f"{gate}_{name}_bias", nnx.Param(jnp.zeros(channels)))
 
     def of_input(self, x: Float[Array, "batch time height width in"]) -> list[Array]:
-        """What the input adds to each gate, for all frames at once."""
+        """Contribution of the input to each gate, for all frames at once."""
         return self._convolved(x, [f"{gate}_input" for gate in GATES], self.input_padding)
 
     def next(
@@ -80,11 +80,11 @@ class ConvGruCell(nnx.Module):
         of_input: Sequence[Float[Array, "batch height width channel"]],
         state: Float[Array, "batch height width channel"],
     ) -> Float[Array, "batch height width channel"]:
-        """The state after a frame.
+        """Advance the state by one frame.
 
         Args:
-            of_input: what the frame adds to each gate, see ``of_input``.
-            state: before it.
+            of_input: contribution of the frame to each gate, see the method ``of_input``.
+            state: state before the frame.
         """
         reset, update = self._of_state(state, ["reset_hidden", "update_hidden"])
         reset, update = jax.nn.sigmoid(of_input[0] + reset), jax.nn.sigmoid(of_input[1] + update)
@@ -96,12 +96,12 @@ class ConvGruCell(nnx.Module):
         x: Float[Array, "batch height width in"],
         state: Float[Array, "batch new_height new_width channel"] | None = None,
     ) -> Float[Array, "batch new_height new_width channel"]:
-        """The state after a frame (None before: zeros)."""
+        """Advance the state by one frame (None: from zeros)."""
         of_input = [part[:, 0] for part in self.of_input(x[:, None])]
         return self.next(of_input, jnp.zeros_like(of_input[0]) if state is None else state)
 
     def penalty(self) -> Float32[Array, ""]:
-        """Weighted penalty on two biases and one kernel of the state, as in the reference."""
+        """Weighted penalty on two biases and one kernel of the state, the selection that openretina has."""
         penalized = (self.reset_hidden_bias, self.update_hidden, self.out_hidden_bias)
         return self.gamma * jnp.stack([absolute(variable[...]).mean() for variable in penalized]).mean()
 
@@ -109,7 +109,7 @@ class ConvGruCell(nnx.Module):
         return [part[:, 0] for part in self._convolved(state[:, None], names, self.recurrent_padding)]
 
     def _convolved(self, x: Array, names: Sequence[str], padding: tuple[int, int]) -> list[Array]:
-        """Convolutions of all frames with some of the kernels, as one per group of channels."""
+        """Convolve all frames with some of the kernels, stacked into one convolution per group of channels."""
         kernels = jnp.stack([getattr(self, name)[...] for name in names])  # (gate, channel, in, height, width)
         gates, channels, _, height, width = kernels.shape
         grouped = kernels.reshape(gates, self.groups, -1, *kernels.shape[2:]).transpose(1, 4, 5, 3, 0, 2)
@@ -124,10 +124,10 @@ class ConvGruCell(nnx.Module):
 
 
 class ConvGru(nnx.Module):
-    """A cell along the frames of a movie, from a state of zeros.
+    """Applies a cell frame by frame, from a state of zeros.
 
     Attributes:
-        cell: what happens in one frame.
+        cell: the recurrence of one frame.
     """
 
     def __init__(self, cell: ConvGruCell):
@@ -136,8 +136,8 @@ class ConvGru(nnx.Module):
     def __call__(
         self, x: Float[Array, "batch time height width in"]
     ) -> Float[Array, "batch time new_height new_width channel"]:
-        """The state after every frame."""
-        # accelerators like one large convolution for all frames, on CPUs what belongs to one frame stays in the cache
+        """Compute the state after every frame."""
+        # accelerators are fastest with one large convolution of all frames; on CPUs a single frame stays in the cache
         at_once = devices.backend() != "cpu"
         frames = [jnp.moveaxis(part, 1, 0) for part in (self.cell.of_input(x) if at_once else [x])]
 

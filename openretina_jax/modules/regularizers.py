@@ -1,7 +1,7 @@
-"""Penalties on weights, as functions of the weights, and the filters that they are made of.
+"""Penalties on weights, and the small filters that they are made of.
 
-Filters are applied as sums of shifted arrays: XLA fuses these into one loop, and unlike a convolution they are computed
-in full precision on every device.
+Filters are sums of shifted arrays: XLA fuses these into one loop and, unlike a convolution, computes them in full
+precision on every device.
 """
 
 import jax
@@ -34,15 +34,15 @@ _LAPLACE = {
 }
 
 
-def weighs(gamma: Number) -> bool:
-    """Whether a penalty of that weight has to be computed: it is not 0, or known at run time alone."""
+def is_active(gamma: Number) -> bool:
+    """False only if the weight of a penalty is the constant 0, so that the penalty need not be computed."""
     return isinstance(gamma, Array) or gamma != 0
 
 
 def absolute(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """|x| with gradient 0 at 0.
+    """Absolute value with gradient 0 at 0.
 
-    ``jnp.abs`` has gradient 1 at 0, which moves clamped weights (exactly 0) that the penalty should leave alone.
+    ``jnp.abs`` has gradient 1 at 0, which would move weights that are clamped to exactly 0.
     """
     return jnp.where(x == 0, 0, jnp.abs(x))
 
@@ -50,10 +50,10 @@ def absolute(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 def laplace(
     images: Float[Array, "*batch height width"], size: int = 3, padding: int | None = None
 ) -> Float[Array, "*batch new_height new_width"]:
-    """Response of images to a Laplace filter.
+    """Filter images with a Laplace filter.
 
     Args:
-        images: what to filter.
+        images: images to filter.
         size: pixels of the filter, 3, 5 or 7; the larger ones smooth, and have the opposite sign.
         padding: rows and columns of zeros on every side (None: as many as keep the size).
 
@@ -66,7 +66,7 @@ def laplace(
 
 
 def laplace_1d(traces: Float[Array, "*batch time"], padding: int | None = None) -> Float[Array, "*batch new_time"]:
-    """Negative second difference of traces; ``padding`` as in ``laplace``."""
+    """Compute the negative second difference of traces; ``padding`` as in ``laplace``."""
     return _response(traces, _SECOND_DIFFERENCE, padding)
 
 
@@ -95,7 +95,7 @@ def spatial_laplace(
     Args:
         kernels: spatial kernels.
         padding, away_from_centre: as in ``laplace_energy``.
-        average: means instead of sums above and below the fraction line; they differ in the number of pixels.
+        average: divide means instead of sums; numerator and denominator differ in their numbers of pixels.
     """
     return _relative_energy(_spatial_response(kernels, padding, away_from_centre), kernels, average)
 
@@ -119,9 +119,9 @@ def gaussian_2d(
 
     Args:
         size: height and width in pixels; one number is both.
-        sigma: standard deviation along the first of its own axes, in pixels.
-        ratio: ``sigma`` over the standard deviation along its second axis.
-        theta: angle from the image's (rows, columns) to its own axes, in radians.
+        sigma: standard deviation along its first principal axis, in pixels.
+        ratio: ``sigma`` over the standard deviation along its second principal axis.
+        theta: angle from the image's (rows, columns) to its principal axes, in radians.
         centre: row and column of the peak, from the middle of the image.
         normalize: shift and scale to the range 0 to 1.
     """
@@ -137,9 +137,13 @@ def gaussian_2d(
 
 
 def group_sparsity(kernels: Float[Array, "out in *kernel"], epsilon: float = SPARSITY_EPSILON) -> Float32[Array, ""]:
-    """Sum over outputs of (sum of the norms of an output's kernels) / (norm of them all): few inputs are cheap.
+    """Penalty that favours outputs with few inputs: the summed norms of an output's kernels over their joint norm.
 
-    A kernel that is exactly zero has gradient 0. ``epsilon`` is added to the squared norm below the fraction line.
+    A kernel that is exactly zero has gradient 0.
+
+    Args:
+        kernels: kernels, summed over outputs.
+        epsilon: added to the squared joint norm.
     """
     energy = jnp.square(kernels).sum(axis=tuple(range(2, kernels.ndim)))
     norm = _root(epsilon + energy.sum(axis=1))

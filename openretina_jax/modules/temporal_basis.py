@@ -1,7 +1,7 @@
-"""The temporal kernels of the space-time separable convolution: masked sines and cosines.
+"""Temporal kernels of the space-time separable convolution: sums of masked sines and cosines.
 
-A temporal kernel of ``length`` frames is a weighted sum of ``length // subsampling`` sines and as many cosines. Leaving
-out the fast ones keeps the kernels well below the Nyquist limit (Höfling et al. 2024, https://doi.org/10.7554/eLife.86860).
+A temporal kernel of ``length`` frames is a weighted sum of ``length // subsampling`` sines and as many cosines. Without
+the fast ones, kernels stay well below the Nyquist limit (Höfling et al. 2024, https://doi.org/10.7554/eLife.86860).
 """
 
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from openretina_jax.errors import UserError
 
 
 def fade_in(time: Float[Array, " time"], stretch: Float[Array, ""], length: int) -> Float[Array, " time"]:
-    """Sigmoid that lets a kernel start from zero at its far end; ``time`` is in frames, -length to -1."""
+    """Sigmoid mask that brings a kernel to zero at its earliest frames; ``time`` is in frames, -length to -1."""
     return 1 / (1 + jnp.exp(-time - int(0.95 * length) / stretch))
 
 
@@ -35,7 +35,7 @@ def temporal_basis(
     """Sines and cosines over ``length`` frames; the last frame is the most recent one.
 
     Args:
-        stretch: speed relative to the reference session (1: none); it compresses the time axis.
+        stretch: speed of the kernels, 1 by default; larger values compress them in time.
         length: frames of the temporal kernel.
         subsampling: frames per frequency.
 
@@ -52,12 +52,12 @@ def temporal_basis(
 def temporal_coefficients(
     sin: Float[Array, "out in frequency"], cos: Float[Array, "out in frequency"]
 ) -> Float[Array, "out in function"]:
-    """The weights of the functions of ``temporal_functions``."""
+    """Weights of the functions of ``temporal_functions``: without the sine of frequency 0, which is zero."""
     return jnp.concatenate([sin[..., 1:], cos], axis=-1)
 
 
 def temporal_functions(log_speed: Float[Array, ""], length: int, subsampling: int) -> Float[Array, "function time"]:
-    """All sines and cosines but the sine that is zero, played ``exp(log_speed)`` times as fast."""
+    """Basis functions, sines then cosines, played ``exp(log_speed)`` times as fast."""
     sines, cosines = temporal_basis(jnp.exp(log_speed), length, subsampling)
     return jnp.concatenate([sines[1:], cosines])
 
@@ -65,6 +65,6 @@ def temporal_functions(log_speed: Float[Array, ""], length: int, subsampling: in
 def temporal_smoothness(
     sin: Float[Array, "out in frequency"], cos: Float[Array, "out in frequency"]
 ) -> Float32[Array, ""]:
-    """Penalty on fast components: squared coefficients weighted from 0.1 (slow) to 0.9 (fast), per output channel."""
+    """Penalty on fast components: squares of coefficients times 0.1 (slow) to 0.9 (fast), mean over output channels."""
     weight = jnp.linspace(0.1, 0.9, sin.shape[2])
     return (jnp.square(weight * sin).sum() + jnp.square(weight * cos).sum()) / sin.shape[0]

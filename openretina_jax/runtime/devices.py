@@ -1,12 +1,13 @@
-"""Where there are several devices: which windows and which neurons are a device's own.
+"""How windows and neurons are split between devices, and how precisely devices multiply.
 
 The devices form a mesh with two axes, which ``training.sharding`` builds. Along ``DATA`` they share the windows of a
-batch and the rows of the table of responses, along ``NEURON`` the neurons: columns of responses, rows of readouts. All
-else is on every device. Programs say what is computed as for one device, and the compiler adds what the devices must
-tell each other. The functions here say where it splits windows; without a mesh they change nothing.
+batch and the rows of the table of responses, along ``NEURON`` the neurons: columns of responses, rows of readouts.
+Everything else is replicated. Programs are written as for one device, and the compiler inserts the communication. The
+functions here say where windows are split; without a mesh they change nothing.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Literal, get_args
@@ -25,14 +26,14 @@ _compiled_for: ContextVar[str | None] = ContextVar("compiled_for", default=None)
 
 
 def backend() -> str:
-    """What programs are compiled for: "cpu", "gpu" or "tpu"."""
+    """Platform that programs are compiled for: "cpu", "gpu" or "tpu"."""
     return _compiled_for.get() or jax.default_backend()
 
 
 @contextlib.contextmanager
 def compiling_for(other: str) -> Iterator[None]:
-    """Within, ``backend`` is that one, although this machine may not have it."""
-    jax.clear_caches()  # of functions that were traced for this machine
+    """Make ``backend`` return another platform for a while, one that this machine need not have."""
+    jax.clear_caches()  # functions traced for this machine would be reused
     token = _compiled_for.set(other)
     try:
         yield
@@ -51,25 +52,19 @@ def count(*axes: str) -> int:
 
 
 def everywhere(tree: Any) -> Any:
-    """The same arrays, whole on every device."""
+    """Replicate arrays: the same numbers, whole on every device."""
     return jax.lax.with_sharding_constraint(tree, PartitionSpec()) if count(DATA, NEURON) > 1 else tree
 
 
 def spread(x: Num[Array, "part window *shape"]) -> Num[Array, "part window *shape"]:
-    """The same array, with the windows of all parts spread over the devices: each takes the next equal share."""
+    """Shard the windows of all parts, one part after the other: each device takes the next equal share."""
     if count(DATA) == 1:
         return x
     flat = jax.lax.with_sharding_constraint(x.reshape(-1, *x.shape[2:]), PartitionSpec(DATA))
     return flat.reshape(x.shape)
 
 
-def filled(x: Num[Array, "window *shape"]) -> Num[Array, "more_windows *shape"]:
-    """Windows, and some of them again, so that all devices have equally many."""
-    missing = -len(x) % count(DATA)
-    return jnp.take(x, jnp.arange(len(x) + missing), axis=0, mode="wrap") if missing else x
-
-
-def apart(
+def map_windows(
     function: Callable[..., Array],
     module: nnx.Module,
     common: Any,
@@ -77,19 +72,22 @@ def apart(
     of_parts: Any,
     *,
     train: bool,
+    last: str,
 ) -> Num[Array, "window *new_shape"]:
-    """``function(module, common, of_windows, of_parts)``, which every device computes for its own windows.
+    """Compute ``function(module, common, of_windows, of_parts)``, every device for its own windows.
 
-    The compiler alone would bring all windows together wherever their axis is mixed with others. In the function,
-    ``moments`` and ``own`` know of the windows of the other devices. Gradients are added up once, when all are known.
+    Left to itself, the compiler gathers all windows on every device wherever their axis is merged with another. Inside
+    the function, ``batch_moments`` and ``local_slice`` take the windows of the other devices into account. Gradients
+    are summed over the devices in one all-reduce.
 
     Args:
-        function: makes an entry for each of its windows, which are equal parts one after the other.
-        module: what it needs for that.
+        function: returns an entry for each of its windows, which are equal parts one after the other.
+        module: parameters and statistics that it uses.
         common: arrays that are the same for all windows.
         of_windows: arrays with an entry for each window.
-        of_parts: arrays with an entry for each part. A device may have a share of a part only: then the entry of that.
-        train: whether the function moves the batch statistics of the module.
+        of_parts: arrays with an entry for each part; a device that has a share of a part gets the entry of that part.
+        train: whether the function updates the batch statistics of the module.
+        last: part of the module whose gradients the backward pass computes last.
     """
     devices, n_windows = count(DATA), jax.tree.leaves(of_windows)[0].shape[0]
     if devices == 1 or n_windows % devices:
@@ -98,59 +96,66 @@ def apart(
     of_parts = jax.tree.map(lambda x: jnp.repeat(x, -(-devices // len(x)), axis=0), of_parts)
 
     def of_device(params: Any, others: Any, common: Any, of_windows: Any, of_parts: Any) -> tuple[Array, nnx.State]:
-        copy = nnx.merge(graph, _known_together(params), others)
+        copy = nnx.merge(graph, _with_joint_gradients(last, params), others)
         return function(copy, common, of_windows, of_parts), nnx.state(copy, nnx.BatchStat)
 
-    everywhere, own = PartitionSpec(), PartitionSpec(DATA)
-    split = jax.shard_map(
+    replicated, sharded = PartitionSpec(), PartitionSpec(DATA)
+    of_all = jax.shard_map(
         of_device,
-        in_specs=(everywhere, everywhere, everywhere, own, own),
-        out_specs=(own, everywhere),
+        in_specs=(replicated, replicated, replicated, sharded, sharded),
+        out_specs=(sharded, replicated),
         axis_names={DATA},
-        check_vma=False,  # no function needs to know that its windows are not all
+        check_vma=False,  # the layers inside are written for one device and do not declare what varies between them
     )
-    result, statistics = split(params, others, common, of_windows, of_parts)
+    result, statistics = of_all(params, others, common, of_windows, of_parts)
     if train:
         nnx.update(module, statistics)
     return result
 
 
-@jax.custom_vjp
-def _known_together(params: Any) -> Any:
-    """The same parameters, none of whose gradients is known before all are: then one communication adds them all up."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _with_joint_gradients(last: str, params: Any) -> Any:
+    """Identity; its backward pass waits for every gradient, so that one all-reduce suffices."""
+    del last
     return params
 
 
-def _wait_for_all(_: None, gradients: Any) -> tuple[Any]:
-    # the core's come last, and 0 times a number of each cannot be known before
-    of_core = [gradient.ravel()[0] for gradient in jax.tree.leaves(gradients.get("core", ()))]
-    last = sum(of_core, start=jnp.zeros(()))
-    return (jax.tree.map(lambda gradient: gradient + (0 * last).astype(gradient.dtype), gradients),)
+def _wait_for_all(last: str, _: None, gradients: Any) -> tuple[Any]:
+    # adding 0 times the gradients that come last makes all others wait; the compiler may not drop it, as 0 * inf is NaN
+    latest = [gradient.ravel()[0].astype(jnp.float32) for gradient in jax.tree.leaves(gradients.get(last, ()))]
+    zero = 0 * sum(latest, start=jnp.zeros(()))
+    return (jax.tree.map(lambda gradient: gradient + zero.astype(gradient.dtype), gradients),)
 
 
-_known_together.defvjp(lambda params: (params, None), _wait_for_all)
+_with_joint_gradients.defvjp(lambda last, params: (params, None), _wait_for_all)
 
 
-def is_apart() -> bool:
-    """Whether this is a function that sees the windows of one device only."""
+def _sees_own_windows_only() -> bool:
+    """Whether this is traced inside ``map_windows`` on several devices."""
     return DATA in jax.sharding.get_abstract_mesh().manual_axes
 
 
-def moments(
+def batch_moments(
     x: Float[Array, "*shape"], axes: tuple[int, ...]
 ) -> tuple[Float[Array, "*rest"], Float[Array, "*rest"], int]:
-    """Mean and variance over ``axes`` across all devices, and the number of values averaged."""
+    """Mean and variance over ``axes`` and over the windows of all devices, and the number of values averaged."""
     mean, variance = x.mean(axes), x.var(axes)
     number = x.size // mean.size
-    if not is_apart():
+    if not _sees_own_windows_only():
         return mean, variance, number
+    # devices have equally many windows: the total variance is the mean variance within them plus that of their means
     of_all = jax.lax.pmean(mean, DATA)
     return of_all, jax.lax.pmean(variance + jnp.square(mean - of_all), DATA), number * count(DATA)
 
 
-def own(draw: Callable[[int], Array], n_windows: int) -> Array:
-    """What ``draw`` makes for the ``n_windows`` windows of this device, if it makes those of all devices at once."""
-    if not is_apart():
+def local_slice(draw: Callable[[int], Array], n_windows: int) -> Array:
+    """This device's share of ``draw(all windows)``: the numbers do not depend on how many devices there are.
+
+    Args:
+        draw: random numbers for a number of windows, which are the first axis.
+        n_windows: windows of this device.
+    """
+    if not _sees_own_windows_only():
         return draw(n_windows)
     drawn = draw(n_windows * count(DATA))
     return jax.lax.dynamic_slice_in_dim(drawn, jax.lax.axis_index(DATA) * n_windows, n_windows)
@@ -160,21 +165,17 @@ MatmulPrecision = Literal["highest", "high", "default"]
 
 
 def precision() -> lax.Precision | None:
-    """Of matrix products and convolutions: exact, unless ``jax.default_matmul_precision`` chooses another.
+    """Precision of matrix products and convolutions: full, unless ``jax.default_matmul_precision`` chooses another.
 
-    JAX's own choice is TensorFloat-32 on GPUs and bfloat16 on TPUs, which keep about three digits of every number.
+    JAX's default is TensorFloat-32 on GPUs and bfloat16 on TPUs, which keep about three digits of every number.
     """
-    told = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    return lax.Precision.HIGHEST if told is None else None
+    chosen = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return lax.Precision.HIGHEST if chosen is None else None
 
 
-def multiplying(chosen: str) -> contextlib.AbstractContextManager[None]:
-    """Choose the precision for a while, as ``config.train.matmul_precision`` says it.
-
-    Raises:
-        UserError: there is no such precision.
-    """
+def matmul_precision(chosen: str) -> contextlib.AbstractContextManager[None]:
+    """Set the precision of matrix products for a while, by a name that a user wrote."""
     if chosen not in get_args(MatmulPrecision):
         known = " or ".join(get_args(MatmulPrecision))
-        raise UserError(f'config.train.matmul_precision is "{chosen}"; choose {known}')
+        raise UserError(f'matmul_precision is "{chosen}"; choose {known}')
     return jax.default_matmul_precision(chosen)

@@ -151,11 +151,16 @@ def _convolution(core: Any, layer: int) -> Convolution:
 
 
 def _first_pair(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best separable approximation of ``(out, in, time, height, width)``."""
+    """Best separable approximation of ``(out, in, time, height, width)``, in space and in time.
+
+    The strongest pixel is positive, so that the temporal kernel has the sign of the product there.
+    """
     flat = kernel.reshape(*kernel.shape[:3], -1)
     temporal, size, spatial = np.linalg.svd(flat, full_matrices=False)
     first = size[..., :1] * spatial[..., 0, :]
-    return first.reshape(*kernel.shape[:2], *kernel.shape[3:]), temporal[..., 0]
+    strongest = np.take_along_axis(first, np.abs(first).argmax(axis=-1, keepdims=True), axis=-1)
+    sign = np.where(strongest < 0, -1, 1)  # a decomposition leaves it open: that of LAPACK differs between processors
+    return (sign * first).reshape(*kernel.shape[:2], *kernel.shape[3:]), sign * temporal[..., 0]
 
 
 def _frames_ahead(conv: Convolution) -> int:

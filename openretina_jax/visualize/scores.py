@@ -218,7 +218,7 @@ def plot_predictions(
     Raises:
         UserError: no neuron has a correlation.
     """
-    ranked = np.argsort(-correlation)[: np.count_nonzero(~np.isnan(correlation))]
+    ranked = np.argsort(-correlation, kind="stable")[: np.count_nonzero(~np.isnan(correlation))]
     if len(ranked) == 0:
         raise UserError(
             f"none of {len(correlation)} neurons has a test correlation; their responses may be constant or missing"

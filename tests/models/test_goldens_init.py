@@ -31,8 +31,9 @@ def build(entry: Mapping[str, Any]) -> nnx.Module:
     if kind == "SingleCellSeparatedLNP":
         more = {"temporal_frames": kwargs["in_shape"][1]}
     channels, _, height, width = kwargs["in_shape"]
-    if kwargs.pop("mean_activity", None) is not None:
-        more["mean_activity"] = jnp.linspace(0.1, 0.9, count)
+    if (activity := kwargs.pop("mean_activity", None)) is not None:
+        (limits,) = re.findall(r"linspace\(([\d.]+), ([\d.]+), \d+\)", activity)
+        more["mean_activity"] = jnp.linspace(*map(float, limits), count)
     return reference.make_readout(entry["path"], kwargs, (channels, height, width), count, **more)
 
 

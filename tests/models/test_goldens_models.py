@@ -1,6 +1,7 @@
 """Whole models of the reference: core + readout by kind, autoencoder, ensemble."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,9 +28,9 @@ ELSEWHERE = ("lnp_cell_",)  # tests/modules/test_goldens_free_readouts.py
 CASES = [case for case in cases("model") if not case.name.startswith(ELSEWHERE)]
 
 
-def session_of(case: Case) -> str:
-    """The session that a case calls."""
-    return next(name for name in case.kwargs["n_neurons_dict"] if f"data_key='{name}'" in case.entry["call"])
+def session_of(case: Case, text: str, sessions: Any = None) -> str:
+    """The session that the text of a case names in quotes."""
+    return next(name for name in sessions or case.kwargs["n_neurons_dict"] if f"'{name}'" in text)
 
 
 def check_gradients(case: Case, prefix: str, gradient: nnx.State, model: CoreReadout) -> None:
@@ -50,7 +51,7 @@ def check_core_readout(case: Case) -> None:
     reference.load_model(model, case.under("param"))
     if case.name == "hoefling_lowres_eval":
         return check_all_sessions(case, model)
-    session = session_of(case)
+    session = session_of(case, case.entry["call"])
     x, cotangent = channels_last(case.array("input/x")), jnp.asarray(case.array("cotangent"))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
@@ -103,7 +104,7 @@ def check_all_sessions(case: Case, model: CoreReadout) -> None:
         everything, np.concatenate([everything[..., slice(*_rows(model, session))] for session in sessions], axis=-1)
     )
     case.check("core_output", channels_first(maps))
-    check_regularizer(case, model, "0_a")
+    check_regularizer(case, model, session_of(case, case.entry["doc"]))
 
 
 def _rows(model: CoreReadout, session: str) -> tuple[int, int]:
@@ -116,7 +117,7 @@ def check_logged_values(case: Case) -> None:
     model = reference.make_core_readout(case.kwargs)
     reference.load_model(model, case.under("param"))
     x, targets = channels_last(case.array("input/x")), case.array("input/targets")
-    first, count = model.rows("s1")
+    first, count = model.rows(session_of(case, case.entry["call"]))
     case.check("test/model_cut_frames", model.lag)
     batch = Batch(
         stimulus=x[None],
@@ -179,11 +180,12 @@ def check_autoencoder(case: Case) -> None:
     case.check("grad_input", gradient_x)
     check_autoencoder_arrays(case, "grad", module, gradient)
     case.check("encoded", module.encode(x))
-    hidden = module.encode(x)
-    mse, l1 = jnp.square(module.decode(hidden) - x).sum(-1).mean(), hidden.sum(-1).mean()
-    case.check("loss/mse", mse)
-    case.check("loss/sparsity", l1)
-    case.check("loss/total", mse + 0.3 * l1)
+    (sparsity,) = re.findall(r"sparsity_factor=([\d.e+-]+)", case.kwargs["loss"])
+    objective = ReconstructionObjective(float(sparsity))
+    total, logged = objective(passing_on(module), batch_of_responses(x), train=False, key=None)
+    case.check("loss/mse", logged["loss"])
+    case.check("loss/sparsity", logged["sparsity"])
+    case.check("loss/total", total)
 
 
 class PassOn(Readout):
@@ -197,12 +199,33 @@ class PassOn(Readout):
         return maps[:, :, 0, :, 0]
 
 
+def passing_on(module: SparseAutoencoder) -> AutoencoderModel:
+    """A model whose responses, before the autoencoder, are its stimulus."""
+    n_neurons = module.bias.shape[0]
+    info = reference.make_info({"all": n_neurons}, (1, n_neurons, 1))
+    return AutoencoderModel(CoreReadout(IdentityCore(1), PassOn(n_neurons), {}, info), module, {})
+
+
+def batch_of_responses(x: jax.Array) -> Batch:
+    """A batch whose stimulus are responses ``(..., neuron)``, for a model that passes them on."""
+    n_neurons = x.shape[-1]
+    x = x.reshape(1, -1, *x.shape[-2:])
+    return Batch(
+        stimulus=x[:, :, :, None, :, None],
+        responses=jnp.zeros((*x.shape[:3], n_neurons)),
+        first_neuron=jnp.zeros(1, jnp.int32),
+        neuron_mask=jnp.ones((1, n_neurons), bool),
+        own_order=jnp.ones((1, x.shape[1], n_neurons), bool),
+        clip_time=jnp.zeros(x.shape[:3], jnp.int32),
+        n_sessions=jnp.ones(1, jnp.int32),
+        session=jnp.zeros(1, jnp.int32),
+        neuron_session=jnp.zeros((1, n_neurons), jnp.int32),
+    )
+
+
 def check_autoencoder_training(case: Case) -> None:
     """Steps of our own trainer on a model whose responses are the frozen batches."""
-    n_neurons = case.kwargs["input_dim"]
-    info = reference.make_info({"all": n_neurons}, (1, n_neurons, 1))
-    base = CoreReadout(IdentityCore(1), PassOn(n_neurons), {}, info)
-    model = AutoencoderModel(base, autoencoder(case.under("param")), {})
+    model = passing_on(autoencoder(case.under("param")))
     trainer = Trainer(
         model,
         Recipe(
@@ -215,18 +238,7 @@ def check_autoencoder_training(case: Case) -> None:
     step = jax.jit(trainer.step)
     losses = []
     for number in range(case.kwargs["steps"]):
-        x = jnp.asarray(case.array(f"input/batch_{number}"))[None, :, :, None, :, None]
-        batch = Batch(
-            stimulus=x,
-            responses=jnp.zeros((*x.shape[:3], n_neurons)),
-            first_neuron=jnp.zeros(1, jnp.int32),
-            neuron_mask=jnp.ones((1, n_neurons), bool),
-            own_order=jnp.ones((1, x.shape[1], n_neurons), bool),
-            clip_time=jnp.zeros(x.shape[:3], jnp.int32),
-            n_sessions=jnp.ones(1, jnp.int32),
-            session=jnp.zeros(1, jnp.int32),
-            neuron_session=jnp.zeros((1, n_neurons), jnp.int32),
-        )
+        batch = batch_of_responses(jnp.asarray(case.array(f"input/batch_{number}")))
         if number == 0:
             check_first_step(case, model, batch)
         state, metrics = step(state, batch)
@@ -275,7 +287,7 @@ def check_ensemble(case: Case) -> None:
         reference.load_model(member, under(f"members.{number}.", case.under("param")))
         members.append(member)
     model, x = Ensemble(members), channels_last(case.array("input/x"))
-    session = next(name for name in kwargs["n_neurons_dict"] if f"'{name}'" in case.entry["call"])
+    session = session_of(case, case.entry["call"], kwargs["n_neurons_dict"])
     cotangent = jnp.asarray(case.array("cotangent"))
     case.check("output", model(x, session=session))
     gradient = jax.jit(jax.grad(lambda x: (model(x, session=session) * cotangent).sum()))(x)

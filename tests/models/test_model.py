@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from openretina_jax.errors import UserError
+from openretina_jax.models.model import Model
 from tests import tiny
 
 SHAPE = (tiny.HEIGHT, tiny.WIDTH, tiny.CHANNELS)
@@ -16,6 +17,14 @@ def test_a_session_is_a_range_of_rows() -> None:
     assert [model.rows(name) for name in ("right_1", "right_2", "left")] == [(0, 3), (3, 5), (8, 4)]
     movie = np.random.default_rng(0).standard_normal(model.stimulus_shape(20)).astype(np.float32)
     np.testing.assert_allclose(model(movie, session="right_2"), model(movie)[..., 3:8], rtol=1e-5)
+
+
+def test_an_incomplete_model_is_refused_when_built() -> None:
+    class Incomplete(Model):
+        pass
+
+    with pytest.raises(TypeError, match=r"abstract class Incomplete .* per_session.* receptive_field.* respond"):
+        Incomplete({}, tiny.model().data_info)
 
 
 def test_shape_of_a_stimulus() -> None:

@@ -14,7 +14,7 @@ from flax import nnx
 import openretina_jax
 from openretina_jax.errors import UserError
 from openretina_jax.models.model import CoreReadout
-from openretina_jax.models.saving import best_checkpoint, load_model
+from openretina_jax.models.saving import SCORE, best_checkpoint, load_model
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.optimizers import AdamW
 from tests import tiny
@@ -64,6 +64,15 @@ def test_predictions_are_the_same_to_the_bit(trained: CoreReadout, workdir: Path
 def test_the_best_checkpoint_of_a_run_is_taken(workdir: Path) -> None:
     assert best_checkpoint(workdir) == workdir / "checkpoints" / "1"
     assert best_checkpoint(workdir / "checkpoints" / "2") == workdir / "checkpoints" / "2"
+
+
+def test_of_equal_scores_the_first_checkpoint_is_taken(tmp_path: Path) -> None:
+    for epoch in (10, 9, 11):
+        folder = tmp_path / "checkpoints" / str(epoch)
+        (folder / "state").mkdir(parents=True)
+        (folder / "about").mkdir()
+        (folder / "about" / "metadata").write_text(json.dumps({SCORE: 0.25 if epoch < 11 else 0.125}))
+    assert best_checkpoint(tmp_path).name == "9"
 
 
 @pytest.mark.parametrize("name", ["nothing", "."])

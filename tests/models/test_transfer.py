@@ -1,6 +1,7 @@
 """Sessions that are added to a trained model."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,10 +10,11 @@ import pytest
 from flax import nnx
 
 from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.sta import gaussian_2d
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
-from openretina_jax.models.transfer import add_sessions
+from openretina_jax.models.transfer import add_sessions, read_sta_filters
 from tests import tiny
 
 OPTIONS = tiny.MODEL | {"core": tiny.MODEL["core"] | {"adapt_speed": True}}
@@ -95,3 +97,19 @@ def test_sessions_that_do_not_fit(trained: CoreReadout) -> None:
     other = dataclasses.replace(info_of({"new": 2}), input_shape=(12, 10, 1))
     with pytest.raises(UserError, match=r"\(12, 10, 1\), the trained model needs \(12, 10, 2\)"):
         add_sessions(trained, other)
+
+
+def test_patches_do_not_hang_on_the_rounding_of_a_fit(tmp_path: Path) -> None:
+    """An average centred on a pixel is fitted a little before or behind it; its patch begins at the same pixel."""
+    centres = [(6.0, 5.0), (4.0, 3.0), (7.0, 6.0)]
+    frames = np.linspace(0.2, 1, 4)[:, None, None]
+    for cell, centre in enumerate(centres):
+        spatial = gaussian_2d((tiny.HEIGHT, tiny.WIDTH), centre, (1.5, 1.2), 0.3 * cell, 1.0)
+        np.save(tmp_path / f"{cell}.npy", (frames * spatial).astype(np.float32))
+    info = dataclasses.replace(
+        info_of({"left": 3}), input_shape=(tiny.HEIGHT, tiny.WIDTH, 1), neurons={"left": {"cell_index": [0, 1, 2]}}
+    )
+    readout = {"temporal_frames": 4, "patch": (3, 3), "sta_folder": str(tmp_path), "sta_pattern": "{cell_index}.npy"}
+    model = make_core_readout({"core": {"kind": "identity"}, "readout": {"kind": "spatial_contrast", **readout}}, info)
+    read_sta_filters(model)
+    np.testing.assert_array_equal(model.readout.corner[...], np.subtract(centres, 1))

@@ -115,6 +115,14 @@ def test_the_first_session_has_no_gain_and_offset() -> None:
     np.testing.assert_array_equal(readout.source.features[:, 0], [0, -1, -1])
 
 
+def test_a_source_without_feature_weights_is_refused() -> None:
+    with pytest.raises(UserError, match='scales the feature weights of its source, but "spatial_contrast" has none'):
+        READOUTS.make(
+            {"kind": "cloned", "source": {"kind": "spatial_contrast"}},
+            {"in_shape": (4, 5, 1), "n_neurons": SIZE, "session_sizes": (SIZE,), "rngs": nnx.Rngs(0)},
+        )
+
+
 def test_unequal_sessions_are_refused() -> None:
     with pytest.raises(UserError, match=r"the same neurons in all sessions, but they have 2, 3 neurons"):
         make(SOURCES[0], sizes=(2, 3))

@@ -124,6 +124,20 @@ def test_full_kernel_is_split_exactly_where_it_is_separable() -> None:
     np.testing.assert_allclose(product(*separable_kernels(conv)), kernel, atol=1e-5)
 
 
+def test_the_strongest_pixel_of_a_split_kernel_is_positive() -> None:
+    conv = make("full").layers[0].conv
+    kernel = np.random.default_rng(0).normal(size=conv.kernel.shape).astype(np.float32)
+    kernels = []
+    for sign in (1, -1):
+        conv.kernel[...] = sign * kernel
+        kernels.append(separable_kernels(conv))
+    (spatial, temporal), (same, opposite) = kernels
+    np.testing.assert_allclose(spatial, same, atol=1e-5)
+    np.testing.assert_allclose(temporal, -opposite, atol=1e-5)
+    flat = spatial.reshape(*spatial.shape[:2], -1)
+    np.testing.assert_array_equal(flat.max(axis=-1), np.abs(flat).max(axis=-1))
+
+
 def test_separable_convolution_sees_its_inputs_through_all_channels() -> None:
     """Where the spatial kernels of an input are alike, its kernel is exactly that one, with the summed time courses."""
     conv = make("separable").layers[0].conv

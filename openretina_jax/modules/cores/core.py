@@ -1,5 +1,6 @@
-"""What every core offers."""
+"""The contract of cores, and the layer that they are stacks of."""
 
+import abc
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -10,12 +11,12 @@ from openretina_jax.modules.layers import BatchNorm, Bias, Scale, dropout_channe
 
 
 class ReceptiveField(NamedTuple):
-    """What one number of a feature map depends on, in frames and pixels of the stimulus; None is without limit.
+    """Frames and pixels of the stimulus that one number of a feature map depends on; None is without limit.
 
     Attributes:
-        frames, height, width: its extent.
-        future: how many of the frames come after the map's own; the last map belongs to the last frame. None where
-            there are fewer maps than frames, so that a map has no frame of its own.
+        frames, height, width: extent.
+        future: frames that come after the map's own; the last map belongs to the last frame. None where there are
+            fewer maps than frames, so that a map has no frame of its own.
     """
 
     frames: int | None
@@ -25,24 +26,31 @@ class ReceptiveField(NamedTuple):
 
     @property
     def past(self) -> int | None:
-        """How many of the frames come before the map's own."""
+        """Frames that come before the map's own."""
         return None if self.frames is None or self.future is None else max(self.frames - 1 - self.future, 0)
 
 
 class Core(nnx.Module):
-    """Turns a movie into feature maps that all sessions share.
+    """Base of cores: modules that turn a movie into feature maps that all sessions share.
+
+    A subclass writes ``__call__`` and ``receptive_field``, and ``penalties`` if it has any; it inherits
+    ``regularizer``. Its constructor takes what it needs of ``in_channels``, ``n_sessions``, ``conditions`` and
+    ``rngs`` by these names, which the data fill in; all its other arguments are options of a configuration.
+    Weights of penalties are attributes ``gamma_...``, so that members of a population can differ in them.
 
     A core with parameters or conditions of its own for every session sets ``per_session``; then a batch is made of
     equal parts, one after the other, and every call says which session each part belongs to.
 
     Attributes:
-        per_session: see above.
-        rematerialize: whether a gradient computes the maps within a layer again instead of keeping them.
+        per_session: whether maps depend on the session.
+        rematerialize: whether the backward pass recomputes the maps within a layer instead of storing them; training
+            sets it, a core may ignore it.
     """
 
     per_session: bool = False
     rematerialize: bool = False
 
+    @abc.abstractmethod
     def __call__(
         self,
         stimulus: Float[Array, "batch time height width channel"],
@@ -51,31 +59,30 @@ class Core(nnx.Module):
         key: Key[Array, ""] | None = None,
         session: Int[Array, " part"] | None = None,
     ) -> Float[Array, "batch new_time new_height new_width feature"]:
-        """Feature maps of the stimulus; the last one belongs to the last frame.
+        """Compute the feature maps of a stimulus; the last one belongs to the last frame.
 
         Args:
             stimulus: normalised movie windows.
-            train: use (and average) the batch's own statistics, and drop channels.
+            train: normalise by the batch's statistics, which also move the running ones, and drop channels.
             key: random key, needed in training with dropout.
-            session: number of the session of each part of the batch (None: what is common to all sessions).
+            session: number of the session of each part of the batch (None: use what all sessions share).
         """
-        raise TypeError(f"{type(self).__name__} must define __call__")
 
     def penalties(self) -> dict[str, Float32[Array, ""]]:
-        """Every penalty whose weight is not 0, weighted, by name."""
+        """Weighted penalties by name, without those whose weight is 0."""
         return {}
 
     def regularizer(self) -> Float32[Array, ""]:
         """Sum of the weighted penalties."""
         return sum(self.penalties().values(), start=jnp.zeros(()))
 
+    @abc.abstractmethod
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
-        """Frames and pixels that one number of the output depends on; padding in time is what makes it see the future.
+        """Frames and pixels that one number of the output depends on; only padding in time lets it see the future.
 
         Args:
             map_frames: successive maps that count as one output, for readouts that look back in time.
         """
-        raise TypeError(f"{type(self).__name__} must define receptive_field")
 
 
 Norm = Literal["affine", "plain"]
@@ -133,12 +140,12 @@ class CoreLayer(nnx.Module):
 
         Args:
             x: input maps.
-            train: use (and average) the batch's own statistics, and drop channels.
-            key: draws the dropped channels in training.
-            log_speed: speed of the temporal kernels for each part of the batch (None: the convolution's own).
+            train: normalise by the batch's statistics, which also move the running ones, and drop channels.
+            key: random key for the dropped channels in training.
+            log_speed: logarithm of the temporal kernels' speed for each part of the batch (None: the convolution's).
         """
-        # Convolutions on CPUs leave the maps in this order, in which a pass over them is several times as fast as in
-        # that of their axes; on accelerators, where the compiler chooses, there is no difference.
+        # Convolutions on CPUs leave the maps in this memory order, in which elementwise passes over them are several
+        # times as fast as in the order of their axes. Accelerators choose their own layout: no difference there.
         x = self.conv(x, log_speed).transpose(2, 3, 4, 1, 0)
         if self.norm is not None:
             x = self.norm(x, train=train, axis=-3)

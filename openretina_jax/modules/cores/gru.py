@@ -1,4 +1,4 @@
-"""The core whose convolutions are followed by a convolutional gated recurrent unit."""
+"""A core of space-time convolutions and a convolutional gated recurrent unit (GRU)."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from openretina_jax.runtime.devices import precision
 
 @CORES("gru")
 class GruCore(SimpleCore):
-    """Space-time convolutions, with a 1x1 projection, conditions, and a convolutional GRU at the end, as chosen.
+    """Stack of space-time convolutions with, as options, a 1x1 projection, conditions, and a convolutional GRU.
 
     GRU: Sinz et al. 2018, https://papers.nips.cc/paper/7950; conditions (FiLM): Perez et al. 2018,
     https://arxiv.org/abs/1709.07871. Group sparsity covers all layers ("hidden"), or the whole space-time kernels of
@@ -50,10 +50,10 @@ class GruCore(SimpleCore):
         condition_size: numbers of a condition that modulates every layer with batch normalisation (None: not).
         conditions: ``(session, condition)`` condition of every session (None: zeros).
         rngs: random streams for the initial parameters; plain kernels are Xavier's normals.
-        options: the others are those of ``SimpleCore``.
+        options: all other options are those of ``SimpleCore``.
 
     Raises:
-        UserError: options that contradict each other.
+        UserError: options contradict each other.
     """
 
     penalized = (*SimpleCore.penalized, "recurrent")
@@ -136,11 +136,11 @@ class GruCore(SimpleCore):
         session: Int[Array, " part"] | None = None,
         condition: Float[Array, "batch condition"] | None = None,
     ) -> Float[Array, "batch new_time new_height new_width feature"]:
-        """Feature maps of the stimulus, see ``Core``.
+        """Compute feature maps, see ``Core``.
 
         Args:
             stimulus, train, key, session: as for every core.
-            condition: of each window (None: that of its session; without a session, zeros).
+            condition: condition of each window (None: that of its session; without a session, zeros).
         """
         if self.conditions is not None and condition is None:
             parts = jnp.zeros((1, self.conditions.shape[1])) if session is None else self.conditions[...][session]
@@ -161,7 +161,7 @@ class GruCore(SimpleCore):
         return x[:, self.cut_first_frames :]
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
-        """Frames and pixels that one number of the output depends on; with a GRU, all frames before."""
+        """Frames and pixels that one number of the output depends on; with a GRU, all earlier frames and all pixels."""
         field = super().receptive_field(map_frames)
         return field if self.gru is None else field._replace(frames=None, height=None, width=None)
 
@@ -185,7 +185,7 @@ class GruCore(SimpleCore):
 
 
 def _films(channels: tuple[int, ...], condition_size: int | None, rngs: nnx.Rngs) -> nnx.List | None:
-    """Modulation of the output of every layer."""
+    """Make the modulation of every layer's output."""
     if condition_size is None:
         return None
     return nnx.List(FiLM(count, condition_size, rngs=rngs) for count in channels)
@@ -194,11 +194,7 @@ def _films(channels: tuple[int, ...], condition_size: int | None, rngs: nnx.Rngs
 def _conditions(
     n_sessions: int, condition_size: int | None, conditions: Float[np.ndarray, "session condition"] | None
 ) -> SessionConstant | None:
-    """The table of conditions.
-
-    Raises:
-        UserError: the sessions' conditions have another size.
-    """
+    """Make the table of conditions."""
     if condition_size is None:
         return None
     given = np.zeros((n_sessions, condition_size), np.float32) if conditions is None else conditions

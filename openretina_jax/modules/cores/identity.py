@@ -1,4 +1,4 @@
-"""The core of models that are a readout alone."""
+"""A core that passes the stimulus on, for models that consist of a readout."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -11,7 +11,7 @@ from openretina_jax.modules.layers import WeightedChannelSum
 
 @CORES("identity")
 class IdentityCore(Core):
-    """Passes the stimulus on.
+    """Passes the stimulus on unchanged, or as a grey channel.
 
     Args:
         in_channels: channels of the stimulus.
@@ -34,7 +34,7 @@ class IdentityCore(Core):
         key: Key[Array, ""] | None = None,
         session: Int[Array, " part"] | None = None,
     ) -> Float[Array, "batch new_time height width feature"]:
-        """The stimulus without its first frames."""
+        """Return the stimulus without its first frames."""
         del train, key, session
         x = stimulus if self.grey is None else self.grey(stimulus)
         return x[:, self.cut_first_frames :]
@@ -45,11 +45,7 @@ class IdentityCore(Core):
 
 
 def grey_channel(in_channels: int, color_weights: tuple[float, ...] | None) -> WeightedChannelSum | None:
-    """The layer that makes a colour stimulus grey, or None.
-
-    Raises:
-        UserError: the weights do not fit the channels.
-    """
+    """Make the layer that turns a colour stimulus grey, or None."""
     if color_weights is None:
         return None
     if in_channels not in (1, len(color_weights)):

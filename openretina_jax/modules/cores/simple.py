@@ -15,7 +15,7 @@ from openretina_jax.modules.cores.core import Core, CoreLayer, ReceptiveField
 from openretina_jax.modules.cores.identity import grey_channel
 from openretina_jax.modules.kernels.lowerings import Lowering
 from openretina_jax.modules.layers import SessionParam, average_pool
-from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace, weighs
+from openretina_jax.modules.regularizers import group_sparsity, is_active, spatial_laplace
 
 POOL = (1, 2, 2)  # frames and pixels of a maximum pooling
 
@@ -55,7 +55,7 @@ class SimpleCore(Core):
         rngs: random streams for the initial parameters.
 
     Raises:
-        UserError: options that contradict each other.
+        UserError: options contradict each other.
     """
 
     penalized: tuple[str, ...] = ("input", "temporal", "hidden", "in_sparse")
@@ -109,7 +109,7 @@ class SimpleCore(Core):
         self.per_session = adapt_speed
         self.log_speed = SessionParam(jnp.zeros(n_sessions)) if adapt_speed else None
         paddings = (input_padding, *_for_each(hidden_padding, layers - 1))
-        options = {"lowering": lowering} if convolution == "custom_separable" else {}
+        options: dict[str, Any] = {"lowering": lowering} if convolution == "custom_separable" else {}
         channels = (in_channels if color_weights is None else 1, *hidden_channels)
         self.layers = nnx.List(
             self._layer(
@@ -141,7 +141,7 @@ class SimpleCore(Core):
         key: Key[Array, ""] | None = None,
         session: Int[Array, " part"] | None = None,
     ) -> Float[Array, "batch new_time new_height new_width feature"]:
-        """Feature maps of the stimulus, see ``Core``."""
+        """Compute feature maps, see ``Core``."""
         x = self._stack(stimulus, lambda _, x: x, train=train, key=key, session=session)
         return x[:, self.cut_first_frames :]
 
@@ -154,7 +154,7 @@ class SimpleCore(Core):
         key: Array | None,
         session: Array | None,
     ) -> Array:
-        """All layers; ``after_layer`` takes the number of a layer and its output."""
+        """Apply all layers; ``after_layer`` takes the number of a layer and its output."""
         if self.grey is not None:
             x = self.grey(x)
         if self.downsample_input is not None:
@@ -168,7 +168,7 @@ class SimpleCore(Core):
         return x
 
     def _apply(self, layer: nnx.Module, x: Array, arrays: Mapping[str, Array | None], **options: bool) -> Array:
-        """The output of a layer; a gradient computes again what is within, if so wanted."""
+        """Apply a layer; with ``rematerialize`` the backward pass recomputes its inside."""
 
         def apply(layer: Any, x: Array, arrays: Mapping[str, Array | None]) -> Array:
             return layer(x, **arrays, **options)
@@ -176,9 +176,11 @@ class SimpleCore(Core):
         return (nnx.remat(apply) if self.rematerialize else apply)(layer, x, arrays)
 
     def penalties(self) -> dict[str, Float32[Array, ""]]:
-        """Every penalty whose weight is not 0, weighted, by name."""
+        """Weighted penalties by name, without those whose weight is 0."""
         weights = {name: getattr(self, f"gamma_{name}") for name in self.penalized}
-        return {name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in weights.items() if weighs(gamma)}
+        return {
+            name: gamma * getattr(self, f"_{name}_penalty")() for name, gamma in weights.items() if is_active(gamma)
+        }
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """Frames and pixels that one number of the output depends on."""
@@ -197,7 +199,7 @@ class SimpleCore(Core):
         return spatial_laplace(spatial_kernels(self.layers[0]))
 
     def _temporal_penalty(self) -> Array:
-        # the reference smooths the first layer only where kernels are plain numbers, all layers where they have a basis
+        # openretina smooths all layers whose kernels have a basis, but only the first one otherwise
         first_only = not hasattr(self.layers[0].conv, "sin")
         return sum(layer.conv.temporal_penalty() for layer in (self.layers[:1] if first_only else self.layers))
 
@@ -217,11 +219,7 @@ def spatial_kernels(layer: CoreLayer) -> Float[Array, "out in height width"]:
 
 
 def _for_each(padding: PaddingOption | tuple[PaddingOption, ...], layers: int) -> tuple[PaddingOption, ...]:
-    """The padding of each of the layers, from one for all or one for each.
-
-    Raises:
-        UserError: there are more or fewer than layers.
-    """
+    """Padding of each layer, from one for all or one for each."""
     if not isinstance(padding, tuple) or all(type(entry) is int for entry in padding):
         return (padding,) * layers  # type: ignore[return-value]
     if len(padding) != layers:

@@ -1,7 +1,8 @@
-"""The separable convolution as matrix products with Toeplitz matrices of space, then of time.
+"""The separable convolution as matrix products with Toeplitz matrices, first in space, then in time.
 
-Input channel by input channel, so that what is between space and time is never there for all of them. It needs no
-spectrum of the kernel: right for CPUs and a few windows of small images.
+It goes through the input channels one by one, so that the maps between space and time, one for each pair of an input
+and an output channel, are never in memory all at once. It is the fastest way on CPUs for a few windows of small images,
+for which the spectrum of the kernel would cost more than the products.
 """
 
 import functools
@@ -25,7 +26,7 @@ def factored(
     temporal: Float[Array, "out in kernel_time"],
     padding: Padding,
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """Spatial, then temporal matrix products, one input channel after the other."""
+    """3-D cross-correlation with ``T[o, i, t] S[o, i, h, w]``, one input channel after the other."""
     batch, time, height, width, channels = x.shape
     out, _, *kernel = spatial.shape
     before, after = padding[0]
@@ -37,7 +38,8 @@ def factored(
     x = jnp.pad(x, ((0, 0), (before, after + blocks * length - new_time), (0, 0), (0, 0), (0, 0)))
     channels_first = x.transpose(4, 2, 3, 0, 1).reshape(channels, height * width, batch, -1)
     rows, columns = (bands(*axis) for axis in zip((height, width), kernel, padding[1:], strict=True))
-    # "y" and "x" are the output pixels that the input pixels "h" and "w" reach
+    # Toeplitz matrices by products with constants: on CPUs, scattering the kernel's elements is slow, and so is the
+    # gather of its gradient. "y" and "x" are the output pixels that the input pixels "h" and "w" reach.
     space = _einsum("oiab,ayh,bxw->ioyxhw", spatial, rows, columns).reshape(channels, out, -1, height * width)
     one_block = bands(length + temporal.shape[2] - 1, temporal.shape[2], (0, 0))
     through_time = _einsum("oic,cut->iotu", temporal, one_block)
@@ -49,8 +51,8 @@ def factored(
 def time_blocks(new_time: int, kernel: int) -> tuple[int, int]:
     """Number and length of the blocks into which the output is cut in time.
 
-    The Toeplitz matrix of a whole window is mostly zeros. That of a block is not, and serves all blocks. A block is no
-    shorter than the history that it needs of the block before.
+    The Toeplitz matrix of a whole window is mostly zeros; that of a short block is not, and all blocks share it. A
+    block is no shorter than the history that it needs, which therefore comes from one block before it at most.
     """
     longest = max(BLOCK_FRAMES, kernel - 1)
     blocks = -(-new_time // longest)
@@ -65,8 +67,8 @@ def space_then_time(
 ) -> Float[Array, "out new_pixel batch new_time"]:
     """Sum over input channels of ``through_time``, applied block by block, after ``space``.
 
-    Scanning over the channels keeps the intermediate of a single channel alive. The gradient recomputes it: plain
-    autodiff would store those of all channels, which costs more time than the products do.
+    The scan over channels keeps the intermediate of a single channel in memory. The gradient recomputes it: autodiff
+    would store those of all channels, and writing them takes more time than the products.
     """
     pixels, batch, time = x.shape[1:]
     out, new_pixels = space.shape[1:3]
@@ -94,14 +96,15 @@ def _space_then_time_backward(inputs: tuple[Array, Array, Array], g: Array) -> t
     window, length = through_time.shape[2:]
     history = window - length
     n_inputs = g.shape[3] + length
+    # zeros before and after, so that the correlation with the reversed kernel reaches every input frame
     padded = jnp.pad(g.reshape(out, -1, g.shape[3]), ((0, 0), (0, 0), (history, length)))
     g = g.reshape(out, -1, length)
 
     def back_in_time(time_i: Array) -> Array:
         """Gradient ``(out, n, time)`` before one channel's ``time_i``."""
-        if time == window:
+        if time == window:  # a single block: the transposed matrix does it
             return _matmul(g, time_i.transpose(0, 2, 1))
-        # the gradient of a correlation is a correlation with the reversed kernel
+        # overlapping blocks would have to be added up; a correlation with the reversed kernel only reads them
         blocks = _matmul(overlapping(padded, window, length), time_i[:, ::-1, ::-1])
         return blocks.reshape(out, -1, n_inputs)[..., :time]
 
@@ -122,10 +125,11 @@ space_then_time.defvjp(_space_then_time_forward, _space_then_time_backward)
 
 
 def overlapping(y: Float[Array, "out n time"], window: int, length: int) -> Float[Array, "out n_blocks window"]:
-    """Windows that begin every ``length`` frames, and overlap by the rest of their length."""
+    """Cut windows that start every ``length`` frames and overlap by the rest of their length."""
     starts = range(0, y.shape[2] - window + 1, length)
     if len(starts) == 1:
         return y
+    # slices of equal strides rather than a gather, which XLA runs element by element on CPUs
     return jnp.stack([y[..., start : start + window] for start in starts], axis=2).reshape(y.shape[0], -1, window)
 
 

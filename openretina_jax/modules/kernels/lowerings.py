@@ -1,14 +1,13 @@
-"""Ways to compute the space-time separable convolution; all give the same numbers to rounding.
+"""Lowerings of the space-time separable convolution: ways to compute it that agree to rounding.
 
 The kernel is ``K[o, i, t, h, w] = T[o, i, t] S[o, i, h, w]``. A lowering takes the stimulus ``(b, t, h, w, i)``,
-the kernel and the padding and returns ``(b, t, h, w, o)``; gradients follow. ``choose`` picks one.
+the kernel and the padding, and returns ``(b, t, h, w, o)``; it can be differentiated. ``choose`` picks one.
 
-* ``dense`` assembles ``K`` and runs one 3-D convolution, ``convolve``: the library's on accelerators, on CPUs that
-  of ``spectral``.
-* ``basis`` never assembles the kernel: frequencies of the image, and the functions of time that make ``T``, see
-  ``basis_spectral``. Right for CPUs and large images.
-* ``factored`` applies ``S`` and then ``T`` for one input channel at a time, as matrix products, see ``factored``. Right
-  for CPUs and a few windows of small images.
+* ``dense`` assembles ``K`` and runs one 3-D convolution, ``convolve``: XLA's on accelerators, ``spectral`` on CPUs.
+* ``basis`` never assembles ``K``: it multiplies the frequencies of the image by the functions of time that make up
+  ``T``, see ``basis_spectral``. Fastest on CPUs for large images.
+* ``factored`` applies ``S`` and then ``T`` for one input channel at a time, as matrix products, see ``factored``.
+  Fastest on CPUs for a few windows of small images.
 """
 
 import functools
@@ -30,12 +29,12 @@ from openretina_jax.modules.kernels.tiles import Padding
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.devices import precision
 
-COST_OF_A_NUMBER = 5  # that is written to memory, in multiplications of a matrix product
-# of equations that write nothing, or are part of what reads them
+COST_OF_A_NUMBER = 5  # of writing it to memory, in multiplications of a matrix product
+# primitives that XLA fuses away
 FREE = ("reshape", "broadcast_in_dim", "squeeze", "convert_element_type")
 WIDE = 16  # columns of a matrix product that runs at full speed
-FEW_TAPS = 9
-FEW_PATCHES = 2**22  # numbers, which stay in the cache
+FEW_TAPS = 9  # pixels of the largest kernel for which patches are faster than transforms
+FEW_PATCHES = 2**22  # numbers in all patches, which then stay in the cache
 
 Lowering = Literal["auto", "dense", "factored", "basis"]
 
@@ -46,7 +45,7 @@ class SeparableKernel(NamedTuple):
     Attributes:
         spatial: ``S``.
         coefficients: weights of the functions.
-        functions: of time; the last frame is the most recent one.
+        functions: functions of time; the last frame is the most recent one.
     """
 
     spatial: Float[Array, "out in kernel_height kernel_width"]
@@ -70,7 +69,7 @@ def apply(
     padding: Padding,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """Convolve in that way; what is narrower than float32 is rounded when the kernel is assembled, or the output.
+    """Convolve with a lowering; types narrower than float32 are rounded to only in the assembled kernel or the output.
 
     Raises:
         UserError: there is no such lowering, or it has no strides.
@@ -93,14 +92,12 @@ def apply(
 def choose(
     backend: str, shape: tuple[int, ...], kernel: SeparableKernel, padding: Padding, strides: tuple[int, int, int]
 ) -> Lowering:
-    """The lowering that ``auto`` stands for.
-
-    Accelerators have fast convolutions of their own; on CPUs the way that costs least is taken.
+    """Choose the lowering that ``auto`` stands for: XLA's convolution on accelerators, the cheapest on CPUs.
 
     Args:
         backend: "cpu" or another.
-        shape: of the input ``(batch, time, height, width, in)``.
-        kernel, padding, strides: of the convolution.
+        shape: shape of the input ``(batch, time, height, width, in)``.
+        kernel, padding, strides: those of the convolution.
     """
     if backend != "cpu":
         return "dense"
@@ -123,11 +120,11 @@ def _cost_of(
 
 
 def cost(program: Jaxpr) -> int:
-    """Multiplications of the matrix products of a program, with what it costs to write the results of all its steps."""
+    """Estimate the cost of a program in multiplications: those of its matrix products, plus writing all its results."""
     total = 0
     for equation in program.eqns:
         inner = list(jaxprs_in_params(equation.params))
-        times = equation.params.get("length", 1)  # of a loop
+        times = equation.params.get("length", 1)  # iterations of a scan
         total += times * sum(map(cost, inner))
         if not inner and equation.primitive.name not in FREE:
             written: Any = equation.outvars[0].aval
@@ -136,7 +133,7 @@ def cost(program: Jaxpr) -> int:
 
 
 def _terms(equation: Any) -> int:
-    """Of the sum that is a number of a matrix product, more for narrow ones; 0 for other equations."""
+    """Multiply-adds per output of a ``dot_general``, padded to ``WIDE`` columns; 0 for other primitives."""
     if equation.primitive.name != "dot_general":
         return 0
     (contracted, _), (batch, _) = equation.params["dimension_numbers"]
@@ -166,19 +163,18 @@ def convolve(
     padding: Padding,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """3-D cross-correlation in full float32, whatever the type of the stimulus, which the output takes.
+    """3-D cross-correlation; the output has the type of the stimulus.
 
-    Accelerators round the kernel to the type of the stimulus.
-
-    The library's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``; but it
-    alone takes sizes that are not known yet, those of a program for movies of any length.
+    CPUs compute in float32 or wider, accelerators round the kernel to the type of the stimulus.
     """
+    # XLA's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``; but only it
+    # takes symbolic sizes, those of a program exported for movies of any length
     if devices.backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        apply = patched if is_small(x.shape, kernel.shape, strides) else spectral
+        apply = im2col if is_small(x.shape, kernel.shape, strides) else spectral
         before, after = list(padding), [(0, 0)] * 3
         for axis, stride in enumerate(strides):
-            if kernel.shape[axis] == stride == 1:  # zeros give zeros, so they can be added at the end
+            if kernel.shape[axis] == stride == 1:  # padding gives zeros here, which are cheaper to add to the output
                 before[axis], after[axis] = after[axis], before[axis]
         y = apply(x.astype(wide), kernel.astype(wide), tuple(before), strides).astype(x.dtype)  # type: ignore[arg-type]
         return jnp.pad(y, ((0, 0), *after, (0, 0)))
@@ -200,24 +196,24 @@ def convolve_twice(
     paddings: tuple[Padding, Padding],
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """A convolution of every frame, and then one of every pixel's time course; each pads and strides.
+    """Convolve every frame, then every pixel's time course; each convolution pads and strides.
 
-    On CPUs this is done by the cheaper of two ways: one after the other, or as one convolution with the kernel that
-    both make together. The latter may cost more operations, but never writes the maps between the two.
+    On CPUs the cheaper of two ways is taken: one convolution after the other, or a single one with the product of both
+    kernels. The latter can take more operations, but never writes the maps between the two.
 
     Args:
         x: stimulus or maps.
         spatial, temporal: kernels.
         bias: added between the two (None: nothing).
-        paddings: of both.
-        strides: of either.
+        paddings: padding of each convolution.
+        strides: strides of either convolution.
     """
     shapes = x.shape, spatial.shape, temporal.shape
     known = all(isinstance(size, int) for size in x.shape)
     if devices.backend() == "cpu" and known and bias is None and strides == (1, 1, 1):
-        way = min((apart, together), key=lambda way: _cost_of_two(way, shapes, paddings))
+        way = min((one_by_one, as_one), key=lambda way: _cost_of_two(way, shapes, paddings))
         return way(x, spatial, temporal, paddings)
-    return apart(x, spatial, temporal, paddings, bias, strides)
+    return one_by_one(x, spatial, temporal, paddings, bias, strides)
 
 
 @functools.cache
@@ -226,7 +222,7 @@ def _cost_of_two(way: Callable[..., Array], shapes: tuple[tuple[int, ...], ...],
     return cost(jax.make_jaxpr(functools.partial(way, paddings=paddings))(*arrays).jaxpr)
 
 
-def apart(
+def one_by_one(
     x: Float[Array, "batch time height width in"],
     spatial: Float[Array, "middle in kernel_height kernel_width"],
     temporal: Float[Array, "out middle kernel_time"],
@@ -234,40 +230,40 @@ def apart(
     bias: Float[Array, " middle"] | None = None,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """``convolve_twice``, one after the other."""
+    """``convolve_twice`` as two convolutions."""
     x = convolve(x, spatial.transpose(2, 3, 1, 0)[None], paddings[0], strides)
     x = x if bias is None else x + bias.astype(x.dtype)
     return convolve(x, temporal.transpose(2, 1, 0)[:, None, None], paddings[1], strides)
 
 
-def together(
+def as_one(
     x: Float[Array, "batch time height width in"],
     spatial: Float[Array, "middle in kernel_height kernel_width"],
     temporal: Float[Array, "out middle kernel_time"],
     paddings: tuple[Padding, Padding],
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """``convolve_twice`` without bias and strides, as one convolution."""
+    """``convolve_twice`` without bias and strides, as a single convolution."""
     kernel = jnp.einsum("oct,cihw->thwio", temporal, spatial, precision=precision())
     (time, height, width), (more_time, *zeros) = paddings
     y = convolve(x, kernel, ((time[0] + more_time[0], time[1] + more_time[1]), height, width))
-    return jnp.pad(y, ((0, 0), (0, 0), *zeros, (0, 0)))  # where the second one saw padding alone
+    return jnp.pad(y, ((0, 0), (0, 0), *zeros, (0, 0)))  # the temporal kernel sees padding alone there
 
 
 def is_small(x: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether a 2-D convolution of these shapes is so small that a transform costs more than it saves."""
+    """Whether a convolution of frames is so small that a transform costs more than it saves."""
     taps = math.prod(kernel[:3])
     patches = math.prod(x) * taps
     return taps == 1 or (kernel[0] == 1 and strides == (1, 1, 1) and taps <= FEW_TAPS and patches <= FEW_PATCHES)
 
 
 @functools.partial(jax.checkpoint, static_argnums=(2, 3))  # patches hold every pixel many times: never stored
-def patched(
+def im2col(
     x: Float[Array, "batch time height width in"],
     kernel: Float[Array, "1 kernel_height kernel_width in out"],
     padding: Padding,
     strides: tuple[int, int, int],
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """The convolution of a kernel of one frame as the product of all patches with it."""
+    """Convolve with a kernel of one frame as the matrix product of all patches with it."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     height, width = (max(size - taps + 1, 0) for size, taps in zip(x.shape[2:4], kernel.shape[1:3], strict=True))
     shifts = itertools.product(range(kernel.shape[1]), range(kernel.shape[2]))

@@ -1,6 +1,7 @@
-"""Long movies as many short ones: tiles that overlap by the kernel's size less one ("overlap-save").
+"""Cuts movies into tiles that overlap by the kernel's size less one ("overlap-save"), and multiplies matrices.
 
-Maps have the order (height, width, channel, time, batch) here, in which the convolutions on CPUs need no reordering.
+Maps have the order (height, width, channel, time, batch) here, in which the matrix products of the convolutions on CPUs
+need no transposed copies.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from openretina_jax.runtime.devices import precision
 
 Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 DIMENSIONS = (3, 0, 1)  # of time, height and width
-_TILES = 4  # new dimensions come before the batch
+_TILES = 4  # where the dimensions of tiles are inserted: before the batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Axis:
 
     Attributes:
         size: elements of the input (of a tile).
-        kernel, stride: of the convolution.
-        padding: zeros before and after (a tile holds them itself).
-        tiles: their number.
+        kernel, stride: size and stride of the convolution.
+        padding: zeros before and after (those of tiles are part of their ``size``).
+        tiles: number of tiles.
     """
 
     size: int
@@ -41,9 +42,10 @@ class Axis:
 
     @property
     def period(self) -> int:
-        """Length of a circular convolution that is right in its valid part: both paddings may be the same zeros.
+        """Shortest circular convolution whose valid part is right.
 
-        The kernel may be larger than that, where little but padding is seen.
+        It wraps around, so one run of zeros serves as the padding at both ends. It is never shorter than the kernel,
+        which can be larger than the input and the longer padding together.
         """
         return max(self.size + max(self.padding), self.kernel)
 
@@ -67,10 +69,10 @@ class Axis:
 
 
 def bands(size: int, kernel: int, padding: tuple[int, int], stride: int = 1) -> Float[np.ndarray, "tap output input"]:
-    """For every element of a kernel a matrix of zeros and ones: which input it brings to which output.
+    """A matrix of zeros and ones for every element of a kernel: 1 where it connects an input to an output.
 
-    Summed with the kernel's elements as weights they make its Toeplitz matrix. A product with constants is far cheaper
-    on a CPU than the gathers and scatters that would do the same.
+    Summed with the kernel's elements as weights they make its Toeplitz matrix. On CPUs a product with constants is far
+    cheaper than the gathers and scatters that would do the same.
     """
     outputs = Axis(size, kernel, stride, padding).outputs
     tap = np.arange(size) - stride * np.arange(outputs)[:, None] + padding[0]
@@ -94,22 +96,21 @@ def in_tiles(
 def out_of_tiles(
     y: Float[Array, "tile_height tile_width channel tile_time n"], whole: Sequence[Axis], tiles: Sequence[Axis]
 ) -> Float[Array, "height width channel time batch"]:
-    """The outputs of a movie from those of its tiles.
-
-    The barrier lets them be written once. Without it the compiler also reads them from the tiles wherever that looks
-    cheap, in programs that train for the gradient: both stay in memory.
-    """
+    """Assemble the outputs of a movie from those of its tiles."""
     time, height, width = tiles
     y = y.reshape(*y.shape[:_TILES], time.tiles, height.tiles, width.tiles, -1).transpose(5, 0, 6, 1, 2, 4, 3, 7)
     sizes = (height.tiles * height.outputs, width.tiles * width.outputs, y.shape[4], time.tiles * time.outputs)
     new_time, new_height, new_width = (axis.outputs for axis in whole)
+    # Without the barrier XLA fuses the assembly into every consumer, in training also into the backward pass: then
+    # tiles and outputs both stay in memory.
     return lax.optimization_barrier(y.reshape(*sizes, -1)[:new_height, :new_width, :, :new_time])
 
 
 def _cut(x: Array, dimension: int, axis: Axis, tile: Axis) -> Array:
-    """Tiles of one axis, which become the first of the dimensions of tiles."""
+    """Cut one axis into tiles, which become the first of the dimensions of tiles."""
     step = tile.outputs * tile.stride
-    blocks = -(-tile.size // step)  # that a tile reaches into
+    # every tile is a few neighbouring blocks of ``step``, so that slices suffice: gathers are slow on CPUs
+    blocks = -(-tile.size // step)
     before, total = axis.padding[0], (tile.tiles + blocks - 1) * step
     edges = [(0, 0, 0)] * x.ndim
     edges[dimension] = (before, total - axis.size - before, 0)
@@ -145,12 +146,13 @@ def transform(
     x: Float[Array, "*batch column n"],
     out: DTypeLike | None = None,
 ) -> Float[Array, "*batch row n"]:
-    """``product`` whose gradient for ``x`` is one, too, with the transposed matrix on the left.
+    """``product`` whose gradient for ``x`` is again a product with the matrix, transposed, on the left.
 
-    A primitive, since JAX's own gradient may come transposed, for which XLA has no fast way on CPUs, and then is
-    copied.
+    JAX's own gradient rule of a matrix product can put the matrix on the right and transpose the result: XLA has no
+    fast kernel for this on CPUs and copies the operands. A primitive of our own fixes the order, also under ``vmap``.
     """
     matrix = jnp.asarray(matrix, x.dtype)
+    # the traced product carries shapes, types and the precision in force here, so that the gradient has the same
     program = jax.make_jaxpr(lambda matrix, x: product(matrix, x, out))(matrix, x)
     return _transform.bind(matrix, x, program=program)
 
@@ -169,6 +171,7 @@ def _gradient_of_x(g: Array, matrix: Array, x: Any, **_: Any) -> Array:
 
 def _batched(arrays: Sequence[Any], axes: Sequence[int | None], *, program: ClosedJaxpr) -> tuple[Array, int]:
     (matrix, x), (axis_of_matrix, axis_of_x) = arrays, axes
+    # a batch of ``x`` comes first, as ``product`` has it; a batch of matrices alone is left to JAX
     if axis_of_x is None:
         return jax.vmap(lambda matrix: _computed(matrix, x, program=program), axis_of_matrix)(matrix), 0
     x = jnp.moveaxis(x, axis_of_x, 0)

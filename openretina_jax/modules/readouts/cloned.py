@@ -46,7 +46,7 @@ class ClonedReadout(Readout):
     Args:
         in_shape: (height, width, feature) of the feature maps.
         n_neurons: rows of the table.
-        source: kind and options of the source.
+        source: kind and options of the source, which must have ``feature_weights``.
         gamma: weight of the L1 penalty on the source's feature weights times ``alpha``, in every session but the
             original; there it is the source's own penalty.
         average_penalty: average over a session's weights instead of summing.
@@ -56,7 +56,7 @@ class ClonedReadout(Readout):
         rngs: random streams.
 
     Raises:
-        UserError: sessions differ in size, or the source has no such kind or option.
+        UserError: sessions differ in size, or the source has no such kind or option, or no feature weights.
     """
 
     def __init__(
@@ -90,6 +90,11 @@ class ClonedReadout(Readout):
             "rngs": rngs,
         }
         self.source = READOUTS.make(source, given)
+        if jax.eval_shape(self.source.feature_weights) is None:
+            raise UserError(
+                f'readout "cloned" scales the feature weights of its source, but "{source["kind"]}" has none; '
+                'choose a source with feature weights, such as "gaussian_mask"'
+            )
         _give_to_all_sessions(self.source)
         self.frames = self.source.frames
         self.original = ReferenceSession(jnp.arange(len(sizes)) == 0)
@@ -110,9 +115,10 @@ class ClonedReadout(Readout):
         beta = jnp.where(cloned, rows_of(self.beta, first, width), 0)
         return response * self._gains(first, width) + beta
 
-    def masks(self) -> Float32[Array, "neuron height width"]:
-        """Every neuron's mask, that of the source."""
-        return self.source.masks()[self._slice(0, self.n_neurons)[0]]
+    def masks(self) -> Float32[Array, "neuron height width"] | None:
+        """Every neuron's mask, that of the source; None where that has none."""
+        masks = self.source.masks()
+        return None if masks is None else masks[self._slice(0, self.n_neurons)[0]]
 
     def feature_weights(self) -> Float32[Array, "neuron feature"]:
         """Every neuron's feature weights: those of the source times the gain."""

@@ -12,15 +12,15 @@ from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
-    as_if,
     neuron_bias,
     rows_of,
     session_laplace,
     session_means,
+    straight_through,
     weigh_maps,
     where_rows,
 )
-from openretina_jax.modules.regularizers import absolute, weighs
+from openretina_jax.modules.regularizers import absolute, is_active
 from openretina_jax.runtime.devices import precision
 
 NORM_EPSILON = 1e-5
@@ -119,7 +119,7 @@ class FactorizedReadout(Readout):
         mask, features = (rows_of(variable, first, len(session)) for variable in (self.mask, self.features))
         size = self.gamma_mask * absolute(mask).sum(axis=(1, 2)) + self.gamma_features * absolute(features).sum(axis=1)
         penalty = session_means(size, session, n_sessions).sum()
-        if weighs(self.gamma_laplace):
+        if is_active(self.gamma_laplace):
             share = 1 / 3 if self.average_penalty else 1.0
             penalty += self.gamma_laplace * share * session_laplace(mask, session, n_sessions).sum()
         return penalty
@@ -136,4 +136,4 @@ def _constrained(weights: Float[Array, "neuron *number"], constraint: Constraint
     value = weights if constraint == "norm" else jnp.abs(weights)
     if constraint != "abs":
         value /= jnp.sqrt(jnp.square(value).sum(axis=-1, keepdims=True) + NORM_EPSILON)
-    return as_if(value, weights)
+    return straight_through(value, weights)

@@ -10,12 +10,12 @@ from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
-    as_if,
     clip,
     neuron_bias,
     rows_of,
     session_means,
     session_sums,
+    straight_through,
     weigh_maps,
     where_rows,
 )
@@ -125,7 +125,7 @@ class GaussianMaskReadout(Readout):
         return over_session(penalty, session, n_sessions).sum()
 
     def _clipped(self, features: Array) -> Array:
-        return as_if(jnp.maximum(features, 0), features) if self.positive else features
+        return straight_through(jnp.maximum(features, 0), features) if self.positive else features
 
     def _masks(self, mean: Float[Array, "neuron 2"], log_var: Float[Array, " neuron"]) -> Array:
         height, width, _ = self.in_shape

@@ -18,7 +18,7 @@ from openretina_jax.modules.readouts.readout import (
     session_means,
     weigh_maps,
 )
-from openretina_jax.modules.regularizers import absolute, weighs
+from openretina_jax.modules.regularizers import absolute, is_active
 
 
 @READOUTS("lnp")
@@ -98,7 +98,7 @@ class LnpReadout(Readout):
         kernel = rows_of(self.kernel, first, len(session))
         size = absolute(kernel).mean(axis=(1, 2, 3))
         penalty = self.gamma_sparse * session_means(size, session, n_sessions).sum()
-        if weighs(self.gamma_smooth):
+        if is_active(self.gamma_smooth):
             roughness = session_laplace(kernel, session, n_sessions, self.laplace_padding, self.away_from_centre)
             penalty += self.gamma_smooth * roughness.sum()
         return penalty

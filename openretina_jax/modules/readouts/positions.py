@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam, ReferenceSession, SessionNumber, SessionParam
-from openretina_jax.modules.readouts.readout import Row, as_if, rows_of, where_rows
+from openretina_jax.modules.readouts.readout import Row, rows_of, straight_through, where_rows
 from openretina_jax.runtime.devices import precision
 from openretina_jax.runtime.registry import construct
 
@@ -236,7 +236,7 @@ def _checked(positions: Positions, n_neurons: int) -> Float32[Array, "neuron 2"]
 
 
 def _inside(positions: Float[Array, "neuron 2"]) -> Float[Array, "neuron 2"]:
-    return as_if(jnp.clip(positions, -1, 1), positions)
+    return straight_through(jnp.clip(positions, -1, 1), positions)
 
 
 def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:

@@ -1,5 +1,6 @@
-"""What all readouts have in common: rows of a table, and sums over the rows of each session."""
+"""The contract of readouts, and what they share: rows of a table, and sums over the rows of each session."""
 
+import abc
 import math
 from typing import Any
 
@@ -16,10 +17,15 @@ Row = Int[Array, ""] | int
 
 
 class Readout(nnx.Module):
-    """A table with one row per neuron of all sessions.
+    """Base of readouts: tables with one row per neuron of all sessions, which turn feature maps into responses.
 
-    A call reads a slice of rows, as wide as the caller likes and from any row on, so that one compiled program serves
-    sessions of any size.
+    A subclass sets ``n_neurons`` and writes ``__call__``; its trained numbers with a row per neuron are
+    ``NeuronParam``. A call reads a slice of rows, as wide as the caller likes and from any row on, so that one compiled
+    program serves sessions of any size. ``penalty``, ``project``, ``masks`` and ``feature_weights`` are written where
+    the readout has such; those inherited do nothing. Its constructor takes what it needs of ``in_shape``,
+    ``n_neurons``, ``n_sessions``, ``session_sizes``, ``mean_activity``, ``rf_location`` and ``rngs`` by these names,
+    which the data fill in; all its other arguments are options of a configuration. Weights of penalties are
+    attributes ``gamma...``, so that members of a population can differ in them.
 
     Attributes:
         n_neurons: rows of the table.
@@ -29,6 +35,7 @@ class Readout(nnx.Module):
     n_neurons: int
     frames: int = 1
 
+    @abc.abstractmethod
     def __call__(
         self,
         maps: Float[Array, "batch time height width feature"],
@@ -37,18 +44,25 @@ class Readout(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "batch new_time neuron"]:
-        """Responses of ``width`` neurons from row ``first`` on (None: all that follow row 0).
+        """Compute the responses of ``width`` neurons from row ``first`` on.
 
         Args:
             maps: output of the core.
             first: first row.
-            width: number of rows.
-            key: random key in training, for readouts that sample; without one nothing is random.
+            width: number of rows (None: the whole table, with ``first`` 0).
+            key: random key in training, for readouts that sample (None: nothing is random).
         """
-        raise TypeError(f"{type(self).__name__} must define __call__")
+
+    def masks(self) -> Float32[Array, "neuron height width"] | None:
+        """Weight of every pixel of the feature maps for every neuron; None where the readout has no such weights."""
+        return None
+
+    def feature_weights(self) -> Float32[Array, "neuron feature"] | None:
+        """Weight of every feature for every neuron, as it is used; None where the readout has no such weights."""
+        return None
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
-        """Weighted penalty of a slice of rows, summed over the sessions in it.
+        """Weighted penalty of a slice of rows, summed over the sessions in it; 0 unless overridden.
 
         Args:
             first: first row of the slice.
@@ -59,7 +73,7 @@ class Readout(nnx.Module):
         return jnp.zeros(())
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Put the parameters of these rows where the constraints want them, as a step does before it uses them."""
+        """Move the parameters of these rows into their constraints, which every step does before it uses them."""
         del rows
 
 
@@ -70,12 +84,12 @@ def weigh_maps(
 
     Weights take the type of the maps; the sum is float32, and on no device less precise than the maps.
     """
-    maps = maps.transpose(2, 3, 4, 1, 0)  # near to the order in which the core leaves them, see ``CoreLayer``
+    maps = maps.transpose(2, 3, 4, 1, 0)  # close to the memory order of the core's output, see ``CoreLayer``
     if all(isinstance(size, int) for size in maps.shape):
         rows = weights.reshape(-1, math.prod(maps.shape[:3]))
         drive = transform(rows, maps.reshape(rows.shape[1], -1), out=jnp.float32)
         drive = drive.reshape(*weights.shape[:-3], *maps.shape[3:])
-    else:  # of a program for movies of any length, where numbers of frames and windows cannot be multiplied
+    else:  # exported for movies of any length: symbolic sizes cannot be multiplied into one axis
         drive = jnp.tensordot(
             weights.astype(maps.dtype),
             maps,
@@ -88,7 +102,7 @@ def weigh_maps(
 
 def rows_of(variable: nnx.Variable, first: Row, width: int) -> Array:
     """A slice of rows of a variable whose first axis is the neuron."""
-    if width == variable.shape[0]:  # all: a device need not ask the others for theirs
+    if width == variable.shape[0]:  # the whole table: a slice would gather the rows of all devices on each
         return variable[...]
     return jax.lax.dynamic_slice_in_dim(variable[...], first, width)
 
@@ -130,17 +144,20 @@ def session_laplace(
     return session_sums(energy, session, n_sessions) / (session_sums(norm, session, n_sessions) + LAPLACE_EPSILON)
 
 
-def as_if(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """``value`` with the gradient of ``parameter``, as if the constraint had been applied to the parameter before."""
+def straight_through(value: Float[Array, "*shape"], parameter: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return ``value``, and pass its gradient to ``parameter`` unchanged (straight-through estimator).
+
+    The reference overwrites its parameters with constrained ones, so gradients are taken at the constrained value.
+    """
     return jax.lax.stop_gradient(value) + (parameter - jax.lax.stop_gradient(parameter))
 
 
 def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Array, "*shape"]:
-    """Clip whose gradient is 1 at the bounds, as torch's (``jnp.clip`` shares it between both arguments)."""
+    """Clip with gradient 1 at the bounds, as in torch; ``jnp.clip`` splits it between ``x`` and the bound."""
     inside = x <= high if low is None else (x >= low) & (x <= high)
     return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))
 
 
 def neuron_bias(cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None) -> Any:
-    """Offsets of kind ``cls``, which begin at the mean activities (None: at 0)."""
+    """Make offsets of variable type ``cls`` that start at the mean activities (None: at 0)."""
     return cls(jnp.zeros(n_neurons) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32))

@@ -10,9 +10,17 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.readout import Readout, Row, as_if, rows_of, session_sums, weigh_maps, where_rows
+from openretina_jax.modules.readouts.readout import (
+    Readout,
+    Row,
+    rows_of,
+    session_sums,
+    straight_through,
+    weigh_maps,
+    where_rows,
+)
 from openretina_jax.modules.readouts.receptive_field import filter_each_in_time, patch_corners, place_patch
-from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, laplace_1d, laplace_energy, weighs
+from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, is_active, laplace_1d, laplace_energy
 from openretina_jax.runtime.devices import precision
 
 
@@ -124,10 +132,10 @@ class SeparableLnpReadout(Readout):
         """Roughness and mean absolute weights of every neuron, summed over neurons."""
         spatial, temporal = (rows_of(kernels, first, len(session)) for kernels in (self.spatial, self.temporal))
         penalty = self.gamma_sparse * (absolute(spatial).mean(axis=(1, 2, 3, 4)) + absolute(temporal).mean(axis=(1, 2)))
-        if weighs(self.gamma_smooth_space):
+        if is_active(self.gamma_smooth_space):
             energy = laplace_energy(spatial, self.laplace_padding, self.away_from_centre).sum(axis=(1, 2))
             penalty += self.gamma_smooth_space * energy / (_square_norm(spatial) + LAPLACE_EPSILON)
-        if weighs(self.gamma_smooth_time):
+        if is_active(self.gamma_smooth_time):
             energy = _square_norm(laplace_1d(temporal, self.laplace_padding))
             penalty += self.gamma_smooth_time * energy / (_square_norm(temporal) + LAPLACE_EPSILON)
         return session_sums(penalty, session, n_sessions).sum()
@@ -137,7 +145,7 @@ class SeparableLnpReadout(Readout):
         if not self.normalize:
             return kernels
         norm = jnp.sqrt(_square_norm(kernels)).reshape(-1, *(1,) * (kernels.ndim - 1))
-        return as_if(kernels / jnp.where(norm == 0, 1, norm), kernels)
+        return straight_through(kernels / jnp.where(norm == 0, 1, norm), kernels)
 
     def _in_image(self, spatial: Float[Array, "neuron rank feature h w"], corner: Int[Array, "neuron 2"]) -> Array:
         height, width, _ = self.in_shape

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Float32, Key, Num
 from openretina_jax.errors import UserError
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.readout import Readout, Row, as_if, rows_of, where_rows
+from openretina_jax.modules.readouts.readout import Readout, Row, rows_of, straight_through, where_rows
 from openretina_jax.modules.readouts.receptive_field import crop_patch, filter_in_time, patch_corners, place_patch
 
 SUM_EPSILON = 1e-8
@@ -153,7 +153,7 @@ class SpatialContrastReadout(Readout):
             variable[...] = where_rows(rows, self._clipped(self.nonnegative, variable[...]), variable[...])
 
     def _clipped(self, name: str, values: Float[Array, " neuron"]) -> Array:
-        return as_if(jnp.maximum(values, 0), values) if name == self.nonnegative else values
+        return straight_through(jnp.maximum(values, 0), values) if name == self.nonnegative else values
 
     def _mean_and_contrast(self, movie: Array, spatial: Array, temporal: Array, corner: Array) -> tuple[Array, Array]:
         """Mean and contrast ``(batch, new_time)`` of one neuron."""

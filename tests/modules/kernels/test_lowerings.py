@@ -104,12 +104,12 @@ def test_two_convolutions_at_once_equal_one_after_the_other(paddings: tuple[Padd
 
         return jax.jit(jax.grad(energy, argnums=(0, 1, 2), has_aux=True))(*arrays)
 
-    found, expected = (jax.tree.leaves(run(way)) for way in (lowerings.together, lowerings.apart))
+    found, expected = (jax.tree.leaves(run(way)) for way in (lowerings.as_one, lowerings.one_by_one))
     for value, reference in zip(found, expected, strict=True):
         np.testing.assert_allclose(value, reference, atol=5e-6 * float(jnp.abs(reference).max()))
 
 
-@pytest.mark.parametrize(("windows", "frames", "cheaper"), [(128, 50, "together"), (1, 150, "apart")])
+@pytest.mark.parametrize(("windows", "frames", "cheaper"), [(128, 50, "as_one"), (1, 150, "one_by_one")])
 def test_two_convolutions_take_the_cheaper_way(windows: int, frames: int, cheaper: str) -> None:
     sizes = (windows, frames, 18, 16, 2), (16, 2, 11, 11), (16, 16, 21)
     x, spatial, temporal = (jax.ShapeDtypeStruct(size, jnp.float32) for size in sizes)

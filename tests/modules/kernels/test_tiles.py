@@ -1,4 +1,4 @@
-"""Transforms are products, with gradients that are as good."""
+"""Tiles and their products: a transform is a product whose gradient is one, too."""
 
 from functools import partial
 
