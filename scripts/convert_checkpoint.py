@@ -43,7 +43,7 @@ flags.register_validator("arguments", _is_object, 'must be JSON like {"name": va
 def main() -> None:
     """Convert, and say where the result is."""
     from openretina_jax.interop import to_openretina  # takes seconds: flags are checked before
-    from openretina_jax.interop.checkpoints import open_model
+    from openretina_jax.interop.openretina import open_model
     from openretina_jax.models.saving import save_model
 
     model = open_model(_CHECKPOINT.value, **json.loads(_ARGUMENTS.value))

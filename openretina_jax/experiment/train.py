@@ -17,7 +17,7 @@ from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.recipe import make_recipe
-from openretina_jax.interop.checkpoints import open_model
+from openretina_jax.interop.openretina import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.model import CoreReadout, Model

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.interop.checkpoints import load_checkpoint
+from openretina_jax.interop.openretina import load_checkpoint
 from openretina_jax.models.model import CoreReadout
 from tests.goldens_case import RTOL
 
