@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,8 @@ PUBLISHED: Mapping[str, HubFile] = {
 }
 
 CELL = "cell"  # the session of a model of a single cell
-HYPER_PARAMETERS = "hyper_parameters"
 # readouts that openretina builds from a configuration; the others are parts of models of their own
 CONFIGURABLE = ("gaussian_mask", "factorized", "point_gaussian", "lnp")
-PERFORMANCE = "published_performance"
 # our names of columns of neurons
 _COLUMNS = {"group_assignment": "cell_type", "roi_ids": "roi_id", "cell_indices": "cell_index"}
 _MOST_COORDINATES = 3  # of a neuron's position; wider arrays are images
@@ -60,6 +58,14 @@ _TRAINING = (
     *("learning_rate", "optimizer", "lr_scheduler"),
     *("loss", "evaluation_loss", "validation_loss", "correlation_loss"),
 )
+# arguments that a checkpoint must hold, or the user must give
+_NEEDED = {
+    "UnifiedCoreReadout": ("in_shape", "n_neurons_dict"),
+    "ExampleCoreReadout": ("in_shape", "hidden_channels", "n_neurons_dict"),
+    "SpatialContrastCoreReadout": ("in_shape", "n_neurons_dict"),
+    "SingleCellSpatialContrast": ("in_shape",),
+    "SingleCellSeparatedLNP": ("in_shape", "nonlinearity"),
+}
 _UNIFIED = {"in_shape", "hidden_channels", "n_neurons_dict", "core", "readout", "data_info"}
 # ExampleCoreReadout has the arguments of its core and its readout as its own: "core_" or "readout_" stands before the
 # name or nothing does, but for these (None: without effect)
@@ -181,7 +187,7 @@ def to_openretina(model: Model, path: str | Path) -> None:
         raise UserError(f'openretina has readout "{kind}" for a single cell, not for {count}; write a model per cell')
     arrays: dict[str, Any] = dict(state_dict(model))
     if kind in CONFIGURABLE:
-        arrays[HYPER_PARAMETERS] = json.dumps(_arguments(model))
+        arrays["hyper_parameters"] = json.dumps(_arguments(model))
     with whole_file(path) as stream:
         np.savez(stream, **arrays)
 
@@ -190,8 +196,6 @@ def describe(
     state: Mapping[str, np.ndarray], arguments: Mapping[str, Any], source: Mapping[str, Any] | None = None
 ) -> tuple[Options, DataInfo]:
     """Describe a model of openretina in our terms, as ``make_core_readout`` takes them.
-
-    Lightning does not save the class of a model; it follows from the names.
 
     Args:
         state: its parameters.
@@ -205,37 +209,31 @@ def describe(
         UserError: the class or an argument is unknown, or an argument is missing.
     """
     said = {name: value for name, value in arguments.items() if name not in _TRAINING}
-    if isinstance(said.get("core"), Mapping) and isinstance(said.get("readout"), Mapping):
-        options = _unified(said, cloned=any("._source." in name for name in state))
-    else:
-        # what Lightning saves of the parts of other classes follows from their arguments
+    cls = _class_of(state, said)
+    if cls != "UnifiedCoreReadout":  # what Lightning saves of the parts of other classes follows from their arguments
         said = {name: value for name, value in said.items() if name not in ("core", "readout")}
-        if "temporal_kernel_sizes" in said:
-            options = _example(said)
-        elif "sta_file_pattern" in said or any(name.endswith(".spatial_filters") for name in state):
-            options = _spatial_contrast(state, said)
-        elif "spatial_filter" in state:
-            options = _spatial_contrast_cell(state, said)
-        elif "space_conv.weight" in state:
-            options = _lnp_cell(state, said)
-        elif {"encoder.weight", "decoder.weight"} <= state.keys():
-            raise UserError(
-                "the checkpoint is that of a sparse autoencoder, which needs the model whose responses it encodes; "
-                "take openretina_jax.interop.load_autoencoder(checkpoint, model)"
-            )
-        else:
-            raise UserError(
-                f"the checkpoint is of no model of openretina: its parameters are {', '.join(sorted(state)[:5])}, ..., "
-                f"its arguments {', '.join(sorted(arguments)) or 'not saved'}"
-            )
-    single = options["readout"]["kind"] == "separable_lnp" or "spatial_filter" in state
-    neurons = {CELL: 1} if single else said["n_neurons_dict"]
-    sessions = {str(session): int(count) for session, count in neurons.items()}
+    if "nonlinearity.b" in state:
+        said["nonlinearity"] = "parametrized_softplus"
+    missing = [name for name in _NEEDED[cls] if said.get(name) is None]
+    if missing:
+        raise UserError(
+            f"the checkpoint of a {cls} does not say {', '.join(missing)}; give what it was made with as keywords of "
+            f"openretina_jax.load, such as {missing[0]}=..."
+        )
+    if cls == "ExampleCoreReadout":
+        said = _unified_arguments(said)
+    if "core" in said:
+        options = _parts(said, cloned=any("._source." in name for name in state))
+    else:
+        core = {"kind": "identity", "cut_first_frames": said.get("cut_first_n_frames") or 0}
+        options = {"core": core, "readout": readout_to_ours(cls, said) | _from_shapes(state, said["in_shape"])}
+    neurons = said["n_neurons_dict"] if "n_neurons_dict" in _NEEDED[cls] else {CELL: 1}
     info = said.get("data_info") or {}
     if said.get("rf_location") is not None:
         info = {**info, "sessions_kwargs": {CELL: {"rf_location": [list(said["rf_location"])]}}}
     channels, _, *image = said["in_shape"]
     channels, height, width = info.get("input_shape") or (channels, *image)
+    sessions = {str(session): int(count) for session, count in neurons.items()}
     return options, data_info_to_ours(info, sessions, (int(height), int(width), int(channels)), source)
 
 
@@ -309,19 +307,42 @@ def _place_patch(model: CoreReadout) -> None:
     readout.corner[...] = patch_corners(np.asarray(location).astype(int), readout.patch, readout.image)
 
 
-def _check_said(cls: str, arguments: Mapping[str, Any], *names: str) -> None:
-    """Refuse a checkpoint that lacks arguments of the model."""
-    missing = [name for name in names if arguments.get(name) is None]
-    if missing:
+def _class_of(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> str:
+    """The class of openretina that has these parameters and arguments, which Lightning does not save."""
+    if isinstance(arguments.get("core"), Mapping) and isinstance(arguments.get("readout"), Mapping):
+        return "UnifiedCoreReadout"
+    if "temporal_kernel_sizes" in arguments:
+        return "ExampleCoreReadout"
+    if "sta_file_pattern" in arguments or any(name.endswith(".spatial_filters") for name in state):
+        return "SpatialContrastCoreReadout"
+    if "spatial_filter" in state:
+        return "SingleCellSpatialContrast"
+    if "space_conv.weight" in state:
+        return "SingleCellSeparatedLNP"
+    if {"encoder.weight", "decoder.weight"} <= state.keys():
         raise UserError(
-            f"the checkpoint of a {cls} does not say {', '.join(missing)}; give what it was made with as keywords of "
-            f"openretina_jax.load, such as {missing[0]}=..."
+            "the checkpoint is that of a sparse autoencoder, which needs the model whose responses it encodes; take "
+            "openretina_jax.interop.load_autoencoder(checkpoint, model)"
         )
+    raise UserError(
+        f"the checkpoint is of no model of openretina: its parameters are {', '.join(sorted(state)[:5])}, ..., its "
+        f"arguments {', '.join(sorted(arguments)) or 'not saved'}"
+    )
 
 
-def _unified(arguments: Mapping[str, Any], cloned: bool = False) -> Options:
+def _unified_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``UnifiedCoreReadout`` for those of ``ExampleCoreReadout``."""
+    parts = dict(_EXAMPLE_DEFAULTS)
+    for name in arguments.keys() - _UNIFIED:
+        part = "readout" if name.startswith("readout_") else "core"
+        theirs = _EXAMPLE_NAMES.get(name, f"{part}.{name.removeprefix(f'{part}_')}")
+        parts |= {} if theirs is None else {theirs: arguments[name]}
+    return {name: value for name, value in arguments.items() if name in _UNIFIED} | unflatten_dict(parts, sep=".")
+
+
+def _parts(arguments: Mapping[str, Any], cloned: bool) -> Options:
+    """Our options for the core and the readout of a ``UnifiedCoreReadout``."""
     refuse_unknown("UnifiedCoreReadout", arguments.keys() - _UNIFIED)
-    _check_said("UnifiedCoreReadout", arguments, "in_shape", "n_neurons_dict")
     core, readout = arguments["core"], arguments["readout"]
     hidden = arguments.get("hidden_channels") or core.get("channels", ())[1:]
     options = readout_to_ours(str(readout.get("_target_")), readout)
@@ -332,45 +353,17 @@ def _unified(arguments: Mapping[str, Any], cloned: bool = False) -> Options:
     }
 
 
-def _example(arguments: Mapping[str, Any]) -> Options:
-    _check_said("ExampleCoreReadout", arguments, "in_shape", "hidden_channels", "n_neurons_dict")
-    parts = dict(_EXAMPLE_DEFAULTS)
-    for name in arguments.keys() - _UNIFIED:
-        part = "readout" if name.startswith("readout_") else "core"
-        theirs = _EXAMPLE_NAMES.get(name, f"{part}.{name.removeprefix(f'{part}_')}")
-        parts |= {} if theirs is None else {theirs: arguments[name]}
-    unified = {name: value for name, value in arguments.items() if name in _UNIFIED}
-    return _unified(unified | unflatten_dict(parts, sep="."))
-
-
-def _spatial_contrast(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Options:
-    readout = readout_to_ours("SpatialContrastCoreReadout", arguments)
-    _check_said("SpatialContrastCoreReadout", arguments, "in_shape", "n_neurons_dict")
-    temporal = next(array for name, array in state.items() if name.endswith(".temporal_filters"))
-    return {
-        "core": {"kind": "identity", "cut_first_frames": arguments.get("cut_first_n_frames") or 0},
-        "readout": {**readout, "temporal_frames": temporal.shape[-1]},
-    }
-
-
-def _spatial_contrast_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Options:
-    readout = readout_to_ours("SingleCellSpatialContrast", arguments)
-    _check_said("SingleCellSpatialContrast", arguments, "in_shape")
+def _from_shapes(state: Mapping[str, np.ndarray], in_shape: Sequence[int]) -> Options:
+    """Options of a model that is a readout alone that follow from the shapes of its parameters."""
+    if "space_conv.weight" in state:
+        rank, *_, height, width = state["space_conv.weight"].shape
+        frames = state["time_conv.weight"].shape[2]
+        return {"rank": rank, "spatial_size": [height, width], "temporal_frames": frames}
+    temporal = next(array for name, array in state.items() if re.search(r"(^|\.)temporal_filters?$", name))
+    if "spatial_filter" not in state:
+        return {"temporal_frames": temporal.shape[-1]}
     patch = list(state["spatial_filter"].shape)
-    whole = patch == list(arguments["in_shape"][2:])
-    readout |= {"patch": None if whole else patch, "temporal_frames": len(state["temporal_filter"])}
-    return {"core": {"kind": "identity"}, "readout": readout}
-
-
-def _lnp_cell(state: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> Options:
-    if "nonlinearity.b" in state:
-        arguments = {**arguments, "nonlinearity": "parametrized_softplus"}
-    readout = readout_to_ours("SingleCellSeparatedLNP", arguments)
-    _check_said("SingleCellSeparatedLNP", arguments, "in_shape", "nonlinearity")
-    rank, *_, height, width = state["space_conv.weight"].shape
-    frames = state["time_conv.weight"].shape[2]
-    readout |= {"rank": rank, "spatial_size": [height, width], "temporal_frames": frames}
-    return {"core": {"kind": "identity"}, "readout": readout}
+    return {"temporal_frames": temporal.shape[-1], "patch": None if patch == list(in_shape[2:]) else patch}
 
 
 def _shared(readout: Mapping[str, Any], sessions: int) -> Options:
@@ -398,9 +391,9 @@ def _columns(known: Mapping[str, Any], performance: Any, count: int) -> tuple[di
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and "roi_id" in columns:
         columns["roi_coords"] = roi_positions(mask, np.asarray(columns["roi_id"], np.int64)).tolist()
     if isinstance(performance, np.ndarray) and performance.shape == (count,):
-        columns[PERFORMANCE] = _jsonable(np.asarray(performance, float))
+        columns["published_performance"] = _jsonable(np.asarray(performance, float))
     elif performance is not None:
-        of_session[PERFORMANCE] = _jsonable(performance)
+        of_session["published_performance"] = _jsonable(performance)
     return columns, of_session
 
 
