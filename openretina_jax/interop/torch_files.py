@@ -177,7 +177,7 @@ class _Archive:
         self._folder = folders[0]
 
     def load(self) -> Any:
-        """The object in the pickle."""
+        """Read the object in the pickle."""
         version, order = self._text("version", "3"), self._text("byteorder", "little")
         if not version.isdecimal() or int(version) > NEWEST_FORMAT or self._text(".format_version", "1") != "1":
             raise UserError(
@@ -194,7 +194,7 @@ class _Archive:
         return _TorchUnpickler(io.BytesIO(content), self).load()
 
     def storage(self, dtype: "np.dtype[Any]", key: str) -> np.ndarray:
-        """All numbers of a storage, which several tensors may share."""
+        """Read all numbers of a storage, which several tensors may share."""
         if key not in self._storages:
             content = self._bytes(f"data/{key}")
             self._storages[key] = np.frombuffer(content[: len(content) // dtype.itemsize * dtype.itemsize], dtype)

@@ -1,4 +1,4 @@
-"""Models of openretina as ours and back: the same answers, the same facts, or one line that says why not."""
+"""Models of openretina as ours and back: the same responses, the same facts, or one line that says why not."""
 
 import json
 import zipfile
@@ -30,7 +30,7 @@ from tests.interop.frozen import NAMES, answers, check, load, path_of, slow_unle
         quick=("by_command_line", "lnp", "spatial_contrast", "lnp_cell"),
     ),
 )
-def test_answers_are_those_of_openretina(name: str) -> None:
+def test_responses_are_those_of_openretina(name: str) -> None:
     model = load(name)
     check(name, model)
     if any(key.startswith("train/") for key in answers(name)):
@@ -110,7 +110,7 @@ def test_penalties_of_the_example_are_crossed() -> None:
 
 
 def test_autoencoder_encodes_sessions_in_their_order(trained: CoreReadout) -> None:
-    """openretina joins responses in the order of names, our table has that of the checkpoint."""
+    """openretina joins responses in the order of names, our table keeps the order of the checkpoint."""
     model = load_autoencoder(path_of("autoencoder"), trained)
     frozen = answers("autoencoder")
     x, rebuilt = frozen["x"], frozen["eval/cell"]

@@ -1,4 +1,4 @@
-"""Files of torch without torch: every kind of tensor, and nothing is run."""
+"""Files of torch, read without torch: every kind of tensor, and nothing in them is run."""
 
 import contextlib
 import io
