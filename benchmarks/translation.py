@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.translation import Options, translate_model
+from openretina_jax.interop.names import Options, model_to_theirs
 
 # its GRU core forgets the penalties of other convolutions; the rest costs more than it does in ours
 GRU_MEASURED: Mapping[str, Any] = {"convolution": "custom_separable", "adapt_speed": False, "condition_size": None}
@@ -33,7 +33,7 @@ def translate(settings: Mapping[str, Any], channels: int) -> dict[str, Any]:
             raise UserError(
                 f'openretina is not measured with core "gru" with {name} {core[name]!r}; set it to {only!r}'
             )
-    return {**translate_model(settings["model"], channels), "optimizer": translate_adamw(settings["optimizer"])}
+    return {**model_to_theirs(settings["model"], channels), "optimizer": translate_adamw(settings["optimizer"])}
 
 
 def translate_adamw(optimizer: Mapping[str, Any]) -> Options:

@@ -26,7 +26,7 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> "Model":
         UserError: there is no such model, it is damaged, or the models do not make an ensemble.
     """
     # imported here because jax takes longer than the rest of the package
-    from openretina_jax.interop.checkpoints import open_model
+    from openretina_jax.interop.openretina import open_model
     from openretina_jax.models.ensemble import Ensemble
 
     if isinstance(path, str | Path):

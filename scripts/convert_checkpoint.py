@@ -1,4 +1,4 @@
-"""Turn a trained model of openretina into one of ours, or one of ours into a file for openretina.
+"""Convert a trained model of openretina to one of ours, or one of ours to a file for openretina.
 
 python scripts/convert_checkpoint.py --checkpoint=hoefling_2024_low_res --folder=models/low_res
 python scripts/convert_checkpoint.py --checkpoint=runs/mine --out=mine.npz
@@ -41,9 +41,9 @@ flags.register_validator("arguments", _is_object, 'must be JSON like {"name": va
 
 
 def main() -> None:
-    """Convert, and say where the result is."""
+    """Convert, and print where the result is."""
     from openretina_jax.interop import to_openretina  # takes seconds: flags are checked before
-    from openretina_jax.interop.checkpoints import open_model
+    from openretina_jax.interop.openretina import open_model
     from openretina_jax.models.saving import save_model
 
     model = open_model(_CHECKPOINT.value, **json.loads(_ARGUMENTS.value))

@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
-from openretina_jax.interop.checkpoints import open_model
+from openretina_jax.interop.openretina import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.model import CoreReadout, Model

@@ -1,7 +1,6 @@
 """Models of openretina in and out, and programs that run without this package."""
 
-from openretina_jax.interop.checkpoints import load_autoencoder, load_checkpoint
 from openretina_jax.interop.exported import export, load_exported
-from openretina_jax.interop.write import to_openretina
+from openretina_jax.interop.openretina import load_autoencoder, load_checkpoint, to_openretina
 
 __all__ = ["export", "load_autoencoder", "load_checkpoint", "load_exported", "to_openretina"]

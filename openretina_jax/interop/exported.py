@@ -1,6 +1,7 @@
 """Models as programs that need nothing but JAX: StableHLO with the weights inside, for movies of any length.
 
-The file is a zip archive: ``program`` is what ``jax.export`` serialised, ``metadata.json`` says what goes in and out.
+The file is a zip archive of the ``program`` that ``jax.export`` serialised, and ``metadata.json`` with its sessions,
+shapes and rates.
 """
 
 import json
@@ -25,35 +26,32 @@ from openretina_jax.runtime.files import whole_file
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA = "program", "metadata.json"
 FORMAT = 1
-NO_SESSION = -1  # the program then computes what is common to all sessions
-LOWERING = "dense"  # the library's convolution, which all platforms have, for movies of any length
+NO_SESSION = -1  # number of the session for a response that depends on none
+LOWERING = "dense"  # XLA's own convolution, which runs on every platform and for movies of any length
 
 
 def export(model: Model, path: str | Path) -> None:
-    """Write a model as one program for CPUs, GPUs and TPUs, with its weights and what one must know to use it.
+    """Write a model as one program for CPUs, GPUs and TPUs, with its weights and metadata.
 
-    The program takes a normalised stimulus ``(batch, time, height, width, channel)`` and the number of a session, and
-    gives the responses ``(batch, new_time, neuron)`` of all neurons; batch and time are free.
+    The program takes a normalised stimulus ``(batch, time, height, width, channel)`` and the number of a session. It
+    returns the responses ``(batch, new_time, neuron)`` of all neurons. Batch and time may have any length.
 
     Args:
         model: any model.
         path: the file to write; an earlier one is replaced.
-
-    Raises:
-        UserError: the file cannot be written.
     """
     portable = _portable(model)
     graph, state = nnx.split(portable)
 
     def respond(stimulus: Array, session: Array) -> Array:
-        def of(number: Array | None) -> Array:
+        def in_session(number: Array | None) -> Array:
             model = nnx.merge(graph, state, copy=True)
-            rows = model.data_info.n_neurons
-            return model.respond(stimulus[None], jnp.zeros(1, jnp.int32), rows, number)[0]
+            first, width = jnp.zeros(1, jnp.int32), model.data_info.n_neurons
+            return model.respond(stimulus[None], first, width, number)[0]
 
         if not portable.per_session:
-            return of(None)
-        return jax.lax.cond(session < 0, lambda: of(None), lambda: of(jnp.maximum(session, 0)[None]))
+            return in_session(None)
+        return jax.lax.cond(session < 0, lambda: in_session(None), lambda: in_session(jnp.maximum(session, 0)[None]))
 
     frames = shortest_stimulus(model)
     batch, time = jax_export.symbolic_shape("batch, time", constraints=["batch >= 1", f"time >= {frames}"])
@@ -80,13 +78,13 @@ def export(model: Model, path: str | Path) -> None:
 
 
 class ExportedModel:
-    """A program that was exported, and what it knows of its data.
+    """An exported program with its metadata.
 
     Attributes:
-        data_info: what the model knew of its data.
-        options: what the model was built from.
+        data_info: facts of the data that the model was trained on.
+        options: options that the model was built from.
         shortest_stimulus: frames of the shortest stimulus that has a response.
-        per_session: whether predictions depend on the session beyond the rows of its neurons.
+        per_session: whether a neuron's prediction depends on the session that is asked for.
     """
 
     def __init__(self, program: jax_export.Exported, metadata: Mapping[str, Any]):
@@ -101,15 +99,14 @@ class ExportedModel:
         | Float[np.ndarray, "batch time height width channel"],
         session: str | None = None,
     ) -> Float[Array, "batch new_time neuron"]:
-        """Predicted responses to a normalised stimulus, as those of the model.
+        """Predict responses to a normalised stimulus, as the model does.
 
         Args:
             stimulus: windows of a movie, normalised as ``data_info`` says.
-            session: whose neurons (None: those of all sessions, in the order of ``data_info.sessions``).
+            session: predict its neurons (None: those of all sessions, in the order of ``data_info.sessions``).
 
         Raises:
-            UserError: the session is unknown, the stimulus has other pixels or channels than the model's, or it is too
-                short.
+            UserError: the session is unknown, or the stimulus is too short or of another size than the model's.
         """
         if stimulus.shape[2:] != self.data_info.input_shape or stimulus.shape[1] < self.shortest_stimulus:
             raise UserError(
@@ -129,7 +126,7 @@ class ExportedModel:
 
 
 def load_exported(path: str | Path) -> ExportedModel:
-    """A program that ``export`` wrote, ready to be called.
+    """Open a program that ``export`` wrote.
 
     Raises:
         UserError: there is no such file, it is damaged, or it was written by a newer version.
@@ -149,25 +146,26 @@ def load_exported(path: str | Path) -> ExportedModel:
 
 
 def shortest_stimulus(model: Model) -> int:
-    """Frames of the shortest stimulus that has a response; a core may average over blocks of frames first."""
+    """Number of frames of the shortest stimulus that has a response."""
 
     def responses(frames: int) -> int:
         return jax.eval_shape(model, jax.ShapeDtypeStruct(model.stimulus_shape(frames), jnp.float32)).shape[1]
 
     some = responses(PROBE_FRAMES)
+    # a core that averages over blocks of frames has a response per block
     block = round(PROBE_FRAMES / (responses(2 * PROBE_FRAMES) - some))
     return block * (PROBE_FRAMES // block - some + 1)
 
 
 def _portable(model: Model) -> Model:
-    """The same model, computed in a way that all platforms have."""
+    """A copy of the model with convolutions that run on every platform."""
     portable = make_model(_with_lowering(model.options), model.data_info)
     nnx.update(portable, nnx.state(model))
     return portable
 
 
 def _with_lowering(options: Any) -> Any:
-    """Options of a model in which every core that has a choice computes its convolutions in the portable way."""
+    """The options of a model, with the portable lowering in every core that has a choice."""
     if isinstance(options, list):
         return [_with_lowering(one) for one in options]
     if not isinstance(options, dict):

@@ -1,9 +1,11 @@
-"""Files that ``torch.save`` wrote, read without PyTorch and without running what they say.
+"""Files that ``torch.save`` wrote, read without PyTorch and without running anything in them.
 
 Such a file is a zip archive: a pickle, and the numbers of every tensor as plain bytes beside it. The pickle may name
-tensors, numpy arrays and plain containers; an object of any other class becomes a ``Record`` of what is said of it.
+tensors, numpy arrays and plain containers; an object of any other class becomes a ``Record``, which holds its content
+and has none of its methods.
 """
 
+import dataclasses
 import io
 import pickletools
 import zipfile
@@ -21,12 +23,12 @@ NEWEST_FORMAT = 10  # torch writes 3, and promises to read up to 10
 
 
 class Record:
-    """An object of a class that is not known here: what the pickle says of it, and nothing of what the class does.
+    """An object of a class that is not known here.
 
     Attributes:
         origin: dotted name of the class.
         arguments: of its constructor.
-        state: what it was filled with, usually its attributes by name.
+        state: usually its attributes by name.
         items: its entries, if it is a mapping.
         elements: its entries, if it is a sequence or a set.
     """
@@ -38,7 +40,7 @@ class Record:
     elements: list[Any]
 
     def __new__(cls, *arguments: Any, **_: Any) -> "Record":
-        """Remembers the arguments."""
+        """Keeps the arguments."""
         record = object.__new__(cls)
         record.arguments, record.state, record.items, record.elements = arguments, None, {}, []
         return record
@@ -53,25 +55,63 @@ class Record:
         self.items[key] = value
 
     def append(self, value: Any) -> None:
-        """Called for the entries of a list."""
+        """Called by the unpickler for an entry of a list."""
         self.elements.append(value)
 
-    add = append  # for those of a set
+    add = append  # for an entry of a set
 
     def extend(self, values: Any) -> None:
-        """Called for several entries of a list."""
+        """Called by the unpickler for several entries of a list."""
         self.elements.extend(values)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class LightningCheckpoint:
+    """The parts of a checkpoint that describe the model.
+
+    Attributes:
+        state: parameters and buffers by name.
+        hyper_parameters: arguments of the model's constructor as plain values; empty if the model did not save them.
+            Objects of unknown classes are ``Record``.
+    """
+
+    state: Mapping[str, np.ndarray]
+    hyper_parameters: Mapping[str, Any]
+
+
+def read_lightning_checkpoint(path: str | Path) -> LightningCheckpoint:
+    """Read a checkpoint that Lightning's ``ModelCheckpoint`` or ``Trainer.save_checkpoint`` wrote.
+
+    Raises:
+        UserError: the file is not such a checkpoint, or it is damaged.
+    """
+    content = read_torch_file(path)
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise UserError(f"{path}: is a file of PyTorch but no checkpoint of Lightning, which has a state_dict inside")
+    state = dict(content["state_dict"])
+    others = [str(name) for name, value in state.items() if not isinstance(value, np.ndarray) or value.dtype.hasobject]
+    if others:
+        raise UserError(f"{path}: its state_dict holds {', '.join(others)}, which are no tensors")
+    try:
+        hyper_parameters = plain(content.get("hyper_parameters") or {})
+    except (KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path}: its hyper-parameters cannot be understood ({error})") from error
+    if not isinstance(hyper_parameters, dict):
+        raise UserError(f"{path}: its hyper-parameters are {hyper_parameters!r}, but must be a dictionary")
+    return LightningCheckpoint(state, hyper_parameters)
+
+
 def read_torch_file(path: str | Path) -> Any:
-    """What ``torch.save`` was given; tensors are read-only numpy arrays (bfloat16 is that of ``ml_dtypes``).
+    """Read the object that was given to ``torch.save``.
+
+    Tensors become read-only numpy arrays, those of bfloat16 with the type of ``ml_dtypes``.
 
     Args:
         path: the file.
 
     Raises:
-        UserError: it is no such file, truncated, written on another kind of machine or by a newer version, or its
-            tensors are of a kind that models do not have; nothing was run.
+        UserError: the file is of another kind, truncated, from a big-endian machine or a newer PyTorch, or has tensors
+            of an unknown type.
     """
     path = Path(path)
     try:
@@ -86,8 +126,47 @@ def read_torch_file(path: str | Path) -> Any:
         raise UserError(f"{path}: is truncated or no checkpoint of PyTorch ({reason}); fetch it again") from error
 
 
+def plain(value: Any) -> Any:
+    """Turn configurations of OmegaConf, numpy scalars and containers into plain values.
+
+    Interpolations such as ``${model.learning_rate}`` are followed as far as the whole configuration is in the file.
+    Tensors and arrays stay, as do objects of other classes; a class or function becomes its name.
+    """
+    if isinstance(value, type) and issubclass(value, Record):
+        return value.origin
+    if isinstance(value, Record) and value.origin.startswith("omegaconf."):
+        # a container has _content, a leaf has _val
+        content = value.state["_content"] if "_content" in value.state else value.state["_val"]
+        if isinstance(content, str) and content.startswith("${") and content.endswith("}"):
+            return plain(_referenced(value, content[2:-1]))
+        return plain(content)
+    if isinstance(value, Record) and value.origin.endswith(".AttributeDict"):
+        return plain(value.items)
+    if isinstance(value, dict):
+        return {plain(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value)(plain(entry) for entry in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _referenced(node: Record, reference: str) -> Any:
+    """The node that an interpolation names: by a path from the root, or with leading dots from a parent."""
+    rest = reference.lstrip(".")
+    upwards = len(reference) - len(rest)
+    while node.state.get("_parent") is not None and upwards != 1:
+        node, upwards = node.state["_parent"], upwards - 1
+    if upwards == 1:
+        node = node.state["_parent"]
+    for key in rest.split("."):
+        content = node.state["_content"]
+        if not isinstance(content, dict) or key not in content:
+            raise KeyError(f"${{{reference}}} leads nowhere")
+        node = content[key]
+    return node
+
+
 class _Archive:
-    """The members of a file of torch; all lie in one folder, whose name is arbitrary."""
+    """The members of a file of torch; all lie in one folder with an arbitrary name."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self._path, self._archive = path, archive
@@ -98,7 +177,7 @@ class _Archive:
         self._folder = folders[0]
 
     def load(self) -> Any:
-        """The object of the pickle."""
+        """Read the object in the pickle."""
         version, order = self._text("version", "3"), self._text("byteorder", "little")
         if not version.isdecimal() or int(version) > NEWEST_FORMAT or self._text(".format_version", "1") != "1":
             raise UserError(
@@ -115,7 +194,7 @@ class _Archive:
         return _TorchUnpickler(io.BytesIO(content), self).load()
 
     def storage(self, dtype: "np.dtype[Any]", key: str) -> np.ndarray:
-        """All numbers that some tensors share."""
+        """Read all numbers of a storage, which several tensors may share."""
         if key not in self._storages:
             content = self._bytes(f"data/{key}")
             self._storages[key] = np.frombuffer(content[: len(content) // dtype.itemsize * dtype.itemsize], dtype)
@@ -134,7 +213,7 @@ class _Archive:
 
 
 class _TorchUnpickler(PlainUnpickler):
-    """Admits tensors as well; what is not known becomes a record."""
+    """Admits tensors too, and makes records of all other objects."""
 
     def __init__(self, stream: io.BytesIO, archive: _Archive):
         super().__init__(stream)
@@ -154,19 +233,16 @@ class _TorchUnpickler(PlainUnpickler):
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse a pickle that numbers its objects beyond its own length: Python would make a table as long as that.
-
-    Raises:
-        ValueError: it does, or it is no pickle.
-    """
+    """Refuse a pickle that numbers its objects beyond its own length: Python would make a table of that length."""
     for code, argument, _ in pickletools.genops(content):
         if code.name.endswith("PUT") and int(str(argument)) > len(content):
             raise ValueError(f"an object has the number {argument}")
 
 
-def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *more: Any) -> np.ndarray:
-    """A view of a storage; torch counts strides in numbers."""
-    del more  # whether it has a gradient
+def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+    """A view of a storage; torch counts offsets and strides in numbers, not in bytes."""
+    if storage.ndim != 1 or not storage.flags.c_contiguous:  # a view of a view could leave the memory of the first
+        raise ValueError("a tensor is a view of no storage")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
         raise ValueError(f"a tensor of {size} lies outside of its {len(storage)} numbers")
@@ -174,53 +250,38 @@ def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tup
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
 
 
-def _typed_tensor(
-    storage: np.ndarray,
-    offset: int,
-    size: tuple[int, ...],
-    stride: tuple[int, ...],
-    requires_grad: bool,
-    hooks: Any,
-    dtype: "np.dtype[Any]",
-    *more: Any,
-) -> np.ndarray:
-    """A tensor of a type that has no storage of its own."""
-    return _tensor(storage.view(dtype), offset, size, stride)
-
-
-def _first(value: Any, *more: Any) -> Any:
-    """A parameter is its tensor."""
-    return value
-
-
 def _known() -> Mapping[str, Any]:
-    of_torch = {
-        "float64": ("Double", np.float64),
-        "float32": ("Float", np.float32),
-        "float16": ("Half", np.float16),
-        "bfloat16": ("BFloat16", jnp.bfloat16),
-        "int64": ("Long", np.int64),
-        "int32": ("Int", np.int32),
-        "int16": ("Short", np.int16),
-        "int8": ("Char", np.int8),
-        "uint8": ("Byte", np.uint8),
-        "bool": ("Bool", np.bool_),
-        "complex64": ("ComplexFloat", np.complex64),
-        "complex128": ("ComplexDouble", np.complex128),
+    """The functions, types and classes that are understood; objects of all others become records."""
+    storages = {
+        "Double": "float64",
+        "Float": "float32",
+        "Half": "float16",
+        "BFloat16": "bfloat16",
+        "Long": "int64",
+        "Int": "int32",
+        "Short": "int16",
+        "Char": "int8",
+        "Byte": "uint8",
+        "Bool": "bool",
+        "ComplexFloat": "complex64",
+        "ComplexDouble": "complex128",
     }
-    known: dict[str, Any] = {f"torch.{name}Storage": np.dtype(dtype) for name, dtype in of_torch.values()}
-    known |= {f"torch.{name}": np.dtype(dtype) for name, (_, dtype) in of_torch.items()}
-    known |= {f"torch.{name}": np.dtype(name) for name in ("uint16", "uint32", "uint64")}
+    known: dict[str, Any] = {f"torch.{storage}Storage": jnp.dtype(dtype) for storage, dtype in storages.items()}
+    known |= {f"torch.{dtype}": jnp.dtype(dtype) for dtype in (*storages.values(), "uint16", "uint32", "uint64")}
     known["torch.storage.UntypedStorage"] = np.dtype(np.uint8)
     functions: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": _tensor,
         "torch._utils._rebuild_tensor_v2": _tensor,
-        "torch._utils._rebuild_tensor_v3": _typed_tensor,
-        "torch._utils._rebuild_parameter": _first,
-        "torch._utils._rebuild_parameter_with_state": _first,
+        # of a type without a storage class of its own
+        "torch._utils._rebuild_tensor_v3": lambda storage, offset, size, stride, gradient, hooks, dtype, *_: _tensor(
+            storage.view(dtype), offset, size, stride
+        ),
+        # a parameter becomes its tensor
+        "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+        "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
         "torch.Size": tuple,
         "torch.device": lambda *name: ":".join(map(str, name)),
-        "collections.defaultdict": lambda *factory: {},
+        "collections.defaultdict": lambda *_: {},
     }
     for kind in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"):
         for module in ("pathlib", "pathlib._local"):

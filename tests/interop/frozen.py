@@ -1,4 +1,4 @@
-"""Checkpoints of openretina, and what its models answered; ``tests/parity/write_checkpoints.py`` wrote them."""
+"""Checkpoints of openretina and its models' responses, which ``tests/parity/write_checkpoints.py`` wrote."""
 
 import functools
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.interop.checkpoints import load_checkpoint
+from openretina_jax.interop.openretina import load_checkpoint
 from openretina_jax.models.model import CoreReadout
 from tests.goldens_case import RTOL
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "checkpoints"
 NOT_MODELS = ("tensors", "autoencoder")
-# what the checkpoints of some classes do not say
+# arguments that some checkpoints lack
 UNSAID: dict[str, dict[str, Any]] = {
     "lnp_cell": {"in_shape": (2, 6, 9, 8), "rf_location": (4, 5)},
     "spatial_contrast_cell": {"rf_location": (7, 6)},
@@ -31,13 +31,13 @@ def path_of(name: str) -> Path:
 
 
 def slow_unless(names: Sequence[str], quick: Sequence[str]) -> list[Any]:
-    """Parameters of a test of checkpoints; those that compile much are slow."""
+    """Parameters of a test of checkpoints; all but the quick ones are marked as slow."""
     return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
 @functools.cache
 def answers(name: str) -> dict[str, np.ndarray]:
-    """What stands beside a checkpoint; the stimulus in our order of axes."""
+    """Arrays beside a checkpoint: a stimulus, in our order of axes, and responses of openretina."""
     with np.load(FOLDER / f"{name}.npz") as arrays:
         found = dict(arrays)
     return found | {"x": np.moveaxis(found["x"], 1, -1)} if found["x"].ndim == 5 else found
@@ -61,7 +61,7 @@ def respond(model: CoreReadout, x: jax.Array, sessions: tuple[str, ...], train: 
 
 
 def check(name: str, model: CoreReadout, mode: str = "eval") -> None:
-    """Fails unless the model answers as openretina's did."""
+    """Fail unless the model responds as openretina's did."""
     expected = answers(name)
     sessions = tuple(key.removeprefix(f"{mode}/") for key in expected if key.startswith(f"{mode}/"))
     assert sessions in (tuple(model.data_info.sessions), ()), sessions
@@ -72,7 +72,7 @@ def check(name: str, model: CoreReadout, mode: str = "eval") -> None:
 
 
 def compare(name: str, key: str, response: Any) -> None:
-    """Fails unless the response is that of openretina."""
+    """Fail unless the response is that of openretina."""
     expected = answers(name)
     np.testing.assert_allclose(
         np.asarray(response), expected[key], rtol=RTOL, atol=float(expected["atol"]), err_msg=f"{name}: {key}"

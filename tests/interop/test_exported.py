@@ -1,4 +1,4 @@
-"""Exported programs answer as the model does, with JAX alone."""
+"""Exported programs respond as the model does, with JAX alone."""
 
 import json
 import subprocess

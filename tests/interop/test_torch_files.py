@@ -1,4 +1,4 @@
-"""Files of torch without torch: every kind of tensor, and nothing is run."""
+"""Files of torch, read without torch: every kind of tensor, and nothing in them is run."""
 
 import contextlib
 import io
@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.lightning import plain, read_lightning_checkpoint
-from openretina_jax.interop.torch_files import Record, _tensor, read_torch_file
+from openretina_jax.interop.torch_files import Record, _tensor, plain, read_lightning_checkpoint, read_torch_file
 from tests.interop.frozen import FOLDER, path_of
 
 
@@ -186,3 +185,16 @@ def test_damaged_pickles_are_refused_or_read(tmp_path_factory: pytest.TempPathFa
 def test_tensors_outside_their_storage_are_refused(view: tuple[int, tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="lies outside of its 24 numbers"):
         _tensor(np.arange(24.0), *view)
+
+
+def test_views_of_views_are_refused() -> None:
+    """The first says that it has a hundred numbers, which all are one."""
+    hundred = _tensor(np.arange(1.0), 0, (100,), (0,))
+    with pytest.raises(ValueError, match="is a view of no storage"):
+        _tensor(hundred, 0, (100,), (1,))
+
+
+def test_arrays_of_objects_are_no_tensors(tmp_path: Path) -> None:
+    content = {"state_dict": {"weight": np.array([None, {}])}}
+    with pytest.raises(UserError, match="its state_dict holds weight, which are no tensors"):
+        read_lightning_checkpoint(written(tmp_path, pickle.dumps(content)))

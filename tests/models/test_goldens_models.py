@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.data.batches import Batch
-from openretina_jax.interop.state import under
+from openretina_jax.interop.weights import under
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from openretina_jax.interop.state import give, readout_values, under
+from openretina_jax.interop.weights import assign, readout_state_to_ours, under
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_first, channels_last, close
@@ -41,9 +41,9 @@ class Table:
         n_neurons = int(ends[-1])
         self.readout = make_readout(case.entry["path"], case.kwargs, (channels, height, width), n_neurons, **options)
         states = {session: under(f"{prefix}{session}.", case.under("param")) for session in sizes}
-        values, problems = readout_values(self.readout, sizes, states)
+        values, problems = readout_state_to_ours(self.readout, sizes, states)
         assert problems == []
-        give(self.readout, values)
+        assign(self.readout, values)
 
     def check(self, prefix: str, state: nnx.State) -> None:
         """Compare the arrays under a prefix with the rows of their session."""

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.interop.options import readout_options
-from openretina_jax.interop.state import give, under
+from openretina_jax.interop.names import readout_to_ours
+from openretina_jax.interop.weights import assign, under
 from openretina_jax.modules.layers import NeuronParam
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.cloned import ClonedReadout
@@ -43,14 +43,14 @@ def mask_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The reference has the choice of a nonlinearity for readouts of one session alone."""
     own = dict(kwargs)
     nonlinearity = own.pop("nonlinearity_function", "softplus").rsplit(".", 1)[-1]
-    return readout_options("GaussianMaskReadout", own) | {"nonlinearity": nonlinearity}
+    return readout_to_ours("GaussianMaskReadout", own) | {"nonlinearity": nonlinearity}
 
 
 def point_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The reference applies the nonlinearity in the readout of many sessions."""
     own = {"gamma" if name == "gamma_readout" else name: value for name, value in kwargs.items()}
     own.pop("source_grid", None)
-    options = readout_options("PointGaussianReadout", own)
+    options = readout_to_ours("PointGaussianReadout", own)
     for name, ours in (("shared_features", "feature_ids"), ("shared_grid", "position_ids")):
         if name in kwargs:
             options[ours] = tuple(kwargs[name]["match_ids"].tolist())
@@ -138,7 +138,7 @@ def test_what_two_sessions_share(case: Case) -> None:
     readout = READOUTS.make(options, given(kwargs | {"outdims": 2 * n}) | {"session_sizes": (n, n)})
     values = table(case, "param", readout, shared)
     assert set(reference.variables(nnx.state(readout, nnx.Param))) == set(values)
-    give(readout, values)
+    assign(readout, values)
 
     graph, params, rest = nnx.split(readout, nnx.Param, ...)
 

@@ -1,4 +1,4 @@
-"""Models of openretina of every class, small, as its training makes them; ``write_checkpoints.py`` saves them."""
+"""Small models of openretina of every class, as its training makes them; ``write_checkpoints.py`` saves them."""
 
 from collections.abc import Callable
 from pathlib import Path

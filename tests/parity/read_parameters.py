@@ -1,4 +1,4 @@
-"""Open what ``interop.to_openretina`` wrote with openretina, and compare what its model answers with an array.
+"""Open a file of ``interop.to_openretina`` with openretina, and compare the responses of its model with arrays.
 
 Run by hand where torch and openretina are installed; imports nothing of ours:
 

@@ -1,4 +1,4 @@
-"""Write checkpoints of openretina as its own training does, with what its models answer, for tests of ``interop``.
+"""Write checkpoints of openretina as its own training does, and responses of its models, for tests of ``interop``.
 
 Run by hand where torch and openretina are installed; imports nothing of ours:
 

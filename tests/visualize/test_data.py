@@ -1,9 +1,11 @@
+"""Pictures of a data set and of stimuli."""
+
 import numpy as np
 import pytest
 
 from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.visualize.data import plot_dataset
+from openretina_jax.visualize.data import plot_dataset, plot_stimuli
 from openretina_jax.visualize.style import pixels
 
 RNG = np.random.default_rng(0)
@@ -19,7 +21,7 @@ def dataset(trials: int) -> Dataset:
 
 
 @pytest.mark.slow
-def test_movie_responses_and_neurons_are_drawn():
+def test_movie_responses_and_neurons_are_drawn() -> None:
     data = dataset(trials=4)
     figure = plot_dataset(data)
     above, middle, below = figure.subfigs
@@ -40,6 +42,22 @@ def test_movie_responses_and_neurons_are_drawn():
 
 
 @pytest.mark.slow
-def test_without_repeats_it_says_so():
+def test_without_repeats_it_says_so() -> None:
     below = plot_dataset(dataset(trials=1)).subfigs[2]
     assert [text.get_text() for text in below.axes[1].texts] == ["no repeats"]
+
+
+def test_frames_and_the_middle_pixel() -> None:
+    movie = np.random.default_rng(0).normal(size=(21, 4, 6, 2)).astype(np.float32)
+    figure = plot_stimuli({"noise": movie, "other": movie[:9]}, frame_rate_hz=10.0, count=5)
+    assert [row.get_suptitle() for row in figure.subfigs] == ["noise", "other"]
+    *panels, time = figure.subfigs[0].axes
+    grey = movie.mean(axis=-1)
+    for panel, frame in zip(panels, [0, 5, 10, 15, 20], strict=True):
+        (image,) = panel.images
+        np.testing.assert_array_equal(image.get_array(), grey[frame])
+        assert image.get_clim() == (grey.min(), grey.max())
+        assert panel.get_title() == f"{frame / 10:.2f} s"
+    (line,) = time.lines
+    np.testing.assert_array_equal(line.get_ydata(), grey[:, 2, 3])
+    np.testing.assert_allclose(line.get_xdata(), np.arange(21) / 10)

@@ -1,17 +1,31 @@
-"""All pictures of a model, as figures and as files."""
+"""Pictures of a model's weights, as figures and as files: all of them, patterns, gates and speeds."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from openretina_jax.errors import UserError
+from openretina_jax.models.autoencoder import SparseAutoencoder
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import Readout
-from openretina_jax.visualize.weights import DEFAULT_NEURONS, save_weights, session_neurons, weight_figures
+from openretina_jax.modules.recurrent import GATES
+from openretina_jax.visualize.weights import (
+    DEFAULT_NEURONS,
+    MAX_PATTERNS,
+    MAX_SESSIONS,
+    plot_gates,
+    plot_patterns,
+    plot_speeds,
+    save_weights,
+    session_neurons,
+    weight_figures,
+)
 from tests.visualize.models import info, make, options
 
 LAYERS = {"filters_layer_0", "coefficients_layer_0", "filters_layer_1", "coefficients_layer_1"}
@@ -127,3 +141,93 @@ def test_neurons_that_are_not_there(tmp_path: Path) -> None:
     for draw in (weight_figures, lambda model, neurons: save_weights(model, tmp_path, neurons)):
         with pytest.raises(UserError, match="no neuron 6; it has 6"):
             draw(make(), [6])
+
+
+SESSIONS = {"a": 2, "b": 4}
+
+
+def autoencoder_of(decoder: np.ndarray) -> SparseAutoencoder:
+    autoencoder = SparseAutoencoder(decoder.shape[1], hidden=len(decoder), rngs=nnx.Rngs(0))
+    autoencoder.decoder[...] = decoder.astype(np.float32)
+    return autoencoder
+
+
+def test_patterns_of_norm_1_in_the_order_of_their_neurons() -> None:
+    decoder = np.random.default_rng(0).normal(size=(5, 6)) + 9 * np.eye(6)[[4, 0, 3, 0, 2]]
+    axes, bar = plot_patterns(autoencoder_of(decoder), SESSIONS).axes
+    order = [1, 3, 4, 2, 0]
+    patterns = (decoder / np.linalg.norm(decoder, axis=1, keepdims=True))[order]
+    np.testing.assert_allclose(np.asarray(axes.images[0].get_array()), patterns, rtol=1e-5)
+    assert [label.get_text() for label in axes.get_yticklabels()] == [str(number) for number in order]
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("neuron", "pattern", "weight in the pattern")
+
+
+def test_sessions_are_separated_and_named() -> None:
+    axes, _ = plot_patterns(autoencoder_of(np.eye(6)), SESSIONS).axes
+    assert [line.get_xdata()[0] for line in axes.lines] == [1.5]
+    (names,) = axes.child_axes
+    assert [label.get_text() for label in names.get_xticklabels()] == ["a", "b"]
+    np.testing.assert_allclose(names.get_xticks(), [0.5, 3.5])
+
+
+def test_the_most_selective_of_many_patterns_are_shown() -> None:
+    decoder = np.ones((MAX_PATTERNS + 2, 6))
+    decoder[2:, 3] = 5
+    axes, _ = plot_patterns(autoencoder_of(decoder), SESSIONS).axes
+    assert axes.images[0].get_array().shape == (MAX_PATTERNS, 6)
+    assert axes.get_yticklabels()[0].get_text() == "2"
+    assert axes.get_figure().get_suptitle().startswith("100 of 102 patterns")
+
+
+def test_a_pattern_of_zeros_is_left_blank() -> None:
+    axes, _ = plot_patterns(autoencoder_of(np.diag([1, 1, 0, 1, 1, 1])), SESSIONS).axes
+    assert axes.images[0].get_clim() == (-1, 1)
+    assert sorted(np.abs(axes.images[0].get_array()).sum(axis=1)) == [0, 1, 1, 1, 1, 1]
+
+
+def test_norms_of_all_kernels() -> None:
+    core = make("gru").core
+    *panels, bar = plot_gates(core).axes
+    kernels = [getattr(core.gru.cell, f"{gate}_{source}")[...] for source in ("input", "hidden") for gate in GATES]
+    for axes, kernel in zip(panels, kernels, strict=True):
+        norms = np.asarray(axes.images[0].get_array())
+        np.testing.assert_allclose(norms, np.sqrt(np.square(kernel).sum(axis=(2, 3))), rtol=1e-6)
+    assert [axes.get_title() for axes in panels[2:4]] == ["out, from the input", "reset, from the state"]
+    assert {axes.get_xlabel() for axes in panels} == {"channel of the input", "channel of the state"}
+    assert len({axes.images[0].get_clim() for axes in panels}) == 1
+    assert bar.get_ylabel() == "norm of the kernel"
+
+
+@pytest.mark.slow
+def test_cores_without_a_recurrent_unit() -> None:
+    for core in ("simple", "identity"):
+        with pytest.raises(UserError, match="no recurrent unit; it comes with recurrent_channels"):
+            plot_gates(make(core).core)
+
+
+def make_core(convolution: str = "custom_separable", n_sessions: int = 2) -> SimpleCore:
+    sizes = {"hidden_channels": (4,), "temporal_kernel_sizes": (6,), "spatial_kernel_sizes": (5,)}
+    return SimpleCore(2, **sizes, convolution=convolution, adapt_speed=True, n_sessions=n_sessions, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("convolution", ["custom_separable", "separable"])
+def test_speeds(convolution: str) -> None:
+    core = make_core(convolution)
+    core.log_speed[...] = np.float32([0, np.log(2)])
+    (axes,) = plot_speeds(core, ["a", "b"]).axes
+    np.testing.assert_allclose(axes.lines[-1].get_xdata(), [1, 2])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert axes.get_xlabel().startswith("speed of temporal" if convolution == "custom_separable" else "gain of")
+
+
+def test_many_sessions_are_cut() -> None:
+    names = [str(number) for number in range(MAX_SESSIONS + 1)]
+    (axes,) = plot_speeds(make_core(n_sessions=len(names)), names).axes
+    assert len(axes.get_yticks()) == MAX_SESSIONS
+    assert axes.get_title() == "speeds of 100 of 101 sessions"
+
+
+def test_cores_without_speeds() -> None:
+    for core in ("simple", "identity"):
+        with pytest.raises(UserError, match="no speeds of sessions; they come with adapt_speed"):
+            plot_speeds(make(core).core, ["a", "b"])

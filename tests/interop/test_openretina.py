@@ -1,4 +1,4 @@
-"""Models of openretina as ours: the same answers, the same facts, or one line that says why not."""
+"""Models of openretina as ours and back: the same responses, the same facts, or one line that says why not."""
 
 import json
 import zipfile
@@ -11,15 +11,15 @@ import pytest
 
 import openretina_jax
 from openretina_jax.errors import UserError
-from openretina_jax.interop import checkpoints
-from openretina_jax.interop.checkpoints import load_autoencoder
-from openretina_jax.interop.description import describe
-from openretina_jax.interop.facts import number
-from openretina_jax.interop.lightning import read_lightning_checkpoint
-from openretina_jax.interop.published import PUBLISHED
-from openretina_jax.interop.state import load_state
+from openretina_jax.interop import load_autoencoder, openretina, to_openretina
+from openretina_jax.interop.openretina import PUBLISHED, describe, number
+from openretina_jax.interop.torch_files import read_lightning_checkpoint
+from openretina_jax.interop.weights import load_state, state_dict
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import load_model, save_model
+from tests import tiny
 from tests.interop.frozen import NAMES, answers, check, load, path_of, slow_unless
 
 
@@ -30,7 +30,7 @@ from tests.interop.frozen import NAMES, answers, check, load, path_of, slow_unle
         quick=("by_command_line", "lnp", "spatial_contrast", "lnp_cell"),
     ),
 )
-def test_answers_are_those_of_openretina(name: str) -> None:
+def test_responses_are_those_of_openretina(name: str) -> None:
     model = load(name)
     check(name, model)
     if any(key.startswith("train/") for key in answers(name)):
@@ -104,12 +104,13 @@ def test_a_converted_model_is_an_ordinary_one(trained: CoreReadout, tmp_path: Pa
 
 def test_penalties_of_the_example_are_crossed() -> None:
     checkpoint = read_lightning_checkpoint(path_of("example"))
-    readout = describe(checkpoint.state, checkpoint.hyper_parameters).options["readout"]
+    options, _ = describe(checkpoint.state, checkpoint.hyper_parameters)
+    readout = options["readout"]
     assert (readout["gamma_mask"], readout["gamma_features"]) == (0.5, 0.125)
 
 
 def test_autoencoder_encodes_sessions_in_their_order(trained: CoreReadout) -> None:
-    """openretina joins responses in the order of names, our table has that of the checkpoint."""
+    """openretina joins responses in the order of names, our table keeps the order of the checkpoint."""
     model = load_autoencoder(path_of("autoencoder"), trained)
     frozen = answers("autoencoder")
     x, rebuilt = frozen["x"], frozen["eval/cell"]
@@ -128,26 +129,6 @@ def test_autoencoder_encodes_sessions_in_their_order(trained: CoreReadout) -> No
 def test_several_make_an_ensemble() -> None:
     both = openretina_jax.load([path_of("lnp"), path_of("lnp")])
     assert both.n_members == 2
-
-
-def test_every_weight_that_does_not_fit_is_listed(trained: CoreReadout) -> None:
-    state = dict(read_lightning_checkpoint(path_of("by_command_line")).state)
-    state["core.features.layer7.conv.sin_weights"] = np.zeros(3)
-    state["readout.unknown.bias"] = np.zeros(2)
-    state["readout.left_a.mask_mean"] = np.zeros((3, 2))
-    del state["core.features.layer0.norm.running_var"], state["readout.right_b.features"]
-    before = np.asarray(trained.readout.bias[...])
-    problems = load_state(trained, state)
-    for name, what in (
-        ("core.features.layer7.conv.sin_weights", "is left over"),
-        ("readout.unknown.bias", "is left over"),
-        ("readout.left_a.mask_mean", "has shape (3, 2)"),
-        ("core.features.layer0.norm.running_var", "is missing"),
-        ("readout.right_b.features", "is missing"),
-    ):
-        assert [line for line in problems if line.startswith(f"{name} {what}")], (name, problems)
-    assert len(problems) == 5
-    np.testing.assert_array_equal(trained.readout.bias[...], before)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +151,8 @@ def test_every_weight_that_does_not_fit_is_listed(trained: CoreReadout) -> None:
             {"n_neurons_dict": {"right_b": 3}},
             "do not fit .* readout.left_a.inner_product_kernel.bias is left over",
         ),
+        ("example", {"speed": 2}, "SimpleCoreWrapper has the arguments speed, which are not known here"),
+        ("example", {"readout_speed": 2}, "MultiGaussianMaskReadout has the arguments speed, which are not known"),
         ("tensors", {}, "the checkpoint is of no model of openretina: its parameters are"),
     ],
 )
@@ -183,8 +166,8 @@ def test_folders_and_names(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"absent does not exist; give a run's folder, a .ckpt file, or one of hoefling"
     ):
-        openretina_jax.load(tmp_path / "absent")
-    with pytest.raises(UserError, match="is a folder of ours, which says all; leave out in_shape"):
+        openretina_jax.load(tmp_path / "absent", in_shape=(1, 2, 3, 4))
+    with pytest.raises(UserError, match="is a model of ours, which needs no arguments; leave out in_shape"):
         openretina_jax.load(tmp_path, in_shape=(1, 2, 3, 4))
 
 
@@ -195,7 +178,7 @@ def test_names_and_addresses_are_fetched(monkeypatch: pytest.MonkeyPatch) -> Non
         asked.append(source)
         raise UserError(ways_out)
 
-    monkeypatch.setattr(checkpoints, "fetch", fetch)
+    monkeypatch.setattr(openretina, "fetch", fetch)
     sources = [*PUBLISHED, "https://example.org/model.ckpt", path_of("lnp")]
     for source in sources:
         with pytest.raises(UserError, match="connect to the network, or give the path of the file"):
@@ -214,3 +197,69 @@ def test_compressed_copies_are_refused(tmp_path: Path) -> None:
             packed.writestr(member, archive.read(member))
     with pytest.raises(UserError, match="is compressed, which PyTorch does not do"):
         openretina_jax.load(tmp_path / "packed.ckpt")
+
+
+FROM_OPTIONS = ("filter", "grid", "num_batches_tracked", "sf_sums")
+
+
+@pytest.mark.parametrize(
+    "name",
+    slow_unless(
+        [name for name in NAMES if name not in ("cloned", "legacy", "spatial_contrast_cell")],
+        quick=("by_command_line", "lnp", "spatial_contrast", "lnp_cell"),
+    ),
+)
+def test_every_weight_comes_back(name: str, tmp_path: Path) -> None:
+    model, original = load(name), read_lightning_checkpoint(path_of(name)).state
+    to_openretina(model, tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as arrays:
+        written = dict(arrays)
+    arguments = written.pop("hyper_parameters", None)
+    for key, array in written.items():
+        np.testing.assert_array_equal(array, original[key], err_msg=key)
+        assert array.shape == original[key].shape, key
+    missing = {key.rpartition(".")[2] for key in original if key not in written}
+    assert {part for part in missing if not part.startswith("log_speed")} <= {
+        *FROM_OPTIONS,
+        "_log_speed_default",
+        "bias",
+    }
+    if arguments is not None:
+        check_arguments(json.loads(str(arguments)), model, written)
+
+
+def check_arguments(arguments: dict[str, Any], model: CoreReadout, state: dict[str, np.ndarray]) -> None:
+    """The arguments describe a model that takes the weights."""
+    options, info = describe(state, arguments)
+    assert (info.sessions, info.input_shape) == (model.data_info.sessions, model.data_info.input_shape)
+    again = make_core_readout(options, model.data_info)
+    assert [problem for problem in load_state(again, state) if not problem.endswith("is missing")] == []
+
+
+def test_our_own_models(tmp_path: Path) -> None:
+    model = tiny.model(seed=2)
+    to_openretina(model, tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as arrays:
+        arguments = json.loads(str(arrays["hyper_parameters"]))
+    assert arguments["in_shape"] == [2, 7, 12, 10]
+    assert arguments["hidden_channels"] == [4]
+    again = tiny.model(seed=3)
+    assert load_state(again, state_dict(model)) == []
+    np.testing.assert_array_equal(again.readout.features[...], model.readout.features[...])
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="openretina has no Ensemble to write to"):
+        to_openretina(Ensemble([tiny.model()]), tmp_path / "model.npz")
+    with pytest.raises(UserError, match=r"must end in \.npz"):
+        to_openretina(tiny.model(), tmp_path / "model.ckpt")
+    relu = make_core_readout(tiny.MODEL | {"core": tiny.MODEL["core"] | {"nonlinearity": "relu"}}, tiny.dataset().info)
+    with pytest.raises(UserError, match="with nonlinearity 'relu'; set it to 'elu'"):
+        to_openretina(relu, tmp_path / "model.npz")
+    readout = {"kind": "separable_lnp", "spatial_size": [3, 3], "temporal_frames": 4}
+    cells = make_core_readout({"core": {"kind": "identity"}, "readout": readout}, tiny.dataset().info)
+    with pytest.raises(
+        UserError, match=f"for a single cell, not for {cells.data_info.n_neurons}; write a model per cell"
+    ):
+        to_openretina(cells, tmp_path / "model.npz")
+    assert list(tmp_path.iterdir()) == []
