@@ -13,8 +13,8 @@ from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
+from openretina_jax.experiment.data import make_dataset, source_problems
 from openretina_jax.runtime.fetch import cache_folder
-from openretina_jax.sources.registry import make_dataset, source_problems
 
 PICTURE = "data.png"
 

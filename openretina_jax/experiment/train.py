@@ -16,6 +16,7 @@ from rich.console import Console
 from openretina_jax.data.dataset import DataInfo, Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
+from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.interop.checkpoints import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
@@ -27,7 +28,6 @@ from openretina_jax.runtime.devices import multiplying
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
-from openretina_jax.sources.registry import make_dataset
 from openretina_jax.training.loop import FitResult, check_order, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
 from openretina_jax.training.population import WHOLE

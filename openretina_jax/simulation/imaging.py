@@ -5,8 +5,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import lfilter
 
 from openretina_jax.data.artificial_stimuli import CHIRP_SECOND_TRIGGER_S
 from openretina_jax.sources.hoefling_2024.traces import CHIRP, MOVING_BAR, NATURAL
@@ -87,6 +85,8 @@ class Recording:
         self, rng: np.random.Generator, spikes: Float32[np.ndarray, "sample neuron"], names: Literal["old", "new"]
     ) -> dict[str, np.ndarray]:
         """The published fields of this stimulus, arrays with the neuron first."""
+        from scipy.ndimage import uniform_filter1d  # takes a second, and configurations read our options
+
         times_s = self.protocol.trace_times_s(self.n_shown)
         raw = _fluorescence(rng, spikes)
         smoothed = uniform_filter1d(raw, size=round(60 * IMAGING_RATE_HZ), axis=0, mode="nearest")
@@ -132,6 +132,8 @@ def _gamma_like(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
 
 def _fluorescence(rng: np.random.Generator, spikes: np.ndarray) -> np.ndarray:
     """Raw traces: spikes through the indicator's decay, on a bleaching baseline, with the detector's noise."""
+    from scipy.signal import lfilter  # takes a second, and configurations read our options
+
     decay = np.float32(np.exp(-1 / (0.5 * IMAGING_RATE_HZ)))
     calcium = lfilter(np.ones(1, np.float32), np.array([1, -decay], np.float32), spikes, axis=0)
     deviation = calcium.std(axis=0)

@@ -8,8 +8,6 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.signal import lfilter
-from scipy.special import expit
 
 from openretina_jax.data import artificial_stimuli
 from openretina_jax.simulation.scenes import spatial_frequencies
@@ -123,6 +121,8 @@ class NaturalScenes:
 
     def _object_coverage(self, clips: slice, finer: int) -> np.ndarray:
         """How much of every pixel (clip, frame, height, width) the moving object covers; its edge is soft."""
+        from scipy.special import expit  # takes a second, and configurations read our options
+
         centre = self.centre[clips]
         rows = _centres(HEIGHT, finer)[:, None] - centre[:, :, 0, None, None]
         columns = _centres(WIDTH, finer)[None, :] - centre[:, :, 1, None, None]
@@ -152,6 +152,8 @@ def _textures(rng: np.random.Generator, n_clips: int) -> np.ndarray:
 
 def _trajectories(rng: np.random.Generator, n_clips: int, typical_speed: float) -> np.ndarray:
     """Positions in pixels (clip, frame, 2): the integral of a velocity that wanders over about half a second."""
+    from scipy.signal import lfilter  # takes a second, and configurations read our options
+
     speed = typical_speed * np.exp(rng.normal(0, 0.5, (n_clips, 1, 1)))
     memory = np.exp(-1 / (0.5 * FRAME_RATE_HZ))
     drive = rng.standard_normal((n_clips, CLIP_FRAMES, 2)) * np.sqrt(1 - memory**2)

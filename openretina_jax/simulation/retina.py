@@ -11,8 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.linalg import toeplitz
-from scipy.signal import lfilter
 
 from openretina_jax.simulation.movies import HEIGHT, WIDTH
 from openretina_jax.sources.hoefling_2024.traces import FRAME_RATE_HZ
@@ -204,6 +202,8 @@ class Retina:
 
 def _filtered(clips: np.ndarray, kind: CellType, direction_deg: int, mirrored: bool) -> np.ndarray:
     """Every clip through the subunits of a type, each clip on its own, with its tail."""
+    from scipy.linalg import toeplitz  # takes a second, and configurations read our options
+
     n_clips, n_frames = clips.shape[:2]
     frames = clips.reshape(n_clips * n_frames, -1)
     total = np.zeros((n_clips, n_frames + _TAPS - 1, _SUBUNIT_SIDE**2), np.float32)
@@ -289,6 +289,8 @@ def _output(drive: np.ndarray) -> np.ndarray:
 
 def _low_pass(signal: np.ndarray, time_s: float) -> np.ndarray:
     """Exponential average over the past along the first axis, at rest in the beginning."""
+    from scipy.signal import lfilter  # takes a second, and configurations read our options
+
     memory = np.float32(np.exp(-1 / (time_s * FRAME_RATE_HZ)))
     coefficients = np.array([1 - memory], np.float32), np.array([1, -memory], np.float32)
     filtered, _ = lfilter(*coefficients, signal, axis=0, zi=memory * signal[:1])

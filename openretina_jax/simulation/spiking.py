@@ -8,7 +8,6 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float, Float32, Num
-from scipy.signal import lfilter
 
 _SURROUND_SIZE, _SURROUND_WEIGHT = 2.5, 0.7  # relative to the centre
 _KERNEL_S = 0.4
@@ -112,6 +111,8 @@ class SpikingNeurons:
         )
         if frame_rate_hz is None:
             return light
+        from scipy.signal import lfilter  # takes a second, and configurations read our options
+
         kernels = self.temporal_kernels(frame_rate_hz)
         return np.stack([lfilter(kernels[:, n], 1.0, light[:, n]) for n in range(len(self))], axis=1)
 

@@ -1,8 +1,8 @@
-"""HDF5 files of simulated recordings."""
+"""What all simulators share: checks of their numbers, HDF5 files, and a way to tell how far they are."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 
+Progress = Callable[[str, int, int], None]  # is told what is simulated, the number done, and the number in all
+
 
 def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str, int] = {}) -> None:
-    """Whole numbers of a simulation are at least 1, a seed at least 0.
+    """Refuse whole numbers of a simulation below 1, and a seed below 0.
 
     Args:
         config: a data class.

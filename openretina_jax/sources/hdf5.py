@@ -22,7 +22,8 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.runtime.fetch import HubFile
 from openretina_jax.runtime.files import read_npy
-from openretina_jax.sources.folders import HubFolder, fetch_folder
+from openretina_jax.sources import PROBLEMS, SOURCES
+from openretina_jax.sources.folders import FetchedFolder, HubFolder, fetch_folder
 from openretina_jax.sources.recording_file import SUFFIXES, RecordingFile, check_same_neurons, open_recording
 
 STIMULI_FOLDER = "stimuli"
@@ -32,30 +33,11 @@ AXES = "channel time height width"
 _log = logging.getLogger(__name__)
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_hdf5``.
-
-    Raises:
-        UserError: ``path`` is not given, or as in ``load_hdf5``.
-    """
-    return load_hdf5(**_arguments(settings))
-
-
-def problems(settings: Mapping[str, Any]) -> list[str]:
-    """All that would keep ``from_settings`` from reading the folder, a line each; no large array is read.
-
-    Raises:
-        UserError: the folder cannot be had.
-    """
-    arguments = _arguments(settings)
-    folder = fetch_folder(arguments["path"]).path
-    return [str(problem) for problem in _problems(folder, arguments["test_names"], arguments["stimulus_size"])]
-
-
+@SOURCES("hdf5")
 def load_hdf5(
-    path: HubFolder | HubFile | str | Path,
+    path: HubFolder | HubFile | str | Path | None = None,
     *,
-    test_names: Sequence[str],
+    test_names: Sequence[str] = (),
     stimulus_size: tuple[int, int, int] | None = None,
     norm_mean: float | None = None,
     norm_std: float | None = None,
@@ -67,7 +49,7 @@ def load_hdf5(
     """Recordings in the layout above.
 
     Args:
-        path: the folder, or an archive of it, here, at an address or on the Hub.
+        path: the folder, or an archive of it, here, at an address or on the Hub; it must be given.
         test_names: stimuli that are tests.
         stimulus_size: ``(channel, height, width)`` that every stimulus must have (None: that of the first one).
         norm_mean, norm_std: what is subtracted from pixels, and what they are divided by then (None, both: mean and
@@ -81,9 +63,9 @@ def load_hdf5(
         Sessions by the names of their files. Responses that are not finite are NaN.
 
     Raises:
-        UserError: the first problem that there is; says how many others there are.
+        UserError: there is no path, or a problem in the folder: the first, and how many others there are.
     """
-    folder = fetch_folder(path)
+    folder = _fetched(path)
     found = list(_problems(folder.path, test_names, stimulus_size))
     if found:
         more = f" (and {len(found) - 1} more problems, which scripts/check_data.py lists)" if len(found) > 1 else ""
@@ -101,15 +83,27 @@ def load_hdf5(
     )
 
 
-def _arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    options = dict(settings)
-    if options["path"] is None:
+@PROBLEMS("hdf5")
+def problems(
+    path: HubFolder | HubFile | str | Path | None = None,
+    test_names: Sequence[str] = (),
+    stimulus_size: tuple[int, int, int] | None = None,
+) -> list[str]:
+    """List all that keeps ``load_hdf5`` from reading a folder, a line each; no large array is read.
+
+    Raises:
+        UserError: the folder cannot be had.
+    """
+    return [str(problem) for problem in _problems(_fetched(path).path, test_names, stimulus_size)]
+
+
+def _fetched(path: HubFolder | HubFile | str | Path | None) -> FetchedFolder:
+    if path is None:
         raise UserError(
             "config.data.path is not given; set it to the folder of your recordings, such as "
             "--config.data.path=my_data, or append :simulated to the config"
         )
-    options["stimulus_size"] = options["stimulus_size"] and tuple(options["stimulus_size"])
-    return options
+    return fetch_folder(path)
 
 
 def _session_files(folder: Path) -> list[Path]:

@@ -7,9 +7,8 @@ shown again and again (test).
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -17,6 +16,7 @@ from jaxtyping import Float32, Integer
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
+from openretina_jax.sources import SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
 from openretina_jax.sources.karamanlis_2024_movies import SCREEN, fixation_movie, unpacked_movie
 from openretina_jax.sources.recording_file import RecordingFile, open_recording
@@ -47,20 +47,9 @@ class BlockResponses:
     frozen: Float32[np.ndarray, "trial test_time neuron"]
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_karamanlis_2024``; ``path`` None: the published files.
-
-    Raises:
-        UserError: as in ``load_karamanlis_2024``.
-    """
-    options = dict(settings)
-    path = options.pop("path")
-    options["size"] = tuple(options["size"])
-    return load_karamanlis_2024(path or SESSIONS, **options)
-
-
+@SOURCES("karamanlis_2024")
 def load_karamanlis_2024(
-    path: HubFolder | str | Path = SESSIONS,
+    path: HubFolder | str | Path | None = None,
     *,
     species: str = "mouse",
     stimulus: str = "fixationmovie",
@@ -82,7 +71,7 @@ def load_karamanlis_2024(
     screen. Responses to their first frames are therefore masked (NaN), except in the first.
 
     Args:
-        path: folder of sessions, each a folder or a zip archive: the published one, or a local one.
+        path: folder of sessions, each a folder or a zip archive (None: the published one).
         species: "mouse" or "marmoset"; sessions have it in their names.
         stimulus: one of ``STIMULI``.
         size: height and width of the movie in pixels; the screen has 600 x 800.
@@ -101,7 +90,7 @@ def load_karamanlis_2024(
     if not fr_normalization > 0:
         raise UserError(f"fr_normalization is {fr_normalization}, but must be above 0")
     _check_choices(species, stimulus)
-    fetched = fetch_folder(path, (f"*{species}*",))
+    fetched = fetch_folder(path or SESSIONS, (f"*{species}*",))
     files = session_files(fetched.path, species, stimulus)
 
     def recordings() -> Iterator[MovieRecording]:
@@ -128,7 +117,7 @@ def load_karamanlis_2024(
 
 
 def load_block_responses(
-    path: HubFolder | str | Path = SESSIONS, *, species: str = "mouse", stimulus: str = "fixationmovie"
+    path: HubFolder | str | Path | None = None, *, species: str = "mouse", stimulus: str = "fixationmovie"
 ) -> dict[str, BlockResponses]:
     """Responses to any of the stimuli by session, block by block and without their movies.
 
@@ -140,7 +129,7 @@ def load_block_responses(
     """
     _check_choices(species, stimulus)
     responses = {}
-    for name, file in session_files(fetch_folder(path, (f"*{species}*",)).path, species, stimulus).items():
+    for name, file in session_files(fetch_folder(path or SESSIONS, (f"*{species}*",)).path, species, stimulus).items():
         with open_recording(file) as recording:
             responses[name] = _block_responses(recording)
     return responses

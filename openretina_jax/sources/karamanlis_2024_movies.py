@@ -14,7 +14,6 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Float32, Integer
-from scipy.sparse import csr_array
 
 from openretina_jax.errors import UserError
 from openretina_jax.sources.movie_cache import Movie, cached_movie
@@ -59,6 +58,8 @@ def render(
     Args:
         images, fixations, size: as in ``fixation_movie``.
     """
+    from scipy.sparse import csr_array  # most runs find their movies on the disk
+
     rows, columns = (csr_array(resizing_matrix(full, small)) for full, small in zip(SCREEN, size, strict=True))
     for start in range(0, len(fixations), _FRAMES_AT_ONCE):
         shown, which = np.unique(fixations[start : start + _FRAMES_AT_ONCE], axis=0, return_inverse=True)

@@ -5,9 +5,8 @@ electrodes. The published archive holds ``ganglion_cell_data/<session>/<stimulus
 frames per second; responses are firing rates smoothed in time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Num
@@ -16,6 +15,7 @@ from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile
+from openretina_jax.sources import PROBLEMS, SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
 from openretina_jax.sources.recording_file import RecordingFile, check_same_neurons, open_recording, problems_of
 
@@ -27,29 +27,9 @@ FRAME_RATE_HZ = 100.0
 CLIP_FRAMES = 90
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_maheswaranathan_2023``; without ``path`` the archive.
-
-    Raises:
-        UserError: as in ``load_maheswaranathan_2023``.
-    """
-    options = dict(settings)
-    return load_maheswaranathan_2023(options.pop("path") or PUBLISHED, **options)
-
-
-def problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """The first problem of each file that ``from_settings`` would read, a line each.
-
-    Raises:
-        UserError: the files cannot be had, or no session saw the stimulus.
-    """
-    stimulus, response_type, unit = (settings[name] for name in ("stimulus", "response_type", "fr_normalization"))
-    folder = fetch_folder(settings["path"] or PUBLISHED, (f"*{stimulus}.h5",))
-    yield from problems_of(_files(folder.path, stimulus), lambda recording: _read(recording, response_type, unit))
-
-
+@SOURCES("maheswaranathan_2023")
 def load_maheswaranathan_2023(
-    path: HubFolder | HubFile | str | Path = PUBLISHED,
+    path: HubFolder | HubFile | str | Path | None = None,
     *,
     stimulus: str = "naturalscene",
     response_type: str = "firing_rate_10ms",
@@ -61,7 +41,7 @@ def load_maheswaranathan_2023(
     """Movies and the firing rates that answer them.
 
     Args:
-        path: the folder or archive that holds ``ganglion_cell_data``, here or on the Hub.
+        path: the folder or archive that holds ``ganglion_cell_data``, here or on the Hub (None: the published archive).
         stimulus: "naturalscene" or "whitenoise".
         response_type: "firing_rate_5ms", "firing_rate_10ms" or "firing_rate_20ms": how far rates are smoothed in time.
         fr_normalization: what rates are divided by.
@@ -81,7 +61,7 @@ def load_maheswaranathan_2023(
             raise UserError(f'config.data.{name} is "{value}"; choose among {", ".join(choices)}')
     if not fr_normalization > 0:
         raise UserError(f"config.data.fr_normalization is {fr_normalization}; it must be above 0")
-    folder = fetch_folder(path, (f"*{stimulus}.h5",))
+    folder = fetch_folder(path or PUBLISHED, (f"*{stimulus}.h5",))
     files = _files(folder.path, stimulus)
     return assemble(
         _recordings(files, response_type, fr_normalization),
@@ -98,6 +78,22 @@ def load_maheswaranathan_2023(
             "fr_normalization": fr_normalization,
         },
     )
+
+
+@PROBLEMS("maheswaranathan_2023")
+def problems(
+    path: HubFolder | HubFile | str | Path | None = None,
+    stimulus: str = "naturalscene",
+    response_type: str = "firing_rate_10ms",
+    fr_normalization: float = 1.0,
+) -> Iterator[str]:
+    """List the first problem of each file, a line each; arguments as those of ``load_maheswaranathan_2023``.
+
+    Raises:
+        UserError: the files cannot be had, or no session saw the stimulus.
+    """
+    files = _files(fetch_folder(path or PUBLISHED, (f"*{stimulus}.h5",)).path, stimulus)
+    yield from problems_of(files, lambda recording: _read(recording, response_type, fr_normalization))
 
 
 def _files(folder: Path, stimulus: str) -> list[Path]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openretina_jax.simulation.cache import simulated_files
-from openretina_jax.sources.registry import simulator
+from openretina_jax.simulation.cache import simulated_files, simulator
 
 
 def test_two_that_ask_at_once_get_the_files_of_one_simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

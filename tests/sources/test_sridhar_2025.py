@@ -12,7 +12,7 @@ from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
 from openretina_jax.sources.sridhar_2025.responses import read_recording
-from openretina_jax.sources.sridhar_2025.sessions import Crop, Screen, TrialSplit, load_sridhar_2025
+from openretina_jax.sources.sridhar_2025.sessions import Screen, TrialSplit, load_sridhar_2025
 from tests.sources.sridhar_2025_files import EXCLUDED, STIMULI, small, write
 
 GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "sources" / "sridhar_2025.npz")
@@ -53,9 +53,9 @@ def noise(folders, tmp_path):
 
 def load(folder, stimulus="natural_movie", every=1, **options) -> Dataset:
     config = small(stimulus)
-    crop = Crop(config.margin_rows, config.margin_rows, config.margin_columns, config.margin_columns, every)
+    crop = (config.margin_rows, config.margin_rows, config.margin_columns, config.margin_columns)
     given = {"excluded_cells": EXCLUDED, "screen": config.screen, "crops": dict.fromkeys(RETINAS, crop)} | options
-    return load_sridhar_2025(folder, stimulus=stimulus, **given)
+    return load_sridhar_2025(folder, stimulus=stimulus, subsample=every, **given)
 
 
 def content_of(file):
@@ -204,7 +204,7 @@ def test_locations_are_where_the_cells_look(folders):
         ({"excluded_cells": {"01": (0, 1, 2, 3)}}, "all 4 cells are excluded"),
         ({"stimulus_seed": 2024}, "has no trials of stimulus_seed 2024; choose among 2022, 2023"),
         ({"response_delay": 25}, "response_delay is 25; choose from 0 to 24"),
-        ({"crops": dict.fromkeys(RETINAS, Crop(11, 9, 0, 0))}, "leaves nothing of frames of 20 x 24"),
+        ({"crops": dict.fromkeys(RETINAS, (11, 9, 0, 0))}, "leaves nothing of frames of 20 x 24"),
         ({"screen": Screen(60, 20, 6)}, "shows pixels beyond its border on a screen of 20 x 60"),
         ({"fixation_files": {"01": "fixations/none.txt"}}, "fixations cannot be read"),
         ({"fixation_files": {"02": "fixations/none.txt"}}, 'retina "01" has no fixation file'),

@@ -11,9 +11,8 @@ import numpy as np
 
 from openretina_jax.simulation import scenes
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.goldin_2022 import IMAGE_S, SPECIES
-from openretina_jax.sources.registry import Progress
 
 
 @dataclasses.dataclass(frozen=True)

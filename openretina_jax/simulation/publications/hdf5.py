@@ -7,9 +7,8 @@ import numpy as np
 
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
-from openretina_jax.sources.registry import Progress
 
 FRAME_RATE_HZ = 30.0
 _SHORTEST_CLIPS = 70

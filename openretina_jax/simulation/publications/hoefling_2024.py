@@ -22,7 +22,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.simulation import movies
 from openretina_jax.simulation.imaging import IMAGING_RATE_HZ, PROTOCOLS, Recording, quality_index
 from openretina_jax.simulation.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
-from openretina_jax.simulation.writing import check_numbers
+from openretina_jax.simulation.writing import Progress, check_numbers
 from openretina_jax.sources.hoefling_2024.sessions import (
     CLIP_FRAMES,
     N_CLIPS,
@@ -30,7 +30,6 @@ from openretina_jax.sources.hoefling_2024.sessions import (
     RESPONSES,
     TEST_CLIPS,
 )
-from openretina_jax.sources.registry import Progress
 
 STIMULUS_FILES = {resolution: Path(file.path).stem for resolution, file in PUBLISHED_STIMULI.items()}
 RESPONSES_FILE = Path(RESPONSES.path).stem

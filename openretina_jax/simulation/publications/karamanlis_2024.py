@@ -13,10 +13,9 @@ import numpy as np
 from openretina_jax.errors import UserError
 from openretina_jax.simulation.scenes import gaze, natural_images
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.karamanlis_2024 import FRAME_RATE_HZ
 from openretina_jax.sources.karamanlis_2024_movies import SCREEN, render
-from openretina_jax.sources.registry import Progress
 
 _SEEN_PX = (60, 80)  # height and width of the movie as the cells see it
 _CENTRE_PX = 1.5

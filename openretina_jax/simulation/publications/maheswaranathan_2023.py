@@ -11,13 +11,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from openretina_jax.simulation import scenes
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
-from openretina_jax.sources.registry import Progress
 
 _PUBLISHED_REPEATS = "firing_rate_10ms"  # smoothing of the repeats that are stored per neuron
 _CENTRE_SD_PX = 2.0  # of 50 µm
@@ -117,5 +115,7 @@ def _recording(
 
 def _smoothed(spikes: np.ndarray, response_type: str) -> np.ndarray:
     """Firing rate: spikes in bins, smoothed by a Gaussian whose deviation is in the name."""
+    from scipy.ndimage import gaussian_filter1d  # takes a second, and configurations read our options
+
     deviation_s = float(response_type.removeprefix("firing_rate_").removesuffix("ms")) / 1000
     return gaussian_filter1d(spikes * FRAME_RATE_HZ, deviation_s * FRAME_RATE_HZ, axis=-1).astype(np.float32)

@@ -19,8 +19,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_folder
 from openretina_jax.simulation.scenes import spatial_frequencies
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers
-from openretina_jax.sources.registry import Progress
+from openretina_jax.simulation.writing import Progress, check_numbers
 from openretina_jax.sources.sridhar_2025.movies import Crop, Screen
 from openretina_jax.sources.sridhar_2025.sessions import FRAME_RATE_HZ, PUBLISHED, RESPONSES, STA_PATTERN
 from openretina_jax.sources.sridhar_2025.stimuli import (

@@ -7,7 +7,6 @@ clips. The published files are a pickle with the movies and an HDF5 file with on
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile, fetch, unpacked
 from openretina_jax.runtime.pickles import load_plain_pickle
+from openretina_jax.sources import SOURCES
 from openretina_jax.sources.hoefling_2024.cells import CELL_TYPE_NAMES, roi_positions
 from openretina_jax.sources.hoefling_2024.recordings import QualityFilter, Recording, open_recordings, select_neurons
 from openretina_jax.sources.hoefling_2024.traces import (
@@ -51,33 +51,12 @@ _LABELLED_LEFT_BUT_RIGHT = "session_2_ventral2_20200626"
 _log = logging.getLogger(__name__)
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_hoefling_2024`` as plain values.
-
-    ``resolution`` chooses among the published movies, "18x16" or "72x64", and paths may be None: the published files.
-
-    Raises:
-        UserError: as in ``load_hoefling_2024``.
-    """
-    options = dict(settings)
-    resolution, quality = options.pop("resolution"), dict(options.pop("quality"))
-    stimuli, responses = options.pop("stimuli_path"), options.pop("responses_path")
-    if resolution not in PUBLISHED_STIMULI:
-        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(PUBLISHED_STIMULI)}')
-    quality["cell_types"] = tuple(quality["cell_types"])
-    options["validation_clips"] = tuple(options["validation_clips"])
-    return load_hoefling_2024(
-        stimuli or PUBLISHED_STIMULI[resolution],
-        responses or RESPONSES,
-        quality=QualityFilter(**quality),
-        **options,
-    )
-
-
+@SOURCES("hoefling_2024")
 def load_hoefling_2024(
-    stimuli_path: HubFile | str | Path = STIMULI_18X16,
-    responses_path: HubFile | str | Path = RESPONSES,
+    stimuli_path: HubFile | str | Path | None = None,
+    responses_path: HubFile | str | Path | None = None,
     *,
+    resolution: str = "18x16",
     quality: QualityFilter | None = None,
     trace_type: str = "spikes",
     norm_by_std: bool = True,
@@ -88,8 +67,9 @@ def load_hoefling_2024(
     """Natural movies and the responses to them.
 
     Args:
-        stimuli_path: the movies: a published file, or a local pickle or zip archive.
-        responses_path: the recordings: a published file, or a local HDF5 file or zip archive.
+        stimuli_path: a pickle of the movies, or a zip archive of it (None: the published one).
+        responses_path: an HDF5 file of the responses, or a zip archive of it (None: the published one).
+        resolution: "18x16" or "72x64", the pixels of the published movies that are taken without ``stimuli_path``.
         quality: which neurons are kept (None: those of the published models).
         trace_type, norm_by_std, scale_traces: what is taken for a response, see ``TraceConversion``.
         validation_clips: clips of the training movie kept for validation.
@@ -102,9 +82,12 @@ def load_hoefling_2024(
     Raises:
         UserError: the files cannot be had, are damaged or do not belong together.
     """
+    if resolution not in PUBLISHED_STIMULI:
+        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(PUBLISHED_STIMULI)}')
     quality = quality or QualityFilter()
     conversion = TraceConversion(trace_type, norm_by_std, scale_traces)
-    stimuli_file, responses_file = fetch(stimuli_path), fetch(responses_path)
+    stimuli_file = fetch(stimuli_path or PUBLISHED_STIMULI[resolution])
+    responses_file = fetch(responses_path or RESPONSES)
     stimuli, clip_orders = read_stimuli(unpacked(stimuli_file, _STIMULI_SUFFIXES))
     with open_recordings(unpacked(responses_file, _RESPONSES_SUFFIXES)) as recordings:
         sessions = [
@@ -129,7 +112,7 @@ def load_hoefling_2024(
 
 def load_artificial_responses(
     stimulus: str,
-    responses_path: HubFile | str | Path = RESPONSES,
+    responses_path: HubFile | str | Path | None = None,
     *,
     quality: QualityFilter | None = None,
     trace_type: str = "spikes",
@@ -152,7 +135,7 @@ def load_artificial_responses(
     if stimulus not in presentations:
         raise UserError(f"stimulus is {stimulus!r}; it must be {' or '.join(presentations)}")
     conversion = TraceConversion(trace_type, norm_by_std, scale_traces)
-    with open_recordings(unpacked(fetch(responses_path), _RESPONSES_SUFFIXES)) as recordings:
+    with open_recordings(unpacked(fetch(responses_path or RESPONSES), _RESPONSES_SUFFIXES)) as recordings:
         return {
             recording.name: upsampled_responses(recording, presentations[stimulus], kept, conversion)
             for recording, kept in select_neurons(recordings, quality or QualityFilter())

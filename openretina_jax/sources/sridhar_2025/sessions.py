@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.sta import load_sta
 from openretina_jax.errors import UserError
+from openretina_jax.sources import SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
 from openretina_jax.sources.movie_cache import Movie
 from openretina_jax.sources.sridhar_2025.movies import Crop, Screen
@@ -38,33 +39,14 @@ RESPONSES = {
     "natural_movie": "responses/cell_responses_{retina}_fixation_movie.pkl",
     "white_noise": "responses/cell_responses_{retina}_wn.pkl",
 }
-CROP = Crop(35, 35, 55, 55)
+CROP = (35, 35, 55, 55)  # pixels at the top, bottom, left and right
 
 _MIRRORS = {None: slice(None), "left_right": slice(None), "up_down": slice(None, None, -1)}  # of an STA's rows
 
 _log = logging.getLogger(__name__)
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_sridhar_2025`` as plain values; ``path`` may be None.
-
-    Raises:
-        UserError: as in ``load_sridhar_2025``.
-    """
-    options = dict(settings)
-    split = dict(options.pop("split"))
-    split["validation"] = None if split["validation"] is None else tuple(split["validation"])
-    split["repeated"] = tuple((first, second) for first, second in split["repeated"])
-    every = options.pop("subsample")
-    return load_sridhar_2025(
-        options.pop("path"),
-        split=TrialSplit(**split),
-        screen=Screen(**options.pop("screen")),
-        crops={retina: _crop(retina, cut, every) for retina, cut in options.pop("crops").items()},
-        **options,
-    )
-
-
+@SOURCES("sridhar_2025")
 def load_sridhar_2025(
     path: HubFolder | str | Path | None = None,
     *,
@@ -75,7 +57,8 @@ def load_sridhar_2025(
     stimulus_seed: int | None = None,
     split: TrialSplit | None = None,
     screen: Screen | None = None,
-    crops: Mapping[str, Crop] | None = None,
+    crops: Mapping[str, tuple[int, int, int, int]] | None = None,
+    subsample: int = 1,
     fixation_files: Mapping[str, str] | None = None,
     opposite_flips: bool = False,
     response_delay: int = 0,
@@ -96,7 +79,9 @@ def load_sridhar_2025(
         stimulus_seed: take the trials of one seed of the natural movie, 2022 or 2023, alone.
         split: which trials are for training and for validation.
         screen: sizes of the screen of the natural movie.
-        crops: the part of the screen that a model sees, by retina (None: the middle 80 x 90 pixels); all of one size.
+        crops: pixels cut off the screen at the top, bottom, left and right, by retina (None: those that leave the
+            middle 80 x 90 of the published screen); all must leave frames of one size.
+        subsample: only every so many-th row and column of what the crop leaves is kept.
         fixation_files: text file by retina, for natural movies.
         opposite_flips: whether the flags for mirrored images mean the opposite.
         response_delay: frames by which responses are taken later than the frame on the screen.
@@ -139,7 +124,8 @@ def load_sridhar_2025(
 
     lengths = {}
     for retina in retinas or RETINAS[stimulus]:
-        crop = of_retina(crops, retina, "crop")
+        top, bottom, left, right = of_retina(crops, retina, "crop")
+        crop = Crop(top, bottom, left, right, subsample)
         file = fetched.path / RESPONSES[stimulus].format(retina=retina)
         recording = read_recording(
             file, retina, excluded=excluded.get(retina, ()), cell_index=cell_index, stimulus_seed=stimulus_seed
@@ -167,7 +153,7 @@ def load_sridhar_2025(
         sessions=tuple(sessions),
         clip_length=frames,
         validation_clips=validation,
-        pixel_size_um=PIXEL_SIZE_UM * crop.every,
+        pixel_size_um=PIXEL_SIZE_UM * subsample,
         source={
             "publication": "sridhar_2025",
             "stimulus": stimulus,
@@ -177,13 +163,6 @@ def load_sridhar_2025(
             "split": dataclasses.asdict(split),
         },
     )
-
-
-def _crop(retina: str, pixels: Sequence[int], every: int) -> Crop:
-    if len(pixels) != 4:
-        raise UserError(f"the crop of retina {retina} is {list(pixels)}, but must be (top, bottom, left, right)")
-    top, bottom, left, right = pixels
-    return Crop(top, bottom, left, right, every)
 
 
 def _used_trials(
