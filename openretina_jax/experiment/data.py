@@ -30,7 +30,10 @@ def make_dataset(settings: Mapping[str, Any], cache: Path, progress: Progress | 
         UserError: an unknown source or option, settings that contradict each other, or whatever is wrong with the data.
     """
     name, given = _with_simulated_files(settings, cache, progress)
-    return _called(SOURCES[name], f'source "{name}"', given)
+    dataset = _called(SOURCES[name], f'source "{name}"', given)
+    if not isinstance(dataset, Dataset):
+        raise UserError(f'source "{name}" returns {type(dataset).__name__}, but must return a Dataset')
+    return dataset
 
 
 def source_problems(settings: Mapping[str, Any], cache: Path, progress: Progress | None = None) -> list[str]:
