@@ -70,10 +70,8 @@ def simulate(
     given = dict(options)
     for text in texts:
         key, _, value = text.partition("=")
-        if key not in default_of:
-            raise UserError(f'a simulation of {name} has no "{key}"; it has {", ".join(default_of)}')
         try:
-            given[key] = type(default_of[key])(value)
+            given[key] = type(default_of.get(key, value))(value)
         except ValueError as error:
             raise UserError(f"--set={text}: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,4 +136,4 @@ def modules_of(file: Path) -> list[Path]:
 
 def _config(module: ModuleType, name: str, options: Mapping[str, Any]) -> Any:
     given = {option: value for option, value in options.items() if value is not None}
-    return construct(module.SimulationConfig, f"config.data.simulated of {name}", given, {})
+    return construct(module.SimulationConfig, f'the simulation of "{name}"', given, {})
