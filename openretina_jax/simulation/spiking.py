@@ -7,7 +7,7 @@ kernels, and fires spikes at a rate that is a softplus of the filtered light: a 
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Float32, Num
+from jaxtyping import Float, Float32, Int64, Num
 
 _SURROUND_SIZE, _SURROUND_WEIGHT = 2.5, 0.7  # relative to the centre
 _KERNEL_S = 0.4
@@ -137,3 +137,19 @@ def expected_spikes(
 
     gain = neurons.mean_rate_hz * bin_s / output(first).mean(axis=0)
     return {name: gain * output(drive) for name, drive in drives.items()}
+
+
+def drawn_spikes(
+    rng: np.random.Generator,
+    training: Float[np.ndarray, "time neuron"],
+    test: Float[np.ndarray, "test_time neuron"],
+    n_repeats: int,
+) -> tuple[Int64[np.ndarray, "time neuron"], Int64[np.ndarray, "repeat test_time neuron"]]:
+    """Draw the spikes of every frame: once for the training movie, and for every repeat of the test movie.
+
+    Args:
+        rng: where they come from.
+        training, test: mean numbers of spikes, see ``expected_spikes``.
+        n_repeats: presentations of the test movie.
+    """
+    return rng.poisson(training), rng.poisson(test, (n_repeats, *test.shape))

@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from jaxtyping import Num
 
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
@@ -42,3 +43,8 @@ def write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with whole_file(path) as stream, h5py.File(stream, "w") as file:
         for name, values in arrays.items():
             file[name] = values
+
+
+def repeats_by_cell(repeats: Num[np.ndarray, "repeat time neuron"]) -> dict[str, Num[np.ndarray, "repeat time"]]:
+    """Name the repeats of every cell as the published files do: "test/repeats/cell01" and so on."""
+    return {f"test/repeats/cell{cell + 1:02d}": repeats[:, :, cell] for cell in range(repeats.shape[2])}

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from openretina_jax.simulation import scenes
-from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
+from openretina_jax.simulation.spiking import SpikingNeurons, drawn_spikes, expected_spikes
+from openretina_jax.simulation.writing import Progress, check_numbers, repeats_by_cell, write_hdf5
 from openretina_jax.sources.goldin_2022 import IMAGE_S, SPECIES
 
 
@@ -72,12 +72,11 @@ def _recording(rng: np.random.Generator, config: SimulationConfig) -> dict[str, 
         rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 18
     )
     expected = expected_spikes(neurons, {"train": images, "test": test_images}, IMAGE_S, images=True)
-    counts = rng.poisson(expected["train"])
-    repeats = rng.poisson(expected["test"], (config.n_repeats, *expected["test"].shape))
-    arrays = {
+    counts, repeats = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
+    return {
         "train/stimulus": images,
         "test/stimulus": test_images,
         "train/response/binned": counts.T,
         "test/response/binned": repeats.mean(axis=0).T,
+        **repeats_by_cell(repeats),
     }
-    return arrays | {f"test/repeats/cell{n + 1:02d}": repeats[:, :, n] for n in range(len(neurons))}

@@ -12,7 +12,7 @@ import numpy as np
 
 from openretina_jax.errors import UserError
 from openretina_jax.simulation.scenes import gaze, natural_images
-from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.simulation.spiking import SpikingNeurons, drawn_spikes, expected_spikes
 from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.karamanlis_2024 import FRAME_RATE_HZ
 from openretina_jax.sources.karamanlis_2024_movies import SCREEN, render
@@ -86,16 +86,14 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             mean_rates_hz=_MEAN_RATES_HZ,
         )
         expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
-        running = expected["running"].reshape(config.n_blocks, config.block_frames, -1)
+        running, frozen = drawn_spikes(rng, expected["running"], expected["frozen"], config.n_trials)
         name = f"session_{index + 1}_{config.species}"
         write_hdf5(
             sessions / name / f"{name}_fixationmovie_data.mat",
             {
                 **stimulus,
-                "runningbin": rng.poisson(running).astype(np.uint8),
-                "frozenbin": rng.poisson(expected["frozen"], (config.n_trials, *expected["frozen"].shape)).astype(
-                    np.uint8
-                ),
+                "runningbin": running.reshape(config.n_blocks, config.block_frames, -1).astype(np.uint8),
+                "frozenbin": frozen.astype(np.uint8),
             },
         )
         if progress is not None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from openretina_jax.simulation import scenes
-from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
+from openretina_jax.simulation.spiking import SpikingNeurons, drawn_spikes, expected_spikes
+from openretina_jax.simulation.writing import Progress, check_numbers, repeats_by_cell, write_hdf5
 from openretina_jax.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
 
 _PUBLISHED_REPEATS = "firing_rate_10ms"  # smoothing of the repeats that are stored per neuron
@@ -97,19 +97,18 @@ def _recording(
 ) -> dict[str, np.ndarray]:
     """The arrays of a file by their names in it."""
     expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ)
-    spikes = rng.poisson(expected["train"]).T
-    trials = rng.poisson(expected["test"], (config.n_repeats, *expected["test"].shape)).transpose(0, 2, 1)
+    spikes, trials = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
     if kind == "whitenoise":
-        trials = np.pad(trials, ((0, 0), (0, 0), (0, 1)), mode="edge")
+        trials = np.pad(trials, ((0, 0), (0, 1), (0, 0)), mode="edge")
     arrays = {f"{split}/stimulus": movie for split, movie in movies.items()}
     for response_type in RESPONSE_TYPES:
-        repeats = _smoothed(trials, response_type)
-        arrays[f"train/response/{response_type}"] = _smoothed(spikes, response_type)
+        repeats = _smoothed(trials.transpose(0, 2, 1), response_type)
+        arrays[f"train/response/{response_type}"] = _smoothed(spikes.T, response_type)
         arrays[f"test/response/{response_type}"] = repeats.mean(axis=0)
         if by_response_type:
             arrays[f"test/repeats/{response_type}"] = repeats
         elif response_type == _PUBLISHED_REPEATS:
-            arrays |= {f"test/repeats/cell{n + 1:02d}": repeats[:, n] for n in range(len(neurons))}
+            arrays |= repeats_by_cell(repeats.transpose(0, 2, 1))
     return arrays
 
 
