@@ -1,4 +1,4 @@
-"""Simulators by name, and simulated files: written where a user wants them, or once and read again by later runs."""
+"""Simulators by name, and simulated files: in a folder of the user's choice, or in the cache for later runs."""
 
 import ast
 import dataclasses
@@ -113,7 +113,7 @@ def simulated_files(
 
 
 def modules_of(file: Path) -> list[Path]:
-    """List the file of a simulator and those of this package that it imports, and these import, sorted."""
+    """List the file of a simulator and all those in this package that it imports, directly or not, sorted."""
     root, package = Path(simulation.__path__[0]), f"{simulation.__name__}."
     found, waiting = set(), [file]
     while waiting:

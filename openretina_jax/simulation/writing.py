@@ -1,4 +1,4 @@
-"""What all simulators share: checks of their numbers, HDF5 files, and a way to tell how far they are."""
+"""Helpers of all simulators: reports of progress, checks of their numbers, and HDF5 files."""
 
 import dataclasses
 import math
@@ -13,18 +13,18 @@ from jaxtyping import Num
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 
-Progress = Callable[[str, int, int], None]  # is told what is simulated, the number done, and the number in all
+Progress = Callable[[str, int, int], None]  # called with what is simulated, the number done, the number in all
 
 
 def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str, int] = {}) -> None:
     """Refuse whole numbers of a simulation below 1, and a seed below 0.
 
     Args:
-        config: a data class.
-        least, most: other limits, by the names of the numbers.
+        config: data class that holds the numbers.
+        least, most: other limits, by name.
 
     Raises:
-        UserError: names the first that is out of range.
+        UserError: a number is out of range.
     """
     least = {"seed": 0, **least}
     for field in dataclasses.fields(config):
@@ -35,7 +35,7 @@ def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str,
 
 
 def write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by their names in the file, which appears when it is whole.
+    """Write named arrays into a file, which appears when it is whole.
 
     Raises:
         UserError: it cannot be written.

@@ -11,7 +11,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionOrder
 from openretina_jax.errors import UserError
-from openretina_jax.sources.sridhar_2025.responses import read_recording
+from openretina_jax.sources.sridhar_2025.responses import read_responses
 from openretina_jax.sources.sridhar_2025.sessions import Screen, TrialSplit, load_sridhar_2025
 from tests.sources.sridhar_2025_files import EXCLUDED, STIMULI, small, write
 
@@ -170,7 +170,7 @@ def test_a_folder_without_averages(natural, caplog):
     shutil.rmtree(natural / "stas")
     (session,) = load(natural, retinas=("04",)).sessions
     assert set(session.neurons) == {"cell_index"}
-    assert "not known where the neurons look" in caplog.text
+    assert "receptive fields are not known" in caplog.text
 
 
 def test_an_average_that_is_not_finite(natural, caplog):
@@ -180,7 +180,7 @@ def test_an_average_that_is_not_finite(natural, caplog):
     np.save(file, sta)
     (session,) = load(natural, retinas=("04",), cell_index=1).sessions
     assert session.neurons["rf_location"].tolist() == [[7, 8]]
-    assert "taken to be in the middle" in caplog.text
+    assert "the middle is taken" in caplog.text
 
 
 def test_locations_are_where_the_cells_look(folders):
@@ -315,7 +315,7 @@ def test_wrong_white_noise(noise):
 
 
 def test_one_recording(folders):
-    recording = read_recording(responses_file(folders["natural_movie"], "01"), "01", excluded=(1,))
+    recording = read_responses(responses_file(folders["natural_movie"], "01"), "01", excluded=(1,))
     assert recording.train.shape == (20, FRAMES, 3)
     assert recording.test.shape == (10, 40, 3)  # the others followed another movie
     assert recording.cells.tolist() == [0, 2, 3]

@@ -1,8 +1,8 @@
-"""Writes simulated recordings in the published format of Karamanlis et al. 2024.
+"""Simulator of files in the published format of Karamanlis et al. 2024.
 
 The format: a folder per session with a file ``..._fixationmovie_data.mat`` (HDF5), which holds photographs, traces of
-gaze, and spike counts per frame, all with the axes in MATLAB's order. How many photographs there are, how large, and
-how long the parts of the published stimulus are, its files tell; here they are settings.
+gaze, and spike counts per frame, all with the axes in MATLAB's order. The number and size of the photographs, and the
+lengths of the parts of the stimulus, are options here.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ class SimulationConfig:
     """What to simulate.
 
     Attributes:
-        n_sessions: pieces of retina; all see the same movie. Adding sessions does not change the first ones.
-        neurons_per_session: cells of each.
-        seed: the files are a function of it.
+        n_sessions: number of sessions; all saw the same movie, and adding sessions does not change the first ones.
+        neurons_per_session: number of neurons of each.
+        seed: seed of all random numbers.
         species: "mouse" (75 frames per second) or "marmoset" (85).
-        n_blocks, block_frames: running parts, and frames of each.
-        n_trials, frozen_frames: presentations of the frozen part, and its frames.
-        n_images, image_height, image_width: photographs of each of the two parts, and their size in pixels, at least
-            that of the screen.
+        n_blocks, block_frames: number of running parts, and frames of each.
+        n_trials, frozen_frames: number of presentations of the frozen part, and its frames.
+        n_images, image_height, image_width: number of photographs for each of the two parts, and their size in pixels,
+            at least that of the screen.
 
     Raises:
         UserError: a number is out of range.
@@ -67,7 +67,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The folder, by the setting of ``karamanlis_2024.from_settings``.
+        The folder, by the option of ``load_karamanlis_2024`` that takes it.
     """
     stimulus = _stimulus(config)
     movies = {
@@ -125,6 +125,6 @@ def _stimulus(config: SimulationConfig) -> dict[str, np.ndarray]:
 
 
 def _seen(images: np.ndarray, fixations: np.ndarray) -> np.ndarray:
-    """The movie as the cells see it, in whole grey levels: it is long."""
+    """The movie as the cells see it, in bytes to save memory."""
     whole = fixations.astype(np.int64)
     return np.concatenate([np.rint(frames[..., 0]).astype(np.uint8) for frames in render(images, whole, _SEEN_PX)])

@@ -1,4 +1,4 @@
-"""Writes a simulated data set in the published format of Maheswaranathan et al. 2023.
+"""Simulator of files in the published format of Maheswaranathan et al. 2023.
 
 The format: ``ganglion_cell_data/<session>/naturalscene.h5`` and ``whitenoise.h5`` with ``stimulus (time, height,
 width)`` and ``response/firing_rate_<smoothing>ms (neuron, time)`` below ``train`` and ``test``, with 100 frames per
@@ -27,11 +27,11 @@ class SimulationConfig:
     """What to simulate.
 
     Attributes:
-        n_sessions: recordings; all saw the same movies, and adding sessions does not change the first ones.
-        neurons_per_session: neurons recorded in each.
-        seed: the files are a function of it.
-        seconds, test_seconds: lengths of the training and of the test movie.
-        n_repeats: how often the test movie was shown.
+        n_sessions: number of sessions; all saw the same movies, and adding sessions does not change the first ones.
+        neurons_per_session: number of neurons of each.
+        seed: seed of all random numbers.
+        seconds, test_seconds: durations of the training and of the test movie.
+        n_repeats: number of repeats of the test movie.
         side: pixels of a frame along each side.
 
     Raises:
@@ -59,7 +59,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The folder, by the setting of ``maheswaranathan_2023.from_settings``.
+        The folder, by the option of ``load_maheswaranathan_2023`` that takes it.
     """
     target = folder / "neural_code_data"
     movies = {kind: {split: _movie(kind, split, config) for split in ("train", "test")} for kind in STIMULI}
@@ -113,7 +113,7 @@ def _recording(
 
 
 def _smoothed(spikes: np.ndarray, response_type: str) -> np.ndarray:
-    """Firing rate: spikes in bins, smoothed by a Gaussian whose deviation is in the name."""
+    """Firing rates: binned spikes smoothed by a Gaussian, whose standard deviation is in the name of the type."""
     from scipy.ndimage import gaussian_filter1d  # takes a second, and configurations read our options
 
     deviation_s = float(response_type.removeprefix("firing_rate_").removesuffix("ms")) / 1000
