@@ -9,8 +9,6 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from huggingface_hub import get_cached_repo_tree, snapshot_download
-
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import (
     CACHE_REMEDY,
@@ -110,6 +108,9 @@ def unpacked_folder(file: FetchedFile, folder: Path | None = None) -> Path:
 
 
 def _fetch_from_hub(folder: HubFolder, patterns: tuple[str, ...]) -> FetchedFolder:
+    # takes half a second, and configurations read the options of sources
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+
     inside = f"{folder.path.strip('/')}/" if folder.path.strip("/") else ""
     wanted = [glob.escape(inside) + pattern for pattern in patterns]
     with folder.fetching(_WAYS_OUT):
