@@ -14,10 +14,11 @@ from typing import Any
 
 from benchmarks.children import Program, child, ours, reference
 from openretina_jax.errors import UserError
+from openretina_jax.simulation.cache import simulate
+from openretina_jax.simulation.writing import Progress
 from openretina_jax.sources.hoefling_2024.cells import GANGLION_CELL_TYPES
 from openretina_jax.sources.hoefling_2024.sessions import VALIDATION_CLIPS
 from openretina_jax.sources.karamanlis_2024 import N_VALIDATION_CLIPS
-from openretina_jax.sources.registry import Progress, simulate
 
 # the published way to load each source, without words that both programs take by default
 SETTINGS: Mapping[str, Mapping[str, Any]] = {

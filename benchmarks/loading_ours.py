@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from openretina_jax.sources.registry import source
+from openretina_jax.experiment.data import make_dataset
 
 WINDOWS, WINDOW_FRAMES = 64, 50
 
@@ -18,10 +19,10 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         task: ``source``, the ``settings`` for it, and a ``cache`` folder.
     """
     os.environ["OPENRETINA_JAX_CACHE"] = task["cache"]
-    publication = source(task["source"])
+    settings = {"source": task["source"], **task["settings"]}
 
     def work() -> np.ndarray:
-        dataset = publication.from_settings(task["settings"])
+        dataset = make_dataset(settings, Path(task["cache"]))
         movie = dataset.stimuli[dataset.sessions[0].stimulus]
         starts = np.random.default_rng(0).integers(len(movie.frames) - WINDOW_FRAMES, size=WINDOWS)
         return np.stack([movie.normalized(slice(start, start + WINDOW_FRAMES)) for start in starts])

@@ -7,6 +7,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from openretina_jax.errors import UserError, nearest
+from openretina_jax.experiment.data import data_config as data
 
 CORES = ("gru",)  # words that choose a core
 READOUTS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
@@ -181,79 +182,27 @@ def model() -> ml_collections.ConfigDict:
 
 def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.ConfigDict:
     """The recordings of Höfling et al. 2024 with the neurons of the published models."""
-    from openretina_jax.sources.hoefling_2024.sessions import VALIDATION_CLIPS  # h5py takes time to import
-
-    return ml_collections.ConfigDict(
-        {
-            "source": "hoefling_2024",
-            "resolution": resolution,
-            "stimuli_path": placeholder(str),  # a local zip or pickle instead of the published file
-            "responses_path": placeholder(str),  # a local zip or HDF5 file instead of the published file
-            "simulated": {
-                "enabled": False,
-                "n_sessions": 8,
-                "neurons_per_session": 40,
-                "seed": 0,
-                "resolution": resolution,
-            },
-            "trace_type": "spikes",  # or "raw", "preprocessed", "detrended"
-            "norm_by_std": True,
-            "scale_traces": 1.0,
-            "quality": {
-                "cell_types": tuple(range(1, 33)),
-                "chirp_qi": 0.35,
-                "d_qi": 0.6,
-                "qi_logic": "or",
-                "classifier_confidence": 0.25,
-                "min_neurons": 1,
-            },
-            "validation_clips": VALIDATION_CLIPS,
-            "pixel_size_um": pixel_size_um,
-        }
-    ).lock()
+    return data(
+        "hoefling_2024",
+        resolution=resolution,
+        pixel_size_um=pixel_size_um,
+        simulated={"n_sessions": 8, "neurons_per_session": 40, "seed": 0, "resolution": resolution},
+    )
 
 
 def maheswaranathan_data() -> ml_collections.ConfigDict:
     """The recordings of Maheswaranathan et al. 2023."""
-    return ml_collections.ConfigDict(
-        {
-            "source": "maheswaranathan_2023",
-            "path": placeholder(str),  # a local folder or archive with ganglion_cell_data instead of the published one
-            "simulated": {
-                "enabled": False,
-                "n_sessions": 3,
-                "neurons_per_session": 10,
-                "seed": 0,
-                "seconds": 300,
-                "side": 50,
-            },
-            "stimulus": "naturalscene",  # or "whitenoise"
-            "response_type": "firing_rate_10ms",  # or "firing_rate_5ms", "firing_rate_20ms"
-            "fr_normalization": 1.0,
-            "validation_clips": 20,
-            "normalize_stimuli": True,
-            "pixel_size_um": 50.0,
-        }
-    ).lock()
+    simulated = {"n_sessions": 3, "neurons_per_session": 10, "seed": 0, "seconds": 300, "side": 50}
+    return data("maheswaranathan_2023", simulated=simulated)
 
 
 def hdf5_data() -> ml_collections.ConfigDict:
-    """Recordings of one's own in a folder, see docs/your_own_data.md; the numbers are those of the simulated ones."""
-    return ml_collections.ConfigDict(
-        {
-            "source": "hdf5",
-            "path": placeholder(str),  # the folder
-            "simulated": {"enabled": False, "n_sessions": 2, "neurons_per_session": 15, "seed": 0, "clips": 300},
-            "test_names": ("random_noise_2", "random_noise_3"),  # stimuli that are tests; all others are for training
-            "stimulus_size": placeholder(tuple),  # (channel, height, width), to be checked
-            "norm_mean": placeholder(float),  # without both, those of each training movie
-            "norm_std": placeholder(float),
-            "frame_rate_hz": 30.0,
-            "pixel_size_um": placeholder(float),
-            "clip_length": 75,
-            "validation_clips": placeholder(object),  # their number, or a tuple of the clips themselves
-        }
-    ).lock()
+    """Recordings of one's own in a folder, see docs/your_own_data.md; the tests are those of the simulated ones."""
+    return data(
+        "hdf5",
+        test_names=("random_noise_2", "random_noise_3"),
+        simulated={"n_sessions": 2, "neurons_per_session": 15, "seed": 0, "clips": 300},
+    )
 
 
 def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:

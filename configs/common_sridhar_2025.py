@@ -1,10 +1,10 @@
 """What the configurations of Sridhar et al. 2025 share: recordings, their simulation, windows, and whole models."""
 
 import ml_collections
-from ml_collections.config_dict import FieldReference, placeholder
 
 from configs import common
 from openretina_jax.sources.sridhar_2025.responses import UNRELIABLE_CELLS
+from openretina_jax.sources.sridhar_2025.sessions import CROP
 from openretina_jax.sources.sridhar_2025.stimuli import FIXATION_FILES
 
 WORDS = ("simulated", "quick")
@@ -23,50 +23,33 @@ def data(stimulus: str, *retinas: str, cell_index: int | None = None) -> ml_coll
         cell_index: the only cell that is taken.
     """
     natural = stimulus == "natural_movie"
-    return ml_collections.ConfigDict(
-        {
-            "source": "sridhar_2025",
+    return common.data(
+        "sridhar_2025",
+        stimulus=stimulus,
+        retinas=retinas,
+        cell_index=cell_index,
+        excluded_cells=UNRELIABLE_CELLS[stimulus],  # unless one cell is chosen
+        crops=dict.fromkeys(_RETINAS, CROP),
+        fixation_files=FIXATION_FILES,
+        sta_mirror="left_right" if natural else None,
+        simulated={
             "stimulus": stimulus,
-            "path": placeholder(str),  # a local folder or zip instead of the published files
-            "simulated": {
-                "enabled": False,
-                "stimulus": stimulus,
-                "n_sessions": len(retinas),
-                "neurons_per_session": 12,
-                "n_trials": 20,
-                "frames_per_trial": 1700,
-                "test_frames": 850,
-                "test_trials": 20,
-                "height": 150,
-                "width": 200,
-                "padding": 50,
-                "margin_rows": 35,
-                "margin_columns": 55,
-                "n_images": 120,
-                "centre_sd_px": 3.0,
-                "seed": 0,
-            },
-            "retinas": retinas,
-            "cell_index": FieldReference(cell_index, field_type=int),
-            "excluded_cells": UNRELIABLE_CELLS[stimulus],  # unless one cell is chosen
-            "stimulus_seed": placeholder(int),  # trials of the seed 2022 or 2023 alone
-            "split": {
-                "train_fraction": 0.8,
-                "seed": 1000,
-                "validation": placeholder(tuple),  # trials, instead of drawn ones
-                "first": 0,
-                "count": placeholder(int),  # trials that are used; without, all
-                "repeated": ((0, 9), (10, 19)),  # trials that share frames
-            },
-            "screen": {"height": 150, "width": 200, "padding": 50},
-            "crops": {retina: (35, 35, 55, 55) for retina in _RETINAS},  # top, bottom, left, right
-            "subsample": 1,
-            "fixation_files": FIXATION_FILES,
-            "opposite_flips": False,
-            "response_delay": 0,  # frames
-            "sta_mirror": FieldReference("left_right" if natural else None, field_type=str),
-        }
-    ).lock()
+            "n_sessions": len(retinas),
+            "neurons_per_session": 12,
+            "n_trials": 20,
+            "frames_per_trial": 1700,
+            "test_frames": 850,
+            "test_trials": 20,
+            "height": 150,
+            "width": 200,
+            "padding": 50,
+            "margin_rows": 35,
+            "margin_columns": 55,
+            "n_images": 120,
+            "centre_sd_px": 3.0,
+            "seed": 0,
+        },
+    )
 
 
 def spatial_contrast(

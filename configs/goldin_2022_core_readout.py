@@ -14,7 +14,6 @@ takes the Poisson loss in this experiment, and lowers the learning rate when it 
 """
 
 import ml_collections
-from ml_collections.config_dict import placeholder
 
 from configs import common
 
@@ -23,25 +22,12 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
     chosen = common.words(arg, ("simulated", "quick", "axolotl", "factorized", "klindt"))
     config = common.training()
-    config.data = ml_collections.ConfigDict(
-        {
-            "source": "goldin_2022",
-            "path": placeholder(str),  # a local folder or archive instead of the published folder
-            "simulated": {
-                "enabled": "simulated" in chosen,
-                "n_sessions": 2,
-                "neurons_per_session": 20,
-                "seed": 0,
-                "n_images": 3000,
-                "side": 108,
-            },
-            "species": "axolotl" if "axolotl" in chosen else "mouse",
-            "fr_normalization": 0.3,  # seconds that an image is shown
-            "validation_images": 640,
-            "normalize_stimuli": True,
-            "pixel_size_um": 28.0,
-        }
-    ).lock()
+    config.data = common.data(
+        "goldin_2022",
+        species="axolotl" if "axolotl" in chosen else "mouse",
+        simulated={"n_sessions": 2, "neurons_per_session": 20, "seed": 0, "n_images": 3000, "side": 108},
+    )
+    config.data.simulated.enabled = "simulated" in chosen
     config.model = common.model()
     core = config.model.core.simple
     core.hidden_channels, core.temporal_kernel_sizes, core.spatial_kernel_sizes = (4,), (1,), (30,)

@@ -18,7 +18,6 @@ an epoch is 10,000 frames, four minutes of one core. We have not yet run it to t
 """
 
 import ml_collections
-from ml_collections.config_dict import placeholder
 
 from configs import common
 
@@ -30,30 +29,20 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     chosen = common.words(arg, ("simulated", "quick", *SPECIES, *common.CORES, *common.READOUTS))
     species = "marmoset" if "marmoset" in chosen else "mouse"
     config = common.training()
-    config.data = ml_collections.ConfigDict(
-        {
-            "source": "karamanlis_2024",
-            "path": placeholder(str),  # a local folder of sessions instead of the published one
+    config.data = common.data(
+        "karamanlis_2024",
+        species=species,
+        simulated={
+            "n_sessions": 2,
+            "neurons_per_session": 80,
+            "seed": 0,
             "species": species,
-            "stimulus": "fixationmovie",  # others need movies beside the files, see docs/data.md
-            "size": (60, 80),
-            "fr_normalization": 1.0,
-            "onset_frames": 30,
-            "clip_length": 75,
-            "validation_clips": 20,
-            "split_seed": 42,
-            "simulated": {
-                "enabled": "simulated" in chosen,
-                "n_sessions": 2,
-                "neurons_per_session": 80,
-                "seed": 0,
-                "species": species,
-                "n_blocks": 20,
-                "block_frames": 600,
-                "n_images": 20,
-            },
-        }
-    ).lock()
+            "n_blocks": 20,
+            "block_frames": 600,
+            "n_images": 20,
+        },
+    )
+    config.data.simulated.enabled = "simulated" in chosen
     config.model = common.model()
     for core in (config.model.core.simple, config.model.core.gru):
         core.hidden_channels = (16, 32, 64)

@@ -35,11 +35,9 @@ def main() -> None:
         config, _ = command_line.configuration()
         data, train = config.data.to_dict(), config.train.to_dict()
     else:
-        from configs.common import hdf5_data
-
-        data, train = hdf5_data().to_dict(), None
-        # short recordings can be checked too: how they are split is the configuration's business
-        data |= {"path": _FOLDER.value, "test_names": tuple(_TESTS.value), "clip_length": 1, "validation_clips": 1}
+        # clips as short as can be, so that short recordings can be checked too
+        data = {"source": "hdf5", "path": _FOLDER.value, "test_names": _TESTS.value, "clip_length": 1}
+        data["validation_clips"], train = 1, None
 
     from openretina_jax.experiment.check_data import check_data  # takes seconds: flags are checked before
 

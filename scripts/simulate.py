@@ -4,7 +4,7 @@ python scripts/simulate.py --folder=data/simulated [--format=hoefling_2024] [--s
     [--set=field_names=new]
 
 writes files of the published layout, and prints the settings of config.data that lead to them. The other formats, and
-what --set changes of each, are the modules of openretina_jax/data/sources/simulated. Files of Höfling et al. 2024 come
+what --set changes of each, are the modules of openretina_jax/simulation/publications. Files of Höfling et al. 2024 come
 with truth.h5, the responses without noise.
 """
 
@@ -24,7 +24,7 @@ _SET = flags.DEFINE_multi_string("set", [], "Another number or word of the simul
 
 def main() -> None:
     """Simulate, and say where the files are."""
-    from openretina_jax.sources.registry import simulate
+    from openretina_jax.simulation.cache import simulate
 
     named = {"n_sessions": _SESSIONS.value, "neurons_per_session": _NEURONS.value, "seed": _SEED.value}
     files = simulate(_FORMAT.value, Path(_FOLDER.value), named, _SET.value, command_line.show_progress)

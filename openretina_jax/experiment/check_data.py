@@ -1,4 +1,4 @@
-"""Reads a data set before anything is trained on it, and says what is in it and what is wrong with it."""
+"""Check of a data set before anything is trained on it: what is in it, and what is wrong with it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
+from openretina_jax.experiment.data import make_dataset, source_problems
 from openretina_jax.runtime.fetch import cache_folder
-from openretina_jax.sources.registry import make_dataset, source_problems
 
 PICTURE = "data.png"
 
@@ -26,12 +26,12 @@ def check_data(
 
     Args:
         data: ``config.data``.
-        train: ``config.train``, whose windows must fit (None: not checked).
+        train: ``config.train``, whose windows must fit into the data (None: not checked).
         folder: where the picture is written (None: none is drawn).
         console: where tables and problems are printed.
 
     Returns:
-        The problems, a line each: those of the files, which keep a data set from being read, or those of the data set.
+        Problems, a line each: those of the files if these cannot be read, or else those of the data set.
 
     Raises:
         UserError: the files cannot be had.
@@ -50,13 +50,13 @@ def check_dataset(
     """Print tables of the movies and sessions of a data set, and its problems; draw a picture.
 
     Args:
-        dataset: from files or arrays.
+        dataset: data set from files or arrays.
         console: where tables and problems are printed.
         folder: where the picture is written (None: none is drawn).
-        known: problems that were found before, which are printed too.
+        known: problems that are known already, which are printed too.
 
     Returns:
-        The problems, a line each.
+        All problems, a line each.
     """
     for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
         _print_table(console, title, table)
@@ -71,7 +71,7 @@ def check_dataset(
 
 
 def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
-    """Whether every session has the windows of a step."""
+    """List the sessions that have fewer windows than a step takes of each, a line each."""
     windows, sampler = train["windows"][train["order"]], SAMPLERS[train["order"]]
     found = []
     for timeline in sampler.timelines_of(Tables(dataset)):

@@ -19,11 +19,11 @@ from openretina_jax.evaluation.evaluate import Evaluation, Evaluator
 from openretina_jax.evaluation.predict import chosen_splits
 from openretina_jax.evaluation.tables import SummaryOptions, opening_lines, plain, score_lines, statistics_lines
 from openretina_jax.experiment.command_line import show_progress
+from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.train import IN_MEMORY, use_compilation_cache
 from openretina_jax.models.saving import best_checkpoint, read_about
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.files import check_writable, whole_folder
-from openretina_jax.sources.registry import make_dataset
 
 _OWN_FILES = ("summary.json", "comparison.csv")  # that tell an evaluation from another folder
 _REMEDY = "give another --folder"

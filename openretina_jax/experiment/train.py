@@ -16,6 +16,7 @@ from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
 from openretina_jax.experiment.command_line import show_progress
+from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.recipe import make_trainer, with_values
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model, read_about
@@ -23,7 +24,6 @@ from openretina_jax.runtime.devices import matmul_precision
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
-from openretina_jax.sources.registry import make_dataset
 from openretina_jax.training.callbacks import Callback, Callbacks
 from openretina_jax.training.callbacks.profile import Profile
 from openretina_jax.training.checkpoint import Checkpoints

@@ -1,1 +1,1 @@
-"""A simulated retina, recorded and stored in the formats of the publications."""
+"""Simulated retinas, whose responses without noise are known, in the file formats of the publications."""

@@ -1,53 +1,139 @@
-"""Simulated data sets, written once and read again by later runs."""
+"""Simulators by name, and simulated files: in a folder of the user's choice, or in the cache for later runs."""
 
+import ast
+import dataclasses
 import hashlib
+import importlib
 import json
 import logging
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from filelock import FileLock
 
+from openretina_jax import simulation
+from openretina_jax.errors import UserError, nearest
 from openretina_jax.runtime.fetch import CACHE_REMEDY
 from openretina_jax.runtime.files import whole_folder
-from openretina_jax.sources.registry import Progress, simulator
+from openretina_jax.runtime.registry import construct
+from openretina_jax.simulation import publications
+from openretina_jax.simulation.writing import Progress
 
 _log = logging.getLogger(__name__)
 
 _WRITTEN = "files.json"
 
 
-def simulated_files(
-    source: str, options: Mapping[str, Any], cache: Path, progress: Progress | None = None
-) -> dict[str, str]:
-    """Simulated files of a source, as the settings that lead to them.
+def simulator_names() -> list[str]:
+    """List the sources whose files can be simulated: each has a module of its name in ``publications``."""
+    return sorted(module.name for module in pkgutil.iter_modules(publications.__path__))
 
-    Args:
-        source: whose format it is.
-        options: of its ``SimulationConfig``.
-        cache: files of the same simulation, by the same version of the simulator, are found there.
-        progress: told what is written, how much of it is done, and of how much.
+
+def simulator(name: str) -> ModuleType:
+    """Import the module that simulates the files of a source: ``SimulationConfig`` and ``simulate``.
 
     Raises:
-        UserError: numbers of the simulation are out of range.
+        UserError: there is none.
     """
-    module = simulator(source)
-    config = module.SimulationConfig(**options)
-    digest = hashlib.sha256(json.dumps([repr(config), *_sources()]).encode()).hexdigest()[:12]
-    folder = cache / f"{source}_{digest}"
+    if name not in simulator_names():
+        raise UserError(f'files of "{name}" cannot be simulated; {nearest(name, simulator_names())}')
+    return importlib.import_module(f"{publications.__name__}.{name}")
+
+
+def simulate(
+    name: str,
+    folder: Path,
+    options: Mapping[str, Any],
+    texts: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> dict[str, Path]:
+    """Write simulated files in the format of a source.
+
+    Args:
+        name: the source.
+        folder: where to write; made if missing.
+        options: those of its ``SimulationConfig``; None stands for the default.
+        texts: further options, as "name=value".
+        progress: told what is simulated, how much of it is done, and of how much.
+
+    Returns:
+        Paths, by the options of the source that take them.
+
+    Raises:
+        UserError: an option is unknown or out of range.
+    """
+    module = simulator(name)
+    default_of: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(module.SimulationConfig)}
+    given = dict(options)
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            given[key] = type(default_of.get(key, value))(value)
+        except ValueError as error:
+            raise UserError(f"--set={text}: {error}") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    return module.simulate(folder, _config(module, name, given), progress)
+
+
+def simulated_files(
+    name: str, options: Mapping[str, Any], cache: Path, progress: Progress | None = None
+) -> dict[str, str]:
+    """Simulate the files of a source, unless they are in the cache.
+
+    Args:
+        name: the source.
+        options: those of its ``SimulationConfig``; None stands for the default.
+        cache: folder in which files of the same simulation, by the same version of the simulator, are kept.
+        progress: told what is simulated, how much of it is done, and of how much.
+
+    Returns:
+        Paths, by the options of the source that take them.
+
+    Raises:
+        UserError: an option is unknown or out of range, or the cache cannot be written.
+    """
+    module = simulator(name)
+    config = _config(module, name, options)
+    texts = [file.read_text() for file in modules_of(Path(module.__file__ or ""))]
+    digest = hashlib.sha256(json.dumps([repr(config), *texts]).encode()).hexdigest()[:12]
+    folder = cache / f"{name}_{digest}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{folder.name}.lock"):  # trials of a search begin at the same time
         if not (folder / _WRITTEN).exists():
             with whole_folder(folder, remedy=CACHE_REMEDY) as work:
                 files = module.simulate(work, config, progress)
-                names = {setting: str(file.relative_to(work)) for setting, file in files.items()}
+                names = {option: str(file.relative_to(work)) for option, file in files.items()}
                 (work / _WRITTEN).write_text(json.dumps(names))
     _log.info("simulated recordings are in %s", folder)
     names = json.loads((folder / _WRITTEN).read_text())
-    return {setting: str(folder / name) for setting, name in names.items()}
+    return {option: str(folder / file) for option, file in names.items()}
 
 
-def _sources() -> list[str]:
-    """Text of all simulators: files of another version are not taken."""
-    return [file.read_text() for file in sorted(Path(__file__).parent.rglob("*.py"))]
+def modules_of(file: Path) -> list[Path]:
+    """List the file of a simulator and all those in this package that it imports, directly or not, sorted."""
+    root, package = Path(simulation.__path__[0]), f"{simulation.__name__}."
+    found, waiting = set(), [file]
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                inside = root.joinpath(*name.removeprefix(package).split("."))
+                # the last part of a name is a module or something in one
+                modules = (inside.with_suffix(".py"), inside.parent.with_suffix(".py"))
+                waiting.extend(module for module in modules if name.startswith(package) and module.is_file())
+    return sorted(found)
+
+
+def _config(module: ModuleType, name: str, options: Mapping[str, Any]) -> Any:
+    given = {option: value for option, value in options.items() if value is not None}
+    return construct(module.SimulationConfig, f'the simulation of "{name}"', given, {})

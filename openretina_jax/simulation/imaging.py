@@ -1,12 +1,10 @@
-"""How simulated responses are imaged: sampling, noise, fluorescence, and the published fields of one stimulus."""
+"""Simulated calcium imaging: sampling, noise, fluorescence, and the published fields of one stimulus."""
 
 import dataclasses
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import lfilter
 
 from openretina_jax.data.artificial_stimuli import CHIRP_SECOND_TRIGGER_S
 from openretina_jax.sources.hoefling_2024.traces import CHIRP, MOVING_BAR, NATURAL
@@ -17,23 +15,23 @@ FIRST_TRIGGER_S = 1.5
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """When a stimulus was shown: clip after clip, with triggers at fixed times in every clip.
+    """Timing of a stimulus: clip after clip, with triggers at fixed times in every clip.
 
     Attributes:
         clip_s: seconds from the start of a clip to the start of the next.
-        trigger_times_in_clip_s: triggers, in seconds after the start of the clip.
+        trigger_times_in_clip_s: times of the triggers, in seconds after the start of the clip.
     """
 
     clip_s: float
     trigger_times_in_clip_s: tuple[float, ...] = (0.0,)
 
     def trigger_times_s(self, n_shown: int) -> Float64[np.ndarray, " trigger"]:
-        """Times of all triggers in a recording of ``n_shown`` clips."""
+        """Compute the times of all triggers while ``n_shown`` clips are imaged."""
         starts = FIRST_TRIGGER_S + self.clip_s * np.arange(n_shown)
         return (starts[:, None] + np.array(self.trigger_times_in_clip_s)).ravel()
 
     def trace_times_s(self, n_shown: int) -> Float64[np.ndarray, " sample"]:
-        """Times of the imaging frames, up to a second and a half after the last of ``n_shown`` clips."""
+        """Compute the times of the imaging frames, up to a second and a half after the last of ``n_shown`` clips."""
         duration_s = 2 * FIRST_TRIGGER_S + self.clip_s * n_shown
         return np.arange(int(duration_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
 
@@ -46,12 +44,12 @@ PROTOCOLS = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Recording:
-    """How one stimulus was imaged.
+class Imaging:
+    """Imaging of one session while one stimulus was shown.
 
     Attributes:
         stimulus: prefix of the published fields.
-        protocol: when its clips were shown.
+        protocol: timing of the clips.
         n_shown: number of clips shown.
         line_delay_s: seconds from the start of an imaging frame until the scan reaches each neuron.
     """
@@ -67,7 +65,7 @@ class Recording:
         rates: Float32[np.ndarray, "frame neuron"],
         noise: Float32[np.ndarray, " neuron"],
     ) -> Float32[np.ndarray, "sample neuron"]:
-        """Noisy samples of the rates: gamma-like, with mean ``rate`` and variance ``noise * rate``."""
+        """Sample the rates with gamma-like noise; a sample has the mean ``rate`` and the variance ``noise * rate``."""
         frame_s = self.protocol.clip_s * self.n_shown / len(rates)
         times_s = self.protocol.trace_times_s(self.n_shown)[:, None] + self.line_delay_s
         expected = np.maximum(_interpolated(rates, (times_s - FIRST_TRIGGER_S) / frame_s), 1e-3)
@@ -76,7 +74,7 @@ class Recording:
     def by_repeat(
         self, traces: Float32[np.ndarray, "sample neuron"], clips_per_repeat: int
     ) -> Float32[np.ndarray, "repeat time neuron"]:
-        """Traces cut at the repeats of the stimulus, at the imaging rate."""
+        """Cut traces into the repeats of the stimulus, at the imaging rate."""
         repeat_s = self.protocol.clip_s * clips_per_repeat
         starts_s = FIRST_TRIGGER_S + repeat_s * np.arange(self.n_shown // clips_per_repeat)
         times_s = starts_s[:, None] + np.arange(int(repeat_s * IMAGING_RATE_HZ)) / IMAGING_RATE_HZ
@@ -86,7 +84,9 @@ class Recording:
     def fields(
         self, rng: np.random.Generator, spikes: Float32[np.ndarray, "sample neuron"], names: Literal["old", "new"]
     ) -> dict[str, np.ndarray]:
-        """The published fields of this stimulus, arrays with the neuron first."""
+        """Make the published fields of this stimulus: arrays whose first axis is the neuron."""
+        from scipy.ndimage import uniform_filter1d  # takes a second, and configurations read our options
+
         times_s = self.protocol.trace_times_s(self.n_shown)
         raw = _fluorescence(rng, spikes)
         smoothed = uniform_filter1d(raw, size=round(60 * IMAGING_RATE_HZ), axis=0, mode="nearest")
@@ -110,20 +110,20 @@ class Recording:
 def quality_index(
     responses: Float32[np.ndarray, "repeat time neuron"],
 ) -> Float32[np.ndarray, " neuron"]:
-    """Variance over time of the mean response, relative to the mean variance of single ones (Baden et al. 2016).
+    """Compute the quality index of Baden et al. 2016.
+
+    It is the variance over time of the mean response, divided by the mean variance over time of single responses: 1
+    without noise, about 1 / repeats for noise alone.
 
     Args:
         responses: responses to repeats of one stimulus.
-
-    Returns:
-        1 for responses without noise, about 1 / repeats for noise alone.
     """
     return responses.mean(axis=0).var(axis=0) / responses.var(axis=1).mean(axis=0)
 
 
 def _gamma_like(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
     """Nearly gamma variables of the given shapes: the proposals of Marsaglia and Tsang 2000, none rejected."""
-    # Rejections would let a rounding error in one shape change all later draws: same seed, other data.
+    # with rejections a rounding error in one shape could change all later draws, so that a seed gives other data
     scale = shape + 2 / 3
     normal = rng.standard_normal(shape.shape, dtype=np.float32)
     uniform = rng.random(shape.shape, dtype=np.float32)
@@ -131,7 +131,9 @@ def _gamma_like(rng: np.random.Generator, shape: np.ndarray) -> np.ndarray:
 
 
 def _fluorescence(rng: np.random.Generator, spikes: np.ndarray) -> np.ndarray:
-    """Raw traces: spikes through the indicator's decay, on a bleaching baseline, with the detector's noise."""
+    """Raw traces: spikes filtered by the decay of the indicator, on a bleaching baseline, with detector noise."""
+    from scipy.signal import lfilter  # takes a second, and configurations read our options
+
     decay = np.float32(np.exp(-1 / (0.5 * IMAGING_RATE_HZ)))
     calcium = lfilter(np.ones(1, np.float32), np.array([1, -decay], np.float32), spikes, axis=0)
     deviation = calcium.std(axis=0)

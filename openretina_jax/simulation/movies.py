@@ -1,15 +1,13 @@
 """Movies for the simulated retina: natural-looking clips, the chirp and the moving bar.
 
-A movie is a stack of clips on the 18 x 16 grid of 50 µm pixels of Höfling et al. 2024, with the channels green and UV,
-at 30 frames per second. Natural clips can be had on a finer grid too.
+A movie is a stack of clips on the grid of Höfling et al. 2024, 18 x 16 pixels of 50 µm, with the channels green and UV,
+at 30 frames per second. Natural clips can also be made on a finer grid.
 """
 
 import dataclasses
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.signal import lfilter
-from scipy.special import expit
 
 from openretina_jax.data import artificial_stimuli
 from openretina_jax.simulation.scenes import spatial_frequencies
@@ -25,12 +23,12 @@ _OBJECT_ROOM = 28  # side of the periodic room, in pixels, in which objects move
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Texture:
-    """Periodic textures, one for every clip, that move.
+    """Moving periodic textures, one for every clip.
 
     Attributes:
-        values: pixels of 50 µm.
-        positions: of the screen's first pixel, in such pixels.
-        details: where finer details come from.
+        values: intensities on pixels of 50 µm.
+        positions: place of the screen's first pixel, in such pixels.
+        details: seeds of the details on a finer grid.
     """
 
     values: Float32[np.ndarray, "clip row column channel"]
@@ -39,7 +37,7 @@ class _Texture:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, n_clips: int, typical_speed: float) -> "_Texture":
-        details = rng.spawn(1)[0].integers(2**31, size=n_clips)  # leaves the numbers of rng as they are
+        details = rng.spawn(1)[0].integers(2**31, size=n_clips)  # rng itself goes on as if there were none
         return cls(_textures(rng, n_clips), _trajectories(rng, n_clips, typical_speed), details)
 
     def shown(self, clips: slice, finer: int) -> np.ndarray:
@@ -51,7 +49,7 @@ class _Texture:
 
 
 def _finer(texture: np.ndarray, seed: int, finer: int) -> np.ndarray:
-    """A texture (row, column, channel) on a finer grid: its own waves, and shorter ones that go on with the 1/f."""
+    """A texture (row, column, channel) on a finer grid: its own waves, and shorter ones that continue the 1/f."""
     side = finer * _CANVAS
     frequency = finer * spatial_frequencies(side, side)
     own = np.fft.rfft2(texture, axes=(0, 1))
@@ -69,16 +67,16 @@ def _finer(texture: np.ndarray, seed: int, finer: int) -> np.ndarray:
 
 
 def _centres(n_pixels: int, finer: int) -> np.ndarray:
-    """Centres of the pixels along one axis, in pixels of 50 µm from the centre of the first of those."""
+    """Centres of the pixels along one axis, in pixels of 50 µm from the centre of the first such pixel."""
     return (np.arange(n_pixels * finer) + 0.5) / finer - 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NaturalScenes:
-    """Textured scenes under a moving camera, each with a textured object that moves on its own; one for every clip.
+    """Scenes, one for every clip: a texture under a moving camera, and an object of another texture that moves too.
 
-    Textures have 1/f amplitude in space. Their speeds vary widely between clips and slowly within them, so that
-    power falls with temporal frequency too. Clips are independent: a change of clip is a hard cut. Lengths are in
+    The amplitude of textures falls as 1/f in space. Their speeds vary widely between clips and slowly within them, so
+    that power falls with temporal frequency too. Clips are independent, with hard cuts between them. Lengths are in
     pixels of 50 µm, whatever the resolution in which the scenes are shown.
     """
 
@@ -92,7 +90,7 @@ class NaturalScenes:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, n_clips: int) -> "NaturalScenes":
-        """Scenes for that many clips."""
+        """Draw scenes for that many clips."""
         scene, thing = (_Texture.drawn(rng, n_clips, typical_speed) for typical_speed in (9.0, 5.0))
         radius = rng.uniform(1.5, 5.0, (n_clips, 1, 1, 1))
         centre = np.mod(_trajectories(rng, n_clips, typical_speed=12.0), _OBJECT_ROOM) - (_OBJECT_ROOM - HEIGHT) / 2
@@ -104,14 +102,14 @@ class NaturalScenes:
     def shown(
         self, clips: slice = slice(None), finer: int = 1
     ) -> Float32[np.ndarray, "clip frame channel height width"]:
-        """What the screen shows.
+        """Render clips.
 
         Args:
-            clips: which ones.
-            finer: pixels per pixel of 50 µm along each axis; finer movies have details that coarse ones lack.
+            clips: slice of the clips.
+            finer: pixels per 50 µm along each axis; finer movies have details that coarse ones lack.
 
         Returns:
-            intensities from 0 to 255, skewed towards dark as in natural scenes.
+            Intensities from 0 to 255, skewed towards dark as in natural scenes.
         """
         scene, thing = self.scene.shown(clips, finer), self.object.shown(clips, finer)
         coverage = self._object_coverage(clips, finer)[:, :, None]
@@ -122,7 +120,9 @@ class NaturalScenes:
         return np.ascontiguousarray(np.clip(28 * np.exp(0.75 * log_intensity), 0, 255))
 
     def _object_coverage(self, clips: slice, finer: int) -> np.ndarray:
-        """How much of every pixel (clip, frame, height, width) the moving object covers; its edge is soft."""
+        """Fraction of every pixel (clip, frame, height, width) that the moving object covers; its edge is soft."""
+        from scipy.special import expit  # takes a second, and configurations read our options
+
         centre = self.centre[clips]
         rows = _centres(HEIGHT, finer)[:, None] - centre[:, :, 0, None, None]
         columns = _centres(WIDTH, finer)[None, :] - centre[:, :, 1, None, None]
@@ -130,12 +130,12 @@ class NaturalScenes:
 
 
 def chirp_clip() -> Float32[np.ndarray, "clip frame channel height width"]:
-    """The chirp as one clip of 33 s."""
+    """Make the chirp: one clip of 33 s."""
     return np.moveaxis(artificial_stimuli.chirp(HEIGHT, WIDTH), -1, 1)[None].copy()
 
 
 def moving_bar_clips() -> Float32[np.ndarray, "clip frame channel height width"]:
-    """The moving bar as one clip of 4.1 s for each of ``artificial_stimuli.BAR_DIRECTIONS_DEG``."""
+    """Make moving bars: a clip of 4.1 s for each of ``artificial_stimuli.BAR_DIRECTIONS_DEG``."""
     return np.moveaxis(artificial_stimuli.moving_bars(HEIGHT, WIDTH), -1, 2).copy()
 
 
@@ -151,7 +151,9 @@ def _textures(rng: np.random.Generator, n_clips: int) -> np.ndarray:
 
 
 def _trajectories(rng: np.random.Generator, n_clips: int, typical_speed: float) -> np.ndarray:
-    """Positions in pixels (clip, frame, 2): the integral of a velocity that wanders over about half a second."""
+    """Positions in pixels (clip, frame, 2): the integral of a velocity that changes within about half a second."""
+    from scipy.signal import lfilter  # takes a second, and configurations read our options
+
     speed = typical_speed * np.exp(rng.normal(0, 0.5, (n_clips, 1, 1)))
     memory = np.exp(-1 / (0.5 * FRAME_RATE_HZ))
     drive = rng.standard_normal((n_clips, CLIP_FRAMES, 2)) * np.sqrt(1 - memory**2)

@@ -1,7 +1,7 @@
-"""Simulated retinal ganglion cells: linear-nonlinear subunit cascades whose answers are known without noise.
+"""Simulated retinal ganglion cells: linear-nonlinear cascades with subunits, whose responses are known without noise.
 
-A cell pools rectified subunits. A subunit weighs the colour channels, filters space by a centre and a delayed
-surround, and filters time by a biphasic kernel; in direction selective types, displaced and delayed inputs add
+A cell pools rectified subunits. A subunit weights the colour channels, filters space by a centre and a delayed
+surround, and filters time by a biphasic kernel. In direction-selective types, displaced and delayed inputs add
 excitation on the preferred side and inhibition on the null side. The pooled drive is divided by the local contrast
 of the last fraction of a second, passes an output nonlinearity, and is blurred by the indicator.
 """
@@ -11,8 +11,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.linalg import toeplitz
-from scipy.signal import lfilter
 
 from openretina_jax.simulation.movies import HEIGHT, WIDTH
 from openretina_jax.sources.hoefling_2024.traces import FRAME_RATE_HZ
@@ -23,7 +21,7 @@ _SUBUNIT_SIDE = 12  # subunits sit on the central pixels, one each; receptive fi
 _TAPS = 24  # 0.8 s at 30 Hz
 _SURROUND_PX = 2.0
 _SURROUND_DELAY = 1
-_DIRECTION_DELAY = 3  # with the displacement below: most sensitive to 1 mm/s
+_DIRECTION_DELAY = 3  # frames; with the displacement below, cells prefer 1 mm/s
 _DIRECTION_DISPLACEMENT_PX = 2
 _CONTRAST_TIME_S = 0.15
 _INDICATOR_TIMES_S = (0.04, 0.10)
@@ -35,16 +33,16 @@ class CellType:
     """A type of neuron.
 
     Attributes:
-        name: name in the terms of Baden et al. 2016.
-        groups: group numbers of Baden et al. 2016 that neurons of the type are assigned to (33 to 46: amacrine cells).
-        abundance: relative frequency.
-        polarity: weight of the subunits that are excited by light, and of those excited by dark.
-        colour: weight of green and UV in the centre of a subunit; the surround weighs them equally.
+        name: name after Baden et al. 2016.
+        groups: numbers of the groups of Baden et al. 2016 to which neurons are assigned (33 to 46: amacrine cells).
+        abundance: relative frequency of the type.
+        polarity: weights of the subunits that light excites, and of those that dark excites.
+        colour: weights of green and UV in the centre of a subunit; the surround weights them equally.
         centre_px: standard deviation of a subunit's centre, in pixels of 50 µm.
         surround: strength of a subunit's surround relative to its centre.
         pool_px: standard deviation of the pool of subunits.
         peak_s: time of the temporal kernel's peak before the response.
-        biphasic: 0 for a sustained response, 1 for a response that forgets constant light.
+        biphasic: 0 for a sustained response, 1 for one that returns to 0 under constant light.
         gain_control: strength of divisive contrast adaptation.
         suppression: strength of subtractive suppression by contrast.
         threshold: of the output, in standard deviations of the drive.
@@ -100,13 +98,13 @@ CELL_TYPES = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neurons:
-    """Parameters in which the neurons of one recording differ.
+    """Parameters in which the neurons of one session differ.
 
     Attributes:
         cell_type: index into ``CELL_TYPES``.
-        direction_deg: preferred direction (0: rightwards on the screen that the eye sees, 90: upwards); 0 in types
+        direction_deg: preferred direction on the screen as the eye sees it (0: rightwards, 90: upwards); 0 in types
             that have none.
-        centre_px: receptive-field centre (row, column) on the screen that the eye sees, in pixel indices.
+        centre_px: receptive-field centre (row, column) on the screen as the eye sees it, in pixel indices.
         pool_px: standard deviation of the pool of subunits.
         gain_control: strength of divisive contrast adaptation.
         threshold: of the output, in standard deviations of the drive.
@@ -121,7 +119,7 @@ class Neurons:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, centre_px: Float[np.ndarray, "neuron 2"]) -> "Neurons":
-        """Neurons of random types at given places, each a little different from the mean of its type."""
+        """Draw neurons of random types at given places, each a little different from the mean of its type."""
         count = len(centre_px)
         abundance = np.array([kind.abundance for kind in CELL_TYPES], dtype=float)
         cell_type = rng.choice(len(CELL_TYPES), size=count, p=abundance / abundance.sum())
@@ -141,10 +139,10 @@ class Neurons:
 
 
 class Retina:
-    """Noise-free responses of neurons to movies that are shown clip by clip.
+    """Retina that gives the noise-free responses of neurons to movies that are shown clip by clip.
 
     Args:
-        movies: clips by stimulus name, normalised; the first stimulus defines the unit of every subunit's output.
+        movies: normalised clips by name of the stimulus; the first stimulus sets the unit of the subunits' output.
     """
 
     def __init__(self, movies: Mapping[str, Float32[np.ndarray, "clip frame channel height width"]]) -> None:
@@ -154,16 +152,16 @@ class Retina:
     def rates(
         self, neurons: Neurons, clip_order: Mapping[str, Int[np.ndarray, " shown"]], *, mirrored: bool
     ) -> dict[str, Float32[np.ndarray, "time neuron"]]:
-        """Firing rates after the indicator, frame by frame, in arbitrary units.
+        """Compute firing rates, blurred by the indicator, in arbitrary units.
 
         Args:
             neurons: the recorded neurons.
-            clip_order: by stimulus name, the clips in the order in which they were shown without a pause; the order
-                matters because filters remember the clip before.
+            clip_order: by name of the stimulus, the clips in the order in which they were shown without a pause; the
+                order matters because the filters remember the previous clip.
             mirrored: whether the eye saw the movies mirrored left to right.
 
         Returns:
-            by stimulus name, the rate at every frame shown.
+            By name of the stimulus, the rate at every frame shown.
         """
         drives = {name: self._drive(name, neurons, order, mirrored) for name, order in clip_order.items()}
         first = next(iter(drives.values()))
@@ -191,7 +189,7 @@ class Retina:
         return drive / (1 + neurons.gain_control.astype(np.float32) * contrast) - suppression * contrast
 
     def _subunit_bank(self, kind: int, direction: int, mirrored: bool) -> dict[str, np.ndarray]:
-        """Filtered clips (clip, frame + tail, subunit) by stimulus; the tail is what spills into the next clip."""
+        """Filtered clips (clip, frame + tail, subunit) by stimulus; the tail extends into the next clip."""
         key = (kind, direction, mirrored)
         if key not in self._subunits:
             banks = {
@@ -203,7 +201,9 @@ class Retina:
 
 
 def _filtered(clips: np.ndarray, kind: CellType, direction_deg: int, mirrored: bool) -> np.ndarray:
-    """Every clip through the subunits of a type, each clip on its own, with its tail."""
+    """Every clip, filtered on its own by the subunits of a type, with its tail."""
+    from scipy.linalg import toeplitz  # takes a second, and configurations read our options
+
     n_clips, n_frames = clips.shape[:2]
     frames = clips.reshape(n_clips * n_frames, -1)
     total = np.zeros((n_clips, n_frames + _TAPS - 1, _SUBUNIT_SIDE**2), np.float32)
@@ -249,14 +249,14 @@ def _gaussians(centres: np.ndarray, deviation_px: float) -> np.ndarray:
 
 
 def _pool(centres: np.ndarray, deviations_px: np.ndarray) -> np.ndarray:
-    """Weights (subunit, neuron) of unit sum by which neurons pool subunits."""
+    """Weights (subunit, neuron), of unit sum, with which neurons pool subunits."""
     distances = ((_subunit_centres()[:, None] - centres[None]) ** 2).sum(axis=-1)
     weights = np.exp(-0.5 * distances / deviations_px**2)
     return _without_tails(weights / weights.sum(axis=0))
 
 
 def _without_tails(weights: np.ndarray) -> np.ndarray:
-    """Weights in single precision; the tails, denormal there, would slow matrix products fiftyfold."""
+    """Weights in single precision without their tails, whose denormal numbers slow matrix products fiftyfold."""
     return np.where(weights < 1e-9, 0, weights).astype(np.float32)
 
 
@@ -289,6 +289,8 @@ def _output(drive: np.ndarray) -> np.ndarray:
 
 def _low_pass(signal: np.ndarray, time_s: float) -> np.ndarray:
     """Exponential average over the past along the first axis, at rest in the beginning."""
+    from scipy.signal import lfilter  # takes a second, and configurations read our options
+
     memory = np.float32(np.exp(-1 / (time_s * FRAME_RATE_HZ)))
     coefficients = np.array([1 - memory], np.float32), np.array([1, -memory], np.float32)
     filtered, _ = lfilter(*coefficients, signal, axis=0, zi=memory * signal[:1])

@@ -1,4 +1,4 @@
-"""Images and movies of one colour and any size, as recordings with electrodes used them."""
+"""Grey images and movies of any size, as shown in experiments with multielectrode arrays."""
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
@@ -16,17 +16,17 @@ def gaze(
     columns: tuple[int, int],
     rows: tuple[int, int],
 ) -> Int64[np.ndarray, "time 3"]:
-    """What an eye looks at: one image after another, each with saccades, fixations of about 0.4 s, and drift.
+    """Draw a trace of gaze over one image after another: saccades, fixations of about 0.4 s, and drift.
 
     Args:
-        rng: where it comes from.
+        rng: source of the random numbers.
         n_frames, frame_rate_hz: length and rate of the trace.
         image_frames: frames for which an image is shown.
-        n_images: images, in random order.
+        n_images: number of images, which are shown in random order.
         columns, rows: the first and the last that the eye looks at.
 
     Returns:
-        Number of the image, from 1, column and row for every frame.
+        For every frame the number of the image, from 1, and the column and row at which the eye looks.
     """
     new_image = np.arange(n_frames) % image_frames == 0
     saccade = new_image | (rng.random(n_frames) < 1 / (_FIXATION_S * frame_rate_hz))
@@ -45,7 +45,7 @@ _GREY, _CONTRAST = 60, 0.7
 
 
 def spatial_frequencies(height: int, width: int) -> Float[np.ndarray, "height half_width"]:
-    """Of the waves of ``rfft2``, in cycles per pixel; infinite for the mean, so that 1/f leaves it out."""
+    """Compute the frequencies of ``rfft2`` in cycles per pixel; that of the mean is infinite, so that 1/f drops it."""
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     frequencies[0, 0] = np.inf
     return frequencies
@@ -54,7 +54,7 @@ def spatial_frequencies(height: int, width: int) -> Float[np.ndarray, "height ha
 def textures(
     rng: np.random.Generator, count: int, height: int, width: int
 ) -> Float32[np.ndarray, "count height width"]:
-    """Periodic textures with 1/f amplitude in space, as natural images have; of unit variance."""
+    """Draw periodic textures of unit variance whose amplitude falls as 1/f in space, as in natural images."""
     frequency = spatial_frequencies(height, width)
     drawn = np.empty((count, height, width), np.float32)
     for image in drawn:
@@ -67,14 +67,14 @@ def textures(
 def natural_images(
     rng: np.random.Generator, count: int, height: int, width: int
 ) -> UInt8[np.ndarray, "image height width"]:
-    """Textures as grey levels, skewed towards dark as in natural scenes."""
+    """Draw textures in grey levels, skewed towards dark as in natural scenes."""
     return _grey_levels(textures(rng, count, height, width))
 
 
 def jittered_scenes(
     rng: np.random.Generator, n_frames: int, side: int, *, frames_per_scene: int, hold: int
 ) -> UInt8[np.ndarray, "frame side side"]:
-    """Natural images, another every ``frames_per_scene`` frames, that tremble by a pixel every ``hold`` frames."""
+    """Draw natural images, a new one every ``frames_per_scene`` frames, that jitter a pixel every ``hold`` frames."""
     n_scenes = -(-n_frames // frames_per_scene)
     movie = np.empty((n_frames, side, side), np.uint8)
     for scene, texture in enumerate(textures(rng, n_scenes, 2 * side, 2 * side)):
@@ -90,7 +90,7 @@ def jittered_scenes(
 def checkerboards(
     rng: np.random.Generator, n_frames: int, side: int, *, hold: int
 ) -> UInt8[np.ndarray, "frame side side"]:
-    """Black and white pixels, drawn anew every ``hold`` frames."""
+    """Draw black and white pixels anew every ``hold`` frames."""
     drawn = 255 * rng.integers(2, size=(-(-n_frames // hold), side, side), dtype=np.uint8)
     return np.repeat(drawn, hold, axis=0)[:n_frames]
 

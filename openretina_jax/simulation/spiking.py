@@ -1,32 +1,31 @@
-"""Simulated spiking retinal ganglion cells that watch any movie, for recordings with electrodes.
+"""Simulated spiking retinal ganglion cells, as recorded with multielectrode arrays; they can watch any movie.
 
-A cell sees the difference of a centre and a surround (Rodieck 1965), filters time by a difference of two gamma-like
-kernels, and fires spikes at a rate that is a softplus of the filtered light: a linear-nonlinear Poisson cell.
+A cell is linear-nonlinear Poisson. Its receptive field is the difference of a centre and a surround (Rodieck 1965), its
+temporal kernel the difference of two gamma-like lobes, and its firing rate a softplus of the filtered light.
 """
 
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Float32, Num
-from scipy.signal import lfilter
+from jaxtyping import Float, Float32, Int64, Num
 
 _SURROUND_SIZE, _SURROUND_WEIGHT = 2.5, 0.7  # relative to the centre
 _KERNEL_S = 0.4
 _SLOPE = 2.0
-_AT_ONCE = 500  # frames: large movies are never in memory as floating-point numbers
+_AT_ONCE = 500  # frames, so that large movies are never in memory as a whole in single precision
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SpikingNeurons:
-    """Cells of one recording.
+    """Parameters of the cells of one session.
 
     Attributes:
         centre_px: receptive-field centre (row, column) in pixels.
         centre_sd_px: standard deviation of the centre, in pixels.
         polarity: 1 for cells that light excites, -1 for cells that dark excites.
         peak_s: time of the temporal kernel's peak.
-        biphasic: 0 for a sustained response, 1 for a response that forgets constant light.
-        threshold: in standard deviations of the filtered light.
+        biphasic: 0 for a sustained response, 1 for one that returns to 0 under constant light.
+        threshold: threshold of the output, in standard deviations of the filtered light.
         mean_rate_hz: mean number of spikes per second while the training movie is shown.
     """
 
@@ -49,12 +48,12 @@ class SpikingNeurons:
         centre_sd_px: float,
         mean_rates_hz: tuple[float, float] = (3.0, 12.0),
     ) -> "SpikingNeurons":
-        """Cells at random places of the screen.
+        """Draw cells at random places of the screen.
 
         Args:
-            rng: where they come from.
-            n_neurons: their number.
-            height, width: of the screen, in pixels.
+            rng: source of the random numbers.
+            n_neurons: number of cells.
+            height, width: size of the screen in pixels.
             centre_sd_px: typical size of a centre.
             mean_rates_hz: the lowest and the highest mean rate.
         """
@@ -72,7 +71,7 @@ class SpikingNeurons:
         return len(self.polarity)
 
     def receptive_fields(self, height: int, width: int) -> Float32[np.ndarray, "height width neuron"]:
-        """Weights of the pixels: the centre's add up to 1, the surround's to a little less than -1 times that."""
+        """Compute the weights of the pixels: those of an ON centre add up to 1, its surround to -0.7."""
         rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
         distance = np.square(rows - self.centre_px[:, 0]) + np.square(columns - self.centre_px[:, 1])
 
@@ -84,7 +83,7 @@ class SpikingNeurons:
         return (self.polarity * (gaussian(self.centre_sd_px) - _SURROUND_WEIGHT * surround)).astype(np.float32)
 
     def temporal_kernels(self, frame_rate_hz: float) -> Float[np.ndarray, "frame neuron"]:
-        """Weights of the frames, that on the screen first; of norm 1."""
+        """Compute the weights of the frames, of norm 1; the first is that of the frame on the screen."""
         time = np.arange(max(round(_KERNEL_S * frame_rate_hz), 1))[:, None] / frame_rate_hz + 0.5 / frame_rate_hz
 
         def lobe(peak_s: np.ndarray) -> np.ndarray:
@@ -97,11 +96,11 @@ class SpikingNeurons:
     def drive(
         self, movie: Num[np.ndarray, "time height width"], frame_rate_hz: float | None
     ) -> Float[np.ndarray, "time neuron"]:
-        """Filtered light.
+        """Filter a movie by the receptive fields and the temporal kernels.
 
         Args:
-            movie: pixels of one colour.
-            frame_rate_hz: of the movie (None: single images, which do not know of each other).
+            movie: grey pixels.
+            frame_rate_hz: frame rate of the movie (None: single images, which are not filtered in time).
         """
         fields = self.receptive_fields(*movie.shape[1:]).reshape(-1, len(self))
         light = np.concatenate(
@@ -112,6 +111,8 @@ class SpikingNeurons:
         )
         if frame_rate_hz is None:
             return light
+        from scipy.signal import lfilter  # takes a second, and configurations read our options
+
         kernels = self.temporal_kernels(frame_rate_hz)
         return np.stack([lfilter(kernels[:, n], 1.0, light[:, n]) for n in range(len(self))], axis=1)
 
@@ -119,12 +120,12 @@ class SpikingNeurons:
 def expected_spikes(
     neurons: SpikingNeurons, movies: dict[str, Num[np.ndarray, "_ height width"]], bin_s: float, *, images: bool = False
 ) -> dict[str, Float[np.ndarray, "_ neuron"]]:
-    """Mean number of spikes in the bin of every frame.
+    """Compute the mean number of spikes in the bin of every frame.
 
     Args:
         neurons: the cells.
-        movies: by name; the first one sets the scale of every cell's drive and its mean rate.
-        bin_s: seconds of a frame.
+        movies: movies by name; the first sets the scale of the drive and the mean rate of every cell.
+        bin_s: duration of a frame in seconds.
         images: whether the frames are single images, each shown for one bin.
     """
     drives = {name: neurons.drive(movie, None if images else 1 / bin_s) for name, movie in movies.items()}
@@ -136,3 +137,19 @@ def expected_spikes(
 
     gain = neurons.mean_rate_hz * bin_s / output(first).mean(axis=0)
     return {name: gain * output(drive) for name, drive in drives.items()}
+
+
+def drawn_spikes(
+    rng: np.random.Generator,
+    training: Float[np.ndarray, "time neuron"],
+    test: Float[np.ndarray, "test_time neuron"],
+    n_repeats: int,
+) -> tuple[Int64[np.ndarray, "time neuron"], Int64[np.ndarray, "repeat test_time neuron"]]:
+    """Draw the spikes of every frame: once for the training movie, and for every repeat of the test movie.
+
+    Args:
+        rng: source of the random numbers.
+        training, test: mean numbers of spikes, see ``expected_spikes``.
+        n_repeats: presentations of the test movie.
+    """
+    return rng.poisson(training), rng.poisson(test, (n_repeats, *test.shape))

@@ -1,27 +1,30 @@
-"""HDF5 files of simulated recordings."""
+"""Helpers of all simulators: reports of progress, checks of their numbers, and HDF5 files."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from jaxtyping import Num
 
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 
+Progress = Callable[[str, int, int], None]  # called with what is simulated, the number done, the number in all
+
 
 def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str, int] = {}) -> None:
-    """Whole numbers of a simulation are at least 1, a seed at least 0.
+    """Refuse whole numbers of a simulation below 1, and a seed below 0.
 
     Args:
-        config: a data class.
-        least, most: other limits, by the names of the numbers.
+        config: data class that holds the numbers.
+        least, most: other limits, by name.
 
     Raises:
-        UserError: names the first that is out of range.
+        UserError: a number is out of range.
     """
     least = {"seed": 0, **least}
     for field in dataclasses.fields(config):
@@ -32,7 +35,7 @@ def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str,
 
 
 def write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by their names in the file, which appears when it is whole.
+    """Write named arrays into a file, which appears when it is whole.
 
     Raises:
         UserError: it cannot be written.
@@ -40,3 +43,8 @@ def write_hdf5(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with whole_file(path) as stream, h5py.File(stream, "w") as file:
         for name, values in arrays.items():
             file[name] = values
+
+
+def repeats_by_cell(repeats: Num[np.ndarray, "repeat time neuron"]) -> dict[str, Num[np.ndarray, "repeat time"]]:
+    """Name the repeats of every cell as the published files do: "test/repeats/cell01" and so on."""
+    return {f"test/repeats/cell{cell + 1:02d}": repeats[:, :, cell] for cell in range(repeats.shape[2])}

@@ -1,4 +1,4 @@
-"""Published folders: fetched from the Hugging Face Hub or found on the disk, checked; archives in them are unpacked."""
+"""Published folders: fetched from the Hugging Face Hub or found on the disk, checked, and their archives unpacked."""
 
 import dataclasses
 import fnmatch
@@ -8,8 +8,6 @@ import os
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-from huggingface_hub import get_cached_repo_tree, snapshot_download
 
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import (
@@ -41,14 +39,14 @@ class HubFolder(HubPlace):
 
 @dataclasses.dataclass(frozen=True)
 class FetchedFolder:
-    """A folder on this machine, and what is needed to know it again.
+    """A folder on this machine, and facts by which it can be recognised.
 
     Attributes:
-        path: where it lies. Archives that were in it are folders here.
+        path: the folder. Archives that were in it are folders here.
         source: where it came from, as a user would write it.
         revision: commit of the repository that it came from (None: a local folder).
-        record: what a data set remembers of it, as plain values: source, revision, number of files, and a hash of the
-            names and hashes of all files.
+        record: facts that a data set keeps, as plain values: source, revision, number of files, and a hash of the names
+            and hashes of all files.
     """
 
     path: Path
@@ -58,18 +56,19 @@ class FetchedFolder:
 
 
 def fetch_folder(source: HubFolder | HubFile | str | Path, patterns: tuple[str, ...] = ("*",)) -> FetchedFolder:
-    """Brings a published folder to this machine; a local one is taken as it is.
+    """Bring a published folder to this machine; a local one is taken as it is.
 
-    A source may be a zip archive too: a file of the Hub, at an address, or local. Folders of the Hub go through the
+    A source may also be a zip archive: a file on the Hub, at an address, or local. Folders on the Hub go through the
     cache of ``huggingface_hub``, as in ``fetch``: an interrupted download goes on where it stopped, and what is cached
     needs no network. Archives are unpacked below ``cache_folder()``, never where they lie.
 
     Args:
-        source: the folder. Addresses of pages of the Hub are understood.
-        patterns: what is taken of a folder, such as ``("*mouse*.h5",)``: file names relative to it match one of these.
+        source: the folder. The address of its page on the Hub will do.
+        patterns: only files are taken whose name relative to the folder matches one of these, such as
+            ``("*mouse*.h5",)``.
 
     Raises:
-        UserError: the folder cannot be had or is empty, a file has another hash than the Hub says, or an archive is
+        UserError: the folder cannot be had or is empty, the hash of a file is not that on the Hub, or an archive is
             damaged or does not fit on the disk.
     """
     if is_url(source):
@@ -87,13 +86,14 @@ def fetch_folder(source: HubFolder | HubFile | str | Path, patterns: tuple[str, 
 
 
 def unpacked_folder(file: FetchedFile, folder: Path | None = None) -> Path:
-    """The content of a zip archive, in a folder of the archive's name below ``folder`` (None: ``cache_folder()``).
+    """Unpack a zip archive into a folder of its name, below ``folder`` (None: ``cache_folder()``).
 
-    If all members lie in one folder that has the archive's name, that is the one. The archive is unpacked once, under
-    its hash; an interrupted run leaves no folder that looks whole.
+    If all members lie in one folder of the archive's name, there is no second one inside. The archive is unpacked once,
+    under its hash; an interrupted run leaves no folder that looks whole.
 
     Raises:
-        UserError: the archive is damaged, has members that would be written outside, or does not fit on the disk.
+        UserError: the archive is damaged, has members that would be written outside the folder, or does not fit on the
+            disk.
     """
     target = (folder or cache_folder()) / "unpacked" / file.sha256 / file.path.stem
     with safe_members(file.path) as (archive, members):
@@ -108,6 +108,9 @@ def unpacked_folder(file: FetchedFile, folder: Path | None = None) -> Path:
 
 
 def _fetch_from_hub(folder: HubFolder, patterns: tuple[str, ...]) -> FetchedFolder:
+    # takes half a second, and configurations read the options of sources
+    from huggingface_hub import get_cached_repo_tree, snapshot_download
+
     inside = f"{folder.path.strip('/')}/" if folder.path.strip("/") else ""
     wanted = [glob.escape(inside) + pattern for pattern in patterns]
     with folder.fetching(_WAYS_OUT):

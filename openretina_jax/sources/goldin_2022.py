@@ -5,20 +5,20 @@ test images many times; the response to an image is the number of spikes while i
 an HDF5 file per session, whose name tells the species.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile
+from openretina_jax.sources import PROBLEMS, SOURCES
 from openretina_jax.sources.folders import FetchedFolder, HubFolder, fetch_folder
-from openretina_jax.sources.recording_file import (
+from openretina_jax.sources.session_file import (
     SUFFIXES,
-    RecordingFile,
+    SessionFile,
     check_same_neurons,
-    open_recording,
+    open_session,
     problems_of,
 )
 
@@ -27,29 +27,9 @@ SPECIES = ("mouse", "axolotl")
 IMAGE_S = 0.3
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_goldin_2022``; without ``path`` the published folder.
-
-    Raises:
-        UserError: as in ``load_goldin_2022``.
-    """
-    options = dict(settings)
-    return load_goldin_2022(options.pop("path") or PUBLISHED, **options)
-
-
-def problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """The first problem of each file that ``from_settings`` would read, a line each.
-
-    Raises:
-        UserError: the folder cannot be had, or there is no session of the species.
-    """
-    species, unit = settings["species"], settings["fr_normalization"]
-    folder = _fetched(settings["path"] or PUBLISHED, species)
-    yield from problems_of(_files(folder, species), lambda recording: _read(recording, unit))
-
-
+@SOURCES("goldin_2022")
 def load_goldin_2022(
-    path: HubFolder | HubFile | str | Path = PUBLISHED,
+    path: HubFolder | HubFile | str | Path | None = None,
     *,
     species: str = "mouse",
     fr_normalization: float = IMAGE_S,
@@ -57,12 +37,12 @@ def load_goldin_2022(
     normalize_stimuli: bool = True,
     pixel_size_um: float = 28.0,
 ) -> Dataset:
-    """Natural images and the responses to them. Images are movies of one frame.
+    """Load natural images, which are movies of one frame, and the responses to them.
 
     Args:
-        path: a folder with a file per session, here or on the Hub, or an archive of it.
+        path: a folder with a file per session, here or on the Hub, or an archive of it (None: the published folder).
         species: "mouse" or "axolotl".
-        fr_normalization: what spike counts are divided by: 0.3 (seconds) gives spikes per second.
+        fr_normalization: divisor of the spike counts; 0.3 (seconds) gives spikes per second.
         validation_images: images kept for validation, drawn for each session.
         normalize_stimuli: whether models see images minus the mean, divided by the deviation, of the training images.
         pixel_size_um: side of a pixel on the retina.
@@ -93,10 +73,23 @@ def load_goldin_2022(
     )
 
 
-def _fetched(path: HubFolder | HubFile | str | Path, species: str) -> FetchedFolder:
+@PROBLEMS("goldin_2022")
+def problems(
+    path: HubFolder | HubFile | str | Path | None = None, species: str = "mouse", fr_normalization: float = IMAGE_S
+) -> Iterator[str]:
+    """List the first problem of each file, a line each; arguments as those of ``load_goldin_2022``.
+
+    Raises:
+        UserError: the folder cannot be had, or there is no session of the species.
+    """
+    files = _files(_fetched(path, species), species)
+    yield from problems_of(files, lambda session: _read(session, fr_normalization))
+
+
+def _fetched(path: HubFolder | HubFile | str | Path | None, species: str) -> FetchedFolder:
     if species not in SPECIES:
         raise UserError(f'config.data.species is "{species}"; choose among {", ".join(SPECIES)}')
-    return fetch_folder(path, tuple(f"*{species}*{suffix}" for suffix in (*SUFFIXES, ".zip")))
+    return fetch_folder(path or PUBLISHED, tuple(f"*{species}*{suffix}" for suffix in (*SUFFIXES, ".zip")))
 
 
 def _files(folder: FetchedFolder, species: str) -> list[Path]:
@@ -105,23 +98,23 @@ def _files(folder: FetchedFolder, species: str) -> list[Path]:
 
 def _recordings(files: list[Path], unit: float) -> Iterator[MovieRecording]:
     for file in files:
-        with open_recording(file) as recording:
-            yield _read(recording, unit)
+        with open_session(file) as session:
+            yield _read(session, unit)
 
 
-def _read(recording: RecordingFile, unit: float) -> MovieRecording:
-    counts = {key: len(recording.dataset(key, "neuron time")) for key in _RESPONSES}
-    check_same_neurons(recording, counts)
-    training, mean = (recording.responses(key, unit=unit) for key in _RESPONSES)
-    repeats = recording.stacked_repeats("test/repeats", unit=unit)
+def _read(session: SessionFile, unit: float) -> MovieRecording:
+    counts = {key: len(session.dataset(key, "neuron time")) for key in _RESPONSES}
+    check_same_neurons(session, counts)
+    training, mean = (session.responses(key, unit=unit) for key in _RESPONSES)
+    repeats = session.stacked_repeats("test/repeats", unit=unit)
     return MovieRecording(
-        name=recording.path.stem,
-        movie=recording.movie("train/stimulus"),
+        name=session.path.stem,
+        movie=session.movie("train/stimulus"),
         responses=training,
         tests={
             "test": RepeatedMovie(
-                movie=recording.movie("test/stimulus"),
-                repeats=recording.repeats_with_mean("test/repeats", mean, repeats),
+                movie=session.movie("test/stimulus"),
+                repeats=session.repeats_with_mean("test/repeats", mean, repeats),
             )
         },
     )

@@ -1,12 +1,12 @@
-"""Recordings of one's own, in a folder of a simple layout (openretina's generic one).
+"""Recordings of your own, in a folder of a simple layout (openretina's generic one).
 
-    FOLDER/stimuli/<stimulus>.npy      (channel, time, height, width), seen by several recordings
+    FOLDER/stimuli/<stimulus>.npy      (channel, time, height, width), shown in several sessions
     FOLDER/<session>.h5 or .hdf5
         responses_<stimulus>           (neuron, time); of a test also (trial, neuron, time)
-        stimulus_<stimulus>            (channel, time, height, width), seen by this recording alone
-        session_info/<column>          an entry per neuron, or a single number or word (not needed)
+        stimulus_<stimulus>            (channel, time, height, width), shown in this session alone
+        session_info/<column>          an entry per neuron, or a single number or word (optional)
 
-A stimulus that is named as a test is one; all others, in alphabetical order, are the training movie.
+Stimuli that are named as tests are test movies; all others, in alphabetical order, make up the training movie.
 """
 
 import logging
@@ -22,8 +22,9 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.runtime.fetch import HubFile
 from openretina_jax.runtime.files import read_npy
-from openretina_jax.sources.folders import HubFolder, fetch_folder
-from openretina_jax.sources.recording_file import SUFFIXES, RecordingFile, check_same_neurons, open_recording
+from openretina_jax.sources import PROBLEMS, SOURCES
+from openretina_jax.sources.folders import FetchedFolder, HubFolder, fetch_folder
+from openretina_jax.sources.session_file import SUFFIXES, SessionFile, check_same_neurons, open_session
 
 STIMULI_FOLDER = "stimuli"
 RESPONSES, STIMULUS, INFORMATION = "responses_", "stimulus_", "session_info"
@@ -32,30 +33,11 @@ AXES = "channel time height width"
 _log = logging.getLogger(__name__)
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_hdf5``.
-
-    Raises:
-        UserError: ``path`` is not given, or as in ``load_hdf5``.
-    """
-    return load_hdf5(**_arguments(settings))
-
-
-def problems(settings: Mapping[str, Any]) -> list[str]:
-    """All that would keep ``from_settings`` from reading the folder, a line each; no large array is read.
-
-    Raises:
-        UserError: the folder cannot be had.
-    """
-    arguments = _arguments(settings)
-    folder = fetch_folder(arguments["path"]).path
-    return [str(problem) for problem in _problems(folder, arguments["test_names"], arguments["stimulus_size"])]
-
-
+@SOURCES("hdf5")
 def load_hdf5(
-    path: HubFolder | HubFile | str | Path,
+    path: HubFolder | HubFile | str | Path | None = None,
     *,
-    test_names: Sequence[str],
+    test_names: Sequence[str] = (),
     stimulus_size: tuple[int, int, int] | None = None,
     norm_mean: float | None = None,
     norm_std: float | None = None,
@@ -64,14 +46,14 @@ def load_hdf5(
     clip_length: int = 75,
     validation_clips: int | Sequence[int] = 20,
 ) -> Dataset:
-    """Recordings in the layout above.
+    """Load sessions in the layout above.
 
     Args:
-        path: the folder, or an archive of it, here, at an address or on the Hub.
+        path: the folder, or an archive of it, here, at an address or on the Hub; it must be given.
         test_names: stimuli that are tests.
         stimulus_size: ``(channel, height, width)`` that every stimulus must have (None: that of the first one).
-        norm_mean, norm_std: what is subtracted from pixels, and what they are divided by then (None, both: mean and
-            deviation of each training movie).
+        norm_mean, norm_std: pixels minus the first, divided by the second, are what models see (None, both: mean and
+            standard deviation of each training movie).
         frame_rate_hz: frames, and responses, per second.
         pixel_size_um: side of a pixel on the retina (None: not known).
         clip_length: frames of a clip.
@@ -81,9 +63,9 @@ def load_hdf5(
         Sessions by the names of their files. Responses that are not finite are NaN.
 
     Raises:
-        UserError: the first problem that there is; says how many others there are.
+        UserError: there is no path, or a problem in the folder: the first, and how many others there are.
     """
-    folder = fetch_folder(path)
+    folder = _fetched(path)
     found = list(_problems(folder.path, test_names, stimulus_size))
     if found:
         more = f" (and {len(found) - 1} more problems, which scripts/check_data.py lists)" if len(found) > 1 else ""
@@ -101,15 +83,27 @@ def load_hdf5(
     )
 
 
-def _arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    options = dict(settings)
-    if options["path"] is None:
+@PROBLEMS("hdf5")
+def problems(
+    path: HubFolder | HubFile | str | Path | None = None,
+    test_names: Sequence[str] = (),
+    stimulus_size: tuple[int, int, int] | None = None,
+) -> list[str]:
+    """List all that keeps ``load_hdf5`` from reading a folder, a line each; no large array is read.
+
+    Raises:
+        UserError: the folder cannot be had.
+    """
+    return [str(problem) for problem in _problems(_fetched(path).path, test_names, stimulus_size)]
+
+
+def _fetched(path: HubFolder | HubFile | str | Path | None) -> FetchedFolder:
+    if path is None:
         raise UserError(
             "config.data.path is not given; set it to the folder of your recordings, such as "
             "--config.data.path=my_data, or append :simulated to the config"
         )
-    options["stimulus_size"] = options["stimulus_size"] and tuple(options["stimulus_size"])
-    return options
+    return fetch_folder(path)
 
 
 def _session_files(folder: Path) -> list[Path]:
@@ -117,7 +111,7 @@ def _session_files(folder: Path) -> list[Path]:
 
 
 def _shared_stimulus(file: Path) -> np.ndarray:
-    """A stimulus that stays on the disk."""
+    """A stimulus, which stays on the disk."""
     return read_npy(file, AXES, remedy="save the array again with numpy.save")
 
 
@@ -140,9 +134,9 @@ def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int
     answered: set[str] = set()
     for file in files:
         try:
-            with open_recording(file) as recording:
-                yield from _problems_of_session(recording, stimuli, set(test_names), size)
-                answered.update(_answered(recording))
+            with open_session(file) as session:
+                yield from _problems_of_session(session, stimuli, set(test_names), size)
+                answered.update(_answered(session))
         except UserError as error:
             yield error
     for name in test_names:
@@ -152,62 +146,62 @@ def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int
 
 
 def _problems_of_session(
-    recording: RecordingFile,
+    session: SessionFile,
     shared: Mapping[str, tuple[int, ...] | None],
     tests: set[str],
     size: tuple[int, int, int] | None,
 ) -> Iterator[UserError]:
-    names = _answered(recording)
+    names = _answered(session)
     if not set(names) - tests:
-        found = ", ".join(recording.names()) or "nothing"
-        yield recording.error(f"has no responses to a training stimulus ({RESPONSES}<stimulus>), but {found}")
+        found = ", ".join(session.names()) or "nothing"
+        yield session.error(f"has no responses to a training stimulus ({RESPONSES}<stimulus>), but {found}")
     counts: dict[str, int] = {}
     for name in names:
         try:
-            count, frames = _neurons_and_frames(recording, name, name in tests)
+            count, frames = _neurons_and_frames(session, name, name in tests)
             counts[RESPONSES + name] = count
-            shown = _shape_of_stimulus(recording, name, shared, size)
+            shown = _shape_of_stimulus(session, name, shared, size)
             if shown is not None:
-                _check_length(recording, name, frames, shown)
+                _check_length(session, name, frames, shown)
         except UserError as error:
             yield error
     try:
-        check_same_neurons(recording, counts)
+        check_same_neurons(session, counts)
     except UserError as error:
         yield error
 
 
-def _answered(recording: RecordingFile) -> list[str]:
+def _answered(session: SessionFile) -> list[str]:
     """Names of the stimuli that the file has responses to."""
-    return [name.removeprefix(RESPONSES) for name in recording.names() if name.startswith(RESPONSES)]
+    return [name.removeprefix(RESPONSES) for name in session.names() if name.startswith(RESPONSES)]
 
 
-def _neurons_and_frames(recording: RecordingFile, name: str, is_test: bool) -> tuple[int, int]:
-    axes = _axes_of_responses(recording, name, is_test)
-    shape = recording.dataset(RESPONSES + name, axes).shape
+def _neurons_and_frames(session: SessionFile, name: str, is_test: bool) -> tuple[int, int]:
+    axes = _axes_of_responses(session, name, is_test)
+    shape = session.dataset(RESPONSES + name, axes).shape
     return shape[-2], shape[-1]
 
 
-def _axes_of_responses(recording: RecordingFile, name: str, is_test: bool) -> str:
-    by_trial = is_test and getattr(recording.group[RESPONSES + name], "ndim", 0) == 3
+def _axes_of_responses(session: SessionFile, name: str, is_test: bool) -> str:
+    by_trial = is_test and getattr(session.group[RESPONSES + name], "ndim", 0) == 3
     return "trial neuron time" if by_trial else "neuron time"
 
 
 def _shape_of_stimulus(
-    recording: RecordingFile,
+    session: SessionFile,
     name: str,
     shared: Mapping[str, tuple[int, ...] | None],
     size: tuple[int, int, int] | None,
 ) -> tuple[int, ...] | None:
-    """Shape of a session's stimulus; None if it is a shared one that was found to be wrong."""
+    """Shape of a session's stimulus; None if it is a shared one that has a problem of its own."""
     own = STIMULUS + name
-    if own in recording:
-        stimulus = recording.dataset(own, AXES)
-        _check_size(f"{recording.path.name}/{own}", stimulus.shape, size)
+    if own in session:
+        stimulus = session.dataset(own, AXES)
+        _check_size(f"{session.path.name}/{own}", stimulus.shape, size)
         return stimulus.shape
     if name not in shared:
         known = ", ".join(sorted(shared)) or "none"
-        raise recording.error(
+        raise session.error(
             f'has responses to "{name}", but neither {own} nor {STIMULI_FOLDER}/{name}.npy exists; stimuli are {known}'
         )
     return shared[name]
@@ -222,30 +216,30 @@ def _check_size(what: str, shape: tuple[int, ...], size: tuple[int, int, int] | 
         )
 
 
-def _check_length(recording: RecordingFile, name: str, frames: int, shape: tuple[int, ...]) -> None:
+def _check_length(session: SessionFile, name: str, frames: int, shape: tuple[int, ...]) -> None:
     if shape[1] == frames:
         return
-    if shape[1] in recording.group[RESPONSES + name].shape:
+    if shape[1] in session.group[RESPONSES + name].shape:
         hint = "are the axes of the responses swapped? They are (neuron, time)"
     elif frames in shape:
         hint = f"are the axes of the stimulus swapped? They are ({AXES.replace(' ', ', ')})"
     else:
         hint = "cut the longer one"
-    raise recording.error(f'"{RESPONSES}{name}" has {frames} frames, the stimulus "{name}" has {shape[1]}; {hint}')
+    raise session.error(f'"{RESPONSES}{name}" has {frames} frames, the stimulus "{name}" has {shape[1]}; {hint}')
 
 
 def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
     shared = {file.stem: file for file in (folder / STIMULI_FOLDER).glob("*.npy")}
     joined: dict[tuple[str, ...], np.ndarray] = {}  # training movies of shared stimuli
 
-    def movie(recording: RecordingFile, names: tuple[str, ...]) -> Num[np.ndarray, "time height width channel"]:
-        """Stimuli one after another."""
-        own = any(STIMULUS + name in recording for name in names)
+    def movie(session: SessionFile, names: tuple[str, ...]) -> Num[np.ndarray, "time height width channel"]:
+        """Stimuli joined in time."""
+        own = any(STIMULUS + name in session for name in names)
         if not own and names in joined:
             return joined[names]
         parts = [
-            recording.movie(STIMULUS + name, AXES)
-            if STIMULUS + name in recording
+            session.movie(STIMULUS + name, AXES)
+            if STIMULUS + name in session
             else arranged(_shared_stimulus(shared[name]), AXES, MOVIE, name)
             for name in names
         ]
@@ -255,17 +249,17 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
         return joined[names]
 
     for file in _session_files(folder):
-        with open_recording(file) as recording:
-            names = _answered(recording)
+        with open_session(file) as session:
+            names = _answered(session)
             training = tuple(name for name in names if name not in tests)
-            responses = np.concatenate([recording.responses(RESPONSES + name, signed=True) for name in training])
-            columns, facts = _information(recording, responses.shape[1])
+            responses = np.concatenate([session.responses(RESPONSES + name, signed=True) for name in training])
+            columns, facts = _information(session, responses.shape[1])
             yield MovieRecording(
                 name=file.stem,
-                movie=movie(recording, training),
+                movie=movie(session, training),
                 responses=responses,
                 tests={
-                    name: RepeatedMovie(movie(recording, (name,)), _trials(recording, name))
+                    name: RepeatedMovie(movie(session, (name,)), _trials(session, name))
                     for name in names
                     if name in tests
                 },
@@ -275,7 +269,7 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
 
 
 def _one_after_another(parts: list[np.ndarray]) -> np.ndarray:
-    """Parts of a movie; a single one stays where it is."""
+    """Parts of a movie joined in time; a single one is not copied."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=_pixels(parts))
 
 
@@ -284,18 +278,18 @@ def _pixels(parts: list[np.ndarray]) -> np.dtype:
     return together if together in (np.uint8, np.float16, np.float32) else np.dtype(np.float32)
 
 
-def _trials(recording: RecordingFile, name: str) -> np.ndarray:
-    """Responses to a test, trial by trial; a mean over trials is a single one."""
-    axes = _axes_of_responses(recording, name, is_test=True)
-    values = recording.responses(RESPONSES + name, axes, wanted=axes.replace("neuron time", "time neuron"), signed=True)
+def _trials(session: SessionFile, name: str) -> np.ndarray:
+    """Responses to a test ``(trial, time, neuron)``; a mean over trials becomes a single one."""
+    axes = _axes_of_responses(session, name, is_test=True)
+    values = session.responses(RESPONSES + name, axes, wanted=axes.replace("neuron time", "time neuron"), signed=True)
     return values if values.ndim == 3 else values[None]
 
 
-def _information(recording: RecordingFile, n_neurons: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _information(session: SessionFile, n_neurons: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Columns with an entry per neuron, and single values."""
     columns, facts = {}, {}
-    for name in recording.names(INFORMATION):
-        values = recording.values(f"{INFORMATION}/{name}")
+    for name in session.names(INFORMATION):
+        values = session.values(f"{INFORMATION}/{name}")
         if values.dtype.kind in "OS":
             values = np.vectorize(lambda word: word.decode() if isinstance(word, bytes) else str(word))(values)
         if values.ndim and len(values) == n_neurons:
@@ -305,7 +299,7 @@ def _information(recording: RecordingFile, n_neurons: int) -> tuple[dict[str, np
         else:
             _log.warning(
                 "%s: %s/%s has shape %s, which is neither one value nor one for each of %d neurons; it is not kept",
-                recording.path,
+                session.path,
                 INFORMATION,
                 name,
                 values.shape,

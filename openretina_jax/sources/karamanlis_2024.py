@@ -7,9 +7,8 @@ shown again and again (test).
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Integer
@@ -17,9 +16,10 @@ from jaxtyping import Float32, Integer
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
+from openretina_jax.sources import SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
 from openretina_jax.sources.karamanlis_2024_movies import SCREEN, fixation_movie, unpacked_movie
-from openretina_jax.sources.recording_file import RecordingFile, open_recording
+from openretina_jax.sources.session_file import SessionFile, open_session
 
 SESSIONS = HubFolder("open-retina/open-retina", "gollisch_lab/karamanlis_2024/sessions")
 FRAME_RATE_HZ = {"mouse": 75.0, "marmoset": 85.0}
@@ -36,31 +36,20 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BlockResponses:
-    """Spike counts per frame of one session to one stimulus; NaN where nothing was recorded.
+    """Spike counts per frame of one session in response to one stimulus; NaN where nothing was recorded.
 
     Attributes:
-        running: to the running parts, called blocks.
-        frozen: to the presentations of the frozen part.
+        running: responses to the running parts, called blocks.
+        frozen: responses to the presentations of the frozen part.
     """
 
     running: Float32[np.ndarray, "block time neuron"]
     frozen: Float32[np.ndarray, "trial test_time neuron"]
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_karamanlis_2024``; ``path`` None: the published files.
-
-    Raises:
-        UserError: as in ``load_karamanlis_2024``.
-    """
-    options = dict(settings)
-    path = options.pop("path")
-    options["size"] = tuple(options["size"])
-    return load_karamanlis_2024(path or SESSIONS, **options)
-
-
+@SOURCES("karamanlis_2024")
 def load_karamanlis_2024(
-    path: HubFolder | str | Path = SESSIONS,
+    path: HubFolder | str | Path | None = None,
     *,
     species: str = "mouse",
     stimulus: str = "fixationmovie",
@@ -71,43 +60,43 @@ def load_karamanlis_2024(
     validation_clips: int = N_VALIDATION_CLIPS,
     split_seed: int = 42,
 ) -> Dataset:
-    """Movies and the responses to them.
+    """Load movies and the responses to them.
 
     The files hold photographs and traces of gaze; movies are rendered from these once and kept on the disk, see
     ``karamanlis_2024_movies``. A movie that lies beside its file as openretina keeps it,
-    ``..._data_extracted_stimuli_60_80.npz``, is taken instead; so can movies of the other stimuli be, from which
-    openretina makes none either.
+    ``..._data_extracted_stimuli_60_80.npz``, is taken instead. Other stimuli need such a movie: neither openretina nor
+    this package makes them.
 
     The running parts follow each other as if they had been one movie, but before each there was something else on the
     screen. Responses to their first frames are therefore masked (NaN), except in the first.
 
     Args:
-        path: folder of sessions, each a folder or a zip archive: the published one, or a local one.
+        path: folder of sessions, each a folder or a zip archive (None: the published one).
         species: "mouse" or "marmoset"; sessions have it in their names.
         stimulus: one of ``STIMULI``.
         size: height and width of the movie in pixels; the screen has 600 x 800.
-        fr_normalization: spike counts are divided by it.
+        fr_normalization: divisor of the spike counts.
         onset_frames: masked frames of every running part but the first.
         clip_length: frames of a clip.
         validation_clips: number of clips kept for validation, drawn for every training movie.
-        split_seed: of the draw.
+        split_seed: seed of that draw.
 
     Returns:
         Every session of the species that has the stimulus. Its test is called "test".
 
     Raises:
-        UserError: the files cannot be had, are damaged or of another kind, or there are none of the species.
+        UserError: the files cannot be had, are damaged or hold something else, or there are none of the species.
     """
     if not fr_normalization > 0:
         raise UserError(f"fr_normalization is {fr_normalization}, but must be above 0")
     _check_choices(species, stimulus)
-    fetched = fetch_folder(path, (f"*{species}*",))
+    fetched = fetch_folder(path or SESSIONS, (f"*{species}*",))
     files = session_files(fetched.path, species, stimulus)
 
     def recordings() -> Iterator[MovieRecording]:
         for file in files.values():
-            with open_recording(file) as recording:
-                yield _movie_recording(recording, size, fr_normalization, onset_frames, clip_length)
+            with open_session(file) as session:
+                yield _movie_recording(session, size, fr_normalization, onset_frames, clip_length)
 
     return assemble(
         recordings(),
@@ -128,9 +117,9 @@ def load_karamanlis_2024(
 
 
 def load_block_responses(
-    path: HubFolder | str | Path = SESSIONS, *, species: str = "mouse", stimulus: str = "fixationmovie"
+    path: HubFolder | str | Path | None = None, *, species: str = "mouse", stimulus: str = "fixationmovie"
 ) -> dict[str, BlockResponses]:
-    """Responses to any of the stimuli by session, block by block and without their movies.
+    """Load the responses to any of the stimuli, without its movie, by session.
 
     Args:
         path, species, stimulus: as in ``load_karamanlis_2024``.
@@ -140,17 +129,17 @@ def load_block_responses(
     """
     _check_choices(species, stimulus)
     responses = {}
-    for name, file in session_files(fetch_folder(path, (f"*{species}*",)).path, species, stimulus).items():
-        with open_recording(file) as recording:
-            responses[name] = _block_responses(recording)
+    for name, file in session_files(fetch_folder(path or SESSIONS, (f"*{species}*",)).path, species, stimulus).items():
+        with open_session(file) as session:
+            responses[name] = _block_responses(session)
     return responses
 
 
 def session_files(folder: Path, species: str, stimulus: str) -> dict[str, Path]:
-    """The file of every session of a species that was shown the stimulus, by the session's name.
+    """Find the files of the sessions of a species that were shown a stimulus, by the name of the session.
 
     Raises:
-        UserError: there is none, or several in one session.
+        UserError: there is none, or a session has several.
     """
     sessions = sorted(path for path in folder.iterdir() if path.is_dir() and species in path.name)
     if not sessions:
@@ -180,13 +169,13 @@ def _check_choices(species: str, stimulus: str) -> None:
             raise UserError(f'config.data.{name} is "{value}"; choose among {", ".join(choices)}')
 
 
-def _block_responses(recording: RecordingFile) -> BlockResponses:
+def _block_responses(session: SessionFile) -> BlockResponses:
     running, frozen = (
-        recording.responses(key, axes, wanted=axes)
+        session.responses(key, axes, wanted=axes)
         for key, axes in (("runningbin", "block time neuron"), ("frozenbin", "trial time neuron"))
     )
     if running.shape[2] != frozen.shape[2]:
-        raise recording.error(
+        raise session.error(
             f'"runningbin" {running.shape} and "frozenbin" {frozen.shape} must be (block, time, neuron) and (trial, '
             "time, neuron) of the same neurons: are axes swapped?"
         )
@@ -194,30 +183,30 @@ def _block_responses(recording: RecordingFile) -> BlockResponses:
 
 
 def _movie_recording(
-    recording: RecordingFile, size: tuple[int, int], fr_normalization: float, onset_frames: int, clip_length: int
+    session: SessionFile, size: tuple[int, int], fr_normalization: float, onset_frames: int, clip_length: int
 ) -> MovieRecording:
-    responses = _block_responses(recording)
+    responses = _block_responses(session)
     n_blocks, block_frames, _ = responses.running.shape
-    training, test = _movies(recording, size)
+    training, test = _movies(session, size)
     for movie, key, counts, frames in (
         (training, "runningbin", responses.running, n_blocks * block_frames),
         (test, "frozenbin", responses.frozen, responses.frozen.shape[1]),
     ):
         if len(movie) != frames:
-            raise recording.error(
+            raise session.error(
                 f'"{key}" {counts.shape} has {frames} frames, its movie {len(movie)}; they must be equally long: are '
                 "axes swapped, or was one of them cut?"
             )
     if block_frames % clip_length:
         _log.warning(
             "%s: blocks of %d frames are not whole clips of %d; some clips go over the border of two blocks",
-            recording.path,
+            session.path,
             block_frames,
             clip_length,
         )
     responses.running[1:, :onset_frames] = np.nan
     return MovieRecording(
-        name=recording.path.parent.name,
+        name=session.path.parent.name,
         movie=training,
         responses=responses.running.reshape(n_blocks * block_frames, -1) / np.float32(fr_normalization),
         tests={"test": RepeatedMovie(test, responses.frozen / np.float32(fr_normalization))},
@@ -225,39 +214,39 @@ def _movie_recording(
     )
 
 
-def _movies(recording: RecordingFile, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _movies(session: SessionFile, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The training movie and the test movie."""
-    archive = recording.path.with_name(f"{recording.path.stem}_extracted_stimuli_{size[0]}_{size[1]}.npz")
+    archive = session.path.with_name(f"{session.path.stem}_extracted_stimuli_{size[0]}_{size[1]}.npz")
     if archive.exists():
         return unpacked_movie(archive, "train_data", size), unpacked_movie(archive, "test_data", size)
-    if "runningImages" not in recording:
-        raise recording.error(
-            f"has no photographs and traces of gaze to make a movie from, but {', '.join(recording.names())}; "
+    if "runningImages" not in session:
+        raise session.error(
+            f"has no photographs and traces of gaze to make a movie from, but {', '.join(session.names())}; "
             f"put the movie beside it as {archive.name} (train_data, test_data), or take the responses alone by "
             "load_block_responses"
         )
-    running = _fixations(recording, "running")
+    running = _fixations(session, "running")
     return (
-        fixation_movie(recording.dataset("runningImages", IMAGES), running.reshape(-1, 3), size),
-        fixation_movie(recording.dataset("frozenImages", IMAGES), _fixations(recording, "frozen"), size),
+        fixation_movie(session.dataset("runningImages", IMAGES), running.reshape(-1, 3), size),
+        fixation_movie(session.dataset("frozenImages", IMAGES), _fixations(session, "frozen"), size),
     )
 
 
-def _fixations(recording: RecordingFile, part: str) -> Integer[np.ndarray, "*shape 3"]:
+def _fixations(session: SessionFile, part: str) -> Integer[np.ndarray, "*shape 3"]:
     """Image, column and row of every frame: ``(block, time, 3)`` of the running part, ``(time, 3)`` of the frozen."""
-    key, n_images = f"{part}fixations", len(recording.dataset(f"{part}Images", IMAGES))
+    key, n_images = f"{part}fixations", len(session.dataset(f"{part}Images", IMAGES))
     axes = "block time 3" if part == "running" else "time 3"
-    fixations = recording.numbers(key, axes)
+    fixations = session.numbers(key, axes)
     if fixations.shape[-1] != 3:
-        raise recording.error(
+        raise session.error(
             f'"{key}" must be ({axes.replace(" ", ", ")}), but has shape {fixations.shape}: are axes swapped?'
         )
     if not np.isfinite(fixations).all():
-        raise recording.error(f'"{key}" holds NaN or infinity')
+        raise session.error(f'"{key}" holds NaN or infinity')
     fixations = fixations.astype(np.int64)
     numbers = np.unique(fixations[..., 0])
     if len(numbers) and (numbers[0] < 1 or numbers[-1] > n_images):
-        raise recording.error(
+        raise session.error(
             f'"{key}" names images {numbers[0]} to {numbers[-1]}, but "{part}Images" has images 1 to {n_images}'
         )
     return fixations

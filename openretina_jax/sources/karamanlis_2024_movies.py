@@ -14,7 +14,6 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Float32, Integer
-from scipy.sparse import csr_array
 
 from openretina_jax.errors import UserError
 from openretina_jax.sources.movie_cache import Movie, cached_movie
@@ -27,15 +26,15 @@ _PIXELS = (np.uint8, np.float16, np.float32, np.float64)
 def fixation_movie(
     images: h5py.Dataset, fixations: Integer[np.ndarray, "time 3"], size: tuple[int, int]
 ) -> Float32[np.ndarray, "time height width 1"]:
-    """A fixation movie on the disk, rendered unless it is there.
+    """Give a fixation movie on the disk, which is rendered unless it is there.
 
-    Pixels are means over many grey levels, and so no whole numbers: they are kept in single precision, in which they
-    equal openretina's to rounding.
+    A pixel is a mean over many grey levels and so not a whole number. Pixels are kept in single precision, where they
+    equal openretina's up to rounding.
 
     Args:
         images: photographs ``(image, width, height)``, as MATLAB stores them.
-        fixations: for every frame the number of the image, from 1, and the column and row of the image that lie at
-            the centre of the screen.
+        fixations: for every frame the number of the image, from 1, and the column and row of the image at the centre
+            of the screen.
         size: height and width of the movie in pixels.
     """
     recipe = {
@@ -52,13 +51,15 @@ def render(
     fixations: Integer[np.ndarray, "time 3"],
     size: tuple[int, int],
 ) -> Iterator[Float32[np.ndarray, "_ height width 1"]]:
-    """Successive frames of a fixation movie; what an image does not cover is black (0).
+    """Render successive frames of a fixation movie; what an image does not cover is black (0).
 
-    A frame is ``rows @ screen @ columns``, with matrices that resize and are mostly 0. Equal frames are rendered once.
+    A frame is ``rows @ screen @ columns``, where sparse matrices resize the two axes. Equal frames are rendered once.
 
     Args:
         images, fixations, size: as in ``fixation_movie``.
     """
+    from scipy.sparse import csr_array  # most runs find their movies on the disk
+
     rows, columns = (csr_array(resizing_matrix(full, small)) for full, small in zip(SCREEN, size, strict=True))
     for start in range(0, len(fixations), _FRAMES_AT_ONCE):
         shown, which = np.unique(fixations[start : start + _FRAMES_AT_ONCE], axis=0, return_inverse=True)
@@ -71,10 +72,10 @@ def render(
 
 
 def resizing_matrix(n_pixels: int, n_smaller: int) -> Float32[np.ndarray, "n_smaller n_pixels"]:
-    """Weights of linear interpolation with antialiasing along one axis, as of ``torchvision.transforms.Resize``.
+    """Compute the weights of ``torchvision.transforms.Resize``: linear interpolation with antialiasing, along one axis.
 
-    A new pixel is a mean of the old ones around its centre, with weights that fall off linearly, to 0 at the distance
-    of one new pixel; at the border the weights that are left add up to 1.
+    A new pixel is a mean of the old ones around its centre. Their weights fall off linearly to 0 at the distance of one
+    new pixel, and add up to 1 at the border too.
     """
     scale = max(n_pixels / n_smaller, 1.0)
     centres = (np.arange(n_smaller)[:, None] + 0.5) * (n_pixels / n_smaller)
@@ -83,10 +84,10 @@ def resizing_matrix(n_pixels: int, n_smaller: int) -> Float32[np.ndarray, "n_sma
 
 
 def unpacked_movie(archive: Path, name: str, size: tuple[int, int]) -> Movie:
-    """A movie ``(1, time, height, width)`` of an archive ``.npz``, as openretina keeps them, unpacked on the disk.
+    """Unpack a movie from an archive ``.npz`` of openretina, ``(1, time, height, width)``, to the disk.
 
     Raises:
-        UserError: it is not there, damaged or of another size.
+        UserError: the movie is missing, damaged or of another size.
     """
     try:
         with zipfile.ZipFile(archive) as members:
@@ -122,7 +123,7 @@ def _blocks(
 
 
 def _on_screen(image: np.ndarray, x: int, y: int) -> Float32[np.ndarray, "width height"]:
-    """The screen when column ``x`` and row ``y`` of an image ``(width, height)`` lie at its centre."""
+    """The pixels of the screen if column ``x`` and row ``y`` of an image ``(width, height)`` are at its centre."""
     height, width = SCREEN
     screen = np.zeros((width, height), np.float32)
     left, top = x - width // 2, y - height // 2  # pixel of the image at the first pixel of the screen

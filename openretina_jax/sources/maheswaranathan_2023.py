@@ -5,9 +5,8 @@ electrodes. The published archive holds ``ganglion_cell_data/<session>/<stimulus
 frames per second; responses are firing rates smoothed in time.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Num
@@ -16,8 +15,9 @@ from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile
+from openretina_jax.sources import PROBLEMS, SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
-from openretina_jax.sources.recording_file import RecordingFile, check_same_neurons, open_recording, problems_of
+from openretina_jax.sources.session_file import SessionFile, check_same_neurons, open_session, problems_of
 
 PUBLISHED = HubFile("open-retina/open-retina", "baccus_lab/maheswaranathan_2023/neural_code_data.zip")
 STIMULI = ("naturalscene", "whitenoise")
@@ -27,29 +27,9 @@ FRAME_RATE_HZ = 100.0
 CLIP_FRAMES = 90
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_maheswaranathan_2023``; without ``path`` the archive.
-
-    Raises:
-        UserError: as in ``load_maheswaranathan_2023``.
-    """
-    options = dict(settings)
-    return load_maheswaranathan_2023(options.pop("path") or PUBLISHED, **options)
-
-
-def problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """The first problem of each file that ``from_settings`` would read, a line each.
-
-    Raises:
-        UserError: the files cannot be had, or no session saw the stimulus.
-    """
-    stimulus, response_type, unit = (settings[name] for name in ("stimulus", "response_type", "fr_normalization"))
-    folder = fetch_folder(settings["path"] or PUBLISHED, (f"*{stimulus}.h5",))
-    yield from problems_of(_files(folder.path, stimulus), lambda recording: _read(recording, response_type, unit))
-
-
+@SOURCES("maheswaranathan_2023")
 def load_maheswaranathan_2023(
-    path: HubFolder | HubFile | str | Path = PUBLISHED,
+    path: HubFolder | HubFile | str | Path | None = None,
     *,
     stimulus: str = "naturalscene",
     response_type: str = "firing_rate_10ms",
@@ -58,13 +38,14 @@ def load_maheswaranathan_2023(
     normalize_stimuli: bool = True,
     pixel_size_um: float = 50.0,
 ) -> Dataset:
-    """Movies and the firing rates that answer them.
+    """Load movies and the firing rates in response to them.
 
     Args:
-        path: the folder or archive that holds ``ganglion_cell_data``, here or on the Hub.
+        path: the folder or archive that holds ``ganglion_cell_data``, here or on the Hub (None: the published archive).
         stimulus: "naturalscene" or "whitenoise".
-        response_type: "firing_rate_5ms", "firing_rate_10ms" or "firing_rate_20ms": how far rates are smoothed in time.
-        fr_normalization: what rates are divided by.
+        response_type: "firing_rate_5ms", "firing_rate_10ms" or "firing_rate_20ms": the width of the filter that
+            smoothed the rates in time.
+        fr_normalization: divisor of the firing rates.
         validation_clips: clips of 90 frames kept for validation, drawn for each movie.
         normalize_stimuli: whether models see movies minus the mean, divided by the deviation, of the training movie.
         pixel_size_um: side of a pixel on the retina; the paper says 50, its receptive fields are more like 25.
@@ -81,7 +62,7 @@ def load_maheswaranathan_2023(
             raise UserError(f'config.data.{name} is "{value}"; choose among {", ".join(choices)}')
     if not fr_normalization > 0:
         raise UserError(f"config.data.fr_normalization is {fr_normalization}; it must be above 0")
-    folder = fetch_folder(path, (f"*{stimulus}.h5",))
+    folder = fetch_folder(path or PUBLISHED, (f"*{stimulus}.h5",))
     files = _files(folder.path, stimulus)
     return assemble(
         _recordings(files, response_type, fr_normalization),
@@ -100,6 +81,22 @@ def load_maheswaranathan_2023(
     )
 
 
+@PROBLEMS("maheswaranathan_2023")
+def problems(
+    path: HubFolder | HubFile | str | Path | None = None,
+    stimulus: str = "naturalscene",
+    response_type: str = "firing_rate_10ms",
+    fr_normalization: float = 1.0,
+) -> Iterator[str]:
+    """List the first problem of each file, a line each; arguments as those of ``load_maheswaranathan_2023``.
+
+    Raises:
+        UserError: the files cannot be had, or no session saw the stimulus.
+    """
+    files = _files(fetch_folder(path or PUBLISHED, (f"*{stimulus}.h5",)).path, stimulus)
+    yield from problems_of(files, lambda session: _read(session, response_type, fr_normalization))
+
+
 def _files(folder: Path, stimulus: str) -> list[Path]:
     """The file of every session."""
     inside = folder if folder.name == FOLDER else folder / FOLDER
@@ -114,19 +111,19 @@ def _files(folder: Path, stimulus: str) -> list[Path]:
 
 def _recordings(files: list[Path], response_type: str, unit: float) -> Iterator[MovieRecording]:
     for file in files:
-        with open_recording(file) as recording:
-            yield _read(recording, response_type, unit)
+        with open_session(file) as session:
+            yield _read(session, response_type, unit)
 
 
-def _read(recording: RecordingFile, response_type: str, unit: float) -> MovieRecording:
+def _read(session: SessionFile, response_type: str, unit: float) -> MovieRecording:
     keys = [f"{split}/response/{response_type}" for split in ("train", "test")]
-    check_same_neurons(recording, {key: len(recording.dataset(key, "neuron time")) for key in keys})
-    movie, test_movie = (recording.movie(f"{split}/stimulus") for split in ("train", "test"))
-    training, mean = (recording.responses(key, unit=unit) for key in keys)
-    trials = _trials(recording, response_type, unit)
-    repeats = recording.repeats_with_mean("test/repeats", mean, trials)
+    check_same_neurons(session, {key: len(session.dataset(key, "neuron time")) for key in keys})
+    movie, test_movie = (session.movie(f"{split}/stimulus") for split in ("train", "test"))
+    training, mean = (session.responses(key, unit=unit) for key in keys)
+    trials = _trials(session, response_type, unit)
+    repeats = session.repeats_with_mean("test/repeats", mean, trials)
     return MovieRecording(
-        name=recording.path.parent.name,
+        name=session.path.parent.name,
         movie=movie,
         responses=_for_frames(training, movie),
         tests={
@@ -135,19 +132,17 @@ def _read(recording: RecordingFile, response_type: str, unit: float) -> MovieRec
     )
 
 
-def _trials(
-    recording: RecordingFile, response_type: str, unit: float
-) -> Float32[np.ndarray, "trial time neuron"] | None:
-    """Repeats lie in one array per response type, or in one per neuron for all of them."""
-    if f"test/repeats/{response_type}" in recording:
-        return recording.responses(
+def _trials(session: SessionFile, response_type: str, unit: float) -> Float32[np.ndarray, "trial time neuron"] | None:
+    """Repeats, which lie in one array per response type, or in one per neuron whatever the type."""
+    if f"test/repeats/{response_type}" in session:
+        return session.responses(
             f"test/repeats/{response_type}", "trial neuron time", unit=unit, wanted="trial time neuron"
         )
-    return recording.stacked_repeats("test/repeats", unit=unit)
+    return session.stacked_repeats("test/repeats", unit=unit)
 
 
 def _for_frames(
     responses: Float32[np.ndarray, "time ..."], movie: Num[np.ndarray, "frame height width channel"]
 ) -> Float32[np.ndarray, "answered ..."]:
-    """Responses without a last one that has no frame."""
+    """Responses without a last bin that has no frame."""
     return responses[: len(movie)] if len(responses) == len(movie) + 1 else responses

@@ -1,4 +1,4 @@
-"""Movies that were computed once and are read from the disk again, never whole in memory."""
+"""Movies that are computed once, kept on the disk, and never whole in memory."""
 
 import hashlib
 import json
@@ -26,16 +26,16 @@ def cached_movie(
     *,
     dtype: type[np.float32] | type[np.float16] | type[np.uint8] = np.float32,
 ) -> Movie:
-    """A movie on the disk; it is computed, block by block, if none of its recipe is there.
+    """Give a movie on the disk; unless one of the same recipe is there, it is computed block by block.
 
     The file is an uncompressed ``.npy`` in ``cache_folder()/movies``, mapped into memory. It appears under its name
     only when it is whole.
 
     Args:
-        recipe: all that the movie depends on, as plain values: digests of what it is made from, sizes, versions.
+        recipe: all that the movie depends on, as plain values: digests of its ingredients, sizes, versions.
         shape: ``(time, height, width, channel)``.
-        compute: gives successive frames of the movie.
-        dtype: of the pixels.
+        compute: yields blocks of successive frames.
+        dtype: type of the pixels.
 
     Raises:
         UserError: the disk is full or cannot be written to.

@@ -10,7 +10,7 @@ import pytest
 
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.sources.hoefling_2024.cells import roi_position, roi_positions
-from openretina_jax.sources.hoefling_2024.recordings import QualityFilter, Recording
+from openretina_jax.sources.hoefling_2024.selection import QualityFilter, SessionGroup
 from openretina_jax.sources.hoefling_2024.sessions import shown_frames, split_presentation
 from openretina_jax.sources.hoefling_2024.traces import (
     CHIRP,
@@ -64,7 +64,7 @@ def recordings_in_memory(fields):
         for name, arrays in fields.items():
             for key, values in arrays.items():
                 file[f"{name}/{key}"] = values
-        yield {name: Recording(Path("goldens.h5"), file[name]) for name in fields}
+        yield {name: SessionGroup(Path("goldens.h5"), file[name]) for name in fields}
 
 
 def check_compute_test_responses(case):

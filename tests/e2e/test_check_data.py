@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from openretina_jax.sources.registry import simulate
+from openretina_jax.simulation.cache import simulate
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from configs.hoefling_low_res import get_config
+from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.train import resolved
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import save_model
-from openretina_jax.sources.registry import make_dataset
 from tests import tiny
 
 pytestmark = pytest.mark.slow

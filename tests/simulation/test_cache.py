@@ -1,14 +1,20 @@
 """Simulated recordings in the cache folder."""
 
+import shutil
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from openretina_jax.simulation.cache import simulated_files
-from openretina_jax.sources.registry import simulator
+from openretina_jax import simulation
+from openretina_jax.errors import UserError
+from openretina_jax.simulation.cache import modules_of, simulate, simulated_files, simulator, simulator_names
+
+FOLDER = Path(simulation.__path__[0])
+TINY = {"n_sessions": 1, "clips": 2, "clip_length": 3, "neurons_per_session": 2, "n_repeats": 2}
 
 
 def test_two_that_ask_at_once_get_the_files_of_one_simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +38,61 @@ def test_two_that_ask_at_once_get_the_files_of_one_simulation(tmp_path: Path, mo
     assert first == second
     assert Path(first["path"]).read_text() == "recordings"
     assert len(written) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("hdf5", ["spiking", "writing"]),
+        ("karamanlis_2024", ["scenes", "spiking", "writing"]),
+        ("hoefling_2024", ["imaging", "movies", "retina", "scenes", "writing"]),
+    ],
+)
+def test_a_simulator_depends_on_the_modules_that_it_uses(name: str, others: Sequence[str]) -> None:
+    own = FOLDER / "publications" / f"{name}.py"
+    assert modules_of(own) == sorted([own, *(FOLDER / f"{other}.py" for other in others)])
+
+
+def test_every_simulator_uses_others() -> None:
+    for name in simulator_names():
+        assert FOLDER / "writing.py" in modules_of(FOLDER / "publications" / f"{name}.py")
+
+
+def test_files_are_simulated_again_if_their_own_simulator_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(FOLDER, tmp_path / "simulation"))
+    monkeypatch.setattr(simulation, "__path__", [str(copy)])
+    monkeypatch.setattr(simulator("hdf5"), "__file__", str(copy / "publications" / "hdf5.py"))
+
+    def files_after_a_change_of(module: str) -> str:
+        with (copy / module).open("a") as file:
+            file.write("# another version\n")
+        return simulated_files("hdf5", TINY, tmp_path / "cache")["path"]
+
+    first = simulated_files("hdf5", TINY, tmp_path / "cache")["path"]
+    assert files_after_a_change_of("publications/hoefling_2024.py") == first
+    assert files_after_a_change_of("retina.py") == first
+    second = files_after_a_change_of("publications/hdf5.py")
+    assert second != first
+    assert files_after_a_change_of("spiking.py") not in (first, second)
+
+
+def test_options_without_a_value_are_those_of_the_simulator(tmp_path: Path) -> None:
+    assert simulated_files("hdf5", {**TINY, "trials": None}, tmp_path) == simulated_files("hdf5", TINY, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "texts", "said"),
+    [
+        ("hdf", {}, [], 'files of "hdf" cannot be simulated; did you mean "hdf5"'),
+        ("hdf5", {"clip": 2}, [], 'simulation of "hdf5" has no option "clip"; did you mean "clips"'),
+        ("hdf5", {}, ["clip=2"], 'simulation of "hdf5" has no option "clip"; did you mean "clips"'),
+        ("hdf5", {}, ["clips=two"], "--set=clips=two: invalid literal for int"),
+        ("hdf5", {"clips": 0}, [], "clips is 0; it must be at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, name: str, options: dict[str, int], texts: list[str], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        simulate(name, tmp_path, options, texts)
+    assert said in str(error.value)

@@ -5,7 +5,7 @@ import pytest
 from openretina_jax.errors import UserError
 from openretina_jax.simulation.publications.karamanlis_2024 import SimulationConfig, simulate
 from openretina_jax.simulation.scenes import gaze, natural_images
-from openretina_jax.sources.karamanlis_2024 import from_settings
+from openretina_jax.sources.karamanlis_2024 import load_karamanlis_2024
 
 SMALL = {
     "n_sessions": 2,
@@ -61,7 +61,7 @@ def test_layout(folder):
 
 
 def test_cells_answer_to_the_movie(folder):
-    dataset = from_settings(SETTINGS | {"path": str(folder)})
+    dataset = load_karamanlis_2024(folder, **SETTINGS)
     assert dataset.stimuli.keys() == {"train", "test"}
     for session in dataset.sessions:
         trials = session.repeats["test"]

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from openretina_jax.errors import UserError
+from openretina_jax.experiment.data import make_dataset
+from openretina_jax.simulation.cache import simulate, simulator_names
 from openretina_jax.simulation.publications.sridhar_2025 import SimulationConfig
-from openretina_jax.sources.registry import make_dataset, simulate, source_names
 from openretina_jax.sources.sridhar_2025.stimuli import TEST_LINES
 from tests.sources.sridhar_2025_files import small, write
 
@@ -83,7 +84,7 @@ def test_wrong_numbers(options, words):
 
 
 def test_it_is_a_source(tmp_path):
-    assert "sridhar_2025" in source_names()
+    assert "sridhar_2025" in simulator_names()
     tiny = {"n_sessions": 1, "neurons_per_session": 3, "n_trials": 1, "frames_per_trial": 2, "test_frames": 2}
     screen = {"height": 4, "width": 4, "padding": 1, "margin_rows": 1, "margin_columns": 1, "n_images": 1}
     settings = {"source": "sridhar_2025", "path": "x", "simulated": {"enabled": True, **tiny, **screen}}

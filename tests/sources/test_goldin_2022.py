@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from openretina_jax.errors import UserError
+from openretina_jax.simulation.cache import simulate
 from openretina_jax.sources.goldin_2022 import load_goldin_2022
-from openretina_jax.sources.registry import simulate
 from tests.sources.frozen import assert_equal_to_openretina, unpack
 
 IMAGES, TESTS, REPEATS, NEURONS = 30, 5, 4, 3

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from openretina_jax.errors import UserError
-from openretina_jax.sources.hdf5 import from_settings, load_hdf5, problems
-from openretina_jax.sources.registry import simulate
+from openretina_jax.simulation.cache import simulate
+from openretina_jax.sources.hdf5 import load_hdf5, problems
 from tests.sources.frozen import assert_equal_to_openretina, unpack
 
 TESTS = ("random_noise_2", "random_noise_3")
@@ -204,17 +204,16 @@ def test_all_problems_are_found_at_once(folder):
     replace(folder, 0, "responses_random_noise_1", np.ones((NEURONS + 1, LENGTH + CLIP)))
     (folder / "session_1.hdf5").write_text("no HDF5")
     np.save(folder / "stimuli/random_noise_3.npy", np.ones((CHANNELS, LENGTH, HEIGHT + 1, WIDTH)))
-    settings = {**SETTINGS, "path": str(folder), "test_names": (*TESTS, "movie")}
-    found = problems(settings)
+    found = problems(folder, (*TESTS, "movie"))
     for number, said in enumerate(
         ("stimuli/random_noise_3.npy", "has 59 frames", "neurons differ", "session_1.hdf5: is trunc", '"movie"')
     ):
         assert said in found[number]
     assert len(found) == 5
     with pytest.raises(UserError, match=r"random_noise_3.npy: .* \(and 4 more problems, which scripts/check_data.py"):
-        from_settings(settings)
+        load(folder, test_names=(*TESTS, "movie"))
 
 
 def test_a_folder_must_be_given():
     with pytest.raises(UserError, match="path is not given"):
-        from_settings({**SETTINGS, "path": None})
+        load_hdf5(test_names=TESTS)

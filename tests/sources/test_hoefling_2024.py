@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openretina_jax.errors import UserError
 from openretina_jax.sources.hoefling_2024.cells import roi_position
-from openretina_jax.sources.hoefling_2024.recordings import QualityFilter, open_recordings, select_neurons
+from openretina_jax.sources.hoefling_2024.selection import QualityFilter, open_sessions, select_neurons
 from openretina_jax.sources.hoefling_2024.sessions import (
     CLIP_FRAMES,
     load_artificial_responses,
@@ -171,9 +171,9 @@ def test_sessions_without_enough_neurons_are_left_out(tmp_path):
     file = write_recordings(
         tmp_path / "responses.h5", {"small": session_values(n_neurons=2), "large": session_values(n_neurons=3)}
     )
-    with open_recordings(file) as recordings:
-        selected = select_neurons(recordings, QualityFilter(min_neurons=3))
-        kept = {recording.name: int(mask.sum()) for recording, mask in selected}
+    with open_sessions(file) as groups:
+        selected = select_neurons(groups, QualityFilter(min_neurons=3))
+        kept = {group.name: int(mask.sum()) for group, mask in selected}
     assert kept == {"large": 3}
 
 
@@ -187,8 +187,8 @@ def test_missing_responses_stay_nan_and_are_reported(tmp_path, stimuli_file, cap
     assert not missing[:, [0, 3]].any()
     assert 0 < missing[:, 1].sum() < 400
     assert missing[:, 2].all()
-    assert "session_1: 2 of 4 neurons have no response at some frames" in caplog.text
-    assert "1 of them at none" in caplog.text
+    assert "session_1: 2 of 4 neurons lack a response at some frames" in caplog.text
+    assert "1 of them at all frames" in caplog.text
     clean = load_one(tmp_path, stimuli_file, session_values()).sessions[0]
     np.testing.assert_array_equal(session.responses[:, 0], clean.responses[:, 0])
 
@@ -313,16 +313,16 @@ def test_files_that_are_no_recordings(tmp_path):
     foreign.write_bytes(b"not HDF5 at all")
     with (
         pytest.raises(UserError, match=r"foreign\.h5: is truncated, missing or not an HDF5 file"),
-        open_recordings(foreign),
+        open_sessions(foreign),
     ):
         pass
     whole = write_recordings(tmp_path / "whole.h5", {"session_1": session_values()}).read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"cut\.h5: is truncated"), open_recordings(tmp_path / "cut.h5"):
+    with pytest.raises(UserError, match=r"cut\.h5: is truncated"), open_sessions(tmp_path / "cut.h5"):
         pass
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass
-    with pytest.raises(UserError, match="holds no sessions"), open_recordings(tmp_path / "empty.h5"):
+    with pytest.raises(UserError, match="holds no sessions"), open_sessions(tmp_path / "empty.h5"):
         pass
 
 
@@ -338,7 +338,7 @@ BAD_STIMULI = {
     "other test": (_movies(test=np.zeros((2, 900, 2, 3))), 'movie "test" has 900 frames'),
     "other size": (_movies(test=np.zeros((2, 750, 3, 3))), "must be equal"),
     "sequence of clips": (_movies(random_sequences=np.zeros((107, 2), np.uint8)), "order of 108 clips"),
-    "clip twice": (_movies(random_sequences=np.zeros((108, 2), np.uint8)), r"\[0, 1\] are no permutations"),
+    "clip twice": (_movies(random_sequences=np.zeros((108, 2), np.uint8)), r"\[0, 1\] are not permutations"),
     "statistics": (_movies(movie_stats={"dichromatic": {"mean": np.ones(2)}}), "must be one number"),
 }
 

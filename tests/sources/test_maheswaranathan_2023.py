@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from openretina_jax.errors import UserError
+from openretina_jax.simulation.cache import simulate
 from openretina_jax.sources.maheswaranathan_2023 import load_maheswaranathan_2023
-from openretina_jax.sources.registry import simulate
 from tests.sources.frozen import assert_equal_to_openretina, unpack
 
 FRAMES, TEST_FRAMES, REPEATS, NEURONS = 300, 100, 3, 2

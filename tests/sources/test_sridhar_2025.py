@@ -11,8 +11,8 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionSampler
 from openretina_jax.errors import UserError
-from openretina_jax.sources.sridhar_2025.responses import read_recording
-from openretina_jax.sources.sridhar_2025.sessions import Crop, Screen, TrialSplit, load_sridhar_2025
+from openretina_jax.sources.sridhar_2025.responses import read_responses
+from openretina_jax.sources.sridhar_2025.sessions import Screen, TrialSplit, load_sridhar_2025
 from tests.sources.sridhar_2025_files import EXCLUDED, STIMULI, small, write
 
 GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "sources" / "sridhar_2025.npz")
@@ -53,9 +53,9 @@ def noise(folders, tmp_path):
 
 def load(folder, stimulus="natural_movie", every=1, **options) -> Dataset:
     config = small(stimulus)
-    crop = Crop(config.margin_rows, config.margin_rows, config.margin_columns, config.margin_columns, every)
+    crop = (config.margin_rows, config.margin_rows, config.margin_columns, config.margin_columns)
     given = {"excluded_cells": EXCLUDED, "screen": config.screen, "crops": dict.fromkeys(RETINAS, crop)} | options
-    return load_sridhar_2025(folder, stimulus=stimulus, **given)
+    return load_sridhar_2025(folder, stimulus=stimulus, subsample=every, **given)
 
 
 def content_of(file):
@@ -170,7 +170,7 @@ def test_a_folder_without_averages(natural, caplog):
     shutil.rmtree(natural / "stas")
     (session,) = load(natural, retinas=("04",)).sessions
     assert set(session.neurons) == {"cell_index"}
-    assert "not known where the neurons look" in caplog.text
+    assert "receptive fields are not known" in caplog.text
 
 
 def test_an_average_that_is_not_finite(natural, caplog):
@@ -180,7 +180,7 @@ def test_an_average_that_is_not_finite(natural, caplog):
     np.save(file, sta)
     (session,) = load(natural, retinas=("04",), cell_index=1).sessions
     assert session.neurons["rf_location"].tolist() == [[7, 8]]
-    assert "taken to be in the middle" in caplog.text
+    assert "the middle is taken" in caplog.text
 
 
 def test_locations_are_where_the_cells_look(folders):
@@ -204,7 +204,7 @@ def test_locations_are_where_the_cells_look(folders):
         ({"excluded_cells": {"01": (0, 1, 2, 3)}}, "all 4 cells are excluded"),
         ({"stimulus_seed": 2024}, "has no trials of stimulus_seed 2024; choose among 2022, 2023"),
         ({"response_delay": 25}, "response_delay is 25; choose from 0 to 24"),
-        ({"crops": dict.fromkeys(RETINAS, Crop(11, 9, 0, 0))}, "leaves nothing of frames of 20 x 24"),
+        ({"crops": dict.fromkeys(RETINAS, (11, 9, 0, 0))}, "leaves nothing of frames of 20 x 24"),
         ({"screen": Screen(60, 20, 6)}, "shows pixels beyond its border on a screen of 20 x 60"),
         ({"fixation_files": {"01": "fixations/none.txt"}}, "fixations cannot be read"),
         ({"fixation_files": {"02": "fixations/none.txt"}}, 'retina "01" has no fixation file'),
@@ -315,7 +315,7 @@ def test_wrong_white_noise(noise):
 
 
 def test_one_recording(folders):
-    recording = read_recording(responses_file(folders["natural_movie"], "01"), "01", excluded=(1,))
+    recording = read_responses(responses_file(folders["natural_movie"], "01"), "01", excluded=(1,))
     assert recording.train.shape == (20, FRAMES, 3)
     assert recording.test.shape == (10, 40, 3)  # the others followed another movie
     assert recording.cells.tolist() == [0, 2, 3]

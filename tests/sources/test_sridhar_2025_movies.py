@@ -10,7 +10,7 @@ from openretina_jax.sources.sridhar_2025.movies import Crop, Screen, fixation_mo
 def test_wrong_sizes():
     with pytest.raises(UserError, match="even numbers of pixels, but is 15 x 20"):
         Screen(15, 20)
-    with pytest.raises(UserError, match="keeps every 1st at least"):
+    with pytest.raises(UserError, match="every at least 1"):
         Crop(every=0)
 
 

@@ -1,1 +1,1 @@
-"""Simulated recordings in the format of each publication, a file per publication."""
+"""Simulators, a module per publication: ``SimulationConfig``, and ``simulate``, which writes files of its format."""

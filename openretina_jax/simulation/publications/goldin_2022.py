@@ -1,4 +1,4 @@
-"""Writes a simulated data set in the published format of Goldin et al. 2022: an HDF5 file for each recording.
+"""Simulator of files in the published format of Goldin et al. 2022: an HDF5 file for each session.
 
 A file holds ``train/stimulus (image, height, width)``, ``train/response/binned (neuron, image)``, the same below
 ``test`` with mean counts over repeats, and counts of every repeat in ``test/repeats/cell01 (repeat, image)`` and so on.
@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from openretina_jax.simulation import scenes
-from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.spiking import SpikingNeurons, drawn_spikes, expected_spikes
+from openretina_jax.simulation.writing import Progress, check_numbers, repeats_by_cell, write_hdf5
 from openretina_jax.sources.goldin_2022 import IMAGE_S, SPECIES
-from openretina_jax.sources.registry import Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +20,11 @@ class SimulationConfig:
     """What to simulate.
 
     Attributes:
-        n_sessions: recordings of each species; adding sessions does not change the first ones.
-        neurons_per_session: neurons recorded in each.
-        seed: the files are a function of it.
-        n_images: training images of a session.
-        n_test_images, n_repeats: test images, and how often each was shown.
+        n_sessions: number of sessions of each species; adding sessions does not change the first ones.
+        neurons_per_session: number of neurons of each.
+        seed: seed of all random numbers.
+        n_images: number of training images of a session.
+        n_test_images, n_repeats: number of test images, and of the repeats of each.
         side: pixels of an image along each side.
 
     Raises:
@@ -53,7 +52,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The folder, by the setting of ``goldin_2022.from_settings``.
+        The folder, by the option of ``load_goldin_2022`` that takes it.
     """
     target = folder / "goldin_2022"
     names = [(species, number) for species in SPECIES for number in range(config.n_sessions)]
@@ -73,12 +72,11 @@ def _recording(rng: np.random.Generator, config: SimulationConfig) -> dict[str, 
         rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 18
     )
     expected = expected_spikes(neurons, {"train": images, "test": test_images}, IMAGE_S, images=True)
-    counts = rng.poisson(expected["train"])
-    repeats = rng.poisson(expected["test"], (config.n_repeats, *expected["test"].shape))
-    arrays = {
+    counts, repeats = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
+    return {
         "train/stimulus": images,
         "test/stimulus": test_images,
         "train/response/binned": counts.T,
         "test/response/binned": repeats.mean(axis=0).T,
+        **repeats_by_cell(repeats),
     }
-    return arrays | {f"test/repeats/cell{n + 1:02d}": repeats[:, :, n] for n in range(len(neurons))}

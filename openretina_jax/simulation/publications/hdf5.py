@@ -1,4 +1,4 @@
-"""Writes simulated recordings in the layout of ``sources/hdf5.py``: cells that watch noise in several colours."""
+"""Simulator of folders in the layout of ``sources/hdf5.py``: cells that watch noise in several colours."""
 
 import dataclasses
 from pathlib import Path
@@ -7,9 +7,8 @@ import numpy as np
 
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
-from openretina_jax.sources.registry import Progress
 
 FRAME_RATE_HZ = 30.0
 _SHORTEST_CLIPS = 70
@@ -21,15 +20,15 @@ class SimulationConfig:
     """What to simulate.
 
     Attributes:
-        n_sessions: recordings; adding sessions does not change the first ones.
-        neurons_per_session: neurons recorded in each.
-        seed: the files are a function of it.
-        n_stimuli: movies "random_noise_0" and so on; each has a clip more than the one before.
-        n_repeats: presentations of the last two, which are tests; of the others there is one.
+        n_sessions: number of sessions; adding sessions does not change the first ones.
+        neurons_per_session: number of neurons of each.
+        seed: seed of all random numbers.
+        n_stimuli: number of movies, "random_noise_0" and so on; each has a clip more than the one before.
+        n_repeats: number of repeats of the last two movies, which are tests; the others are shown once.
         clip_length, clips: frames of a clip, and clips of the first movie.
-        channels, height, width: of a frame.
-        trials: 1: responses to tests are stored trial by trial; 0: their means, as in openretina.
-        own_stimuli: 1: the first movie is another one in every session, and lies in its file.
+        channels, height, width: size of a frame.
+        trials: 1: responses to tests are stored trial by trial; 0: their means are, as in openretina.
+        own_stimuli: 1: every session has a first movie of its own, in its file; 0: all share it.
 
     Raises:
         UserError: a number is out of range.
@@ -61,7 +60,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The folder, by the setting of ``hdf5.from_settings``.
+        The folder, by the option of ``load_hdf5`` that takes it.
     """
     target = folder / "recordings"
     rng = np.random.default_rng((config.seed, 0))
@@ -78,7 +77,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
 
 
 def _noise(rng: np.random.Generator, config: SimulationConfig, number: int) -> np.ndarray:
-    """Noise without memory (channel, time, height, width), a little blurred in space, of unit variance."""
+    """Noise (channel, time, height, width) of unit variance, white in time and a little blurred in space."""
     frames = config.clip_length * (config.clips + number)
     noise = rng.standard_normal((config.channels, frames, config.height, config.width))
     for axis in (2, 3):

@@ -1,8 +1,8 @@
-"""Writes a simulated data set in the published format of Höfling et al. 2024, and the truth behind it.
+"""Simulator of files in the published format of Höfling et al. 2024, and of the responses without noise.
 
-The format: a zip with one pickle of the stimulus, and a zip with one HDF5 file of the responses, one group per
-imaging field. See Höfling et al. 2024 (https://doi.org/10.7554/eLife.86860) for the recordings, and Baden et al. 2016
-for the chirp, the moving bar, the quality indices and the numbered groups of cells.
+The format: a zip with one pickle of the stimulus, and a zip with one HDF5 file of the responses, which has a group per
+session, an imaging field. See Höfling et al. 2024 (https://doi.org/10.7554/eLife.86860) for the experiment, and Baden
+et al. 2016 for the chirp, the moving bar, the quality indices and the numbered groups of cells.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ import numpy as np
 
 from openretina_jax.errors import UserError
 from openretina_jax.simulation import movies
-from openretina_jax.simulation.imaging import IMAGING_RATE_HZ, PROTOCOLS, Recording, quality_index
+from openretina_jax.simulation.imaging import IMAGING_RATE_HZ, PROTOCOLS, Imaging, quality_index
 from openretina_jax.simulation.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
-from openretina_jax.simulation.writing import check_numbers
+from openretina_jax.simulation.writing import Progress, check_numbers
 from openretina_jax.sources.hoefling_2024.sessions import (
     CLIP_FRAMES,
     N_CLIPS,
@@ -30,7 +30,6 @@ from openretina_jax.sources.hoefling_2024.sessions import (
     RESPONSES,
     TEST_CLIPS,
 )
-from openretina_jax.sources.registry import Progress
 
 STIMULUS_FILES = {resolution: Path(file.path).stem for resolution, file in PUBLISHED_STIMULI.items()}
 RESPONSES_FILE = Path(RESPONSES.path).stem
@@ -54,10 +53,10 @@ class SimulationConfig:
 
     Attributes:
         n_sessions: number of imaging fields; adding sessions does not change the first ones.
-        neurons_per_session: neurons recorded in each, before quality checks; about three quarters pass them.
-        seed: the files are a function of it.
-        field_names: "old" as published; "new" with the names that later exports use for spikes and times.
-        resolution: "18x16" or "72x64" pixels of the same scenes; the responses are the same too.
+        neurons_per_session: number of neurons of each, of which about three quarters pass quality checks.
+        seed: seed of all random numbers.
+        field_names: "old" as published; "new" with the names of spikes and times in later exports.
+        resolution: "18x16" or "72x64" pixels of the same scenes, with the same responses.
 
     Raises:
         UserError: a number is out of range.
@@ -79,8 +78,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     """Write stimulus, responses and the truth behind the responses into a folder; files of the same name are replaced.
 
     The truth, ``truth.h5``, has a group per session with noise-free responses at 30 Hz, ``train (time, neuron)`` in the
-    order in which the clips were shown and ``test (time, neuron)``, and of every neuron its type, preferred direction,
-    receptive-field centre and the correlation between repeats that the noise was made for.
+    order in which the clips were shown and ``test (time, neuron)``, and for every neuron its type, preferred direction,
+    receptive-field centre, and the correlation between repeats for which the noise was scaled.
 
     Args:
         folder: where to write; made if missing.
@@ -88,7 +87,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The zipped stimulus and the zipped responses, by the settings of ``hoefling_2024.from_settings``.
+        The zipped stimulus and the zipped responses, by the options of ``load_hoefling_2024`` that take them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng((config.seed, 0))
@@ -141,7 +140,7 @@ def _stimulus(scenes: movies.NaturalScenes, sequences: np.ndarray, finer: int) -
 
 
 def _statistics(movie: np.ndarray) -> tuple[np.float64, np.float64]:
-    """Mean and standard deviation of all pixels, part by part: the whole would not fit twice."""
+    """Mean and standard deviation of all pixels, part by part: the movie would not fit into memory twice."""
     parts = movie.reshape(-1, CLIP_FRAMES * movie.shape[-2] * movie.shape[-1])
     mean = np.mean([part.mean(dtype=np.float64) for part in parts])
     return mean, np.sqrt(np.mean([np.square(part - mean).mean(dtype=np.float64) for part in parts]))
@@ -167,13 +166,13 @@ def _simulate_session(
 
     fields = _describe_neurons(rng, neurons, roi_mask)
     for stimulus, protocol in PROTOCOLS.items():
-        recording = Recording(stimulus, protocol, len(orders[stimulus]), line_delay_s)
-        spikes = recording.inferred_spikes(rng, rates[stimulus], noise)
-        fields |= recording.fields(rng, spikes, config.field_names)
+        imaging = Imaging(stimulus, protocol, len(orders[stimulus]), line_delay_s)
+        spikes = imaging.inferred_spikes(rng, rates[stimulus], noise)
+        fields |= imaging.fields(rng, spikes, config.field_names)
         if stimulus == "chirp":
-            fields["chirp_qi"] = quality_index(recording.by_repeat(spikes, clips_per_repeat=1))
+            fields["chirp_qi"] = quality_index(imaging.by_repeat(spikes, clips_per_repeat=1))
         if stimulus == "mb":
-            fields["d_qi"] = quality_index(recording.by_repeat(spikes, clips_per_repeat=8))
+            fields["d_qi"] = quality_index(imaging.by_repeat(spikes, clips_per_repeat=8))
 
     attributes: dict[str, str | int] = {
         "date": str(date),
@@ -188,7 +187,7 @@ def _simulate_session(
 
 
 def _place_neurons(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mask of one disc per neuron, background 1 and neuron i -i, and receptive-field centres at the discs."""
+    """Mask with a disc of -i for neuron i, from 1 on, and 1 elsewhere; and receptive-field centres at the discs."""
     per_side = int(np.ceil(np.sqrt(count)))
     room = _MASK_SIDE / per_side
     radius = min(0.35 * room, 3.0)
@@ -214,7 +213,7 @@ def _draw_reliability(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _noise_for(reliability: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """Ratio of noise variance to rate that gives the correlation between repeats."""
+    """Ratio of the variance of the noise to the rate that leads to the correlation between repeats."""
     noise_variance = rates.var(axis=0) * (1 - reliability) / reliability
     # Readers interpolate linearly between imaging frames; that leaves two thirds of the variance of white noise.
     return (1.5 * noise_variance / rates.mean(axis=0)).astype(np.float32)
@@ -232,7 +231,7 @@ def _clip_orders(sequence: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _describe_neurons(rng: np.random.Generator, neurons: Neurons, roi_mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Fields on the neurons themselves: place in the field, and the group that a classifier would assign."""
+    """Published fields of the neurons: places in the mask, and the groups that a classifier would assign."""
     count = len(neurons)
     groups = np.array([rng.choice(CELL_TYPES[kind].groups) for kind in neurons.cell_type])
     certain = np.where(rng.random(count) < 0.96, rng.uniform(0.28, 0.95, count), rng.uniform(0.12, 0.24, count))
@@ -250,7 +249,7 @@ def _describe_neurons(rng: np.random.Generator, neurons: Neurons, roi_mask: np.n
 
 
 def _truth(neurons: Neurons, reliability: np.ndarray, rates: np.ndarray) -> dict[str, np.ndarray]:
-    """What a perfect model would know of the neurons."""
+    """Responses without noise, and parameters of the neurons."""
     shown = rates.reshape(-1, CLIP_FRAMES, rates.shape[1])
     test = shown[_TEST_PRESENTATIONS].reshape(3, -1, rates.shape[1])
     return {
@@ -266,7 +265,7 @@ def _truth(neurons: Neurons, reliability: np.ndarray, rates: np.ndarray) -> dict
 def _write_group(
     file: h5py.File, name: str, fields: Mapping[str, np.ndarray], attributes: Mapping[str, str | int]
 ) -> None:
-    """One group of arrays, fields in single precision except times."""
+    """Write a group of arrays and attributes."""
     group = file.create_group(name)
     for field in sorted(fields):
         group.create_dataset(field, data=fields[field])
@@ -274,7 +273,7 @@ def _write_group(
 
 
 def _zip_one(source: Path, target: Path) -> None:
-    """A zip with one member, equal for equal content: without the date of the file."""
+    """Write a zip of one file, without its date, so that equal content gives equal archives."""
     with zipfile.ZipFile(target, "w") as archive, source.open("rb") as content:
         member = zipfile.ZipInfo(source.name)
         with archive.open(member, "w", force_zip64=True) as stored:

@@ -1,8 +1,8 @@
-"""Writes simulated recordings in the published format of Karamanlis et al. 2024.
+"""Simulator of files in the published format of Karamanlis et al. 2024.
 
 The format: a folder per session with a file ``..._fixationmovie_data.mat`` (HDF5), which holds photographs, traces of
-gaze, and spike counts per frame, all with the axes in MATLAB's order. How many photographs there are, how large, and
-how long the parts of the published stimulus are, its files tell; here they are settings.
+gaze, and spike counts per frame, all with the axes in MATLAB's order. The number and size of the photographs, and the
+lengths of the parts of the stimulus, are options here.
 """
 
 import dataclasses
@@ -12,11 +12,10 @@ import numpy as np
 
 from openretina_jax.errors import UserError
 from openretina_jax.simulation.scenes import gaze, natural_images
-from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.spiking import SpikingNeurons, drawn_spikes, expected_spikes
+from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.karamanlis_2024 import FRAME_RATE_HZ
 from openretina_jax.sources.karamanlis_2024_movies import SCREEN, render
-from openretina_jax.sources.registry import Progress
 
 _SEEN_PX = (60, 80)  # height and width of the movie as the cells see it
 _CENTRE_PX = 1.5
@@ -28,14 +27,14 @@ class SimulationConfig:
     """What to simulate.
 
     Attributes:
-        n_sessions: pieces of retina; all see the same movie. Adding sessions does not change the first ones.
-        neurons_per_session: cells of each.
-        seed: the files are a function of it.
+        n_sessions: number of sessions; all saw the same movie, and adding sessions does not change the first ones.
+        neurons_per_session: number of neurons of each.
+        seed: seed of all random numbers.
         species: "mouse" (75 frames per second) or "marmoset" (85).
-        n_blocks, block_frames: running parts, and frames of each.
-        n_trials, frozen_frames: presentations of the frozen part, and its frames.
-        n_images, image_height, image_width: photographs of each of the two parts, and their size in pixels, at least
-            that of the screen.
+        n_blocks, block_frames: number of running parts, and frames of each.
+        n_trials, frozen_frames: number of presentations of the frozen part, and its frames.
+        n_images, image_height, image_width: number of photographs for each of the two parts, and their size in pixels,
+            at least that of the screen.
 
     Raises:
         UserError: a number is out of range.
@@ -68,7 +67,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The folder, by the setting of ``karamanlis_2024.from_settings``.
+        The folder, by the option of ``load_karamanlis_2024`` that takes it.
     """
     stimulus = _stimulus(config)
     movies = {
@@ -87,16 +86,14 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             mean_rates_hz=_MEAN_RATES_HZ,
         )
         expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
-        running = expected["running"].reshape(config.n_blocks, config.block_frames, -1)
+        running, frozen = drawn_spikes(rng, expected["running"], expected["frozen"], config.n_trials)
         name = f"session_{index + 1}_{config.species}"
         write_hdf5(
             sessions / name / f"{name}_fixationmovie_data.mat",
             {
                 **stimulus,
-                "runningbin": rng.poisson(running).astype(np.uint8),
-                "frozenbin": rng.poisson(expected["frozen"], (config.n_trials, *expected["frozen"].shape)).astype(
-                    np.uint8
-                ),
+                "runningbin": running.reshape(config.n_blocks, config.block_frames, -1).astype(np.uint8),
+                "frozenbin": frozen.astype(np.uint8),
             },
         )
         if progress is not None:
@@ -128,6 +125,6 @@ def _stimulus(config: SimulationConfig) -> dict[str, np.ndarray]:
 
 
 def _seen(images: np.ndarray, fixations: np.ndarray) -> np.ndarray:
-    """The movie as the cells see it, in whole grey levels: it is long."""
+    """The movie as the cells see it, in bytes to save memory."""
     whole = fixations.astype(np.int64)
     return np.concatenate([np.rint(frames[..., 0]).astype(np.uint8) for frames in render(images, whole, _SEEN_PX)])

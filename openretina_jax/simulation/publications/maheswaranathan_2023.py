@@ -1,4 +1,4 @@
-"""Writes a simulated data set in the published format of Maheswaranathan et al. 2023.
+"""Simulator of files in the published format of Maheswaranathan et al. 2023.
 
 The format: ``ganglion_cell_data/<session>/naturalscene.h5`` and ``whitenoise.h5`` with ``stimulus (time, height,
 width)`` and ``response/firing_rate_<smoothing>ms (neuron, time)`` below ``train`` and ``test``, with 100 frames per
@@ -11,13 +11,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from openretina_jax.simulation import scenes
-from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers, write_hdf5
+from openretina_jax.simulation.spiking import SpikingNeurons, drawn_spikes, expected_spikes
+from openretina_jax.simulation.writing import Progress, check_numbers, repeats_by_cell, write_hdf5
 from openretina_jax.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
-from openretina_jax.sources.registry import Progress
 
 _PUBLISHED_REPEATS = "firing_rate_10ms"  # smoothing of the repeats that are stored per neuron
 _CENTRE_SD_PX = 2.0  # of 50 µm
@@ -29,11 +27,11 @@ class SimulationConfig:
     """What to simulate.
 
     Attributes:
-        n_sessions: recordings; all saw the same movies, and adding sessions does not change the first ones.
-        neurons_per_session: neurons recorded in each.
-        seed: the files are a function of it.
-        seconds, test_seconds: lengths of the training and of the test movie.
-        n_repeats: how often the test movie was shown.
+        n_sessions: number of sessions; all saw the same movies, and adding sessions does not change the first ones.
+        neurons_per_session: number of neurons of each.
+        seed: seed of all random numbers.
+        seconds, test_seconds: durations of the training and of the test movie.
+        n_repeats: number of repeats of the test movie.
         side: pixels of a frame along each side.
 
     Raises:
@@ -61,7 +59,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The folder, by the setting of ``maheswaranathan_2023.from_settings``.
+        The folder, by the option of ``load_maheswaranathan_2023`` that takes it.
     """
     target = folder / "neural_code_data"
     movies = {kind: {split: _movie(kind, split, config) for split in ("train", "test")} for kind in STIMULI}
@@ -99,23 +97,24 @@ def _recording(
 ) -> dict[str, np.ndarray]:
     """The arrays of a file by their names in it."""
     expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ)
-    spikes = rng.poisson(expected["train"]).T
-    trials = rng.poisson(expected["test"], (config.n_repeats, *expected["test"].shape)).transpose(0, 2, 1)
+    spikes, trials = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
     if kind == "whitenoise":
-        trials = np.pad(trials, ((0, 0), (0, 0), (0, 1)), mode="edge")
+        trials = np.pad(trials, ((0, 0), (0, 1), (0, 0)), mode="edge")
     arrays = {f"{split}/stimulus": movie for split, movie in movies.items()}
     for response_type in RESPONSE_TYPES:
-        repeats = _smoothed(trials, response_type)
-        arrays[f"train/response/{response_type}"] = _smoothed(spikes, response_type)
+        repeats = _smoothed(trials.transpose(0, 2, 1), response_type)
+        arrays[f"train/response/{response_type}"] = _smoothed(spikes.T, response_type)
         arrays[f"test/response/{response_type}"] = repeats.mean(axis=0)
         if by_response_type:
             arrays[f"test/repeats/{response_type}"] = repeats
         elif response_type == _PUBLISHED_REPEATS:
-            arrays |= {f"test/repeats/cell{n + 1:02d}": repeats[:, n] for n in range(len(neurons))}
+            arrays |= repeats_by_cell(repeats.transpose(0, 2, 1))
     return arrays
 
 
 def _smoothed(spikes: np.ndarray, response_type: str) -> np.ndarray:
-    """Firing rate: spikes in bins, smoothed by a Gaussian whose deviation is in the name."""
+    """Firing rates: binned spikes smoothed by a Gaussian, whose standard deviation is in the name of the type."""
+    from scipy.ndimage import gaussian_filter1d  # takes a second, and configurations read our options
+
     deviation_s = float(response_type.removeprefix("firing_rate_").removesuffix("ms")) / 1000
     return gaussian_filter1d(spikes * FRAME_RATE_HZ, deviation_s * FRAME_RATE_HZ, axis=-1).astype(np.float32)

@@ -1,10 +1,10 @@
-"""Writes a simulated data set in the published layout of Sridhar et al. 2025.
+"""Simulator of folders in the published layout of Sridhar et al. 2025.
 
-Retinas "01", "02", ... watch a natural movie or white noise. The movie is a film of drifting textures around simulated
-fixations; seeds change every ten trials, and the tenth trial of a seed shows the frames of its first again. The cells
-of a retina are the same whatever it watches; the first two of each answer to nothing. Their spike-triggered averages,
-which lie beside the movie, are those of infinitely much white noise, with a little noise. The natural movie is
-mirrored left to right compared with them.
+Retinas "01", "02" and so on watch a natural movie or white noise. The movie consists of drifting textures around
+simulated fixations; seeds change every ten trials, and the tenth trial of a seed shows the frames of its first again.
+A retina has the same cells in both; the first two respond to nothing. The spike-triggered averages beside the movie are
+those of white noise without end, with a little noise added. Compared with them, the natural movie is mirrored left to
+right.
 """
 
 import dataclasses
@@ -19,8 +19,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_folder
 from openretina_jax.simulation.scenes import spatial_frequencies
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.writing import check_numbers
-from openretina_jax.sources.registry import Progress
+from openretina_jax.simulation.writing import Progress, check_numbers
 from openretina_jax.sources.sridhar_2025.movies import Crop, Screen
 from openretina_jax.sources.sridhar_2025.sessions import FRAME_RATE_HZ, PUBLISHED, RESPONSES, STA_PATTERN
 from openretina_jax.sources.sridhar_2025.stimuli import (
@@ -53,17 +52,17 @@ class SimulationConfig:
     Attributes:
         stimulus: "natural_movie" or "white_noise".
         n_sessions: number of retinas, at most 4; the second has one seed, and so half the trials.
-        neurons_per_session: cells recorded in each.
-        n_trials: trials of the retinas with both seeds.
-        frames_per_trial: their length.
-        test_frames: length of the test movie, at most 5100.
-        test_trials: how often it was shown.
-        height, width: of the screen in pixels.
-        padding: border of the images of the natural movie.
-        margin_rows, margin_columns: pixels at each side of the screen that no model needs to see.
-        n_images: images of the film.
+        neurons_per_session: number of cells of each, at least 3.
+        n_trials: number of trials of the retinas with both seeds.
+        frames_per_trial: frames of a trial.
+        test_frames: frames of the test movie, at most 5100.
+        test_trials: number of its repeats.
+        height, width: size of the screen in pixels.
+        padding: border of the images of the natural movie, in pixels.
+        margin_rows, margin_columns: pixels at each side of the screen without receptive-field centres.
+        n_images: number of images of the natural movie.
         centre_sd_px: typical size of a receptive field's centre.
-        seed: the files are a function of it.
+        seed: seed of all random numbers.
 
     Raises:
         UserError: a number is out of range.
@@ -94,12 +93,12 @@ class SimulationConfig:
 
     @property
     def screen(self) -> Screen:
-        """Sizes of the screen."""
+        """Screen of the natural movie."""
         return Screen(self.height, self.width, self.padding)
 
     @property
     def crop(self) -> Crop:
-        """What is left of the screen without its margins."""
+        """Screen without its margins."""
         return Crop(self.margin_rows, self.margin_rows, self.margin_columns, self.margin_columns)
 
     @property
@@ -117,7 +116,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         progress: called with (what, number done, number in all).
 
     Returns:
-        The folder, by the setting of ``sridhar_2025.from_settings``.
+        The folder, by the option of ``load_sridhar_2025`` that takes it.
     """
     with whole_folder(folder / config.stimulus) as work:
         movies: Movies
@@ -177,7 +176,7 @@ def _simulate_retina(work: Path, config: SimulationConfig, movies: Movies, retin
 def _write_stas(
     rng: np.random.Generator, folder: Path, retina: str, cells: SpikingNeurons, config: SimulationConfig
 ) -> None:
-    """The averages of white noise on the whole screen: the weights of every cell in space and time."""
+    """Write the spike-triggered averages on the whole screen: the weights of every cell in space and time."""
     folder.mkdir(parents=True, exist_ok=True)
     corner = (config.margin_rows, config.margin_columns)
     fields = dataclasses.replace(cells, centre_px=cells.centre_px + corner).receptive_fields(
@@ -194,7 +193,7 @@ def _write_stas(
 
 
 def _write_film(rng: np.random.Generator, work: Path, config: SimulationConfig) -> None:
-    """The images and the fixations of the natural movie."""
+    """Write the images and the fixations of the natural movie."""
     _write_images(rng, work / Path(IMAGES).parent, config)
     lines = TEST_LINES + config.n_trials * config.frames_per_trial
     fixations = _fixations(rng, lines, config)
@@ -211,7 +210,7 @@ def _write_film(rng: np.random.Generator, work: Path, config: SimulationConfig) 
 
 
 def _write_images(rng: np.random.Generator, folder: Path, config: SimulationConfig) -> None:
-    """Images of a film: textures with the spectrum of natural images that drift, a new one every few images."""
+    """Write drifting textures with the spectrum of natural images, a new one every few images."""
     folder.mkdir(parents=True)
     size = (config.width + config.padding, config.height + config.padding)
     texture, velocity = np.empty(0), np.zeros(2)
@@ -248,7 +247,7 @@ def _fixations(rng: np.random.Generator, count: int, config: SimulationConfig) -
 
 
 def _write_noise(rng: np.random.Generator, work: Path, config: SimulationConfig) -> None:
-    """Black and white squares, -1 and 1."""
+    """Write white noise: pixels of -1 and 1."""
 
     def write(folder: str, frames: int) -> None:
         (work / folder).mkdir(parents=True)

@@ -64,13 +64,13 @@ def roi_position(
     offset: tuple[float, float] = (2.75, 2.75),
     readout_size: float = 8.0,
 ) -> Float32[np.ndarray, "2"]:
-    """Centre of a region of interest (ROI) in the coordinates of a readout.
+    """Find the centre of a region of interest (ROI) in the coordinates of a readout.
 
-    The recorded field lies inside the readout's map. A coordinate is -1 at the near border of the map and +1 at the
-    far one.
+    The recorded field lies inside the readout's map. A coordinate is -1 at the top or left border of the map and +1 at
+    the bottom or right one.
 
     Args:
-        roi: not zero where the ROI is.
+        roi: mask, which is not zero where the ROI is.
         roi_pixel_um: side of a pixel of ``roi``.
         readout_pixel_um: side of a pixel of the readout's map.
         offset: where the recorded field begins on the map, ``(y, x)`` in pixels of the map.
@@ -89,6 +89,6 @@ def roi_position(
 def roi_positions(
     mask: Shaped[np.ndarray, "row column"], roi_ids: Integer[np.ndarray, " neuron"]
 ) -> Float32[np.ndarray, "neuron 2"]:
-    """``roi_position`` of every neuron; the mask holds ``-id`` at the pixels of the ROI ``id``."""
+    """Find ``roi_position`` of every neuron; the mask holds ``-id`` at the pixels of the ROI ``id``."""
     positions = [roi_position(mask == -int(roi)) for roi in roi_ids]
     return np.stack(positions) if positions else np.empty((0, 2), np.float32)

@@ -7,7 +7,6 @@ clips. The published files are a pickle with the movies and an HDF5 file with on
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile, fetch, unpacked
 from openretina_jax.runtime.pickles import load_plain_pickle
+from openretina_jax.sources import SOURCES
 from openretina_jax.sources.hoefling_2024.cells import CELL_TYPE_NAMES, roi_positions
-from openretina_jax.sources.hoefling_2024.recordings import QualityFilter, Recording, open_recordings, select_neurons
+from openretina_jax.sources.hoefling_2024.selection import QualityFilter, SessionGroup, open_sessions, select_neurons
 from openretina_jax.sources.hoefling_2024.traces import (
     CHIRP,
     FRAME_RATE_HZ,
@@ -51,33 +51,12 @@ _LABELLED_LEFT_BUT_RIGHT = "session_2_ventral2_20200626"
 _log = logging.getLogger(__name__)
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_hoefling_2024`` as plain values.
-
-    ``resolution`` chooses among the published movies, "18x16" or "72x64", and paths may be None: the published files.
-
-    Raises:
-        UserError: as in ``load_hoefling_2024``.
-    """
-    options = dict(settings)
-    resolution, quality = options.pop("resolution"), dict(options.pop("quality"))
-    stimuli, responses = options.pop("stimuli_path"), options.pop("responses_path")
-    if resolution not in PUBLISHED_STIMULI:
-        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(PUBLISHED_STIMULI)}')
-    quality["cell_types"] = tuple(quality["cell_types"])
-    options["validation_clips"] = tuple(options["validation_clips"])
-    return load_hoefling_2024(
-        stimuli or PUBLISHED_STIMULI[resolution],
-        responses or RESPONSES,
-        quality=QualityFilter(**quality),
-        **options,
-    )
-
-
+@SOURCES("hoefling_2024")
 def load_hoefling_2024(
-    stimuli_path: HubFile | str | Path = STIMULI_18X16,
-    responses_path: HubFile | str | Path = RESPONSES,
+    stimuli_path: HubFile | str | Path | None = None,
+    responses_path: HubFile | str | Path | None = None,
     *,
+    resolution: str = "18x16",
     quality: QualityFilter | None = None,
     trace_type: str = "spikes",
     norm_by_std: bool = True,
@@ -85,13 +64,14 @@ def load_hoefling_2024(
     validation_clips: tuple[int, ...] = VALIDATION_CLIPS,
     pixel_size_um: float = 50.0,
 ) -> Dataset:
-    """Natural movies and the responses to them.
+    """Load natural movies and the responses to them.
 
     Args:
-        stimuli_path: the movies: a published file, or a local pickle or zip archive.
-        responses_path: the recordings: a published file, or a local HDF5 file or zip archive.
+        stimuli_path: a pickle of the movies, or a zip archive of it (None: the published one).
+        responses_path: an HDF5 file of the responses, or a zip archive of it (None: the published one).
+        resolution: "18x16" or "72x64", the pixels of the published movies that are taken without ``stimuli_path``.
         quality: which neurons are kept (None: those of the published models).
-        trace_type, norm_by_std, scale_traces: what is taken for a response, see ``TraceConversion``.
+        trace_type, norm_by_std, scale_traces: the signal that is taken for a response, see ``TraceConversion``.
         validation_clips: clips of the training movie kept for validation.
         pixel_size_um: side of a stimulus pixel on the retina: 50 for 18 x 16 pixels, 12.5 for 72 x 64.
 
@@ -102,15 +82,15 @@ def load_hoefling_2024(
     Raises:
         UserError: the files cannot be had, are damaged or do not belong together.
     """
+    if resolution not in PUBLISHED_STIMULI:
+        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(PUBLISHED_STIMULI)}')
     quality = quality or QualityFilter()
     conversion = TraceConversion(trace_type, norm_by_std, scale_traces)
-    stimuli_file, responses_file = fetch(stimuli_path), fetch(responses_path)
+    stimuli_file = fetch(stimuli_path or PUBLISHED_STIMULI[resolution])
+    responses_file = fetch(responses_path or RESPONSES)
     stimuli, clip_orders = read_stimuli(unpacked(stimuli_file, _STIMULI_SUFFIXES))
-    with open_recordings(unpacked(responses_file, _RESPONSES_SUFFIXES)) as recordings:
-        sessions = [
-            _session(recording, kept, clip_orders, conversion)
-            for recording, kept in select_neurons(recordings, quality)
-        ]
+    with open_sessions(unpacked(responses_file, _RESPONSES_SUFFIXES)) as groups:
+        sessions = [_session(group, kept, clip_orders, conversion) for group, kept in select_neurons(groups, quality)]
     return Dataset(
         stimuli=stimuli,
         sessions=tuple(sessions),
@@ -129,17 +109,17 @@ def load_hoefling_2024(
 
 def load_artificial_responses(
     stimulus: str,
-    responses_path: HubFile | str | Path = RESPONSES,
+    responses_path: HubFile | str | Path | None = None,
     *,
     quality: QualityFilter | None = None,
     trace_type: str = "spikes",
     norm_by_std: bool = True,
     scale_traces: float = 1.0,
 ) -> dict[str, Float32[np.ndarray, "time neuron"]]:
-    """Responses of the same neurons to the stimuli that tell their types, by session.
+    """Load the responses of the same neurons to the stimuli by which they were classified, by session.
 
-    A chirp has 990 frames. A moving bar has 123 frames, and eight bars (directions) follow each other. Both were
-    shown several times, one after the other along the time axis.
+    A chirp has 990 frames. A moving bar has 123 frames, and bars in eight directions follow each other. Both were
+    shown several times; the repeats follow each other along the time axis.
 
     Args:
         stimulus: "chirp" or "moving_bar".
@@ -152,20 +132,20 @@ def load_artificial_responses(
     if stimulus not in presentations:
         raise UserError(f"stimulus is {stimulus!r}; it must be {' or '.join(presentations)}")
     conversion = TraceConversion(trace_type, norm_by_std, scale_traces)
-    with open_recordings(unpacked(fetch(responses_path), _RESPONSES_SUFFIXES)) as recordings:
+    with open_sessions(unpacked(fetch(responses_path or RESPONSES), _RESPONSES_SUFFIXES)) as groups:
         return {
-            recording.name: upsampled_responses(recording, presentations[stimulus], kept, conversion)
-            for recording, kept in select_neurons(recordings, quality or QualityFilter())
+            group.name: upsampled_responses(group, presentations[stimulus], kept, conversion)
+            for group, kept in select_neurons(groups, quality or QualityFilter())
         }
 
 
 def read_stimuli(file: Path) -> tuple[dict[str, Stimulus], Integer[np.ndarray, "clip order"]]:
-    """The movies, and the orders in which the training clips were shown, one column each.
+    """Read the movies, and the orders in which the training clips were shown, one column each.
 
-    A file without orders has a single one, that of the movie.
+    If the file has no orders, the only one is that of the movie.
 
     Raises:
-        UserError: the pickle is damaged, holds other things, or its movies have other lengths than those shown.
+        UserError: the pickle is damaged or holds something else, or its movies are not as long as those shown.
     """
     content = load_plain_pickle(file)
     if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
@@ -175,7 +155,7 @@ def read_stimuli(file: Path) -> tuple[dict[str, Stimulus], Integer[np.ndarray, "
     clip_orders = _clip_orders(file, content.get("random_sequences"))
     stimuli = {}
     for name, clips in (("train", N_CLIPS), ("test", TEST_CLIPS)):
-        # Views, or copies whose originals are freed: the large movies fill half a gigabyte.
+        # a view, or a copy whose original is freed at once: the large movies take half a gigabyte
         frames = _frames(file, name, content.pop(name), clips * CLIP_FRAMES)
         stimuli[name] = Stimulus(name, frames, FRAME_RATE_HZ, mean, std)
     shapes = {name: stimulus.frames.shape[1:] for name, stimulus in stimuli.items()}
@@ -190,7 +170,7 @@ def read_stimuli(file: Path) -> tuple[dict[str, Stimulus], Integer[np.ndarray, "
 def split_presentation(
     responses: Float32[np.ndarray, "time neuron"], clip_frames: int = CLIP_FRAMES
 ) -> tuple[Float32[np.ndarray, "train_time neuron"], Float32[np.ndarray, "trial test_time neuron"]]:
-    """Responses to the training clips in the order shown, and those to the three showings of the test movie."""
+    """Split responses into those to the training clips, in the order shown, and to the three repeats of the test."""
     test, half = TEST_CLIPS * clip_frames, N_CLIPS // 2 * clip_frames
     borders = np.cumsum([test, half, test, half])
     first, training_1, second, training_2, third = np.split(responses, borders)
@@ -200,52 +180,52 @@ def split_presentation(
 def shown_frames(
     clip_order: Integer[np.ndarray, " clip"], clip_frames: int = CLIP_FRAMES
 ) -> Int32[np.ndarray, " time"]:
-    """Frames of the training movie in the order shown, from the order of its clips."""
+    """List the frames of the training movie in the order shown, from the order of its clips."""
     starts = clip_order.astype(np.int32) * np.int32(clip_frames)
     return (starts[:, None] + np.arange(clip_frames, dtype=np.int32)).ravel()
 
 
 def _session(
-    recording: Recording,
+    group: SessionGroup,
     kept: Bool[np.ndarray, " neuron"],
     clip_orders: Integer[np.ndarray, "clip order"],
     conversion: TraceConversion,
 ) -> Session:
-    eye = recording.choice("eye", ("left", "right"))
-    order = recording.integer("scan_sequence_idx")
+    eye = group.choice("eye", ("left", "right"))
+    order = group.integer("scan_sequence_idx")
     if not 0 <= order < clip_orders.shape[1]:
-        raise recording.error(
+        raise group.error(
             f'"scan_sequence_idx" is {order}, but the stimulus has orders 0 to {clip_orders.shape[1] - 1}; the '
             "stimulus belongs to other recordings"
         )
-    responses, repeats = split_presentation(upsampled_responses(recording, NATURAL, kept, conversion))
+    responses, repeats = split_presentation(upsampled_responses(group, NATURAL, kept, conversion))
     return Session(
-        name=recording.name,
+        name=group.name,
         stimulus="train",
         responses=responses,
         frame_index=shown_frames(clip_orders[:, order]),
         repeats={"test": repeats},
-        mirrored=eye == "left" and recording.name != _LABELLED_LEFT_BUT_RIGHT,
-        neurons=_neurons(recording, kept),
+        mirrored=eye == "left" and group.name != _LABELLED_LEFT_BUT_RIGHT,
+        neurons=_neurons(group, kept),
         metadata={"eye": eye, "scan_sequence_idx": order},
     )
 
 
-def _neurons(recording: Recording, kept: Bool[np.ndarray, " neuron"]) -> dict[str, np.ndarray]:
-    cell_type = recording.per_neuron("group_assignment")[kept].astype(np.int64)
-    roi_id = recording.per_neuron("roi_ids")[kept].astype(np.int64)
-    positions = roi_positions(recording.numbers("roi_mask", "row column"), roi_id)
+def _neurons(group: SessionGroup, kept: Bool[np.ndarray, " neuron"]) -> dict[str, np.ndarray]:
+    cell_type = group.per_neuron("group_assignment")[kept].astype(np.int64)
+    roi_id = group.per_neuron("roi_ids")[kept].astype(np.int64)
+    positions = roi_positions(group.numbers("roi_mask", "row column"), roi_id)
     lost = roi_id[np.isnan(positions).any(axis=1)]
     if lost.size:
-        _log.warning("%s: ROIs %s are not in the mask; their positions are NaN", recording.name, lost.tolist())
+        _log.warning("%s: ROIs %s are not in the mask; their positions are NaN", group.name, lost.tolist())
     return {
         "cell_type": cell_type,
         "cell_type_name": np.array([CELL_TYPE_NAMES.get(kind, "unknown") for kind in cell_type.tolist()]),
         "roi_id": roi_id,
         "roi_coords": positions,
-        "chirp_qi": recording.per_neuron("chirp_qi")[kept],
-        "d_qi": recording.per_neuron("d_qi")[kept],
-        "classifier_confidence": recording.per_neuron("group_confidences", "neuron cell_type")[kept].max(axis=1),
+        "chirp_qi": group.per_neuron("chirp_qi")[kept],
+        "d_qi": group.per_neuron("d_qi")[kept],
+        "classifier_confidence": group.per_neuron("group_confidences", "neuron cell_type")[kept].max(axis=1),
     }
 
 
@@ -286,7 +266,7 @@ def _clip_orders(file: Path, orders: np.ndarray | None) -> Integer[np.ndarray, "
     wrong = np.flatnonzero((np.sort(orders, axis=0) != np.arange(N_CLIPS)[:, None]).any(axis=0))
     if wrong.size:
         raise UserError(
-            f"{file.name}: random_sequences {wrong.tolist()} are no permutations of the {N_CLIPS} clips: some clips "
-            "come twice"
+            f"{file.name}: random_sequences {wrong.tolist()} are not permutations of the {N_CLIPS} clips: some clips "
+            "occur twice"
         )
     return orders.astype(np.int64)

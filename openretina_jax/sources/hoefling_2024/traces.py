@@ -1,4 +1,4 @@
-"""From calcium traces to responses at the frame rate of the stimulus, as in Höfling et al. 2024."""
+"""Conversion of calcium traces to responses at the frame rate of the stimulus, as in Höfling et al. 2024."""
 
 import dataclasses
 import logging
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from openretina_jax.errors import UserError
-from openretina_jax.sources.hoefling_2024.recordings import Recording
+from openretina_jax.sources.hoefling_2024.selection import SessionGroup
 
 FRAME_RATE_HZ = 30.0
 TRACE_TYPES = ("spikes", "raw", "preprocessed", "detrended")
@@ -17,15 +17,15 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Presentation:
-    """How a stimulus was shown, piece by piece.
+    """Timing of a stimulus, which was shown piece by piece.
 
     Attributes:
-        prefix: what its arrays are called in the file of recordings.
+        prefix: beginning of the names of its arrays in the file.
         shown_s: measured time from the first to the last frame of a piece, in seconds.
-        nominal_s: duration of a piece by design, which gives its number of frames.
+        nominal_s: intended duration of a piece in seconds, which sets its number of frames.
         triggers: trigger signals per piece; the first one marks its start.
-        pieces: pieces of one showing.
-        once: whether there was a single showing.
+        pieces: pieces of which one presentation consists.
+        once: whether it was presented a single time.
     """
 
     prefix: str
@@ -45,13 +45,13 @@ MOVING_BAR = Presentation("mb", 4.054001, 4.1, triggers=1, pieces=8, once=False)
 
 @dataclasses.dataclass(frozen=True)
 class TraceConversion:
-    """What is taken for the response of a neuron.
+    """Choice of the signal that is taken for the response of a neuron.
 
     Attributes:
         trace_type: "spikes" (inferred from the calcium signal), or the calcium signal itself: "raw",
-            "preprocessed", or "detrended" (raw less its slow part).
+            "preprocessed", or "detrended" (raw minus its slow part).
         norm_by_std: whether the responses of a neuron are divided by their standard deviation.
-        scale_traces: factor that the responses are multiplied by in the end.
+        scale_traces: factor by which responses are multiplied last.
 
     Raises:
         UserError: an unknown trace type, or a scale that is not a positive number.
@@ -69,34 +69,34 @@ class TraceConversion:
 
 
 def upsampled_responses(
-    recording: Recording,
+    group: SessionGroup,
     presentation: Presentation,
     kept: Bool[np.ndarray, " neuron"],
     conversion: TraceConversion,
 ) -> Float32[np.ndarray, "time kept"]:
-    """Responses of the kept neurons to all that was presented, at ``FRAME_RATE_HZ``.
+    """Compute the responses of the kept neurons to all presentations of a stimulus, at ``FRAME_RATE_HZ``.
 
-    Responses are NaN where the traces are, and for constant traces if they were to be normalised. One line is
-    logged about them.
+    Responses are NaN where the traces are, and throughout for a constant trace that is to be normalised. A line is
+    logged if there are any.
 
     Raises:
-        UserError: arrays that are missing or do not fit each other; triggers that do not increase or do not
-            belong to the presentation; traces that are infinite, or NaN for all neurons.
+        UserError: arrays are missing or do not fit each other, triggers do not increase or are not as many as the
+            presentation has, or traces are infinite, or NaN for all neurons.
     """
-    traces = _read_traces(recording, presentation, kept, conversion.trace_type)
-    times = _read_trace_times(recording, presentation, kept, traces.shape[1])
-    triggers = _read_triggers(recording, presentation, kept)
+    traces = _read_traces(group, presentation, kept, conversion.trace_type)
+    times = _read_trace_times(group, presentation, kept, traces.shape[1])
+    triggers = _read_triggers(group, presentation, kept)
     if np.isinf(traces).any():
-        raise recording.error(f'{conversion.trace_type} traces of "{presentation.prefix}" hold infinity')
+        raise group.error(f'{conversion.trace_type} traces of "{presentation.prefix}" hold infinity')
     if triggers[-1] > times[:, -1].min() or triggers[0] < times[:, 0].max():
         _log.warning(
             "%s: triggers of %s lie between %.1f and %.1f s, but the traces cover only %.1f to %.1f s; their "
             "border values are used outside",
-            *(recording.name, presentation.prefix, triggers[0], triggers[-1], times[:, 0].max(), times[:, -1].min()),
+            *(group.name, presentation.prefix, triggers[0], triggers[-1], times[:, 0].max(), times[:, -1].min()),
         )
     responses = upsample(traces, times, triggers, presentation, norm_by_std=conversion.norm_by_std)
     responses *= np.float32(conversion.scale_traces)
-    _report_missing(recording, responses)
+    _report_missing(group, responses)
     return responses
 
 
@@ -109,7 +109,7 @@ def upsample(
     frame_rate_hz: float = FRAME_RATE_HZ,
     norm_by_std: bool = True,
 ) -> Float32[np.ndarray, "time neuron"]:
-    """Linear interpolation of traces at the times of the frames.
+    """Interpolate traces linearly at the times of the frames.
 
     The frames of a piece lie evenly between its trigger and ``shown_s`` later, both included. Before its first and
     after its last sample a trace has the value of that sample.
@@ -118,10 +118,10 @@ def upsample(
         traces: signals.
         trace_times: times of the samples in seconds.
         trigger_times: times of the triggers in seconds.
-        presentation: what the triggers mean.
+        presentation: timing of the stimulus, which says where its pieces begin.
         frame_rate_hz: frames of the stimulus per second.
-        norm_by_std: divides the result by its standard deviation over all frames that are not NaN. A response
-            that is constant has none and becomes NaN.
+        norm_by_std: whether a response is divided by its standard deviation over all frames where it is not NaN. A
+            constant response becomes NaN.
     """
     starts = trigger_times[:: presentation.triggers]
     n_frames = round(presentation.nominal_s * frame_rate_hz)
@@ -134,80 +134,80 @@ def upsample(
 
 
 def _spread(response: Float[np.ndarray, " time"]) -> float:
-    """Standard deviation of what is not NaN; NaN if that is constant."""
+    """Standard deviation over the values that are not NaN; NaN if these are constant."""
     recorded = response[~np.isnan(response)]
     if recorded.size == 0 or recorded.min() == recorded.max():
         return float("nan")
     return float(recorded.std())
 
 
-def _read_traces(recording: Recording, presentation: Presentation, kept: np.ndarray, trace_type: str) -> np.ndarray:
+def _read_traces(group: SessionGroup, presentation: Presentation, kept: np.ndarray, trace_type: str) -> np.ndarray:
     prefix = presentation.prefix
     if trace_type == "detrended":
-        raw = recording.per_neuron(f"{prefix}_raw_traces", "neuron sample")
-        smoothed = recording.per_neuron(f"{prefix}_smoothed_traces", "neuron sample")
+        raw = group.per_neuron(f"{prefix}_raw_traces", "neuron sample")
+        smoothed = group.per_neuron(f"{prefix}_smoothed_traces", "neuron sample")
         if raw.shape != smoothed.shape:
-            raise recording.error(
+            raise group.error(
                 f'"{prefix}_raw_traces" has shape {raw.shape}, "{prefix}_smoothed_traces" {smoothed.shape}'
             )
         traces = raw - smoothed
     elif trace_type == "spikes":
         older = f"{prefix}_inferred_spikes"
-        traces = recording.per_neuron(older if older in recording else f"{prefix}_spikes", "neuron sample")
+        traces = group.per_neuron(older if older in group else f"{prefix}_spikes", "neuron sample")
     else:
-        traces = recording.per_neuron(f"{prefix}_{trace_type}_traces", "neuron sample")
+        traces = group.per_neuron(f"{prefix}_{trace_type}_traces", "neuron sample")
     if traces.shape[1] == 0:
-        raise recording.error(f'{trace_type} traces of "{prefix}" have no samples')
+        raise group.error(f'{trace_type} traces of "{prefix}" have no samples')
     return traces[kept].astype(np.float64, copy=False)
 
 
-def _read_trace_times(recording: Recording, presentation: Presentation, kept: np.ndarray, n_samples: int) -> np.ndarray:
-    """Older files hold the time of every sample, newer ones the first time and the interval."""
+def _read_trace_times(group: SessionGroup, presentation: Presentation, kept: np.ndarray, n_samples: int) -> np.ndarray:
+    """Times of the samples: older files hold each of them, newer ones the first and the interval."""
     prefix = presentation.prefix
-    if f"{prefix}_traces_times" in recording:
+    if f"{prefix}_traces_times" in group:
         key = f"{prefix}_traces_times"
-        times = recording.per_neuron(key, "neuron sample")[kept].astype(np.float64, copy=False)
+        times = group.per_neuron(key, "neuron sample")[kept].astype(np.float64, copy=False)
     else:
         key = f"{prefix}_traces_dt"
-        start, interval = (_per_neuron_or_common(recording, f"{prefix}_traces_{name}")[kept] for name in ("t0", "dt"))
+        start, interval = (_per_neuron_or_common(group, f"{prefix}_traces_{name}")[kept] for name in ("t0", "dt"))
         times = start[:, None] + interval[:, None] * np.arange(n_samples)
     if times.shape[1] != n_samples:
-        raise recording.error(f'"{key}" has {times.shape[1]} samples per neuron, the traces {n_samples}')
+        raise group.error(f'"{key}" has {times.shape[1]} samples per neuron, the traces {n_samples}')
     if not np.isfinite(times).all() or (np.diff(times, axis=1) < 0).any():
-        raise recording.error(f'times of "{key}" do not increase')
+        raise group.error(f'times of "{key}" do not increase')
     return times
 
 
-def _per_neuron_or_common(recording: Recording, key: str) -> np.ndarray:
-    values = recording.numbers(key).ravel().astype(np.float64)
-    if values.size not in (1, recording.n_neurons):
-        raise recording.error(f'"{key}" has {values.size} values for {recording.n_neurons} neurons')
-    return np.broadcast_to(values, recording.n_neurons)
+def _per_neuron_or_common(group: SessionGroup, key: str) -> np.ndarray:
+    values = group.numbers(key).ravel().astype(np.float64)
+    if values.size not in (1, group.n_neurons):
+        raise group.error(f'"{key}" has {values.size} values for {group.n_neurons} neurons')
+    return np.broadcast_to(values, group.n_neurons)
 
 
-def _read_triggers(recording: Recording, presentation: Presentation, kept: np.ndarray) -> np.ndarray:
+def _read_triggers(group: SessionGroup, presentation: Presentation, kept: np.ndarray) -> np.ndarray:
     """Triggers of the session, which the file holds once or once per neuron."""
     key = f"{presentation.prefix}_trigger_times"
-    rows = recording.numbers(key, "neuron trigger")
-    if len(rows) not in (1, recording.n_neurons):
-        raise recording.error(f'"{key}" has shape {rows.shape}, not one row or one for each of the neurons')
-    triggers = rows[kept if len(rows) == recording.n_neurons else slice(1)][0].astype(np.float64)
-    showings, rest = divmod(len(triggers), presentation.triggers * presentation.pieces)
-    if rest or showings < 1 or (presentation.once and showings > 1):
+    rows = group.numbers(key, "neuron trigger")
+    if len(rows) not in (1, group.n_neurons):
+        raise group.error(f'"{key}" has shape {rows.shape}, not one row or one for each of the neurons')
+    triggers = rows[kept if len(rows) == group.n_neurons else slice(1)][0].astype(np.float64)
+    presented, rest = divmod(len(triggers), presentation.triggers * presentation.pieces)
+    if rest or presented < 1 or (presentation.once and presented > 1):
         expected = f"{'' if presentation.once else 'a multiple of '}{presentation.triggers * presentation.pieces}"
-        raise recording.error(f'"{key}" has {len(triggers)} triggers, not {expected}; the recording was cut')
+        raise group.error(f'"{key}" has {len(triggers)} triggers, not {expected}; the recording was cut')
     if not np.isfinite(triggers).all() or (np.diff(triggers) <= 0).any():
-        raise recording.error(f'"{key}" does not increase from trigger to trigger')
+        raise group.error(f'"{key}" does not increase from trigger to trigger')
     return triggers
 
 
-def _report_missing(recording: Recording, responses: Float32[np.ndarray, "time neuron"]) -> None:
+def _report_missing(group: SessionGroup, responses: Float32[np.ndarray, "time neuron"]) -> None:
     missing = np.isnan(responses)
     if missing.all():
-        raise recording.error("all responses are NaN or constant; leave the session out of the file")
+        raise group.error("all responses are NaN or constant; leave the session out of the file")
     if missing.any():
         never, sometimes = missing.all(axis=0), missing.any(axis=0)
         _log.info(
-            "%s: %d of %d neurons have no response at some frames (%.2f%% of all), %d of them at none",
-            *(recording.name, sometimes.sum(), len(sometimes), 100 * missing.mean(), never.sum()),
+            "%s: %d of %d neurons lack a response at some frames (%.2f%% of all values), %d of them at all frames",
+            *(group.name, sometimes.sum(), len(sometimes), 100 * missing.mean(), never.sum()),
         )

@@ -1,7 +1,8 @@
 """The movies of Sridhar et al. 2025, rendered once and kept on the disk.
 
-A frame of the natural movie is the part of an image around a fixation, mirrored or not. Images are stored with the
-horizontal axis first, larger than the screen by a border. White noise is stored trial by trial, the time axis last.
+A frame of the natural movie is the part of an image around a fixation, perhaps mirrored. Images are stored with the
+horizontal axis first and are larger than the screen by a border. White noise is stored trial by trial, with the time
+axis last.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ class Crop:
 
     Attributes:
         top, bottom, left, right: pixels that are cut off there.
-        every: only every so many-th row and column is kept.
+        every: step between the rows, and the columns, that are kept.
 
     Raises:
         UserError: a number is out of range.
@@ -43,13 +44,13 @@ class Crop:
 
     def __post_init__(self) -> None:
         if min(self.top, self.bottom, self.left, self.right) < 0 or self.every < 1:
-            raise UserError(f"a crop cuts off at least 0 pixels and keeps every 1st at least, but is {self}")
+            raise UserError(f"a crop is {self}; pixels that it cuts off must be at least 0, and every at least 1")
 
     def slices(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns that are kept of a screen.
+        """Slice the rows and the columns of a screen.
 
         Raises:
-            UserError: none are.
+            UserError: nothing is left.
         """
         if self.top + self.bottom >= height or self.left + self.right >= width:
             raise UserError(
@@ -59,21 +60,21 @@ class Crop:
         return slice(self.top, height - self.bottom, self.every), slice(self.left, width - self.right, self.every)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of what is kept."""
+        """Count the rows and the columns that are kept."""
         rows, columns = self.slices(height, width)
         return len(range(height)[rows]), len(range(width)[columns])
 
 
 @dataclasses.dataclass(frozen=True)
 class Screen:
-    """What images are shown on.
+    """Screen on which images are shown.
 
     Attributes:
-        height, width: of the screen in pixels.
-        padding: border of the images, which fixations do not count.
+        height, width: size of the screen in pixels.
+        padding: border of the images in pixels; coordinates of fixations begin inside it.
 
     Raises:
-        UserError: height or width is odd, so that a fixation would not be in the middle.
+        UserError: height or width is odd, so that no fixation would be in the middle.
     """
 
     height: int = 150
@@ -87,11 +88,11 @@ class Screen:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fixations:
-    """What was on the screen, frame by frame.
+    """Image and gaze, frame by frame.
 
     Attributes:
         image: position of the image among the files, from 0.
-        x, y: column and row of the image at the centre of the screen, without the border.
+        x, y: column and row of the image at the centre of the screen, counted from inside the border.
         mirrored: whether the image was mirrored, top to bottom.
     """
 
@@ -108,7 +109,7 @@ class Fixations:
 
 
 def read_fixations(file: Path, opposite_flips: bool = False) -> Fixations:
-    """The fixations of a text file: one line per frame, of words separated by single spaces.
+    """Read the fixations in a text file, which has a line per frame, of words separated by single spaces.
 
     The first word is the number of the image, the fourth and fifth are x and y, and the last begins with 0 where the
     image was mirrored.
@@ -142,19 +143,19 @@ def read_fixations(file: Path, opposite_flips: bool = False) -> Fixations:
 
 
 def fixation_movie(images: Sequence[Path], fixations: Fixations, screen: Screen, crop: Crop) -> Movie:
-    """The natural movie on the disk, rendered unless it is there.
+    """Give the natural movie on the disk, which is rendered unless it is there.
 
     Pixels are grey levels divided by 255, in half precision as in openretina: images are resized photographs, whose
-    pixels are no whole numbers.
+    grey levels are not whole numbers.
 
     Args:
         images: files of all images, ``(x, y)``.
-        fixations: of the frames of the movie.
-        screen: what the images were shown on.
+        fixations: those of the frames of the movie.
+        screen: where the images were shown.
         crop: the part of the screen that is kept.
 
     Raises:
-        UserError: there is no such image, an image is damaged, or a fixation is too near to the border of an image.
+        UserError: there is no such image, an image is damaged, or a fixation is too close to the border of an image.
     """
     unknown = np.flatnonzero((fixations.image < 0) | (fixations.image >= len(images)))
     if unknown.size:
@@ -176,17 +177,17 @@ def fixation_movie(images: Sequence[Path], fixations: Fixations, screen: Screen,
 
 
 def noise_movie(files: Sequence[Path], frames: int, crop: Crop) -> Movie:
-    """White noise on the disk, trial after trial, brought into the order of our movies unless it is there.
+    """Give white noise on the disk, trial after trial as ``(time, height, width, 1)``, written unless it is there.
 
     Pixels are stored in the narrowest type that holds them exactly: bytes, or half or single precision.
 
     Args:
-        files: one per trial, ``(height, width, time)``.
-        frames: of every trial; what a file holds beyond is left out.
+        files: a file per trial, ``(height, width, time)``.
+        frames: frames of every trial; those beyond, which a file may hold, are left out.
         crop: the part of the screen that is kept.
 
     Raises:
-        UserError: a file is missing, damaged, too short, or of another size than the first.
+        UserError: a file is missing, damaged, too short, or its frames have another size than those of the first.
     """
     height, width, _ = _noise_trial(files[0], frames).shape
     for file in files:
@@ -276,7 +277,7 @@ def _noise_trial(file: Path, frames: int) -> Shaped[np.ndarray, "height width ti
 
 
 def _identity(file: Path) -> bytes:
-    """What changes when a file does."""
+    """Name, size and time of a file, which change when it does."""
     about = file.stat()
     return f"{file.parent.name}/{file.name} {about.st_size} {about.st_mtime_ns}".encode()
 

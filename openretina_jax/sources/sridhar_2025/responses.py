@@ -1,4 +1,4 @@
-"""Spike counts of Sridhar et al. 2025: which cells and trials of a recording are taken."""
+"""Spike counts of Sridhar et al. 2025, and the choice of cells and trials."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ _UNRELIABLE = {
 }
 # fmt: on
 
-# the published model of natural movies was trained with two of them
+# the published model of natural movies was trained on two of them all the same
 _NATURAL_MOVIE_MODEL_HAS = {"01": (12, 168)}
 
 UNRELIABLE_CELLS: dict[str, dict[str, tuple[int, ...]]] = {
@@ -54,18 +54,18 @@ _MOST_DRAWS = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class TrialSplit:
-    """How trials are divided; positions count the trials that the recording gives, from 0.
+    """Division of trials into training and validation; positions count the trials that are read, from 0.
 
     Attributes:
-        train_fraction: part of the trials that is for training; the others are for validation.
-        seed: of the draw.
+        train_fraction: fraction of the trials for training; the others are for validation.
+        seed: seed of the draw.
         validation: positions of the validation trials (None: they are drawn, as openretina draws them).
         first: the first position that is used.
         count: how many trials from there on are used (None: all).
-        repeated: pairs of trials that show the same frames at their end and beginning, and so stay on one side.
+        repeated: pairs of trials that share frames, and so are kept on one side.
 
     Raises:
-        UserError: the fraction leaves nothing to draw from.
+        UserError: the fraction does not lie between 0 and 1.
     """
 
     train_fraction: float = 0.8
@@ -80,15 +80,15 @@ class TrialSplit:
             raise UserError(f"train_fraction is {self.train_fraction}, but must lie between 0 and 1")
 
     def divide(self, n_trials: int, name: str) -> tuple[list[int], list[int]]:
-        """Positions of the training and of the validation trials, both in ascending order.
+        """List the positions of the training and of the validation trials, both in ascending order.
 
         Args:
-            n_trials: trials of the recording.
-            name: of the recording, for errors.
+            n_trials: number of trials.
+            name: name of the session, for messages.
 
         Raises:
-            UserError: a side would have no trial, a chosen trial does not exist, or trials that show the same frames
-                would be on different sides.
+            UserError: a side would have no trial, a chosen trial does not exist, or trials that share frames would be
+                on different sides.
         """
         validation = self._drawn(n_trials, name) if self.validation is None else set(self.validation)
         unknown = sorted(validation - set(range(n_trials)))
@@ -125,19 +125,19 @@ class TrialSplit:
         )
 
 
-# the second half of its test trials belongs to another seed, to whose movie its responses do not fit
+# the second half of its test trials followed the movie of another seed
 _ONLY_FIRST_TESTS = {"01": 10}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Recording:
+class RetinaResponses:
     """Responses of one retina; NaN where nothing was recorded.
 
     Attributes:
-        train: spike counts per frame of the trials that were shown once.
-        test: likewise of the trials that were repeated.
-        trials: number of each trial of ``train`` in the recording, from 0.
-        cells: number of each neuron in the recording, from 0.
+        train: spike counts per frame in the trials that were shown once.
+        test: spike counts per frame in the repeats of the test movie.
+        trials: number of each trial of ``train`` in the file, from 0.
+        cells: number of each neuron in the file, from 0.
     """
 
     train: Float32[np.ndarray, "trial time neuron"]
@@ -146,27 +146,27 @@ class Recording:
     cells: Int64[np.ndarray, " neuron"]
 
 
-def read_recording(
+def read_responses(
     file: Path,
     retina: str,
     *,
     excluded: Sequence[int] = (),
     cell_index: int | None = None,
     stimulus_seed: int | None = None,
-) -> Recording:
-    """The responses of a file.
+) -> RetinaResponses:
+    """Read the responses in a file.
 
     Args:
         file: a pickle with ``train_responses`` and ``test_responses`` of ``(neuron, frame, trial)``, and perhaps the
             ``seeds`` of the stimulus with the trials of each, ``trial_separation``. Averaged test responses,
             ``(neuron, frame)``, are a single trial.
-        retina: name of the recording.
+        retina: name of the session.
         excluded: cells that are left out.
         cell_index: the only cell that is taken, excluded or not (None: all that are not excluded).
-        stimulus_seed: take the trials of this seed alone (None: of all seeds).
+        stimulus_seed: seed whose trials alone are taken (None: those of all seeds).
 
     Raises:
-        UserError: the file is damaged or holds other things, or has no such cell or seed.
+        UserError: the file is damaged or holds something else, or has no such cell or seed.
     """
     content = load_plain_pickle(file)
     if not isinstance(content, dict) or not {"train_responses", "test_responses"} <= content.keys():
@@ -180,7 +180,7 @@ def read_recording(
         )
     cells = _cells(file, len(train), excluded, cell_index)
     trials, tests = _trials(file, retina, content, train.shape[2], test.shape[2], stimulus_seed)
-    return Recording(
+    return RetinaResponses(
         train=_trial_by_trial(file, "train_responses", train, cells, trials),
         test=_trial_by_trial(file, "test_responses", test, cells, tests),
         trials=trials,
@@ -246,7 +246,7 @@ def _trials(
 def _trial_by_trial(
     file: Path, name: str, responses: np.ndarray, cells: np.ndarray, trials: np.ndarray
 ) -> Float32[np.ndarray, "trial time neuron"]:
-    """What was chosen, as ``(trial, time, neuron)``."""
+    """The chosen cells and trials, as ``(trial, time, neuron)``."""
     chosen = np.ascontiguousarray(responses[cells[:, None], :, trials].transpose(1, 2, 0), np.float32)
     wrong = (chosen < 0) | np.isinf(chosen)
     if wrong.any():

@@ -1,8 +1,8 @@
 """Marmoset retinal ganglion cells watching natural movies and white noise (Sridhar et al. 2025,
 doi:10.1371/journal.pcbi.1014157; recordings: doi:10.12751/g-node.3dfiti).
 
-A session is one of four retinas on a multielectrode array. It saw trials, each another part of a movie, and between
-them a test movie that is the same in all trials. The natural movie is a film around simulated fixations: images, and
+A session is one of four retinas on a multielectrode array. It saw trials, each with another part of a movie, and
+between them a test movie that was always the same. The natural movie is a film around simulated fixations: images, and
 text files with one fixation per frame. White noise is a folder per trial. The spike-triggered averages of all cells,
 from white noise, lie beside them.
 """
@@ -19,10 +19,11 @@ from jaxtyping import Float32
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.sta import load_sta
 from openretina_jax.errors import UserError
+from openretina_jax.sources import SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
 from openretina_jax.sources.movie_cache import Movie
 from openretina_jax.sources.sridhar_2025.movies import Crop, Screen
-from openretina_jax.sources.sridhar_2025.responses import UNRELIABLE_CELLS, Recording, TrialSplit, read_recording
+from openretina_jax.sources.sridhar_2025.responses import UNRELIABLE_CELLS, RetinaResponses, TrialSplit, read_responses
 from openretina_jax.sources.sridhar_2025.stimuli import FIXATION_FILES, Movies, NaturalMovies, NoiseMovies, of_retina
 
 FRAME_RATE_HZ = 85.0
@@ -38,33 +39,14 @@ RESPONSES = {
     "natural_movie": "responses/cell_responses_{retina}_fixation_movie.pkl",
     "white_noise": "responses/cell_responses_{retina}_wn.pkl",
 }
-CROP = Crop(35, 35, 55, 55)
+CROP = (35, 35, 55, 55)  # pixels at the top, bottom, left and right
 
 _MIRRORS = {None: slice(None), "left_right": slice(None), "up_down": slice(None, None, -1)}  # of an STA's rows
 
 _log = logging.getLogger(__name__)
 
 
-def from_settings(settings: Mapping[str, Any]) -> Dataset:
-    """The data set of ``config.data``: the arguments of ``load_sridhar_2025`` as plain values; ``path`` may be None.
-
-    Raises:
-        UserError: as in ``load_sridhar_2025``.
-    """
-    options = dict(settings)
-    split = dict(options.pop("split"))
-    split["validation"] = None if split["validation"] is None else tuple(split["validation"])
-    split["repeated"] = tuple((first, second) for first, second in split["repeated"])
-    every = options.pop("subsample")
-    return load_sridhar_2025(
-        options.pop("path"),
-        split=TrialSplit(**split),
-        screen=Screen(**options.pop("screen")),
-        crops={retina: _crop(retina, cut, every) for retina, cut in options.pop("crops").items()},
-        **options,
-    )
-
-
+@SOURCES("sridhar_2025")
 def load_sridhar_2025(
     path: HubFolder | str | Path | None = None,
     *,
@@ -75,31 +57,35 @@ def load_sridhar_2025(
     stimulus_seed: int | None = None,
     split: TrialSplit | None = None,
     screen: Screen | None = None,
-    crops: Mapping[str, Crop] | None = None,
+    crops: Mapping[str, tuple[int, int, int, int]] | None = None,
+    subsample: int = 1,
     fixation_files: Mapping[str, str] | None = None,
     opposite_flips: bool = False,
     response_delay: int = 0,
     sta_mirror: str | None = None,
 ) -> Dataset:
-    """Movies and the spike counts of all cells, frame by frame.
+    """Load movies and the spike counts of all cells, frame by frame.
 
     A trial is a clip, so that validation takes whole trials. Sessions that saw the same trials of the same movie, and
-    keep the same ones for validation, share a stimulus. Trials that the stimulus files do not hold are left out with a
-    warning.
+    keep the same ones for validation, share a stimulus. Trials whose frames are not in the stimulus files are left out
+    with a warning.
 
     Args:
         path: a folder or zip archive of the published layout (None: the published one).
         stimulus: "natural_movie" or "white_noise".
         retinas: names of the sessions (None: those of the published models).
         cell_index: the only cell of each retina that is taken (None: all but the excluded ones).
-        excluded_cells: by retina (None: those with unreliable responses, as for the published models).
-        stimulus_seed: take the trials of one seed of the natural movie, 2022 or 2023, alone.
-        split: which trials are for training and for validation.
-        screen: sizes of the screen of the natural movie.
-        crops: the part of the screen that a model sees, by retina (None: the middle 80 x 90 pixels); all of one size.
-        fixation_files: text file by retina, for natural movies.
-        opposite_flips: whether the flags for mirrored images mean the opposite.
-        response_delay: frames by which responses are taken later than the frame on the screen.
+        excluded_cells: cells that are left out, by retina (None: those with unreliable responses, as for the published
+            models).
+        stimulus_seed: seed of the natural movie, 2022 or 2023, whose trials alone are taken (None: those of both).
+        split: division of trials into training and validation.
+        screen: screen of the natural movie.
+        crops: pixels cut off the screen at the top, bottom, left and right, by retina (None: those that leave the
+            middle 80 x 90 of the published screen); all must leave frames of one size.
+        subsample: step between the rows, and the columns, that are kept of the cropped frame.
+        fixation_files: text file of fixations by retina, for natural movies.
+        opposite_flips: whether the flags of mirrored images mean the opposite.
+        response_delay: frames from the one on the screen to the response that is taken for it.
         sta_mirror: how the stimulus is mirrored compared with that of the STAs: "left_right", "up_down" or None.
 
     Returns:
@@ -130,7 +116,7 @@ def load_sridhar_2025(
     names: dict[tuple[Any, ...], str] = {}
 
     def shown(role: str, retina: str, movie: Movie, clips: tuple[int, ...] = ()) -> str:
-        """Name of a movie among the stimuli, where it is put unless it is there."""
+        """Name of a movie among the stimuli, to which it is added unless it is there."""
         key = role, _place(movie), clips
         if key not in names:
             names[key] = f"{retina}/{role}" if role in stimuli else role
@@ -139,25 +125,26 @@ def load_sridhar_2025(
 
     lengths = {}
     for retina in retinas or RETINAS[stimulus]:
-        crop = of_retina(crops, retina, "crop")
+        top, bottom, left, right = of_retina(crops, retina, "crop")
+        crop = Crop(top, bottom, left, right, subsample)
         file = fetched.path / RESPONSES[stimulus].format(retina=retina)
-        recording = read_recording(
+        recorded = read_responses(
             file, retina, excluded=excluded.get(retina, ()), cell_index=cell_index, stimulus_seed=stimulus_seed
         )
-        lengths[retina] = frames = recording.train.shape[1]
-        used, clips = _used_trials(retina, recording, split, movies.n_trials(retina, frames))
-        name = shown("train", retina, movies.train(retina, recording.trials[used], frames, crop), clips)
-        test = shown("test", retina, movies.test(retina, recording.test.shape[1], crop))
+        lengths[retina] = frames = recorded.train.shape[1]
+        used, clips = _used_trials(retina, recorded, split, movies.n_trials(retina, frames))
+        name = shown("train", retina, movies.train(retina, recorded.trials[used], frames, crop), clips)
+        test = shown("test", retina, movies.test(retina, recorded.test.shape[1], crop))
         validation[name] = clips
         sessions.append(
             Session(
                 name=retina,
                 stimulus=name,
-                responses=_later(recording.train[used], response_delay).reshape(-1, len(recording.cells)),
+                responses=_later(recorded.train[used], response_delay).reshape(-1, len(recorded.cells)),
                 frame_index=np.arange(len(used) * frames, dtype=np.int32),
-                repeats={"test": _later(recording.test, response_delay)},
+                repeats={"test": _later(recorded.test, response_delay)},
                 test_stimuli={"test": test},
-                neurons=_neurons(fetched.path / "stas", retina, recording, crop, stimuli[name], sta_mirror),
+                neurons=_neurons(fetched.path / "stas", retina, recorded, crop, stimuli[name], sta_mirror),
             )
         )
     if len(set(lengths.values())) > 1:
@@ -167,7 +154,7 @@ def load_sridhar_2025(
         sessions=tuple(sessions),
         clip_length=frames,
         validation_clips=validation,
-        pixel_size_um=PIXEL_SIZE_UM * crop.every,
+        pixel_size_um=PIXEL_SIZE_UM * subsample,
         source={
             "publication": "sridhar_2025",
             "stimulus": stimulus,
@@ -179,26 +166,19 @@ def load_sridhar_2025(
     )
 
 
-def _crop(retina: str, pixels: Sequence[int], every: int) -> Crop:
-    if len(pixels) != 4:
-        raise UserError(f"the crop of retina {retina} is {list(pixels)}, but must be (top, bottom, left, right)")
-    top, bottom, left, right = pixels
-    return Crop(top, bottom, left, right, every)
-
-
 def _used_trials(
-    retina: str, recording: Recording, split: TrialSplit, n_movies: int
+    retina: str, recorded: RetinaResponses, split: TrialSplit, n_movies: int
 ) -> tuple[list[int], tuple[int, ...]]:
-    """Trials that are used, as positions in the recording, and which of these are for validation."""
-    train, validation = split.divide(len(recording.trials), retina)
-    with_movie = recording.trials < n_movies
+    """Positions of the trials that are used, and positions among these of the trials for validation."""
+    train, validation = split.divide(len(recorded.trials), retina)
+    with_movie = recorded.trials < n_movies
     used = [trial for trial in sorted(train + validation) if with_movie[trial]]
     kept = tuple(place for place, trial in enumerate(used) if trial in validation)
     lost = len(train) + len(validation) - len(used)
     if not 0 < len(kept) < len(used):
         raise UserError(
             f"{retina}: the stimulus files hold {n_movies} trials, which leaves {len(used) - len(kept)} for training "
-            f"and {len(kept)} for validation of the {len(recording.trials)} that were recorded; both need at least one"
+            f"and {len(kept)} for validation of the {len(recorded.trials)} that were recorded; both need at least one"
         )
     if lost:
         _log.warning("%s: %d trials are left out, the stimulus files hold only %d", retina, lost, n_movies)
@@ -206,7 +186,7 @@ def _used_trials(
 
 
 def _later(responses: Float32[np.ndarray, "trial time neuron"], delay: int) -> Float32[np.ndarray, "trial time neuron"]:
-    """The response ``delay`` frames later in the place of every response; NaN where the trial is over."""
+    """Responses moved forward by ``delay`` frames; NaN at the end of a trial."""
     if not 0 <= delay < responses.shape[1]:
         raise UserError(f"response_delay is {delay}; choose from 0 to {responses.shape[1] - 1} frames")
     if delay == 0:
@@ -217,29 +197,32 @@ def _later(responses: Float32[np.ndarray, "trial time neuron"], delay: int) -> F
 
 
 def _neurons(
-    folder: Path, retina: str, recording: Recording, crop: Crop, shown: Stimulus, mirror: str | None
+    folder: Path, retina: str, recorded: RetinaResponses, crop: Crop, shown: Stimulus, mirror: str | None
 ) -> dict[str, np.ndarray]:
-    """What is known of the neurons."""
-    neurons = {"cell_index": recording.cells}
+    """Facts of the neurons."""
+    neurons = {"cell_index": recorded.cells}
     if not folder.is_dir():
-        _log.warning("%s: there is no such folder, so that it is not known where the neurons look", folder)
+        _log.warning("%s: there is no such folder, so that receptive fields are not known", folder)
         return neurons
-    files = [folder / STA_PATTERN.format(retina=retina, cell=cell) for cell in recording.cells]
+    files = [folder / STA_PATTERN.format(retina=retina, cell=cell) for cell in recorded.cells]
     neurons["rf_location"] = np.array([rf_location(file, crop, shown.frames.shape[1:3], mirror) for file in files])
     return neurons
 
 
 def rf_location(file: Path, crop: Crop, size: tuple[int, int], mirror: str | None) -> tuple[int, int]:
-    """Row and column of the pixel of a stimulus where an STA varies most in time; the middle if it is not finite.
+    """Find the pixel of a stimulus where an STA varies most in time; the middle if the STA is not finite.
 
     Args:
         file: the STA of the whole screen.
         crop: the part of the screen that the stimulus shows.
         size: height and width of the stimulus.
-        mirror: see ``load_sridhar_2025``.
+        mirror: see ``sta_mirror`` of ``load_sridhar_2025``.
+
+    Returns:
+        Row and column.
 
     Raises:
-        UserError: the file is no STA, or of another screen than the stimulus.
+        UserError: the file holds no STA, or that of another screen than the stimulus.
     """
     sta = load_sta(file, flip=mirror == "left_right")
     if crop.size(*sta.shape[1:]) != size:
@@ -250,12 +233,12 @@ def rf_location(file: Path, crop: Crop, size: tuple[int, int], mirror: str | Non
     rows, columns = crop.slices(*sta.shape[1:])
     seen = sta[:, _MIRRORS[mirror]][:, rows, columns]
     if not np.isfinite(seen).all():
-        _log.warning("%s: has values that are not finite; its receptive field is taken to be in the middle", file)
+        _log.warning("%s: has values that are not finite; the middle is taken for the receptive field", file)
         return size[0] // 2, size[1] // 2
     row, column = np.unravel_index(np.argmax(seen.var(axis=0)), size)
     return int(row), int(column)
 
 
 def _place(movie: Movie) -> str:
-    """The file of a movie on the disk, which is named by what the movie shows."""
+    """The file of a movie on the disk, whose name is a digest of the recipe."""
     return str(movie.filename)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""What the retinas of Sridhar et al. 2025 watched: which files hold the movies of which trials."""
+"""Movies of the trials of Sridhar et al. 2025, and the files that hold them."""
 
 import itertools
 from collections.abc import Mapping
@@ -28,20 +28,20 @@ FIXATION_FILES = {
     "03": _BOTH_SEEDS,
     "04": _BOTH_SEEDS,
 }
-NOISE = {"01": "1", "02": "1", "03": "1", "04": "2"}  # the sequence that each retina saw
+NOISE = {"01": "1", "02": "1", "03": "1", "04": "2"}  # sequence of white noise by retina
 
 _T = TypeVar("_T")
 
 
 class NaturalMovies:
-    """Films around fixations.
+    """Natural movies: images around simulated fixations.
 
-    Methods raise UserError where a file is missing or damaged, or a retina has no movies.
+    Methods raise UserError if a file is missing or damaged, or a retina has no movies.
 
     Args:
-        folder: with images, and the text files of fixations.
-        fixation_files: of the retinas: the lines of the test movie, and then those of all trials.
-        screen: what the images were shown on.
+        folder: folder of the images and of the text files of fixations.
+        fixation_files: text file by retina: lines of the test movie, and then those of all trials.
+        screen: where the images were shown.
         opposite_flips: see ``read_fixations``.
 
     Raises:
@@ -67,16 +67,16 @@ class NaturalMovies:
         return fixations
 
     def n_trials(self, retina: str, frames: int) -> int:
-        """Trials of that many frames that the folder has movies for."""
+        """Count the trials of that many frames whose movies are in the folder."""
         return (len(self._of_retina(retina)) - TEST_LINES) // frames
 
     def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
-        """What these trials showed, one after the other."""
+        """Give the movie of these trials, one after another."""
         lines = TEST_LINES + (trials[:, None] * frames + np.arange(frames)).ravel()
         return fixation_movie(self._images, self._of_retina(retina)[lines], self._screen, crop)
 
     def test(self, retina: str, frames: int, crop: Crop) -> Movie:
-        """The movie of the test."""
+        """Give the test movie."""
         if frames > TEST_LINES:
             raise UserError(f"{retina}: test responses have {frames} frames, but the test movie has {TEST_LINES}")
         return fixation_movie(self._images, self._of_retina(retina)[:frames], self._screen, crop)
@@ -86,7 +86,7 @@ class NoiseMovies:
     """White noise; methods raise errors as those of ``NaturalMovies``.
 
     Args:
-        folder: with folders of trials, and of the repeated noise.
+        folder: folder of the trials, and of the repeated noise.
     """
 
     def __init__(self, folder: Path):
@@ -97,16 +97,16 @@ class NoiseMovies:
         return self._folder / f"non_repeating_stimuli_{sequence}" / f"trial_{trial:03d}" / "all_images.npy"
 
     def n_trials(self, retina: str, frames: int) -> int:
-        """Trials of that many frames that the folder has movies for."""
+        """Count the trials of that many frames whose movies are in the folder."""
         del frames
         return next(trial for trial in itertools.count() if not self._trial(retina, trial).exists())
 
     def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
-        """What these trials showed, one after the other."""
+        """Give the movie of these trials, one after another."""
         return noise_movie([self._trial(retina, trial) for trial in trials.tolist()], frames, crop)
 
     def test(self, retina: str, frames: int, crop: Crop) -> Movie:
-        """The movie of the test."""
+        """Give the test movie."""
         sequence = of_retina(NOISE, retina, "white noise")
         return noise_movie([self._folder / f"repeating_stimuli_{sequence}" / "all_images.npy"], frames, crop)
 
@@ -115,10 +115,10 @@ Movies = NaturalMovies | NoiseMovies
 
 
 def of_retina(by_retina: Mapping[str, _T], retina: str, what: str) -> _T:
-    """What a retina has of something.
+    """Look up the entry of a retina.
 
     Raises:
-        UserError: it has none.
+        UserError: there is none.
     """
     if retina not in by_retina:
         raise UserError(f'retina "{retina}" has no {what}; choose among {", ".join(sorted(by_retina))}')

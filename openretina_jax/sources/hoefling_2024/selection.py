@@ -1,4 +1,4 @@
-"""The file of recordings of Höfling et al. 2024, and which of its neurons are good enough."""
+"""Sessions in the published HDF5 file of Höfling et al. 2024, and the choice of neurons that pass quality checks."""
 
 import dataclasses
 import functools
@@ -14,13 +14,13 @@ from jaxtyping import Bool
 
 from openretina_jax.errors import UserError
 from openretina_jax.sources.hoefling_2024.cells import GANGLION_CELL_TYPES
-from openretina_jax.sources.recording_file import RecordingFile, open_recording
+from openretina_jax.sources.session_file import SessionFile, open_session
 
 _log = logging.getLogger(__name__)
 
 
-class Recording(RecordingFile):
-    """One session of the file."""
+class SessionGroup(SessionFile):
+    """A session in the file, which is a group of arrays and attributes."""
 
     @property
     def name(self) -> str:
@@ -28,7 +28,7 @@ class Recording(RecordingFile):
         return self.group.name.strip("/")
 
     def error(self, message: str) -> UserError:
-        """The mistake that the message describes, with the names of the file and the session."""
+        """Make an error whose message begins with the names of the file and the session."""
         return UserError(f"{self.path.name}, {self.name}: {message}")
 
     @functools.cached_property
@@ -37,10 +37,10 @@ class Recording(RecordingFile):
         return len(self.numbers("group_assignment", "neuron"))
 
     def per_neuron(self, key: str, axes: str = "neuron") -> np.ndarray:
-        """Numbers whose first axis is the neuron.
+        """Read numbers whose first axis is the neuron.
 
         Raises:
-            UserError: as in ``numbers``, or they are of another number of neurons.
+            UserError: as in ``numbers``, or the first axis has another length than the number of neurons.
         """
         values = self.numbers(key, axes)
         if len(values) != self.n_neurons:
@@ -48,10 +48,10 @@ class Recording(RecordingFile):
         return values
 
     def integer(self, key: str) -> int:
-        """A whole number.
+        """Read a whole number.
 
         Raises:
-            UserError: it is missing or no whole number.
+            UserError: it is missing or not a whole number.
         """
         value = self.numbers(key)
         if value.size != 1 or not float(value.item()).is_integer():
@@ -59,10 +59,10 @@ class Recording(RecordingFile):
         return int(value.item())
 
     def choice(self, key: str, choices: Sequence[str]) -> str:
-        """A word among the choices.
+        """Read a word that must be one of the choices.
 
         Raises:
-            UserError: it is missing or another one.
+            UserError: it is missing or another word.
         """
         value = self.values(key).ravel().tolist()
         word = value[0] if len(value) == 1 else value
@@ -73,34 +73,34 @@ class Recording(RecordingFile):
 
 
 @contextmanager
-def open_recordings(file: str | Path) -> Iterator[tuple[Recording, ...]]:
-    """The sessions of an HDF5 file, which stays open for as long as the context.
+def open_sessions(file: str | Path) -> Iterator[tuple[SessionGroup, ...]]:
+    """Open an HDF5 file and give its sessions; it is closed when the context ends.
 
     Raises:
-        UserError: the file is truncated, no HDF5 file or holds no sessions.
+        UserError: the file is truncated, is not an HDF5 file, or holds no sessions.
     """
     file = Path(file)
-    with open_recording(file) as opened:
+    with open_session(file) as opened:
         groups = [group for group in opened.group.values() if isinstance(group, h5py.Group)]
         if not groups:
-            raise UserError(f"{file}: holds no sessions (HDF5 groups); it is not a file of recordings")
-        yield tuple(Recording(file, group) for group in groups)
+            raise UserError(f"{file}: holds no sessions (HDF5 groups); give the file of the responses")
+        yield tuple(SessionGroup(file, group) for group in groups)
 
 
 @dataclasses.dataclass(frozen=True)
 class QualityFilter:
-    """Which neurons are kept. The defaults are those of the published models.
+    """Thresholds of quality that a neuron must reach to be kept. The defaults are those of the published models.
 
     Attributes:
         cell_types: groups of Baden et al. 2016 that are kept (None: all).
-        chirp_qi: least quality index of the response to the chirp.
-        d_qi: least quality index of the response to moving bars.
+        chirp_qi: lowest accepted quality index of the response to the chirp.
+        d_qi: lowest accepted quality index of the response to moving bars.
         qi_logic: whether a neuron must reach both quality indices ("and") or one ("or").
-        classifier_confidence: least confidence in the cell type (0: any).
+        classifier_confidence: lowest accepted confidence in the cell type (0: any).
         min_neurons: sessions with fewer kept neurons are left out.
 
     Raises:
-        UserError: a value outside its range.
+        UserError: a value is out of range.
     """
 
     cell_types: tuple[int, ...] | None = GANGLION_CELL_TYPES
@@ -116,19 +116,19 @@ class QualityFilter:
         if self.min_neurons < 1:
             raise UserError(f"min_neurons is {self.min_neurons}; a session needs at least 1")
 
-    def stages(self, recording: Recording) -> dict[str, Bool[np.ndarray, " neuron"]]:
-        """Which neurons are left after each filter, by a description of the filter, in order."""
-        left = np.ones(recording.n_neurons, bool)
+    def stages(self, group: SessionGroup) -> dict[str, Bool[np.ndarray, " neuron"]]:
+        """Apply the filters one after another; gives, by a description of each, a mask of the neurons left after it."""
+        left = np.ones(group.n_neurons, bool)
         stages = {"recorded": left}
         if self.cell_types is not None:
-            left = left & np.isin(recording.per_neuron("group_assignment"), self.cell_types)
+            left = left & np.isin(group.per_neuron("group_assignment"), self.cell_types)
             stages[f"one of {len(self.cell_types)} cell types"] = left
-        chirp = recording.per_neuron("chirp_qi") >= self.chirp_qi
-        moving_bar = recording.per_neuron("d_qi") >= self.d_qi
+        chirp = group.per_neuron("chirp_qi") >= self.chirp_qi
+        moving_bar = group.per_neuron("d_qi") >= self.d_qi
         left = left & (chirp & moving_bar if self.qi_logic == "and" else chirp | moving_bar)
         stages[f"chirp_qi >= {self.chirp_qi} {self.qi_logic} d_qi >= {self.d_qi}"] = left
         if self.classifier_confidence > 0:
-            confidence = recording.per_neuron("group_confidences", "neuron cell_type").max(axis=1)
+            confidence = group.per_neuron("group_confidences", "neuron cell_type").max(axis=1)
             left = left & (confidence >= self.classifier_confidence)
             stages[f"classifier confidence >= {self.classifier_confidence}"] = left
         enough = np.count_nonzero(left) >= self.min_neurons
@@ -137,23 +137,21 @@ class QualityFilter:
 
 
 def select_neurons(
-    recordings: Sequence[Recording], quality: QualityFilter
-) -> list[tuple[Recording, Bool[np.ndarray, " neuron"]]]:
-    """The recordings with neurons that pass, and which neurons these are. Logs one line per filter.
+    groups: Sequence[SessionGroup], quality: QualityFilter
+) -> list[tuple[SessionGroup, Bool[np.ndarray, " neuron"]]]:
+    """Give the sessions with neurons that pass, and the mask of these neurons. Logs a line per filter.
 
     Raises:
         UserError: no neuron passes.
     """
-    stages = [quality.stages(recording) for recording in recordings]
+    stages = [quality.stages(group) for group in groups]
     for before, after in itertools.pairwise(stages[0]):
         (neurons, sessions), (of_neurons, of_sessions) = _left(stages, after), _left(stages, before)
         _log.info("%s: %d of %d neurons pass, in %d of %d sessions", after, neurons, of_neurons, sessions, of_sessions)
     kept = [list(stage.values())[-1] for stage in stages]
-    selected = [(recording, mask) for recording, mask in zip(recordings, kept, strict=True) if mask.any()]
+    selected = [(group, mask) for group, mask in zip(groups, kept, strict=True) if mask.any()]
     if not selected:
-        raise UserError(
-            f"{recordings[0].path}: no neuron of {len(recordings)} sessions passes {quality}; relax the filter"
-        )
+        raise UserError(f"{groups[0].path}: no neuron of {len(groups)} sessions passes {quality}; relax the filter")
     return selected
 
 

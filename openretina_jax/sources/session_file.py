@@ -1,4 +1,4 @@
-"""HDF5 files of one recording; every message names the file and the entry."""
+"""HDF5 files of sessions, read with checks: every error names the file and the entry."""
 
 import contextlib
 import logging
@@ -20,11 +20,11 @@ _CELL = re.compile(r".*cell_?(\d+)")
 _log = logging.getLogger(__name__)
 
 
-class RecordingFile:
-    """An open file, or a group of it. Its arrays stay on the disk until they are asked for.
+class SessionFile:
+    """An open HDF5 file of a session, or a group in a file of several. Arrays stay on the disk until they are read.
 
     Args:
-        path: of the file, for messages.
+        path: path of the file, for messages.
         group: the open file or group. Its entries are datasets, or attributes of the group.
     """
 
@@ -32,19 +32,19 @@ class RecordingFile:
         self.path, self.group = path, group
 
     def error(self, message: str) -> UserError:
-        """The mistake that the message describes, with the name of the file and of its folder."""
+        """Make an error whose message begins with the names of the folder and the file."""
         return UserError(f"{self.path.parent.name}/{self.path.name}: {message}")
 
     def __contains__(self, key: str) -> bool:
         return key in self.group or key in self.group.attrs
 
     def names(self, key: str = "") -> list[str]:
-        """What is in a group, sorted; nothing if there is no such group."""
+        """List the names in a group, sorted; none if there is no such group."""
         group = self.group.get(key) if key else self.group
         return sorted(group) if isinstance(group, h5py.Group) else []
 
     def values(self, key: str) -> np.ndarray:
-        """Anything that numpy can hold.
+        """Read an entry of any type that numpy can hold.
 
         Raises:
             UserError: it is missing or damaged.
@@ -52,26 +52,26 @@ class RecordingFile:
         return self._read(self._entry(key), key)
 
     def numbers(self, key: str, axes: str | None = None) -> np.ndarray:
-        """Numbers, which may be none.
+        """Read an array of numbers, which may be empty.
 
         Args:
-            key: where they are in the group.
-            axes: names of their axes (None: any).
+            key: name of the entry.
+            axes: names of its axes (None: any).
 
         Raises:
-            UserError: they are missing, damaged, no numbers, or have another number of axes.
+            UserError: it is missing or damaged, holds no numbers, or has another number of axes.
         """
         return self._read(self._numeric(key, axes), key)
 
     def dataset(self, key: str, axes: str) -> h5py.Dataset:
-        """Numbers on the disk.
+        """Find an array of numbers without reading it.
 
         Args:
-            key: where they are in the group.
-            axes: names of their axes.
+            key: name of the entry.
+            axes: names of its axes.
 
         Raises:
-            UserError: they are missing, empty, no numbers, or have another number of axes.
+            UserError: it is missing or empty, holds no numbers, or has another number of axes.
         """
         values = self._numeric(key, axes)
         if 0 in values.shape:
@@ -79,7 +79,7 @@ class RecordingFile:
         return values
 
     def movie(self, key: str, axes: str = "time height width") -> Num[np.ndarray, "time height width channel"]:
-        """Raw pixels; bytes and numbers of single or half precision as they are, others in single precision.
+        """Read raw pixels: bytes and numbers of half or single precision as they are, others in single precision.
 
         Raises:
             UserError: as in ``dataset``, or the file is damaged.
@@ -95,10 +95,10 @@ class RecordingFile:
     def responses(
         self, key: str, axes: str = "neuron time", *, unit: float = 1.0, wanted: str = RESPONSES, signed: bool = False
     ) -> Float32[np.ndarray, "..."]:
-        """Responses divided by ``unit``, with their axes in the order ``wanted``.
+        """Read responses, divide them by ``unit``, and bring their axes into the order ``wanted``.
 
-        What is not finite becomes NaN, which training and scores leave out; so do negative numbers unless ``signed``:
-        they cannot be counts or rates, and stand for what was not recorded. A line is logged if there were any.
+        Values that are not finite become NaN, which training and scores leave out. So do negative ones unless
+        ``signed``: they cannot be counts or rates, and mark what was not recorded. A line is logged if there are any.
 
         Raises:
             UserError: as in ``movie``.
@@ -114,9 +114,9 @@ class RecordingFile:
         return np.ascontiguousarray(arranged(values, axes, wanted, key), np.float32)
 
     def stacked_repeats(self, key: str, *, unit: float = 1.0) -> Float32[np.ndarray, "trial time neuron"] | None:
-        """Responses to repeats from a group with an array ``(trial, time)`` per neuron, "cell01", "cell02", ...
+        """Stack the responses in a group with an array ``(trial, time)`` per neuron, "cell01", "cell02" and so on.
 
-        Trials that some neurons have more than others are NaN in the others.
+        Neurons with fewer trials than others have NaN in those that they lack.
 
         Raises:
             UserError: as in ``movie``, or the neurons' arrays differ in length.
@@ -143,12 +143,12 @@ class RecordingFile:
         mean: Float32[np.ndarray, "time neuron"],
         trials: Float32[np.ndarray, "trial test_time test_neuron"] | None,
     ) -> Float32[np.ndarray, "kept time neuron"]:
-        """The trials, if their mean is the published one; otherwise that mean as a single trial, and a line is logged.
+        """Give the trials if their mean is the published one, or else that mean as a single trial, and log a line.
 
-        Scores are correlations with the mean, which must be the published one for them to be comparable.
+        Scores are correlations with the mean, and comparable only if this is the published one.
 
         Raises:
-            UserError: the trials are not of as many neurons and frames as the mean.
+            UserError: the trials and the mean differ in their numbers of neurons or frames.
         """
         if trials is None:
             return mean[None]
@@ -198,11 +198,11 @@ class RecordingFile:
 
 
 @contextlib.contextmanager
-def open_recording(path: Path) -> Iterator[RecordingFile]:
-    """The file, open for as long as the context.
+def open_session(path: Path) -> Iterator[SessionFile]:
+    """Open the file of a session; it is closed when the context ends.
 
     Raises:
-        UserError: it is truncated, missing or no HDF5 file.
+        UserError: it is truncated, missing or not an HDF5 file.
     """
     try:
         opened = h5py.File(path, "r")
@@ -211,25 +211,25 @@ def open_recording(path: Path) -> Iterator[RecordingFile]:
             f"{path}: is truncated, missing or not an HDF5 file ({error}); delete it and fetch it again"
         ) from error
     with opened:
-        yield RecordingFile(path, opened)
+        yield SessionFile(path, opened)
 
 
-def check_same_neurons(recording: RecordingFile, counts: Mapping[str, int]) -> None:
-    """All arrays of responses must have as many neurons.
+def check_same_neurons(session: SessionFile, counts: Mapping[str, int]) -> None:
+    """Refuse arrays of responses that differ in their numbers of neurons.
 
     Raises:
-        UserError: says how many each has.
+        UserError: says how many neurons each has.
     """
     if len(set(counts.values())) > 1:
         each = ", ".join(f'{count} in "{key}"' for key, count in counts.items())
-        raise recording.error(f"numbers of neurons differ: {each}; are axes swapped? They are (neuron, time)")
+        raise session.error(f"numbers of neurons differ: {each}; are axes swapped? They are (neuron, time)")
 
 
-def problems_of(files: Iterable[Path], read: Callable[[RecordingFile], MovieRecording]) -> Iterator[str]:
-    """The first problem of each file, a line each."""
+def problems_of(files: Iterable[Path], read: Callable[[SessionFile], MovieRecording]) -> Iterator[str]:
+    """List the first problem of each file, a line each."""
     for file in files:
         try:
-            with open_recording(file) as recording:
-                check_lengths(read(recording))
+            with open_session(file) as session:
+                check_lengths(read(session))
         except UserError as error:
             yield str(error)
