@@ -113,7 +113,7 @@ def _without_core(readout: str, recordings: ml_collections.ConfigDict) -> ml_col
     """Training of a readout that sees the stimulus itself."""
     config = common.training()
     config.data = recordings
-    config.model = common.model()
+    config.model = common.experiment_model()
     config.model.core.kind, config.model.readout.kind = "identity", readout
     return config
 

@@ -42,7 +42,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
             "pixel_size_um": 28.0,
         }
     ).lock()
-    config.model = common.model()
+    config.model = common.experiment_model()
     core = config.model.core.simple
     core.hidden_channels, core.temporal_kernel_sizes, core.spatial_kernel_sizes = (4,), (1,), (30,)
     core.convolution = "time_independent"

@@ -28,7 +28,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config = common.training()
     config.train.average_decay = 0.99
     config.data = common.hoefling_data("18x16", pixel_size_um=50.0)
-    config.model = common.model()
+    config.model = common.experiment_model()
     common.choose_hoefling(config, chosen)
     if "quick" in chosen:
         config.train.epochs = 10

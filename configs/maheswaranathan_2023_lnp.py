@@ -26,7 +26,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.data = common.maheswaranathan_data()
     config.data.stimulus = "whitenoise" if "whitenoise" in chosen else "naturalscene"
     config.data.simulated.enabled = "simulated" in chosen
-    config.model = common.model()
+    config.model = common.experiment_model()
     config.model.core.kind, config.model.readout.kind = "identity", "lnp"
     config.model.core.identity.cut_first_frames = 30
     if "separable_lnp" in chosen:

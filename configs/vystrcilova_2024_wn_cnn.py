@@ -23,7 +23,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     chosen = common.words(arg, common_sridhar_2025.ONE_CELL_WORDS)
     config = common.training()
     config.data = common_sridhar_2025.data("white_noise", "01", cell_index=272)
-    config.model = common.model()
+    config.model = common.experiment_model()
     config.model.readout.kind = "point_gaussian"
     core = config.model.core.simple
     core.hidden_channels = (8, 16)

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
+import operator
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import jax
 import ml_collections
 from flax import nnx
+from flax.traverse_util import flatten_dict
 from rich.console import Console
 
 from openretina_jax.data.dataset import DataInfo, Dataset
@@ -19,14 +22,17 @@ from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.interop.checkpoints import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
-from openretina_jax.models.build import make_autoencoder, make_model
+from openretina_jax.models.build import complete_options, make_autoencoder, make_model
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.saving import load_model, read_about
 from openretina_jax.models.transfer import add_sessions, read_sta_filters
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime.devices import multiplying
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
-from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
+from openretina_jax.runtime.registry import Registry
+from openretina_jax.runtime.settings import check_effect, check_known, chosen, entries, read_config
 from openretina_jax.sources.registry import make_dataset
 from openretina_jax.training.loop import FitResult, check_order, fit
 from openretina_jax.training.members import Members, Values, check_continuous, draw, with_values
@@ -48,8 +54,14 @@ MAY_CHANGE = (
     "logging",
 )
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
-# part.kind names one of the dictionaries beside it
-CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
+# part.kind names one of the dictionaries beside it, or else a kind of the part's registry, if it has one
+CHOICES: Mapping[str, Registry | None] = {
+    "model.core": CORES,
+    "model.readout": READOUTS,
+    "objective.loss": None,
+    "optimizer": None,
+    "schedule": None,
+}
 
 
 def train_on(
@@ -117,9 +129,10 @@ def train(
     check_order(order)
     sharding = make_sharding(settings["mesh"], model, members)
     recipe = make_recipe(settings, model)
+    kept = flatten_dict(about["config"], sep=".")
     with (
         multiplying(options["matmul_precision"]),
-        Writers(workdir, open_trackers(workdir, flat(about["config"]), **settings["logging"])) as writers,
+        Writers(workdir, open_trackers(workdir, kept, **settings["logging"])) as writers,
     ):
         result = fit(
             model=model,
@@ -192,20 +205,13 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as runs keep them: the chosen kind of every part alone, its options beside its name.
 
     Raises:
-        UserError: there is no such kind.
+        UserError: there is no such kind, or options are given that have no effect.
     """
     result: dict[str, Any] = json.loads(json.dumps(settings))
-    for name in CHOICES:
+    for name, registry in CHOICES.items():
         *outer, last = name.split(".")
-        parent = result
-        for part in outer:
-            parent = parent[part]
-        part = parent[last]
-        kinds = {key: value for key, value in part.items() if isinstance(value, dict)}
-        if part["kind"] not in kinds:
-            raise UserError(f'config.{name}.kind is "{part["kind"]}"; choose among {", ".join(kinds)}')
-        common = {key: value for key, value in part.items() if key not in kinds}
-        parent[last] = common | kinds[part["kind"]]
+        parent = functools.reduce(operator.getitem, outer, result)
+        parent[last] = chosen(name, parent[last], registry)
     if result["train"]["average_decay"] == 0:
         result["train"]["average_decay"] = None  # no average at all, not a copy of every step
     return result
@@ -227,7 +233,7 @@ def make_members(settings: Mapping[str, Any], info: DataInfo) -> Members | None:
         raise UserError(f"config.population.size is {size}; take at least 1 member")
     names = {without_kind(name): distribution for name, distribution in vary.items()}
     model = start_model(settings, info)
-    check_continuous(list(names), flat({**settings, "model": model.options}))
+    check_continuous(list(names), flatten_dict({**settings, "model": model.options}, sep="."))
     values = {"seed": [settings["seed"] + member for member in range(size)], **draw(names, size, options["seed"])}
 
     def recipe(values: Values) -> Recipe:
@@ -322,7 +328,9 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     if not folders:
         return
     saved = read_about(max(folders, key=lambda folder: int(folder.name)))
-    then, now = flat(saved["config"]), flat(about["config"])
+    # a run that kept only the options that were given had the others' defaults
+    model = json.loads(json.dumps(complete_options(saved["config"]["model"])))
+    then, now = flatten_dict(saved["config"] | {"model": model}, sep="."), flatten_dict(about["config"], sep=".")
     # the length of a cycle is that of the run
     may_change = set(MAY_CHANGE) - ({"train.epochs"} if now["schedule.kind"] == "one_cycle" else set())
     different = [
@@ -334,11 +342,3 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
         different.append("the sessions or their numbers of neurons are others")
     if different:
         raise UserError(f"{workdir} holds another run: {'; '.join(different)}; give another --workdir")
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
-    result: dict[str, Any] = {}
-    for name, value in settings.items():
-        result |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return result
