@@ -181,7 +181,14 @@ def hdf5_data() -> ml_collections.ConfigDict:
 
 
 def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
-    """Take the core and the readout that are named; openretina calls the factorized readout Klindt's."""
+    """Take the core and the readout that are named; openretina calls the factorized readout Klindt's.
+
+    Raises:
+        UserError: several words name the readout, or one names a readout alone and another the core.
+    """
+    for choices in ((*READOUT_WORDS, *ALONE), (*CORE_WORDS, *ALONE)):
+        if len(several := [word for word in choices if word in chosen]) > 1:
+            raise UserError(f"the words {' and '.join(several)} exclude each other; take one of them")
     for word in chosen.intersection(CORE_WORDS):
         config.model.core.kind = word
     for word in chosen.intersection(READOUT_WORDS):
@@ -189,7 +196,11 @@ def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
 
 
 def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
-    """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone."""
+    """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone.
+
+    Raises:
+        UserError: words exclude each other.
+    """
     config.data.simulated.enabled = "simulated" in chosen
     choose_parts(config, chosen)
     # a GRU remembers the whole window: after a border, what it predicts would serve the neurons of one order alone
@@ -199,8 +210,8 @@ def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None
         config.model.core.identity.cut_first_frames = 30 if word == "lnp" else 0
         config.optimizer.learning_rate = 0.005
     if "greyscale" in chosen:
-        for core in (config.model.core.simple, config.model.core.gru, config.model.core.identity):
-            core.color_weights = (0.5, 0.5)
+        set_convolutions(config.model, color_weights=(0.5, 0.5))
+        config.model.core.identity.color_weights = (0.5, 0.5)
 
 
 def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, window_frames: int, lag: int) -> None:

@@ -18,10 +18,12 @@ from ml_collections.config_dict import placeholder
 
 from configs import common
 
+WORDS = ("simulated", "quick", "axolotl", "factorized", "klindt")
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "axolotl", "factorized", "klindt"))
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = ml_collections.ConfigDict(
         {

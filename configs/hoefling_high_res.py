@@ -18,10 +18,12 @@ import ml_collections
 
 from configs import common
 
+WORDS = common.HOEFLING
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, common.HOEFLING)
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common.hoefling_data("72x64", pixel_size_um=12.5)
     config.model = common.experiment_model(

@@ -23,11 +23,12 @@ from ml_collections.config_dict import placeholder
 from configs import common
 
 SPECIES = ("mouse", "marmoset")
+WORDS = ("simulated", "quick", *SPECIES, *common.CORE_WORDS, *common.READOUT_WORDS)
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", *SPECIES, *common.CORE_WORDS, *common.READOUT_WORDS))
+    chosen = common.words(arg, WORDS)
     species = "marmoset" if "marmoset" in chosen else "mouse"
     config = common.training()
     config.data = ml_collections.ConfigDict(

@@ -20,10 +20,12 @@ import ml_collections
 
 from configs import common
 
+WORDS = ("simulated", "quick", "whitenoise", *common.CORE_WORDS, *common.READOUT_WORDS)
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "whitenoise", *common.CORE_WORDS, *common.READOUT_WORDS))
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common.maheswaranathan_data()
     config.data.stimulus = "whitenoise" if "whitenoise" in chosen else "naturalscene"

@@ -12,10 +12,12 @@ import ml_collections
 
 from configs import common
 
+WORDS = ()
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` must be empty."""
-    common.words(arg, ())
+    common.words(arg, WORDS)
     config = common.training()
 
     # your data
