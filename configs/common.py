@@ -8,11 +8,14 @@ from ml_collections.config_dict import placeholder
 
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.experiment.data import data_config as data
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.runtime import settings
 
-CORES = ("gru",)  # words that choose a core
-READOUTS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
+CORE_WORDS = ("gru",)  # words that choose a core
+READOUT_WORDS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
 ALONE = ("lnp", "separable_lnp")  # readouts that see the stimulus itself
-HOEFLING = ("simulated", "quick", "greyscale", *CORES, *READOUTS, *ALONE)
+HOEFLING = ("simulated", "quick", "greyscale", *CORE_WORDS, *READOUT_WORDS, *ALONE)
 CORRELATIONS = ("correlation", "l1_correlation", "scaled_correlation")  # losses with a value per window
 
 
@@ -43,141 +46,62 @@ def choice(kind: str, **options: Mapping[str, Any]) -> ml_collections.ConfigDict
 
 
 def model() -> ml_collections.ConfigDict:
-    """Core and readout with all kinds that there are; the sizes are those of the low-resolution models.
+    """Core and readout; ``model.core.kind`` and ``model.readout.kind`` choose.
 
-    ``model.core.kind`` and ``model.readout.kind`` choose; docs of the options are those of the classes in
-    ``openretina_jax/modules/cores`` and ``readouts``.
+    All options of all kinds are there, with the defaults of the classes in ``openretina_jax/modules/cores`` and
+    ``readouts``, whose docs are theirs; what has no default is None, and must be given for the chosen kind. A kind of
+    your own is there too if its class was registered before. Else ``kind`` may be "package.module:Name", with the
+    options in a dictionary, ``model.core.options`` or ``model.readout.options``.
     """
+    return ml_collections.ConfigDict(
+        {"core": settings.choice(CORES, "simple"), "readout": settings.choice(READOUTS, "gaussian_mask")}
+    ).lock()
+
+
+def experiment_model(**of_convolutions: Any) -> ml_collections.ConfigDict:
+    """The ``model`` of the experiments: other weights of penalties, and other scales, than the classes' defaults.
+
+    Args:
+        of_convolutions: options of both cores with convolutions, besides those of the low-resolution models.
+    """
+    config = model()
     convolutions = {
         "hidden_channels": (16, 16),
         "temporal_kernel_sizes": (21, 11),
         "spatial_kernel_sizes": (11, 5),
-        "convolution": "custom_separable",  # or "separable", "full", "time_independent"
-        "input_padding": 0,
         "hidden_padding": (0, 2, 2),
-        "gamma_input": 0.0,
         "gamma_temporal": 40.0,
-        "gamma_hidden": 0.0,
-        "gamma_in_sparse": 0.0,
-        "dropout_rate": 0.0,
-        "pool_every": placeholder(int),
-        "downsample_input": placeholder(tuple),
-        "color_weights": placeholder(tuple),
-        "cut_first_frames": 0,
-        "adapt_speed": False,
-        "nonlinearity": "elu",
-        "lowering": "auto",  # or "dense", "basis", "factored", see docs/performance.md
     }
-    gru = convolutions | {
-        "gamma_input": 0.3,
-        "gamma_in_sparse": 1.0,
-        "projection": True,
-        "batch_norm": True,
-        "batch_norm_scale": True,
-        "bias": True,
-        "batch_norm_momentum": 0.1,
-        "laplace_padding": 0,
-        "average_penalty": False,
-        "recurrent_channels": 32,
-        "input_kernel": 3,
-        "recurrent_kernel": 3,
-        "groups": 1,
-        "gamma_recurrent": 0.0,
-        "pad_input": True,
-        "condition_size": placeholder(int),
-    }
-    gaussian_mask = {
-        "mean_scale": 6.0,
-        "var_scale": 4.0,
-        "positive": True,
-        "scale": True,
-        "bias": True,
-        "nonlinearity": "softplus",
-        "gamma_mask": 1.0,
-        "gamma_features": 1.0,
-        "average_penalty": False,
-    }
-    return ml_collections.ConfigDict(
+    set_convolutions(config, **(convolutions | of_convolutions))
+    config.core.gru.update({"gamma_input": 0.3, "gamma_in_sparse": 1.0, "projection": True, "recurrent_channels": 32})
+    readouts = config.readout
+    readouts.gaussian_mask.update({"mean_scale": 6.0, "var_scale": 4.0, "positive": True, "scale": True})
+    readouts.factorized.update({"gamma_mask": 5.0, "gamma_features": 5.0})
+    readouts.point_gaussian.gamma = 0.4
+    readouts.lnp.update({"nonlinearity": "softplus", "bias": True, "gamma_smooth": 1.0, "gamma_sparse": 1.0})
+    readouts.separable_lnp.update(
         {
-            "core": choice(
-                "simple",
-                simple=convolutions,
-                gru=gru,
-                identity={"cut_first_frames": 0, "color_weights": placeholder(tuple)},
-            ),
-            "readout": choice(
-                "gaussian_mask",
-                gaussian_mask=gaussian_mask,
-                factorized={
-                    "mask_constraint": placeholder(str),  # "abs"
-                    "feature_constraint": placeholder(str),  # "abs", "norm" or "absnorm"
-                    "bias": True,
-                    "gamma_mask": 5.0,
-                    "gamma_features": 5.0,
-                    "gamma_laplace": 1.0,
-                    "average_penalty": False,
-                    "init_mask": (0.0, 0.15),
-                    "init_features": (0.0, 0.15),
-                },
-                point_gaussian={
-                    "gaussian": "full",  # or "uncorrelated", "isotropic"
-                    "init_mean": 0.1,
-                    "init_sigma": 0.15,
-                    "sample_per_frame": True,
-                    "align_corners": True,
-                    "bias": True,
-                    "nonlinearity": "softplus",
-                    "gamma": 0.4,
-                    "average_penalty": False,
-                    "feature_ids": placeholder(tuple),
-                    "position_ids": placeholder(tuple),
-                    "position_map": True,
-                    "position_predictor": placeholder(dict),
-                    "initial_positions": placeholder(tuple),
-                },
-                lnp={
-                    "nonlinearity": "softplus",
-                    "bias": True,
-                    "gamma_smooth": 1.0,
-                    "smoothness": "laplace",  # or "gaussian_laplace"
-                    "laplace_padding": placeholder(int),
-                    "gamma_sparse": 1.0,
-                },
-                separable_lnp={
-                    "spatial_size": (15, 15),
-                    "temporal_frames": 30,
-                    "rank": 1,
-                    "normalize": False,
-                    "nonlinearity": "softplus",
-                    "gamma_smooth_space": 1.0,
-                    "gamma_smooth_time": 1.0,
-                    "smoothness": "laplace",
-                    "laplace_padding": placeholder(int),
-                    "gamma_sparse": 1.0,
-                },
-                spatial_contrast={
-                    "temporal_frames": 30,
-                    "patch": placeholder(tuple),
-                    "init_w": 0.0,
-                    "init_a": 4.0,
-                    "init_b": 1.0,
-                    "init_c": -5.0,
-                    "nonnegative": "a",
-                    "variance_floor": 1e-6,
-                    "neurons_per_chunk": 32,
-                    "sta_folder": placeholder(str),
-                    "sta_pattern": "cell_data_{retina_index}_WN_stas_cell_{cell_index}.npy",
-                    "flip_sta": False,
-                    "sigma_contour": 3.0,
-                },
-                cloned={
-                    "source": {"kind": "gaussian_mask", **gaussian_mask},
-                    "gamma": 1.0,
-                    "average_penalty": False,
-                },
-            ),
+            "temporal_frames": 30,
+            "normalize": False,
+            "nonlinearity": "softplus",
+            "gamma_smooth_space": 1.0,
+            "gamma_smooth_time": 1.0,
+            "gamma_sparse": 1.0,
         }
-    ).lock()
+    )
+    readouts.cloned.source = ml_collections.ConfigDict({"kind": "gaussian_mask", **readouts.gaussian_mask})
+    return config
+
+
+def set_convolutions(config: ml_collections.ConfigDict, **options: Any) -> None:
+    """Set options of both cores with convolutions, whichever is chosen.
+
+    Args:
+        config: of the model.
+        options: by name.
+    """
+    config.core.simple.update(options)
+    config.core.gru.update(options)
 
 
 def hoefling_data(resolution: str, pixel_size_um: float) -> ml_collections.ConfigDict:
@@ -206,15 +130,26 @@ def hdf5_data() -> ml_collections.ConfigDict:
 
 
 def choose_parts(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
-    """Take the core and the readout that are named; openretina calls the factorized readout Klindt's."""
-    for word in chosen.intersection(CORES):
+    """Take the core and the readout that are named; openretina calls the factorized readout Klindt's.
+
+    Raises:
+        UserError: several words name the readout, or one names a readout alone and another the core.
+    """
+    for choices in ((*READOUT_WORDS, *ALONE), (*CORE_WORDS, *ALONE)):
+        if len(several := [word for word in choices if word in chosen]) > 1:
+            raise UserError(f"the words {' and '.join(several)} exclude each other; take one of them")
+    for word in chosen.intersection(CORE_WORDS):
         config.model.core.kind = word
-    for word in chosen.intersection(READOUTS):
+    for word in chosen.intersection(READOUT_WORDS):
         config.model.readout.kind = "factorized" if word == "klindt" else word
 
 
 def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
-    """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone."""
+    """Take what the words ``HOEFLING`` name: simulated data, a model of one grey channel, parts, readouts alone.
+
+    Raises:
+        UserError: words exclude each other.
+    """
     config.data.simulated.enabled = "simulated" in chosen
     choose_parts(config, chosen)
     # a GRU remembers the whole window: after a border, what it predicts would serve the neurons of one order alone
@@ -224,8 +159,8 @@ def choose_hoefling(config: ml_collections.ConfigDict, chosen: set[str]) -> None
         config.model.core.identity.cut_first_frames = 30 if word == "lnp" else 0
         config.optimizer.learning_rate = 0.005
     if "greyscale" in chosen:
-        for core in (config.model.core.simple, config.model.core.gru, config.model.core.identity):
-            core.color_weights = (0.5, 0.5)
+        set_convolutions(config.model, color_weights=(0.5, 0.5))
+        config.model.core.identity.color_weights = (0.5, 0.5)
 
 
 def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, window_frames: int, lag: int) -> None:

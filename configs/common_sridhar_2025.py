@@ -7,8 +7,8 @@ from openretina_jax.sources.sridhar_2025.responses import UNRELIABLE_CELLS
 from openretina_jax.sources.sridhar_2025.sessions import CROP
 from openretina_jax.sources.sridhar_2025.stimuli import FIXATION_FILES
 
-WORDS = ("simulated", "quick")
-ONE_CELL_WORDS = (*WORDS, "all_cells")
+MANY_CELL_WORDS = ("simulated", "quick")
+ONE_CELL_WORDS = (*MANY_CELL_WORDS, "all_cells")
 
 _RETINAS = tuple(FIXATION_FILES)
 _PREDICTED_FRAMES = 100  # of a window
@@ -65,7 +65,7 @@ def spatial_contrast(
     """
     config = _without_core("spatial_contrast", data(stimulus, retina, cell_index=cell_index))
     readout = config.model.readout.spatial_contrast
-    readout.flip_sta = stimulus == "natural_movie"
+    readout.flip_sta = flips_sta(stimulus)
     use_windows(config, lag=29, windows_per_step=windows_per_step)
     if cell_index is not None:
         readout.patch, readout.nonnegative, readout.variance_floor = (15, 15), "w", 0.0
@@ -73,6 +73,11 @@ def spatial_contrast(
         config.objective.loss.poisson.samples = 1 / (windows_per_step * _PREDICTED_FRAMES)
     use_words(config, chosen)
     return config
+
+
+def flips_sta(stimulus: str) -> bool:
+    """Whether spike-triggered averages, which come from white noise, are mirrored with respect to the stimulus."""
+    return stimulus == "natural_movie"
 
 
 def separable_ln(chosen: set[str], stimulus: str, retina: str, *, cell_index: int) -> ml_collections.ConfigDict:
@@ -96,7 +101,7 @@ def _without_core(readout: str, recordings: ml_collections.ConfigDict) -> ml_col
     """Training of a readout that sees the stimulus itself."""
     config = common.training()
     config.data = recordings
-    config.model = common.model()
+    config.model = common.experiment_model()
     config.model.core.kind, config.model.readout.kind = "identity", readout
     return config
 

@@ -17,10 +17,12 @@ import ml_collections
 
 from configs import common
 
+WORDS = ("simulated", "quick", "axolotl", "factorized", "klindt")
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "axolotl", "factorized", "klindt"))
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common.data(
         "goldin_2022",
@@ -28,7 +30,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         simulated={"n_sessions": 2, "neurons_per_session": 20, "seed": 0, "n_images": 3000, "side": 108},
     )
     config.data.simulated.enabled = "simulated" in chosen
-    config.model = common.model()
+    config.model = common.experiment_model()
     core = config.model.core.simple
     core.hidden_channels, core.temporal_kernel_sizes, core.spatial_kernel_sizes = (4,), (1,), (30,)
     core.convolution = "time_independent"

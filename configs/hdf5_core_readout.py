@@ -19,21 +19,24 @@ import ml_collections
 
 from configs import common
 
+WORDS = ("simulated", "quick", "normalized", *common.CORE_WORDS, *common.READOUT_WORDS)
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "normalized", *common.CORES, *common.READOUTS))
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common.hdf5_data()
     if "normalized" not in chosen:
         config.data.norm_mean, config.data.norm_std = 0.0, 1.0
     config.data.validation_clips = 20
     config.data.simulated.enabled = "simulated" in chosen
-    config.model = common.model()
-    for core in (config.model.core.simple, config.model.core.gru):
-        core.hidden_channels, core.temporal_kernel_sizes, core.spatial_kernel_sizes = (8, 8, 8), (8, 8, 8), (8, 8, 8)
-        with core.ignore_type():
-            core.hidden_padding = "same"
+    config.model = common.experiment_model(
+        hidden_channels=(8, 8, 8),
+        temporal_kernel_sizes=(8, 8, 8),
+        spatial_kernel_sizes=(8, 8, 8),
+        hidden_padding="same",
+    )
     common.choose_parts(config, chosen)
     common.session_steps(config, windows_per_step=64, window_frames=50, lag=7)
     config.train.epochs = 50

@@ -18,24 +18,25 @@ import ml_collections
 
 from configs import common
 
+WORDS = common.HOEFLING
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, common.HOEFLING)
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common.hoefling_data("72x64", pixel_size_um=12.5)
-    config.model = common.model()
-    for core in (config.model.core.simple, config.model.core.gru):
-        core.hidden_channels = (16, 16, 16, 16)
-        core.temporal_kernel_sizes = (13, 11, 5, 5)
-        core.spatial_kernel_sizes = (15, 15, 7, 7)
-        core.hidden_padding = (0, 5, 5)
-        core.pool_every = 2
+    config.model = common.experiment_model(
+        hidden_channels=(16, 16, 16, 16),
+        temporal_kernel_sizes=(13, 11, 5, 5),
+        spatial_kernel_sizes=(15, 15, 7, 7),
+        hidden_padding=(0, 5, 5),
+        pool_every=2,
+    )
     config.train.windows.session.windows_per_step = 64
     common.choose_hoefling(config, chosen)
     if "quick" in chosen:
         config.train.epochs = 3
         config.data.simulated.n_sessions, config.data.simulated.neurons_per_session = 2, 12
-        for core in (config.model.core.simple, config.model.core.gru):
-            core.hidden_channels = (2, 2, 2, 2)
+        common.set_convolutions(config.model, hidden_channels=(2, 2, 2, 2))
     return config

@@ -21,14 +21,16 @@ import ml_collections
 
 from configs import common
 
+WORDS = common.HOEFLING
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, common.HOEFLING)
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.train.average_decay = 0.99
     config.data = common.hoefling_data("18x16", pixel_size_um=50.0)
-    config.model = common.model()
+    config.model = common.experiment_model()
     common.choose_hoefling(config, chosen)
     if "quick" in chosen:
         config.train.epochs = 10

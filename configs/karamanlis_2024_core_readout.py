@@ -22,11 +22,12 @@ import ml_collections
 from configs import common
 
 SPECIES = ("mouse", "marmoset")
+WORDS = ("simulated", "quick", *SPECIES, *common.CORE_WORDS, *common.READOUT_WORDS)
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", *SPECIES, *common.CORES, *common.READOUTS))
+    chosen = common.words(arg, WORDS)
     species = "marmoset" if "marmoset" in chosen else "mouse"
     config = common.training()
     config.data = common.data(
@@ -43,12 +44,12 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         },
     )
     config.data.simulated.enabled = "simulated" in chosen
-    config.model = common.model()
-    for core in (config.model.core.simple, config.model.core.gru):
-        core.hidden_channels = (16, 32, 64)
-        core.temporal_kernel_sizes = (11, 11, 11)
-        core.spatial_kernel_sizes = (21, 15, 11)
-        core.hidden_padding = (0, 5, 5)
+    config.model = common.experiment_model(
+        hidden_channels=(16, 32, 64),
+        temporal_kernel_sizes=(11, 11, 11),
+        spatial_kernel_sizes=(21, 15, 11),
+        hidden_padding=(0, 5, 5),
+    )
     common.choose_parts(config, chosen)
     # the predicted frames of openretina's step, 64 windows of 50 frames, with half the computation
     common.session_steps(config, windows_per_step=8, window_frames=190, lag=30)
@@ -61,8 +62,10 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         config.train.epochs = 15
     if "quick" in chosen:
         config.data.size = (24, 32)
-        for core in (config.model.core.simple, config.model.core.gru):
-            core.hidden_channels = (8, 8, 8)
-            core.spatial_kernel_sizes = (9, 7, 5)
-            core.hidden_padding = ((0, 3, 3), (0, 2, 2))
+        common.set_convolutions(
+            config.model,
+            hidden_channels=(8, 8, 8),
+            spatial_kernel_sizes=(9, 7, 5),
+            hidden_padding=((0, 3, 3), (0, 2, 2)),
+        )
     return config

@@ -20,17 +20,17 @@ import ml_collections
 
 from configs import common
 
+WORDS = ("simulated", "quick", "whitenoise", *common.CORE_WORDS, *common.READOUT_WORDS)
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "whitenoise", *common.CORES, *common.READOUTS))
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common.maheswaranathan_data()
     config.data.stimulus = "whitenoise" if "whitenoise" in chosen else "naturalscene"
     config.data.simulated.enabled = "simulated" in chosen
-    config.model = common.model()
-    for core in (config.model.core.simple, config.model.core.gru):
-        core.hidden_channels, core.spatial_kernel_sizes = (16, 32), (15, 11)
+    config.model = common.experiment_model(hidden_channels=(16, 32), spatial_kernel_sizes=(15, 11))
     common.choose_parts(config, chosen)
     config.objective.loss.kind = "l1_poisson"
     # the predicted frames of openretina's step, 64 windows of 50 frames, with half the computation
@@ -44,6 +44,5 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         config.train.windows.session.update({"window_frames": 50, "windows_per_step": 4})
         config.model.readout.gaussian_mask.positive = False  # few channels: cells of both polarities share them
         config.data.simulated.update({"n_sessions": 1, "neurons_per_session": 20, "seconds": 120, "side": 24})
-        for core in (config.model.core.simple, config.model.core.gru):
-            core.hidden_channels, core.spatial_kernel_sizes = (8, 16), (9, 5)
+        common.set_convolutions(config.model, hidden_channels=(8, 16), spatial_kernel_sizes=(9, 5))
     return config

@@ -18,15 +18,17 @@ import ml_collections
 
 from configs import common
 
+WORDS = ("simulated", "quick", "whitenoise", "separable_lnp")
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, ("simulated", "quick", "whitenoise", "separable_lnp"))
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common.maheswaranathan_data()
     config.data.stimulus = "whitenoise" if "whitenoise" in chosen else "naturalscene"
     config.data.simulated.enabled = "simulated" in chosen
-    config.model = common.model()
+    config.model = common.experiment_model()
     config.model.core.kind, config.model.readout.kind = "identity", "lnp"
     config.model.core.identity.cut_first_frames = 30
     if "separable_lnp" in chosen:

@@ -17,8 +17,10 @@ import ml_collections
 
 from configs import common, common_sridhar_2025
 
+WORDS = common_sridhar_2025.MANY_CELL_WORDS
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, common_sridhar_2025.WORDS)
+    chosen = common.words(arg, WORDS)
     return common_sridhar_2025.spatial_contrast(chosen, "natural_movie", "01")

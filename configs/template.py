@@ -12,10 +12,12 @@ import ml_collections
 
 from configs import common
 
+WORDS = ()
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` must be empty."""
-    common.words(arg, ())
+    common.words(arg, WORDS)
     config = common.training()
 
     # your data
@@ -26,7 +28,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.data.validation_clips = 20
 
     # the model: sizes must fit your frames
-    config.model = common.model()
+    config.model = common.experiment_model()
     core = config.model.core.simple
     core.hidden_channels = (16, 16)
     core.temporal_kernel_sizes = (21, 11)  # frames: together about as long as your neurons remember

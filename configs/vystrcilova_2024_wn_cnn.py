@@ -17,13 +17,15 @@ import ml_collections
 
 from configs import common, common_sridhar_2025
 
+WORDS = common_sridhar_2025.ONE_CELL_WORDS
+
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     """The configuration; ``arg`` holds words separated by commas."""
-    chosen = common.words(arg, common_sridhar_2025.ONE_CELL_WORDS)
+    chosen = common.words(arg, WORDS)
     config = common.training()
     config.data = common_sridhar_2025.data("white_noise", "01", cell_index=272)
-    config.model = common.model()
+    config.model = common.experiment_model()
     config.model.readout.kind = "point_gaussian"
     core = config.model.core.simple
     core.hidden_channels = (8, 16)

@@ -17,6 +17,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # where configurations fi
 from openretina_jax.experiment import command_line
 from openretina_jax.runtime.settings import check_effect, entries
 
+# the compilers' libraries would look for devices, and for a TPU's surroundings in the network; JAX reads this when
+# configurations import it
+os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+
 command_line.define_config("Configuration file; words after a colon choose variants.")
 _PLATFORM = flags.DEFINE_enum("platform", "tpu", ["tpu", "cuda"], "What kind of accelerator.")
 _TOPOLOGY = flags.DEFINE_string(
@@ -33,9 +37,6 @@ def main() -> None:
     """Print what the compiler says."""
     config, _ = command_line.configuration()
     check_effect(command_line.given_settings(), entries(config))
-    # the compilers' libraries would look for devices, and for a TPU's surroundings in the network
-    os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
-
     # these take seconds: flags are checked before
     from benchmarks.elsewhere import compile_epoch, devices_elsewhere
     from benchmarks.run import frame_shape

@@ -2,6 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
+import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +18,10 @@ from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.transfer import add_sessions, read_sta_filters
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.runtime.registry import Registry
+from openretina_jax.runtime.settings import chosen
 from openretina_jax.training.objective import (
     LOSSES,
     Objective,
@@ -22,13 +29,46 @@ from openretina_jax.training.objective import (
     ResponseObjective,
     cell_type_weights,
 )
-from openretina_jax.training.optimizers import make_optimizer
+from openretina_jax.training.optimizers import OPTIMIZERS, make_optimizer
 from openretina_jax.training.population import Population, draw, varying_numbers
 from openretina_jax.training.schedules import SCHEDULES, PatienceRules, Plateau
 from openretina_jax.training.trainer import Recipe, Trainer
 
+# parts of a configuration of which one kind is chosen, and where the kinds are registered
+CHOICES: Mapping[str, Registry] = {
+    "model.core": CORES,
+    "model.readout": READOUTS,
+    "objective.loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
 PARTS = ("model.core.", "model.readout.")
 PENALTY = "gamma"  # what the names of weights of penalties begin with
+
+
+def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as runs keep them: the chosen kind of every part alone, its options beside its name.
+
+    Raises:
+        UserError: there is no such kind, or options are given that have no effect.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(settings))
+    for name, registry in CHOICES.items():
+        *outer, last = name.split(".")
+        parent = functools.reduce(operator.getitem, outer, result)
+        parent[last] = chosen(name, parent[last], registry)
+    if result["train"]["average_decay"] == 0:
+        result["train"]["average_decay"] = None  # no average at all, not a copy of every step
+    return result
+
+
+def without_kind(name: str) -> str:
+    """A setting's name where the chosen kinds stand alone: "optimizer.adamw.b1" is "optimizer.b1" there."""
+    for part in CHOICES:
+        _, _, option = name.removeprefix(f"{part}.").partition(".")
+        if name.startswith(f"{part}.") and option:
+            return f"{part}.{option}"
+    return name
 
 
 def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, list[dict[str, float | int]]]:
@@ -40,7 +80,7 @@ def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, 
         UserError: the settings to vary or their distributions are wrong, or the models' options are.
     """
     options = settings["population"]
-    size, vary = options["size"], options["vary"] or {}
+    size, vary = options["size"], {without_kind(name): of for name, of in (options["vary"] or {}).items()}
     model = start_model(settings, info)
     if size is None:
         return Trainer(model, make_recipe(settings, model)), []

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import ml_collections
+from flax.traverse_util import flatten_dict
 from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
@@ -17,7 +18,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
-from openretina_jax.experiment.recipe import make_trainer, with_values
+from openretina_jax.experiment.recipe import make_trainer, resolved, with_values
+from openretina_jax.models.build import complete_options
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model, read_about
 from openretina_jax.runtime.devices import matmul_precision
@@ -46,8 +48,6 @@ MAY_CHANGE = (
     "logging",
 )
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
-# part.kind names one of the dictionaries beside it
-CHOICES = ("model.core", "model.readout", "objective.loss", "optimizer", "schedule")
 
 
 def train_on(
@@ -201,38 +201,6 @@ def make_feed(settings: Mapping[str, Any], dataset: Dataset, trainer: Trainer) -
     return data
 
 
-def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as runs keep them: the chosen kind of every part alone, its options beside its name.
-
-    Raises:
-        UserError: there is no such kind.
-    """
-    result: dict[str, Any] = json.loads(json.dumps(settings))
-    for name in CHOICES:
-        *outer, last = name.split(".")
-        parent = result
-        for part in outer:
-            parent = parent[part]
-        part = parent[last]
-        kinds = {key: value for key, value in part.items() if isinstance(value, dict)}
-        if part["kind"] not in kinds:
-            raise UserError(f'config.{name}.kind is "{part["kind"]}"; choose among {", ".join(kinds)}')
-        common = {key: value for key, value in part.items() if key not in kinds}
-        parent[last] = common | kinds[part["kind"]]
-    if result["train"]["average_decay"] == 0:
-        result["train"]["average_decay"] = None  # no average at all, not a copy of every step
-    return result
-
-
-def without_kind(name: str) -> str:
-    """A setting's name where the chosen kinds stand alone: "optimizer.adamw.b1" is "optimizer.b1" there."""
-    for part in CHOICES:
-        _, _, option = name.removeprefix(f"{part}.").partition(".")
-        if name.startswith(f"{part}.") and option:
-            return f"{part}.{option}"
-    return name
-
-
 def make_sharding(axes: Mapping[str, int], model: Model, population: bool) -> Sharding:
     """What lies on which device, from ``config.mesh``; a population is on one.
 
@@ -268,7 +236,9 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     if not folders:
         return
     saved = read_about(max(folders, key=lambda folder: int(folder.name)))
-    then, now = flat(saved["config"]), flat(about["config"])
+    # a run that kept only the options that were given had the others' defaults
+    model = json.loads(json.dumps(complete_options(saved["config"]["model"])))
+    then, now = flatten_dict(saved["config"] | {"model": model}, sep="."), flatten_dict(about["config"], sep=".")
     # the length of a cycle is that of the run
     may_change = set(MAY_CHANGE) - ({"train.epochs"} if now["schedule.kind"] == "one_cycle" else set())
     different = [
@@ -280,11 +250,3 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
         different.append("the sessions or their numbers of neurons are others")
     if different:
         raise UserError(f"{workdir} holds another run: {'; '.join(different)}; give another --workdir")
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names."""
-    result: dict[str, Any] = {}
-    for name, value in settings.items():
-        result |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return result

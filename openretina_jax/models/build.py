@@ -36,7 +36,7 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
         return make_core_readout(options, info, seed)
     if parts == {"base", "autoencoder"}:
         base = make_core_readout(options["base"], info, seed)
-        return AutoencoderModel(base, make_autoencoder(options["autoencoder"], info, seed), options)
+        return AutoencoderModel(base, make_autoencoder(options["autoencoder"], info, seed), complete_options(options))
     if parts == {"members"}:
         return Ensemble([make_model(member, info, seed + n) for n, member in enumerate(options["members"])])
     raise UserError(
@@ -44,8 +44,25 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
     )
 
 
+def complete_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a model with the defaults of all that are not given, so that it stays what it is if these change.
+
+    Args:
+        options: see ``make_model``.
+
+    Raises:
+        UserError: an unknown kind.
+    """
+    if "members" in options:
+        return {"members": [complete_options(member) for member in options["members"]]}
+    if "base" in options:
+        return {"base": complete_options(options["base"]), "autoencoder": dict(options["autoencoder"])}
+    return {"core": CORES.complete(options["core"]), "readout": READOUTS.complete(options["readout"])}
+
+
 def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, seed: int = 0) -> CoreReadout:
     """A core + readout model with fresh parameters, see ``make_model``."""
+    options = complete_options(options)
     rngs = nnx.Rngs(seed)
     common = {"n_sessions": len(info.sessions), "rngs": rngs}
     conditions = [info.conditions.get(name, []) for name in info.sessions]

@@ -302,7 +302,8 @@ def max_pool(x: Float[Array, "height width *rest"]) -> Float[Array, "half_height
     Of equal pixels the first alone gets the gradient, as in torch.
     """
     for axis in (1, 0):
-        first, second = (lax.slice_in_dim(x, n, x.shape[axis] // 2 * 2, 2, axis) for n in (0, 1))
+        end = x.shape[axis] // 2 * 2
+        first, second = (lax.slice_in_dim(x, min(n, end), end, 2, axis) for n in (0, 1))
         x = jnp.where(first >= second, first, second)
     return x
 

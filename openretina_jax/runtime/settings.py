@@ -4,13 +4,17 @@ import re
 import runpy
 import sys
 import traceback
+import types
+import typing
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_collections
+from ml_collections.config_dict import FieldReference, placeholder
 
 from openretina_jax.errors import UserError, nearest
+from openretina_jax.runtime.registry import Option, Registry
 
 Entries = Mapping[str, tuple[type, Any]]  # type and value of every setting of a configuration, by dotted names
 
@@ -72,9 +76,68 @@ def explained(error: Exception) -> str:
     text = str(inner.args[0]) if isinstance(inner, KeyError) and inner.args else str(inner)
     if entry := re.match(r"""(?:Key )?["'](\w+)["'](?: does not exist|$)""", text, re.MULTILINE):
         meant = re.search(r'Did you mean "(\w+)"', text)
-        hint = f'did you mean "{meant[1]}"?' if meant else "configs/common.py has all of them"
+        hint = f'did you mean "{meant[1]}"?' if meant else "configs/common.py has all of them, or the kind's own class"
         return f'the configuration has no entry "{entry[1]}"; {hint}'
     return f"{type(error).__name__}: {' '.join(text.split())}"
+
+
+def choice(registry: Registry, kind: str) -> ml_collections.ConfigDict:
+    """A part of which one kind is chosen.
+
+    ``part.kind`` is its name, and ``part.<kind>`` holds the options of each registered kind, with the defaults of its
+    class or function. Those of a kind "package.module:Name" are given together, in the dictionary ``part.options``.
+
+    Args:
+        registry: of the part.
+        kind: that is chosen.
+    """
+    kinds = {name: {key: _entry(option) for key, option in registry.options(name).items()} for name in registry.kinds()}
+    return ml_collections.ConfigDict({"kind": kind, **kinds, "options": placeholder(object)})
+
+
+def _entry(option: Option) -> FieldReference:
+    """An option's default with the type that values must have: ``object`` where several can."""
+    several = typing.get_args(option.hint) if _is_union(option.hint) else (option.hint,)
+    kinds = {_type_of(hint) for hint in several if hint is not types.NoneType}
+    return FieldReference(option.default, field_type=kinds.pop() if len(kinds) == 1 else object)
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _type_of(hint: Any) -> type:
+    """The type that flags take for a hint."""
+    origin = typing.get_origin(hint)
+    kind = type(typing.get_args(hint)[0]) if origin is typing.Literal else origin or hint
+    return kind if kind in (bool, int, float, str, tuple) else object
+
+
+def chosen(name: str, part: Mapping[str, Any], registry: Registry | None = None) -> dict[str, Any]:
+    """The chosen kind of a part alone, its options and what all kinds share beside its name.
+
+    Args:
+        name: of the part, for messages.
+        part: see ``choice``; settings beside the dictionaries are those that all kinds share.
+        registry: of the part, where kinds need no dictionary (None: there are no others).
+
+    Raises:
+        UserError: there is no such kind, or options are given where they have no effect.
+    """
+    kinds = {key: value for key, value in part.items() if isinstance(value, dict) and key != "options"}
+    common = {key: value for key, value in part.items() if key not in {*kinds, "options"}}
+    kind, options = part["kind"], part.get("options")
+    if kind in kinds:
+        if options is not None:
+            raise UserError(
+                f'config.{name}.options is given, but the options of "{kind}" are those of config.{name}.{kind}'
+            )
+        return common | kinds[kind]
+    if registry is None or (":" not in str(kind) and kind not in registry.kinds()):
+        raise UserError(f'config.{name}.kind is "{kind}"; choose among {", ".join(kinds)}')
+    if not isinstance(options, dict | None):
+        raise UserError(f"config.{name}.options is {options!r}, but must be a dictionary of options by name")
+    return common | registry.complete({"kind": kind, **(options or {})})
 
 
 def entries(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, tuple[type, Any]]:

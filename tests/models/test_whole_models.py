@@ -1,5 +1,6 @@
 """Models as one piece: causal or not, how far they see, what they are made of, saved and loaded."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from flax import nnx
 import openretina_jax
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
-from openretina_jax.models.build import make_core_readout, make_model
+from openretina_jax.models.build import complete_options, make_core_readout, make_model
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.saving import save_model
 from openretina_jax.models.summary import parameters, summary
@@ -208,7 +209,15 @@ def test_saving_replaces_what_was_there(tmp_path: Path) -> None:
 def test_a_core_readout_needs_its_parts() -> None:
     with pytest.raises(UserError, match="autoencoder needs hidden"):
         make_model({"base": tiny.MODEL, "autoencoder": {}}, INFO)
-    assert make_core_readout(tiny.MODEL, INFO).options == {
-        part: {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
-        for part, given in tiny.MODEL.items()
-    }
+
+
+def test_a_model_keeps_all_options() -> None:
+    """Those that are not given too, so that it stays what it is where a default changes."""
+    kept = make_core_readout(tiny.MODEL, INFO).options
+    assert kept == json.loads(json.dumps(complete_options(tiny.MODEL)))
+    for part, given in tiny.MODEL.items():
+        assert json.loads(json.dumps(given)).items() <= kept[part].items()
+    assert kept["core"]["nonlinearity"] == "elu"
+    assert kept["readout"]["mean_scale"] == 1.0
+    cloned = complete_options({**tiny.MODEL, "readout": {"kind": "cloned", "source": tiny.MODEL["readout"]}})
+    assert cloned["readout"]["source"] == complete_options(tiny.MODEL)["readout"]

@@ -2,4 +2,4 @@
 
 from openretina_jax.runtime.registry import Registry
 
-CORES = Registry("core", __name__)
+CORES = Registry("core", __name__, given=("in_channels", "n_sessions", "conditions", "rngs"))

@@ -165,6 +165,8 @@ class SimpleCore(Core):
             with jax.named_scope(f"layers[{n}]"):
                 x = self._apply(layer, x, {"key": layer_key, "log_speed": log_speed}, train=train)
             x = after_layer(n, x)
+            if 0 in x.shape:  # a kernel was larger than the maps: no layer can follow, and the model is refused
+                return x
         return x
 
     def _apply(self, layer: nnx.Module, x: Array, arrays: Mapping[str, Array | None], **options: bool) -> Array:

@@ -2,4 +2,8 @@
 
 from openretina_jax.runtime.registry import Registry
 
-READOUTS = Registry("readout", __name__)
+READOUTS = Registry(
+    "readout",
+    __name__,
+    given=("in_shape", "n_neurons", "n_sessions", "session_sizes", "mean_activity", "rf_location", "rngs"),
+)
