@@ -1,22 +1,24 @@
 """What the configurations share: the words after the colon, parts to choose among, data, and settings of training."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 from ml_collections.config_dict import placeholder
 
+from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.experiment.data import data_config as data
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime import settings
+from openretina_jax.training.objective import LOSSES, WindowLoss
+from openretina_jax.training.optimizers import OPTIMIZERS
+from openretina_jax.training.schedules import SCHEDULES
 
 CORE_WORDS = ("gru",)  # words that choose a core
 READOUT_WORDS = ("factorized", "klindt", "point_gaussian")  # words that choose a readout
 ALONE = ("lnp", "separable_lnp")  # readouts that see the stimulus itself
 HOEFLING = ("simulated", "quick", "greyscale", *CORE_WORDS, *READOUT_WORDS, *ALONE)
-CORRELATIONS = ("correlation", "l1_correlation", "scaled_correlation")  # losses with a value per window
 
 
 def words(arg: str | None, known: tuple[str, ...]) -> set[str]:
@@ -38,11 +40,6 @@ def with_locked_parts(config: ml_collections.ConfigDict) -> ml_collections.Confi
         if isinstance(part, ml_collections.ConfigDict):
             part.lock()
     return config
-
-
-def choice(kind: str, **options: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    """A part of which one kind is chosen: ``part.kind`` is its name, ``part.<kind>`` holds the options of each kind."""
-    return ml_collections.ConfigDict({"kind": kind, **options})
 
 
 def model() -> ml_collections.ConfigDict:
@@ -174,10 +171,9 @@ def session_steps(config: ml_collections.ConfigDict, *, windows_per_step: int, w
     """
     config.train.order = "session"
     config.train.windows.session.update({"window_frames": window_frames, "windows_per_step": windows_per_step})
-    for kind, options in config.objective.loss.items():
-        if kind != "kind":
-            per_window = 1 if kind in CORRELATIONS else window_frames - lag
-            options.samples = windows_per_step * per_window
+    for kind in LOSSES.kinds():
+        per_window = 1 if issubclass(LOSSES[kind], WindowLoss) else window_frames - lag
+        config.objective.loss[kind].samples = float(windows_per_step * per_window)
 
 
 def training() -> ml_collections.ConfigDict:
@@ -185,55 +181,26 @@ def training() -> ml_collections.ConfigDict:
 
     With ``train.order = "session"`` and without a moving average all is as in openretina.
     """
-    frames, windows = 128.0 * 20, 128.0  # predicted frames, and windows, of the reference's step
+    optimizer, windows = settings.choice(OPTIMIZERS, "adamw"), settings.choice(SAMPLERS, "shared")
+    optimizer.update(
+        {
+            "learning_rate": 0.01,
+            "clip_norm": 1.0,  # of a step's gradient, at most; 0: any
+            "accumulate": 1,  # batches whose gradients are averaged in a step
+            "reset_when_lowered": False,  # forget moments when validation lowers the learning rate
+        }
+    )
+    del windows["kind"]  # train.order chooses
+    windows.session.update({"window_frames": 50, "windows_per_step": 128})
+    windows.shared.update({"window_frames": 150, "windows_per_step": 4})
     config = ml_collections.ConfigDict(
         {
             "seed": 42,
             "start_from": placeholder(str),  # folder of a run whose trained model is the start; sessions are added
             "autoencoder": {"hidden": placeholder(int), "sparsity": 1e-3},  # of the responses of start_from's model
-            "objective": {
-                "loss": choice(
-                    "poisson",
-                    poisson={"samples": frames},
-                    l1_poisson={"samples": frames, "gamma": 1e-3},
-                    squared_error={"samples": frames},
-                    correlation={"samples": windows},
-                    l1_correlation={"samples": windows, "gamma": 2e-4},
-                    scaled_correlation={"samples": windows, "frames": 30},
-                ),
-                "cell_type_weighted": False,
-            },
-            "optimizer": {
-                "learning_rate": 0.01,
-                "clip_norm": 1.0,  # of a step's gradient, at most; 0: any
-                "accumulate": 1,  # batches whose gradients are averaged in a step
-                "reset_when_lowered": False,  # forget moments when validation lowers the learning rate
-                **choice(
-                    "adamw",
-                    adamw={"b1": 0.9, "b2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
-                    sgd={"momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False},
-                ),
-            },
-            "schedule": choice(
-                "plateau",
-                constant={},
-                plateau={"factor": 0.3, "epochs": 5, "threshold": 5e-4, "reductions": 3},
-                step={"every": 10, "factor": 0.1},
-                multi_step={"milestones": (30, 60, 90), "factor": 0.1},
-                exponential={"factor": 0.95},
-                cosine={"epochs": 100, "lowest": 1e-6},
-                cosine_warm_restarts={"first_epochs": 10, "growth": 2, "lowest": 1e-6},
-                one_cycle={
-                    "rise": 0.3,
-                    "anneal": "cos",
-                    "cycle_momentum": True,
-                    "base_momentum": 0.85,
-                    "max_momentum": 0.95,
-                    "start_divisor": 25.0,
-                    "end_divisor": 1e4,
-                    "three_phases": False,
-                },
-            ),
+            "objective": {"loss": settings.choice(LOSSES, "poisson"), "cell_type_weighted": False},
+            "optimizer": optimizer,
+            "schedule": settings.choice(SCHEDULES, "plateau"),
             "population": {  # many models in one run, see docs/populations.md
                 "size": placeholder(int),  # members; without, one model
                 "seed": 0,  # of the draws
@@ -256,10 +223,7 @@ def training() -> ml_collections.ConfigDict:
             },
             "train": {
                 "order": "shared",
-                "windows": {
-                    "session": {"window_frames": 50, "windows_per_step": 128, "within_clips": False},
-                    "shared": {"window_frames": 150, "windows_per_step": 4, "within_clips": False},
-                },
+                "windows": windows,
                 "epochs": 100,
                 "picture_every": 10,
                 "trainable": placeholder(tuple),  # parts such as ("readout",); without, all parameters

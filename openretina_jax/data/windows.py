@@ -12,7 +12,7 @@ from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.registry import Registry, construct
 
-SAMPLERS = Registry("batch order", __name__)
+SAMPLERS = Registry("batch order", __name__, given=("timelines", "seed"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -182,19 +182,15 @@ def make_feed(settings: Mapping[str, Any], dataset: Dataset, trainer: Trainer) -
         UserError: there is no such order of windows, or the data or the devices do not allow such windows.
     """
     options, model, population = settings["train"], trainer.start, isinstance(trainer, Population)
-    order, on_device = options["order"], options["frames_on_device"]
-    if order not in options["windows"]:
-        raise UserError(
-            f'config.train.order is "{order}", but config.train.windows has no options for it; it has '
-            f"{', '.join(options['windows'])}"
-        )
+    order, windows = options["order"], options["windows"]
+    chosen = windows[order] if order in windows else windows["options"] or {}
     data = Feed(
         dataset,
-        functools.partial(make_sampler, order, seed=settings["seed"], **options["windows"][order]),
+        functools.partial(make_sampler, order, seed=settings["seed"], **chosen),
         per_session=model.per_session,
         accumulate=trainer.recipe.accumulate,
         sharding=make_sharding(settings["mesh"], model, population),
-        on_device=on_device,
+        on_device=options["frames_on_device"],
     )
     if population and not data.on_device:
         raise UserError("a population needs its movies on the device; set config.train.frames_on_device to True")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ml_collections
+from jaxtyping import AbstractArray
 from ml_collections.config_dict import FieldReference, placeholder
 
 from openretina_jax.errors import UserError, nearest
@@ -98,12 +99,17 @@ def choice(registry: Registry, kind: str) -> ml_collections.ConfigDict:
 def _entry(option: Option) -> FieldReference:
     """An option's default with the type that values must have: ``object`` where several can."""
     several = typing.get_args(option.hint) if _is_union(option.hint) else (option.hint,)
-    kinds = {_type_of(hint) for hint in several if hint is not types.NoneType}
+    kinds = {_type_of(hint) for hint in several if hint is not types.NoneType and not _is_array(hint)}
     return FieldReference(option.default, field_type=kinds.pop() if len(kinds) == 1 else object)
 
 
 def _is_union(hint: Any) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _is_array(hint: Any) -> bool:
+    """Whether a hint is for arrays, which no configuration holds."""
+    return isinstance(hint, type) and issubclass(hint, AbstractArray)
 
 
 def _type_of(hint: Any) -> type:

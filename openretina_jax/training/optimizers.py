@@ -24,7 +24,7 @@ from openretina_jax.runtime.registry import Registry
 from openretina_jax.training.hyperparameters import hyperparameters
 
 Tree = Any
-OPTIMIZERS = Registry("optimizer", __name__)
+OPTIMIZERS = Registry("optimizer", __name__, given=("learning_rate",))
 
 
 @runtime_checkable

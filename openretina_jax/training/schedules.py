@@ -21,7 +21,7 @@ from openretina_jax.modules.layers import Number
 from openretina_jax.runtime.registry import Registry
 from openretina_jax.training.hyperparameters import hyperparameters
 
-SCHEDULES = Registry("schedule", __name__)
+SCHEDULES = Registry("schedule", __name__, given=("total_steps",))
 SMALLEST_REDUCTION = 1e-8  # torch ignores smaller ones
 
 Count = Int32[Array, ""]
