@@ -210,7 +210,8 @@ def training() -> ml_collections.ConfigDict:
             },
             # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
             "mesh": {"data": -1, "neuron": 1},
-            "stopping": {"epochs": 10, "threshold": 1e-3},
+            # the score names the best epoch and lowers the rate, too: a kind, or {"kind": ..., option: value}
+            "stopping": {"epochs": 10, "threshold": 1e-3, "score": settings.free("correlation")},
             "callbacks": (),  # of your own: "my_lab.my_module:MyCallback", or {"kind": ..., option: value}
             "logging": {  # besides metrics.csv, see docs/logging.md
                 "tensorboard": True,

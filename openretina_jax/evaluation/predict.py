@@ -19,6 +19,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.evaluation.metrics import aligned
+from openretina_jax.evaluation.monitor import Score
 from openretina_jax.models.model import Model
 from openretina_jax.modules import losses
 from openretina_jax.modules.cores.core import ReceptiveField
@@ -71,11 +72,12 @@ class Scorer:
 
     Args:
         graph: structure of the model.
+        monitor: a score besides correlation and loss (None: no other).
         members: whether variables and scores have a leading axis for the members of a population.
     """
 
-    def __init__(self, graph: nnx.GraphDef, *, members: bool = False):
-        self._graph, self._members = graph, members
+    def __init__(self, graph: nnx.GraphDef, monitor: Score | None = None, *, members: bool = False):
+        self._graph, self._monitor, self._members = graph, monitor, members
         self._score = jax.jit(self._score_split, static_argnames="clip_frames")
         self._predict = jax.jit(self._predict_split, static_argnames="clip_frames")
 
@@ -154,6 +156,8 @@ class Scorer:
             loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
             sums = {"correlation": jnp.where(finite, correlation, 0).sum(axis=0), "loss": loss.sum(axis=(0, 1))}
             means = {name: sums[name] / counts[name] for name in sums}
+            if self._monitor is not None and self._monitor.name not in means:
+                means[self._monitor.name] = self._monitor.neurons(prediction, response, recorded)
             of_neurons = {
                 name: jnp.full(n_neurons, jnp.nan).at[columns].set(jnp.where(mask, mean, jnp.nan))
                 for name, mean in means.items()

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from openretina_jax.errors import require
 from openretina_jax.evaluation.predict import Scorer
+from openretina_jax.experiment.recipe import with_kind
 from openretina_jax.runtime.processes import is_first
 from openretina_jax.training.callbacks import CALLBACKS, Callback, Epoch
 from openretina_jax.training.feed import Feed
@@ -28,7 +29,7 @@ def check_callbacks(settings: Mapping[str, Any]) -> None:
         if settings["logging"][tracker]:
             require(tracker, tracker, f"config.logging.{tracker} is set")
     for chosen in settings["callbacks"]:
-        CALLBACKS[_options(chosen)["kind"]]
+        CALLBACKS[with_kind(chosen)["kind"]]
 
 
 def make_callbacks(
@@ -60,17 +61,12 @@ def make_callbacks(
     every = settings["train"]["picture_every"]
     chosen: list[dict[str, Any]] = [{"kind": "pictures", "every": every}] if every else []
     chosen += [{"kind": "csv"}, *({"kind": tracker} for tracker in TRACKERS if logging[tracker]), {"kind": "progress"}]
-    chosen += map(_options, settings["callbacks"])
+    chosen += map(with_kind, settings["callbacks"])
     return [
         CALLBACKS.make(options, given | (names if options["kind"] in TRACKERS else {}))
         for options in chosen
         if is_first() or CALLBACKS[options["kind"]].everywhere
     ]
-
-
-def _options(chosen: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A callback of ``config.callbacks``: its kind alone, or with options."""
-    return {"kind": chosen} if isinstance(chosen, str) else dict(chosen)
 
 
 @CALLBACKS("pictures")

@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.monitor import SCORES
 from openretina_jax.interop.openretina import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
@@ -112,6 +113,7 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
         optimizer=make_optimizer(optimizer),
         learning_rate=named["learning_rate"],
         schedule=None if plateau else schedule,
+        monitor=SCORES.make(with_kind(stopping["score"]), {}),
         rules=PatienceRules(plateau, stopping["epochs"], stopping["threshold"]),
         reset_optimizer=named["reset_when_lowered"],
         clip=named["clip_norm"],
@@ -122,6 +124,11 @@ def make_recipe(settings: Mapping[str, Any], model: Model) -> Recipe:
         rematerialize=options["rematerialize"],
         seed=settings["seed"],
     )
+
+
+def with_kind(chosen: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a configuration that is a kind alone, or a dictionary with its kind and options."""
+    return {"kind": chosen} if isinstance(chosen, str) else dict(chosen)
 
 
 def make_objective(settings: Mapping[str, Any], model: Model) -> Objective:

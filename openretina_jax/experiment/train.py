@@ -47,6 +47,7 @@ MAY_CHANGE = (
     "mesh",
     "logging",
 )
+ADDED = {"stopping.score": "correlation"}  # settings that older runs did not have
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
 
 
@@ -234,7 +235,8 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     saved = read_about(max(folders, key=lambda folder: int(folder.name)))
     # a run that kept only the options that were given had the others' defaults
     model = json.loads(json.dumps(complete_options(saved["config"]["model"])))
-    then, now = flatten_dict(saved["config"] | {"model": model}, sep="."), flatten_dict(about["config"], sep=".")
+    then = ADDED | flatten_dict(saved["config"] | {"model": model}, sep=".")
+    now = flatten_dict(about["config"], sep=".")
     # the length of a cycle is that of the run
     may_change = set(MAY_CHANGE) - ({"train.epochs"} if now["schedule.kind"] == "one_cycle" else set())
     different = [

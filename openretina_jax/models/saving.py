@@ -17,7 +17,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
 
-SCORE = "validation_correlation"
+SCORE = "validation_correlation"  # in checkpoints; of another score that is monitored, its value or negative loss
 
 
 def load_model(path: str | Path) -> Model:

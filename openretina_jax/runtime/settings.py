@@ -96,6 +96,11 @@ def choice(registry: Registry, kind: str) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict({"kind": kind, **kinds, "options": placeholder(object)})
 
 
+def free(value: Any) -> FieldReference:
+    """An entry whose value may have another type, such as a kind, or a dictionary with its kind and options."""
+    return FieldReference(value, field_type=object)
+
+
 def _entry(option: Option) -> FieldReference:
     """An option's default with the type that values must have: ``object`` where several can."""
     several = typing.get_args(option.hint) if _is_union(option.hint) else (option.hint,)

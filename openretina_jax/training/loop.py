@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float32, Int
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.monitor import Score
 from openretina_jax.evaluation.predict import VALIDATION, check_clips
 from openretina_jax.models.model import Model
 from openretina_jax.runtime.processes import in_any, interruptible
@@ -64,19 +65,20 @@ def fit(
     check_fit(trainer, data)
     trainer, callback = trainer.for_run(epochs * data.steps_per_epoch), Callbacks(callbacks)
     state, done, seconds = checkpoints.resume(trainer.init())
-    state, scorer, run_epoch = data.sharding.state(state), trainer.scorer(), trainer.epoch(data.sampler.window_frames)
+    state, scorer, monitor = data.sharding.state(state), trainer.scorer(), trainer.recipe.monitor
+    run_epoch = trainer.epoch(data.sampler.window_frames)
     with data.sharding.active(), interruptible() as interrupted, callback.training(done, int(state.step.max())):
         while done < epochs and not state.patience.stop.all() and not in_any(bool(interrupted)):
             began, before = time.perf_counter(), Before.of(trainer, state, done)
             callback.on_epoch_begin(done)
             state, metrics = data.run(run_epoch, state, done)
             scores = scorer(state.evaluated, data.recordings, data.validation)
-            score = jnp.nanmean(scores["correlation"], axis=-1).block_until_ready()
+            score = monitor.judged(scores).block_until_ready()
             check_finite(metrics, score, before, data, checkpoints)
             state, done = trainer.judge(state, score), done + 1
             elapsed = time.perf_counter() - began
             seconds += elapsed
-            row = epoch_metrics(before, state, score, scores, metrics, done, elapsed, seconds)
+            row = epoch_metrics(before, state, scores, monitor, metrics, done, elapsed, seconds)
             callback.on_epoch_end(Epoch(done, int(state.step.max()), row, state, score, scores))
             # last: a resumed run drops what callbacks wrote of an epoch that was not saved
             checkpoints.save(done, data.sharding.whole(state), before.best(score), seconds)
@@ -117,8 +119,8 @@ class Before(NamedTuple):
 def epoch_metrics(
     before: Before,
     state: TrainState,
-    score: Float32[Array, "*member"],
     scores: Mapping[str, Float32[Array, "*member neuron"]],
+    monitor: Score,
     metrics: Metrics,
     epoch: int,
     elapsed: float,
@@ -129,25 +131,27 @@ def epoch_metrics(
     Args:
         before: the epoch.
         state: after it.
-        score: of the validation.
         scores: of the validation, for every neuron.
+        monitor: score that decides; means of others are there, too.
         metrics: of the training.
         epoch: epochs done.
         elapsed: seconds of the epoch.
         seconds: of the run.
     """
+    means = {name: jnp.nanmean(score, axis=-1) for name, score in scores.items()}
+    judged = means[monitor.name]
     row = {
         "epoch": epoch,
         "seconds": seconds,
         "learning_rate": before.learning_rate,
         "steps_per_second": int((state.step - before.step).sum()) / elapsed,
-        "validation/correlation": median(score),
-        "validation/best": float(state.patience.best.max()),
-        "validation/loss": median(jnp.nanmean(scores["loss"], axis=-1)),
+        "validation/correlation": median(means.pop("correlation")),
+        "validation/best": monitor.shown(float(state.patience.best.max())),
+        **{f"validation/{name}": median(mean) for name, mean in means.items()},
         **{f"train/{name}": median(value) for name, value in metrics.items()},
     }
-    if score.ndim:
-        row |= {f"validation/members/{number}": float(value) for number, value in enumerate(score)}
+    if judged.ndim:
+        row |= {f"validation/members/{number}": float(value) for number, value in enumerate(judged)}
         row |= {"training_members": int((~state.patience.stop).sum())}
     return row
 

@@ -90,7 +90,7 @@ class Population(Trainer):
 
     def scorer(self) -> Scorer:
         """Compiled predictions and scores of stacked states."""
-        return Scorer(self.graph, members=True)
+        return Scorer(self.graph, self.recipe.monitor, members=True)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Learning rate and momentum of each member's next step."""

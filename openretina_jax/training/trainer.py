@@ -23,6 +23,7 @@ from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
 
 from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.monitor import CorrelationScore, Score
 from openretina_jax.evaluation.predict import Scorer
 from openretina_jax.models.model import Model
 from openretina_jax.modules.layers import Number
@@ -55,6 +56,7 @@ class Recipe:
         penalty_weights: in place of the model's own, by their paths in the model ("core.gamma_temporal").
         seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
         schedule: course of the learning rate (None: constant).
+        monitor: score of the validation that rules follow, and by which the best epoch is found.
         reset_optimizer: whether the optimiser forgets its moments when validation lowers the learning rate.
         accumulate: parts of a step, whose gradients are averaged.
         trainable: which parameters are trained (None: all), see ``trainable_filter``.
@@ -75,6 +77,7 @@ class Recipe:
     penalty_weights: Mapping[str, Number] = dataclasses.field(default_factory=dict)
     seed: int | Int[Array, ""] = 0
     schedule: Schedule | None = dataclasses.field(default=None, metadata={"static": True})
+    monitor: Score = dataclasses.field(default=CorrelationScore(), metadata={"static": True})
     reset_optimizer: bool = dataclasses.field(default=False, metadata={"static": True})
     accumulate: int = dataclasses.field(default=1, metadata={"static": True})
     trainable: Trainable = dataclasses.field(default=None, metadata={"static": True})
@@ -197,7 +200,7 @@ class Trainer:
 
     def scorer(self) -> Scorer:
         """Compiled predictions and scores of states."""
-        return Scorer(self.graph)
+        return Scorer(self.graph, self.recipe.monitor)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Learning rate and momentum of the next step.

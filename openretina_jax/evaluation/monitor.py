@@ -1,0 +1,84 @@
+"""Scores of the validation by which training finds its best epoch, lowers the learning rate and ends."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from openretina_jax.modules import losses
+from openretina_jax.runtime.registry import Registry
+
+SCORES = Registry("score", __name__)
+Clips = Float[Array, "clip time neuron"]
+
+
+class Score(abc.ABC):
+    """A measure of predicted whole clips.
+
+    One of your own is a frozen dataclass with a ``value``, registered in ``SCORES`` or named in ``config.stopping`` as
+    "my_lab.my_module:Mine"; options of the configuration are its fields.
+
+    Attributes:
+        mode: whether the best score is the highest ("max") or the lowest ("min").
+        name: under which scores of neurons are found.
+    """
+
+    mode: ClassVar[Literal["max", "min"]] = "max"
+    name: ClassVar[str] = "monitored"
+
+    @abc.abstractmethod
+    def value(
+        self, prediction: Clips, response: Clips, recorded: Bool[Array, "clip time neuron"]
+    ) -> Float[Array, "clip neuron"]:
+        """Score of every clip and neuron; compiled, and only recorded frames may count."""
+
+    def neurons(
+        self, prediction: Clips, response: Clips, recorded: Bool[Array, "clip time neuron"]
+    ) -> Float[Array, " neuron"]:
+        """Mean over the clips in which a neuron was recorded; NaN if there are none."""
+        clips = recorded.any(axis=1)
+        value = self.value(prediction, jnp.where(recorded, response, 0), recorded)
+        return jnp.where(clips, value, 0).sum(axis=0) / clips.sum(axis=0)
+
+    def judged(self, scores: Mapping[str, Float[Array, "*member neuron"]]) -> Float[Array, "*member"]:
+        """Mean over neurons, such that higher is better."""
+        mean = jnp.nanmean(scores[self.name], axis=-1)
+        return mean if self.mode == "max" else -mean
+
+    def shown(self, judged: float) -> float:
+        """The mean over neurons as it is, from one for which higher is better."""
+        return judged if self.mode == "max" else -judged
+
+
+@SCORES("correlation")
+@dataclasses.dataclass(frozen=True)
+class CorrelationScore(Score):
+    """Pearson correlation over time; a clip whose prediction is not finite has 0."""
+
+    name: ClassVar[str] = "correlation"
+
+    def value(
+        self, prediction: Clips, response: Clips, recorded: Bool[Array, "clip time neuron"]
+    ) -> Float[Array, "clip neuron"]:
+        """Correlation of every clip."""
+        correlation = losses.correlation(prediction, response, recorded)
+        return jnp.where(jnp.isfinite(correlation), correlation, 0)
+
+
+@SCORES("loss")
+@dataclasses.dataclass(frozen=True)
+class LossScore(Score):
+    """Mean Poisson loss of a frame."""
+
+    mode: ClassVar[Literal["max", "min"]] = "min"
+    name: ClassVar[str] = "loss"
+
+    def value(
+        self, prediction: Clips, response: Clips, recorded: Bool[Array, "clip time neuron"]
+    ) -> Float[Array, "clip neuron"]:
+        """Mean loss over the recorded frames of every clip."""
+        loss = jnp.where(recorded, losses.poisson(prediction, response), 0)
+        return loss.sum(axis=1) / jnp.maximum(recorded.sum(axis=1), 1)
