@@ -1,6 +1,10 @@
 """Examples in the documentation run."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -66,3 +70,47 @@ def test_a_core_of_ones_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(UserError, match='has no option "feature"; did you mean "features"'):
         make_model(options | {"core": {"kind": "difference", "feature": 4}}, tiny.dataset().info)
+
+
+def parts_of_ones_own() -> dict[str, str]:
+    """The files of docs/extending.md, by their names."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    return {block.split()[1]: block for block in blocks if block.startswith("# my_lab/")}
+
+
+@pytest.mark.slow
+def test_an_experiment_whose_parts_are_all_ones_own(tmp_path: Path) -> None:
+    """The files of docs/extending.md in a folder outside the checkout, trained by the script as a user would."""
+    files = parts_of_ones_own()
+    assert len(files) == 7
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    script = DOCS.parent / "scripts" / "train.py"
+
+    def train(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(script), "--config=my_lab/experiment.py", "--workdir=run", *flags]
+        environment = {**os.environ, "OPENRETINA_JAX_CACHE": str(tmp_path / "cache")}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    done = train()
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"]
+    assert rows[0]["validation/monitored"] <= rows[-1]["validation/best"] <= 1
+    wrong = train("--config.model.readout.kind=my_lab.readouts:PixelReadot")
+    assert wrong.returncode == 2
+    assert 'my_lab.readouts has no "PixelReadot"; did you mean "PixelReadout"' in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_training_loop_of_ones_own() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+    (example,) = [block for block in blocks if not block.startswith("# my_lab/")]
+    assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
+    example = example.replace("window_frames=30", "window_frames=16")
+    names = {"dataset": tiny.dataset(), "options": tiny.MODEL}
+    exec(compile(example, "extending.md", "exec"), names)
+    assert int(names["state"].step) == 2 * 2
+    assert (names["model"].readout.features[...] != tiny.model().readout.features[...]).any()

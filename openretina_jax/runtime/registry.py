@@ -200,9 +200,13 @@ def construct(maker: Maker, what: str, options: Mapping[str, Any], given: Mappin
 def signature(maker: Maker) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """Arguments of a function or class, and their types; a class with ``**options`` has those of its base class too."""
     if not isinstance(maker, type):
-        return _named(dict(inspect.signature(maker).parameters)), typing.get_type_hints(maker)
+        try:
+            hints = typing.get_type_hints(maker)
+        except NameError:  # some libraries import what their hints name for type checkers only
+            hints = {}
+        return _named(dict(inspect.signature(maker).parameters)), hints
     parameters: dict[str, inspect.Parameter] = {}
-    hints: dict[str, Any] = {}
+    hints = {}
     for base in maker.__mro__:
         if "__init__" not in vars(base):
             continue

@@ -96,7 +96,9 @@ class Population(Trainer):
         """Learning rate and momentum of each member's next step."""
         return jax.vmap(lambda state: self._member.rates(state, epoch))(state)
 
-    def step(self, state: TrainState, batch: Batch, epoch: Int[Array, ""] | int = 0) -> tuple[TrainState, Metrics]:
+    def step(
+        self, state: TrainState, batch: Batch | Sequence[Batch], epoch: Int[Array, ""] | int = 0
+    ) -> tuple[TrainState, Metrics]:
         """A step of every member on the same batch, see ``Trainer.step``."""
         return jax.vmap(lambda state: self._member.step(state, batch, epoch))(state)
 

@@ -12,7 +12,7 @@ A loop of one's own needs ``Trainer.init``, ``Trainer.step`` and batches; jit an
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -213,16 +213,25 @@ class Trainer:
         schedule = self.recipe.schedule
         return Rates(base, None) if schedule is None else schedule.rates(base, jnp.asarray(epoch), state.step)
 
-    def step(self, state: TrainState, batch: Batch, epoch: Int[Array, ""] | int = 0) -> tuple[TrainState, Metrics]:
-        """One optimiser step on a batch; the state and metrics to log.
+    def step(
+        self, state: TrainState, batch: Batch | Sequence[Batch], epoch: Int[Array, ""] | int = 0
+    ) -> tuple[TrainState, Metrics]:
+        """One optimiser step on a batch; returns the state and metrics to log.
 
         Args:
             state: before it.
-            batch: windows of some sessions; with ``accumulate`` parts, each array has one more axis, first: the part.
+            batch: windows of some sessions; several batches where the recipe accumulates gradients.
             epoch: epochs done, for schedules that follow them.
+
+        Raises:
+            UserError: there are not as many batches as the recipe accumulates.
         """
-        parts = batch if self.recipe.accumulate > 1 else jax.tree.map(lambda leaf: leaf[None], batch)
-        return self._step(state, parts, lambda part: part, epoch)
+        batches = [batch] if isinstance(batch, Batch) else list(batch)
+        if len(batches) != self.recipe.accumulate:
+            raise UserError(f"a step takes {self.recipe.accumulate} batches (accumulate), not {len(batches)}")
+        structure = jax.tree.structure(batches[0])
+        parts = [jnp.stack(leaves) for leaves in zip(*map(jax.tree.leaves, batches), strict=True)]
+        return self._step(state, parts, lambda leaves: jax.tree.unflatten(structure, leaves), epoch)
 
     def _step(
         self, state: TrainState, windows: Windows, batch_of: Callable[[Windows], Batch], epoch: Int[Array, ""] | int
