@@ -104,7 +104,7 @@ class Objective:
         prediction = jnp.where(recorded, prediction, 0)
         reduce, loss = LOSSES[self.loss]
         total, count = reduce(loss, prediction, response, recorded, **self.options)
-        sessions = batch.n_sessions.sum()
+        sessions = batch.n_sessions.sum().astype(jnp.float32)
         data = self._weighted(total * (self.samples / jnp.maximum(count, 1)), batch).sum()
         penalty_core = model.core.regularizer() * sessions
         penalty_readout = _readout_penalty(model, batch)

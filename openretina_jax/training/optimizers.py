@@ -80,7 +80,7 @@ def adamw(
         **_: Any,
     ) -> tuple[Tree, AdamState]:
         beta = b1 if momentum is None else momentum
-        count = jax.tree.map(lambda c, p: c + p, state.count, present)
+        count = jax.tree.map(lambda c, p: c + p.astype(c.dtype), state.count, present)
         mu = _where(present, jax.tree.map(lambda m, g: beta * m + (1 - beta) * g, state.mu, gradients), state.mu)
         nu = _where(present, jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients), state.nu)
 
@@ -144,7 +144,7 @@ def sgd(
         buffer = _where(present, jax.tree.map(accumulate, state.momentum, gradients, state.count), state.momentum)
         direction = jax.tree.map(lambda g, b: g + kept * b if nesterov else b, gradients, buffer)
         updates = jax.tree.map(lambda d: -learning_rate * d, direction)
-        count = jax.tree.map(lambda c, p: c + p, state.count, present)
+        count = jax.tree.map(lambda c, p: c + p.astype(c.dtype), state.count, present)
         return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), SgdState(count, buffer)
 
     return optax.GradientTransformationExtraArgs(init, update)
