@@ -148,7 +148,7 @@ class Scorer:
                 "correlation": jnp.where(finite, correlation, 0).sum(axis=0),
                 "loss": loss.sum(axis=(0, 1)),
             }
-            means = {name: sums[name] / counts[name] for name in sums}
+            means = {name: sums[name] / counts[name].astype(jnp.float32) for name in sums}
             of_neurons = {
                 name: jnp.full(n_neurons, jnp.nan).at[columns].set(jnp.where(mask, mean, jnp.nan))
                 for name, mean in means.items()
