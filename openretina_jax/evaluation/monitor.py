@@ -41,7 +41,7 @@ class Score(abc.ABC):
         """Mean over the clips in which a neuron was recorded; NaN if there are none."""
         clips = recorded.any(axis=1)
         value = self.value(prediction, jnp.where(recorded, response, 0), recorded)
-        return jnp.where(clips, value, 0).sum(axis=0) / clips.sum(axis=0)
+        return jnp.where(clips, value, 0).sum(axis=0) / clips.sum(axis=0).astype(value.dtype)
 
     def judged(self, scores: Mapping[str, Float[Array, "*member neuron"]]) -> Float[Array, "*member"]:
         """Mean over neurons, such that higher is better."""
@@ -81,4 +81,4 @@ class LossScore(Score):
     ) -> Float[Array, "clip neuron"]:
         """Mean loss over the recorded frames of every clip."""
         loss = jnp.where(recorded, losses.poisson(prediction, response), 0)
-        return loss.sum(axis=1) / jnp.maximum(recorded.sum(axis=1), 1)
+        return loss.sum(axis=1) / jnp.maximum(recorded.sum(axis=1), 1).astype(loss.dtype)

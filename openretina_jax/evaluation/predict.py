@@ -155,7 +155,7 @@ class Scorer:
             finite = clips & jnp.isfinite(correlation)
             loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
             sums = {"correlation": jnp.where(finite, correlation, 0).sum(axis=0), "loss": loss.sum(axis=(0, 1))}
-            means = {name: sums[name] / counts[name] for name in sums}
+            means = {name: sums[name] / counts[name].astype(jnp.float32) for name in sums}
             if self._monitor is not None and self._monitor.name not in means:
                 means[self._monitor.name] = self._monitor.neurons(prediction, response, recorded)
             of_neurons = {

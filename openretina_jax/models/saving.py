@@ -21,7 +21,7 @@ SCORE = "validation_correlation"  # in checkpoints; of another score that is mon
 
 
 def load_model(path: str | Path) -> Model:
-    """A trained model, ready to be called.
+    """Load a trained model, ready to be called.
 
     Args:
         path: the folder of a run (its best checkpoint is taken; of a population, the best member's), of a checkpoint,
@@ -35,7 +35,7 @@ def load_model(path: str | Path) -> Model:
     info = DataInfo.from_json(json.dumps(about["data_info"]))
     model = make_model(about["config"]["model"], info)
     saved = read_arrays(checkpoint)
-    # a run with a moving average is judged by it; what is trained and what not is no matter here
+    # validation scores the moving average where there is one; without it, the trained parameters and the statistics
     parts = ("average",) if any(name.startswith("average/") for name in saved) else ("params", "statistics")
     variables = {name.partition("/")[2]: array for name, array in saved.items() if name.startswith(parts)}
     nnx.update(model, fitted(checkpoint, variables, nnx.state(model)))
@@ -71,7 +71,7 @@ def save_model(model: Model, folder: str | Path) -> None:
 
 
 def best_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, or the one of a run with the highest validation score.
+    """Find the checkpoint: the path itself, or that of a run with the highest validation score.
 
     Raises:
         UserError: there is none.
@@ -87,7 +87,7 @@ def best_checkpoint(path: Path) -> Path:
 
 
 def read_about(checkpoint: Path) -> dict[str, Any]:
-    """The JSON beside the arrays of a checkpoint: "config", "data_info", "epoch", ...
+    """Read the JSON beside the arrays of a checkpoint: "config", "data_info", "epoch", ...
 
     Raises:
         UserError: it is missing or damaged.
@@ -99,7 +99,7 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
 
 
 def restore_arrays(checkpoint: Path, like: Any) -> Any:
-    """The arrays of a checkpoint in the structure of ``like``.
+    """Read the arrays of a checkpoint into the structure of ``like``.
 
     Raises:
         UserError: the checkpoint is damaged, or belongs to another model; lists everything that does not fit.
@@ -108,7 +108,7 @@ def restore_arrays(checkpoint: Path, like: Any) -> Any:
 
 
 def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
-    """The arrays of a checkpoint by their names.
+    """Read the arrays of a checkpoint by their names.
 
     Raises:
         UserError: the checkpoint is damaged.
@@ -121,7 +121,7 @@ def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
 
 
 def fitted(checkpoint: Path, saved: Mapping[str, jax.Array | np.ndarray], like: Any) -> Any:
-    """Named arrays in the structure of ``like``.
+    """Put named arrays into the structure of ``like``.
 
     Raises:
         UserError: lists everything that is missing, left over, or of another shape.

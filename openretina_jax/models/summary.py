@@ -1,4 +1,4 @@
-"""The numbers of a model by readable paths, and what they cost."""
+"""Parameters of a model by readable paths, and the multiplications of its parts."""
 
 import math
 import re
@@ -24,12 +24,12 @@ def parameters(model: nnx.Module) -> Mapping[str, jax.Array]:
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A path as one writes it in Python: ``("layers", 0, "sin")`` is ``layers[0].sin``."""
+    """Format a path as in Python: ``("layers", 0, "sin")`` is ``layers[0].sin``."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
 def summary(model: CoreReadout) -> pd.DataFrame:
-    """What a model is made of: a row for each layer of the core, for the readout, and for all together.
+    """Summarise a model: a row for each layer of the core, for the readout, and for the total.
 
     Multiplications are those of the program that computes predictions on this machine, per predicted frame, zeros of
     padding and of banded matrices included.
@@ -63,12 +63,12 @@ def summary(model: CoreReadout) -> pd.DataFrame:
 
 
 def multiplications(program: jax.extend.core.Jaxpr, scope: str, times: int = 1) -> Counter[str]:
-    """Multiplications of the matrix products and convolutions of a program, by named scope.
+    """Count the multiplications of the matrix products and convolutions of a program, by named scope.
 
     Args:
-        program: what is computed.
-        scope: dotted name of the scope that it stands in.
-        times: how often it runs.
+        program: the program.
+        scope: dotted name of the enclosing scope.
+        times: number of times that it runs.
     """
     total: Counter[str] = Counter()
     for equation in program.eqns:

@@ -1,6 +1,7 @@
 """Small layers: nonlinearities, batch normalisation, gains and offsets, modulation, dropout of channels, pooling."""
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 
 import jax
@@ -312,4 +313,4 @@ def average_pool(
     x: Float[Array, "batch time height width channel"], size: tuple[int, int, int]
 ) -> Float[Array, "batch new_time new_height new_width channel"]:
     """Mean over blocks of (time, height, width); incomplete blocks at the end are dropped."""
-    return nnx.avg_pool(x, size, strides=size)
+    return nnx.pool(x, 0.0, lax.add, size, size, "VALID") / math.prod(size)

@@ -217,7 +217,7 @@ class ResponseObjective:
         # what does not count may be infinite, and 0 times that would make every gradient NaN
         prediction = jnp.where(recorded, prediction, 0)
         total, count = self.loss.sums(prediction, response, recorded)
-        sessions = batch.n_sessions.sum()
+        sessions = batch.n_sessions.sum().astype(jnp.float32)
         data = self._weighted(total * (self.loss.samples / jnp.maximum(count, 1)), batch).sum()
         penalty_core = model.core.regularizer() * sessions
         penalty_readout = _readout_penalty(model, batch)
@@ -335,4 +335,4 @@ def _readout_penalty(model: CoreReadout, batch: Batch) -> Array:
 def _mean_correlation(prediction: Array, response: Array, recorded: Array) -> Array:
     correlation = losses.correlation(prediction, response, recorded)
     judged = recorded.any(axis=2)
-    return jnp.where(judged, correlation, 0).sum() / jnp.maximum(judged.sum(), 1)
+    return jnp.where(judged, correlation, 0).sum() / jnp.maximum(judged.sum(), 1).astype(correlation.dtype)

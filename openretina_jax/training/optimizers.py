@@ -125,7 +125,7 @@ class AdamW:
     ) -> tuple[Tree, AdamState]:
         """Updates and next state, see ``Optimizer``."""
         b1, b2 = self.b1 if momentum is None else momentum, self.b2
-        count = jax.tree.map(lambda c, p: c + p, state.count, present)
+        count = jax.tree.map(lambda c, p: c + p.astype(c.dtype), state.count, present)
         mu = _where(present, jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients), state.mu)
         nu = _where(present, jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients), state.nu)
 
@@ -197,7 +197,7 @@ class Sgd:
         buffer = _where(present, jax.tree.map(accumulate, state.momentum, gradients, state.count), state.momentum)
         direction = jax.tree.map(lambda g, b: g + kept * b if self.nesterov else b, gradients, buffer)
         updates = jax.tree.map(lambda d: -learning_rate * d, direction)
-        count = jax.tree.map(lambda c, p: c + p, state.count, present)
+        count = jax.tree.map(lambda c, p: c + p.astype(c.dtype), state.count, present)
         return _where(present, updates, jax.tree.map(jnp.zeros_like, updates)), SgdState(count, buffer)
 
 

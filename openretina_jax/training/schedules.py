@@ -265,7 +265,7 @@ class OneCycle(Schedule):
         ends, rates, momenta = [peak, self.total_steps - 1.0], [first, initial, last], [high, low, high]
         if self.three_phases:
             ends, rates, momenta = [peak, 2 * peak, ends[-1]], [first, initial, first, last], [high, low, high, high]
-        phase, left = self._position(ends, jnp.minimum(step, self.total_steps - 1))
+        phase, left = self._position(ends, jnp.minimum(step, self.total_steps - 1).astype(jnp.float32))
 
         def between(corners: Sequence[Rate]) -> Array:
             values = jnp.stack([jnp.asarray(corner, jnp.float32) for corner in corners])

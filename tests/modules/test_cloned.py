@@ -38,8 +38,8 @@ def make(source: dict[str, Any], sizes: tuple[int, ...] = (SIZE,) * SESSIONS, **
         "rngs": nnx.Rngs(0),
     }
     readout = READOUTS.make({"kind": "cloned", "source": source, **options}, given)
-    readout.alpha[...] = 1 + 0.1 * jnp.arange(n)
-    readout.beta[...] = 0.01 * jnp.arange(n)
+    readout.alpha[...] = 1 + 0.1 * jnp.arange(n, dtype=jnp.float32)
+    readout.beta[...] = 0.01 * jnp.arange(n, dtype=jnp.float32)
     return readout
 
 

@@ -76,7 +76,7 @@ def apply(
     """
     if lowering == "auto":
         lowering = choose(devices.backend(), x.shape, kernel, padding, strides)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = at_least_float32(x.dtype)
     kernel = kernel.astype(wide)
     if lowering == "basis":
         return basis_spectral(x.astype(wide), *kernel, padding, strides).astype(x.dtype)
@@ -87,6 +87,11 @@ def apply(
     if strides != (1, 1, 1):
         raise UserError(f'lowering "factored" has no strides, but {strides} were given; choose "dense" or "auto"')
     return factored(x.astype(wide), kernel.spatial, kernel.temporal, padding).astype(x.dtype)
+
+
+def at_least_float32(dtype: DTypeLike) -> DTypeLike:
+    """The type itself, or float32 if it is narrower."""
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
 def choose(
@@ -170,7 +175,7 @@ def convolve(
     # XLA's convolution on CPUs, and more so its gradient, is up to twenty times slower than ``spectral``; but only it
     # takes symbolic sizes, those of a program exported for movies of any length
     if devices.backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
-        wide = jnp.promote_types(x.dtype, jnp.float32)
+        wide = at_least_float32(x.dtype)
         apply = im2col if is_small(x.shape, kernel.shape, strides) else spectral
         before, after = list(padding), [(0, 0)] * 3
         for axis, stride in enumerate(strides):

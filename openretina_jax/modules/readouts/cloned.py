@@ -1,4 +1,4 @@
-"""One readout for sessions that hold the same neurons."""
+"""A readout shared by sessions that recorded the same neurons."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ OF_ALL_SESSIONS: dict[type, type[nnx.Variable]] = {
 
 @READOUTS("cloned")
 class ClonedReadout(Readout):
-    """The readout of one session, the first, serves every session; neurons of the others have a gain and an offset.
+    """The readout of the first session, with a gain and an offset for every neuron of the other sessions.
 
     All sessions hold the same neurons in the same order, and all of them train the source.
 
@@ -161,7 +161,7 @@ class ClonedReadout(Readout):
 
 
 def _give_to_all_sessions(readout: Readout) -> None:
-    """Turn what belongs to rows of a readout's table, or to sessions, into what belongs to the whole model."""
+    """Turn variables with a row per neuron or session into variables that all sessions share."""
     modules = [node for _, node in nnx.iter_graph(readout) if isinstance(node, nnx.Module)]
     for module in modules:
         for name, value in list(vars(module).items()):

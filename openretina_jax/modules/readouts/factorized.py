@@ -49,7 +49,7 @@ class FactorizedReadout(Readout):
         gamma_mask, gamma_features: weights of the L1 penalties, sums over a neuron's numbers averaged over a session's
             neurons.
         gamma_laplace: weight of the penalty on the roughness of a session's masks.
-        average_penalty: take a third of the roughness.
+        average_penalty: divide the roughness by 3, as openretina does when it averages.
         init_mask, init_features: mean and standard deviation of the normal distributions of initial weights.
         mean_activity: ``(neuron,)`` initial offsets (None: 0).
         rngs: random streams.

@@ -1,4 +1,4 @@
-"""The linear-nonlinear-Poisson readout: a kernel over all pixels for every neuron."""
+"""The linear-nonlinear-Poisson (LNP) readout: a kernel over all pixels for every neuron."""
 
 from typing import Literal
 

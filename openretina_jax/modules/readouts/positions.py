@@ -63,7 +63,7 @@ class SharedMeans(nnx.Module):
         return self.positions[...]
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Nothing: shared means may leave the maps, only positions may not."""
+        """Do nothing: shared means may leave the maps, positions are clipped where they are used."""
         del rows
 
 
@@ -96,7 +96,7 @@ class MappedMeans(nnx.Module):
         return self.shared.distinct()
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Give the session without a map the identity again, which weight decay shrinks."""
+        """Reset the map of the reference session to the identity, which weight decay shrinks."""
         del rows
         reference = self.reference[...]
         self.matrix[...] = jnp.where(reference[:, None, None], jnp.eye(2), self.matrix[...])
@@ -158,7 +158,7 @@ class PredictedMeans(nnx.Module):
         return self.network(self.source[...])
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Nothing: the network has no constraint."""
+        """Do nothing: the network has no constraint."""
         del rows
 
 
@@ -172,10 +172,10 @@ def make_means(
     position_predictor: Mapping[str, Any] | None,
     rngs: nnx.Rngs,
 ) -> OwnMeans | SharedMeans | MappedMeans | PredictedMeans:
-    """The mean positions that the options of a readout ask for.
+    """Make the mean positions that the options of a readout ask for.
 
     Args:
-        session: of each neuron.
+        session: session of each neuron.
         init_mean, initial_positions, position_ids, position_map, position_predictor, rngs: see
             ``PointGaussianReadout``.
 
@@ -204,7 +204,7 @@ def make_means(
 
 
 def numbered(option: str, ids: Ids, n_neurons: int) -> tuple[int, Int[np.ndarray, " neuron"]]:
-    """How many distinct ids there are, and the number of each neuron's id among them, sorted.
+    """Number the distinct ids in sorted order; returns how many there are, and the number of each neuron's id.
 
     Args:
         option: name of the option that holds the ids, for messages.
@@ -221,7 +221,7 @@ def numbered(option: str, ids: Ids, n_neurons: int) -> tuple[int, Int[np.ndarray
 
 
 def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], limit: float) -> Float32[Array, "*shape"]:
-    """Random numbers, uniform between minus and plus ``limit``."""
+    """Draw numbers uniformly between minus and plus ``limit``."""
     return rngs.params.uniform(shape, minval=-limit, maxval=limit)
 
 

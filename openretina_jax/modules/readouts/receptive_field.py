@@ -1,4 +1,4 @@
-"""Pieces of readouts whose neurons see a patch of the image through a window of time."""
+"""Patches of images and temporal filters, for readouts whose neurons see a patch through a window of time."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def patch_corners(
 def crop_patch(
     image: Float[Array, "*rest height width"], corner: Int[Array, "2"], patch: tuple[int, int]
 ) -> Float[Array, "*rest patch_height patch_width"]:
-    """The patch of an image whose top left pixel is ``corner``."""
+    """Crop the patch of an image whose top left pixel is ``corner``."""
     rest = image.shape[:-2]
     return jax.lax.dynamic_slice(image, (*(0,) * len(rest), *corner), (*rest, *patch))
 
@@ -41,7 +41,7 @@ def crop_patch(
 def place_patch(
     patch: Float[Array, "*rest patch_height patch_width"], corner: Int[Array, "2"], image: tuple[int, int]
 ) -> Float[Array, "*rest height width"]:
-    """An image of zeros that holds the patch at ``corner``."""
+    """Place a patch at ``corner`` of an image of zeros."""
     rest = patch.shape[:-2]
     return jax.lax.dynamic_update_slice(jnp.zeros((*rest, *image), patch.dtype), patch, (*(0,) * len(rest), *corner))
 
@@ -49,17 +49,17 @@ def place_patch(
 def filter_in_time(
     x: Float[Array, "batch time *place"], kernel: Float[Array, " frame"]
 ) -> Float[Array, "batch new_time *place"]:
-    """Cross-correlation over time without padding: the last frame of the kernel meets the frame of the response.
+    """Cross-correlate over time without padding: the last frame of the kernel meets the frame of the response.
 
-    Blocks of time times the kernel's Toeplitz matrix: unlike a sum of shifted arrays, which XLA would compute anew for
-    every term of the gradient, a matrix product is fast in both directions.
+    It multiplies blocks of time by the kernel's Toeplitz matrix. A matrix product is fast in both directions, while XLA
+    would recompute a sum of shifted arrays for every term of the gradient.
 
     Raises:
         UserError: the kernel has more frames than ``x``.
     """
     frames = len(kernel)
     new_time = _new_time(x, frames)
-    if not isinstance(new_time, int):  # of a program for movies of any length
+    if not isinstance(new_time, int):  # a symbolic size, in a program exported for movies of any length
         return _shifted_sum(x, list(kernel))
     block = min(frames, new_time)
     starts = range(0, new_time, block)
@@ -84,14 +84,14 @@ def filter_each_in_time(
 
 
 def _shifted_sum(x: Array, weights: list[Array]) -> Array:
-    """Every frame times its weights, summed over as many frames as there are weights."""
+    """Sum over lags of the frames times their weights."""
     new_time = _new_time(x, len(weights))
     terms = [weight * x[:, n : n + new_time] for n, weight in enumerate(weights)]
     return sum(terms[1:], start=terms[0])
 
 
 def _new_time(x: Array, frames: int) -> Any:
-    """Frames of the output: a number, or a symbol in programs for movies of any length."""
+    """Frames of the output: a number, or a symbolic size in programs exported for movies of any length."""
     if x.shape[1] < frames:
         raise UserError(f"{x.shape[1]} frames are too few for temporal filters of {frames}; take longer windows")
     return x.shape[1] - frames + 1

@@ -1,4 +1,4 @@
-"""Many single-cell LNP models with separable kernels, trained side by side."""
+"""A table of single-cell LNP models with separable kernels, trained side by side."""
 
 from typing import Literal
 
@@ -124,7 +124,7 @@ class SeparableLnpReadout(Readout):
         return jnp.sqrt(self._energy(self._used(self.spatial[...])).sum(axis=(2, 3)))
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
-        """Scale the kernels of these rows to norm 1, if they are to be."""
+        """Scale the kernels of these rows to norm 1 if ``normalize``."""
         for kernels in (self.spatial, self.temporal):
             kernels[...] = where_rows(rows, self._used(kernels[...]), kernels[...])
 
@@ -141,7 +141,7 @@ class SeparableLnpReadout(Readout):
         return session_sums(penalty, session, n_sessions).sum()
 
     def _used(self, kernels: Float[Array, "neuron *number"]) -> Array:
-        """Kernels as they are used: of norm 1, if they are to be."""
+        """Kernels as they are used: scaled to norm 1 if ``normalize``."""
         if not self.normalize:
             return kernels
         norm = jnp.sqrt(_square_norm(kernels)).reshape(-1, *(1,) * (kernels.ndim - 1))
