@@ -42,9 +42,9 @@ class Mean(LnpReadout):
         return super().__call__(maps.mean(axis=-1, keepdims=True), first, width, key=key) ** self.power
 
 
-def mean(in_shape, n_neurons, power: float = 2.0, **given):
+def mean(in_shape, n_neurons, power: float = 2.0, *, rngs):
     """A readout may be made by a function."""
-    return Mean(in_shape, n_neurons, power=power, rngs=given["rngs"])
+    return Mean(in_shape, n_neurons, power=power, rngs=rngs)
 
 
 NUMBER = 3
