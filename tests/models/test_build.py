@@ -12,7 +12,6 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from tests import tiny
 
-
 THREE_LAYERS = {
     "hidden_channels": (4, 4, 4),
     "temporal_kernel_sizes": (3, 3, 3),
