@@ -21,6 +21,7 @@ NOT_RUN = {
     "common": "parts of the others",
     "common_sridhar_2025": "parts of the others",
     "distributions": "for spaces and populations",
+    "mix": "needs the names of two others; test_open_doors.py runs some",
     "template": "has no data; what it is a copy of, hdf5_core_readout, is run",
     "hoefling_low_res": "is what test_train.py runs",
 }

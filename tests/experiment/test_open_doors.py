@@ -1,6 +1,7 @@
 """Cores and readouts of one's own in configurations, and the model of one configuration on the data of another."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from openretina_jax.sources.registry import make_dataset
 from rich.console import Console
 
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.train import resolved, train
+from openretina_jax.experiment.train import check_same_run, resolved, train
 from openretina_jax.models.build import complete_options, make_model
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import load_model
@@ -42,9 +43,9 @@ class Mean(LnpReadout):
         return super().__call__(maps.mean(axis=-1, keepdims=True), first, width, key=key) ** self.power
 
 
-def mean(in_shape, n_neurons, power: float = 2.0, **given):
+def mean(in_shape, n_neurons, power: float = 2.0, *, rngs):
     """A readout may be made by a function."""
-    return Mean(in_shape, n_neurons, power=power, rngs=given["rngs"])
+    return Mean(in_shape, n_neurons, power=power, rngs=rngs)
 
 
 NUMBER = 3
@@ -240,6 +241,20 @@ def test_configurations_have_the_defaults_of_the_classes(part: str) -> None:
     config = read_config(ROOT / "configs" / "template.py")
     config.model = model
     assert resolved(config.to_dict())["model"] == complete_options({"core": core, "readout": readout})
+
+
+def test_runs_that_kept_the_given_options_alone(tmp_path: Path) -> None:
+    """As runs did that began with another model; those that were not given had their defaults."""
+    settings = resolved(read_config(ROOT / "configs" / "template.py").to_dict())
+    options = complete_options(tiny.MODEL)
+    about = {"config": {**settings, "model": options}, "data_info": json.loads(tiny.dataset().info.to_json())}
+    (tmp_path / "checkpoints" / "1" / "about").mkdir(parents=True)
+    kept = tmp_path / "checkpoints" / "1" / "about" / "metadata"
+    kept.write_text(json.dumps({**about, "config": {**settings, "model": tiny.MODEL}}))
+    check_same_run(tmp_path, json.loads(json.dumps(about)))
+    options["readout"]["var_scale"] = 3.0
+    with pytest.raises(UserError, match=r"config\.model\.readout\.var_scale is 3\.0 now and 1\.0 there"):
+        check_same_run(tmp_path, json.loads(json.dumps(about)))
 
 
 def mixed(model: str, data: str, words: str = "simulated,quick") -> Any:

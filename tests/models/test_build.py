@@ -12,6 +12,13 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from tests import tiny
 
+THREE_LAYERS = {
+    "hidden_channels": (4, 4, 4),
+    "temporal_kernel_sizes": (3, 3, 3),
+    "spatial_kernel_sizes": (5, 3, 3),
+    "hidden_padding": (0, 1, 1),
+}
+
 
 def options(core: dict[str, Any] | None = None, readout: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
     """The tiny model's options with some replaced; None takes an option away."""
@@ -74,6 +81,8 @@ def test_a_model_that_is_a_readout_alone() -> None:
         (options(readout={"positive": "yes"}), "readout \"gaussian_mask\": positive is 'yes', but must be bool"),
         (options(core={"hidden_channels": ()}), "a core needs at least one layer"),
         (options(core={"spatial_kernel_sizes": (11,)}), "12 x 10 pixels leaves .* take smaller kernels or pad more"),
+        (options(core=THREE_LAYERS | {"spatial_kernel_sizes": (11, 3, 3)}), "12 x 10 pixels leaves .* take smaller"),
+        (options(core=THREE_LAYERS | {"pool_every": 1}), "12 x 10 pixels leaves .* take smaller kernels or pad more"),
     ],
 )
 def test_options_that_are_wrong(changed: dict[str, dict[str, Any]], message: str) -> None:
