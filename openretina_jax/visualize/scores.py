@@ -24,6 +24,16 @@ TRACE_FRAMES = 900  # of a split that are drawn
 BINS = 40
 ROW_INCHES = 0.19  # of a session or a type of cell
 LEAST_NEURONS = 3  # of a type that is drawn
+ROWS = 5  # neurons whose traces are drawn
+BIN_EDGES = [edge / 20 for edge in range(-20, 21)]  # of the histogram: the same for every model
+
+HISTORY = {
+    "correlation": ("train/correlation", "validation/correlation"),
+    "loss": ("train/loss", "validation/loss"),
+    "learning rate": ("learning_rate",),
+    "gradient norm": ("train/gradient_norm_core", "train/gradient_norm_readout"),
+}
+LOGARITHMIC = ("learning rate", "gradient norm")
 
 
 def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
@@ -180,18 +190,6 @@ def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, label_x: str, label_y: st
     above = float((y[known] > x[known]).mean()) if known.any() else np.nan
     axes.set_title(f"{known.sum()} neurons, {100 * above:.0f} % above the line", fontsize=9)
     open_axes(axes)
-
-
-ROWS = 5  # neurons whose traces are drawn
-BIN_EDGES = [edge / 20 for edge in range(-20, 21)]  # of the histogram: the same for every model
-
-HISTORY = {
-    "correlation": ("train/correlation", "validation/correlation"),
-    "loss": ("train/loss", "validation/loss"),
-    "learning rate": ("learning_rate",),
-    "gradient norm": ("train/gradient_norm_core", "train/gradient_norm_readout"),
-}
-LOGARITHMIC = ("learning rate", "gradient norm")
 
 
 def plot_predictions(

@@ -14,6 +14,10 @@ from matplotlib.image import AxesImage
 from openretina_jax.runtime.files import whole_file
 
 DPI = 120
+BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
+LIGHT = "0.8"
+COLOURS = (BLACK, VERMILION, BLUE, GREEN)
+ROUND_STEPS = [1, 2, 5, 10]  # between ticks at whole numbers
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -27,13 +31,6 @@ def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
-LIGHT = "0.8"
-COLOURS = (BLACK, VERMILION, BLUE, GREEN)
-
-ROUND_STEPS = [1, 2, 5, 10]  # between ticks at whole numbers
 
 
 def open_axes(axes: Axes) -> None:

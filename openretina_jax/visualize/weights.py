@@ -23,6 +23,11 @@ from openretina_jax.visualize.readouts import drawer, plot_neurons
 from openretina_jax.visualize.style import BLUE, ROUND_STEPS, colour_bar, draw_weights, open_axes, save
 
 DEFAULT_NEURONS = 24
+MAX_PATTERNS = 100
+MAX_NUMBERED = 40  # patterns whose numbers fit beside them
+MAX_NAMED = 6  # sessions whose names fit above
+SOURCES = {"input": "channel of the input", "hidden": "channel of the state"}
+MAX_SESSIONS = 100
 
 
 def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
@@ -142,11 +147,6 @@ def _plot_neurons(model: CoreReadout, neurons: Sequence[int]) -> Figure:
     return plot_neurons(model.readout, neurons, neuron_names(model.data_info), map_rate_hz=rate)
 
 
-MAX_PATTERNS = 100
-MAX_NUMBERED = 40  # patterns whose numbers fit beside them
-MAX_NAMED = 6  # sessions whose names fit above
-
-
 def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -> Figure:
     """Patterns of norm 1, a row each, ordered by the neuron with the largest absolute weight.
 
@@ -180,9 +180,6 @@ def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -
     count = f"{len(order)} of {len(patterns)}" if len(order) < len(patterns) else str(len(patterns))
     figure.suptitle(f"{count} patterns of the autoencoder, by the neuron with the largest weight", fontsize=10)
     return figure
-
-
-SOURCES = {"input": "channel of the input", "hidden": "channel of the state"}
 
 
 def plot_gates(core: Any) -> Figure:
@@ -220,9 +217,6 @@ def plot_gates(core: Any) -> Figure:
     sizes = " and ".join(f"{kernel.shape[2]} x {kernel.shape[3]}" for kernel in (cell.out_input, cell.out_hidden))
     figure.suptitle(f"gates of the recurrent unit, kernels of {sizes} px", fontsize=10)
     return figure
-
-
-MAX_SESSIONS = 100
 
 
 def plot_speeds(core: Any, names: Sequence[str]) -> Figure:
