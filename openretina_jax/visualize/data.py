@@ -1,4 +1,4 @@
-"""What a data set looks like before anything is trained on it."""
+"""Pictures of a data set, before anything is trained on it, and of stimuli."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,16 @@ from openretina_jax.visualize.style import BLACK, BLUE, GREEN, ROUND_STEPS, VERM
 
 _FRAMES = 4
 _SECONDS = 60.0
-_PIXELS = 20_000  # of the histogram
+_PIXELS = 20_000  # in the histogram
 
 
 def plot_dataset(dataset: Dataset) -> Figure:
-    """Frames, pixels, responses and their reliability.
+    """Plot frames, pixels, responses and their reliability.
 
-    From above: frames of the first training movie, and the pixels that models see of every movie; responses of the
-    neurons of the first session to the first minute, each divided by its largest, missing ones grey, and under them
-    the mean over neurons beside the mean light; of all neurons mean response and reliability (where there are repeats).
+    Top: frames of the first training movie, and the distribution of normalised pixels of every movie. Middle: responses
+    of the first session's neurons in the first minute, each divided by its largest, with missing ones in grey; below
+    them the mean over neurons with the mean light. Bottom: mean response and, where there are repeats, reliability of
+    all neurons.
     """
     figure = Figure(figsize=(11, 9), layout="constrained")
     above, middle, below = figure.subfigures(3, 1, squeeze=False, height_ratios=(2.4, 4, 2.6))[:, 0]
@@ -98,14 +99,14 @@ def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
 def plot_stimuli(
     movies: Mapping[str, Float[np.ndarray, "_ height width channel"]], frame_rate_hz: float, count: int = 8
 ) -> Figure:
-    """Some frames of every stimulus, a row each: the mean over channels, from the least to the largest pixel.
+    """Plot frames of several stimuli, a row each, and below them the time course of the middle pixel.
 
-    Below them, how the middle pixel goes on in time.
+    Pixels are means over channels; each stimulus has its own scale, from its smallest to its largest pixel.
 
     Args:
-        movies: by name.
-        frame_rate_hz: of all.
-        count: frames of each, evenly spaced.
+        movies: movies by name.
+        frame_rate_hz: frames per second of all movies.
+        count: number of frames of each, evenly spaced.
     """
     figure = Figure(figsize=(1.1 * count, 1.9 * len(movies)), layout="constrained")
     rows = figure.subfigures(len(movies), squeeze=False)[:, 0]

@@ -1,4 +1,4 @@
-"""All pictures of a model's weights: as figures, and as files."""
+"""Pictures of a model's weights, as figures and as files."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,15 +31,15 @@ MAX_SESSIONS = 100
 
 
 def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
-    """All pictures of a model by name; what a model does not have, or nobody knows how to draw, is left out.
+    """Make all pictures of a model, by name; parts without a picture are left out.
 
-    They are "filters_layer_0" and "coefficients_layer_0" for each layer of the core, "speeds" of the sessions, "gates"
-    of a recurrent unit, "neurons", and "patterns" of an autoencoder. The members of an ensemble have names such as
-    "member_0/filters_layer_0".
+    The names are "filters_layer_0" and "coefficients_layer_0" for each layer of the core, "speeds" of the sessions,
+    "gates" of a recurrent unit, "neurons", and "patterns" of an autoencoder. In an ensemble they begin with the member,
+    as in "member_0/filters_layer_0".
 
     Args:
         model: any model.
-        neurons: rows of the readout's table to be drawn in "neurons"; may be empty.
+        neurons: rows of the readout's table for "neurons"; may be empty.
 
     Raises:
         UserError: the table has no such row.
@@ -56,11 +56,11 @@ def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
 
 
 def save_weights(model: Model, folder: Path, neurons: Sequence[int] | None = None) -> list[Path]:
-    """Write all pictures of a model as PNG files, and one file per neuron into a folder of its session.
+    """Write all pictures of a model as PNG files, with one file per neuron in a folder of its session.
 
     Args:
         model: any model.
-        folder: made if missing; files of the same names are replaced, each at once.
+        folder: where to write, made if missing; files of the same names are replaced.
         neurons: rows of the readout's table (None: ``DEFAULT_NEURONS`` of them, evenly spread).
 
     Returns:
@@ -87,7 +87,7 @@ def session_neurons(model: Model, session: str, numbers: Sequence[int] | None = 
     Args:
         model: any model.
         session: name of the session.
-        numbers: of the neurons within the session (None: all).
+        numbers: numbers of the neurons within the session (None: all).
 
     Raises:
         UserError: there is no such session or neuron.
@@ -100,7 +100,7 @@ def session_neurons(model: Model, session: str, numbers: Sequence[int] | None = 
 
 
 def _parts(model: Model) -> Iterator[tuple[str, Model]]:
-    """The models that a model is made of, itself included, and how the names of their pictures begin."""
+    """Yield the models that a model is made of, itself included, each with the prefix of its pictures' names."""
     if isinstance(model, Ensemble):
         graph, states = nnx.split(model.members)
         for number in range(model.n_members):
@@ -127,7 +127,7 @@ def _core_figures(model: CoreReadout) -> dict[str, Figure]:
 
 
 def _each_figure(model: Model, neurons: Sequence[int]) -> Iterator[tuple[str, Figure]]:
-    """Name and figure, one after the other: thousands of figures do not fit into memory."""
+    """Yield names and figures one by one, because thousands of figures do not fit into memory."""
     yield from weight_figures(model, []).items()
     rows = [
         (re.sub(r"[/\\]|^\.", "_", session), number)  # a name from a file must not lead out of the folder
@@ -148,15 +148,16 @@ def _plot_neurons(model: CoreReadout, neurons: Sequence[int]) -> Figure:
 
 
 def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -> Figure:
-    """Patterns of norm 1, a row each, ordered by the neuron with the largest absolute weight.
+    """Plot the patterns of an autoencoder, scaled to norm 1, a row each.
 
-    At most ``MAX_PATTERNS`` are shown, those with the largest absolute weights.
+    Rows are ordered by the neuron with the largest absolute weight. At most ``MAX_PATTERNS`` are shown, those with the
+    largest absolute weights.
 
     Args:
-        autoencoder: of the responses of all neurons.
-        sessions: number of neurons by name, in the order of the neurons; lines separate sessions.
+        autoencoder: an autoencoder of the responses of all neurons.
+        sessions: number of neurons by session, in the order of the neurons; lines separate sessions.
     """
-    patterns = np.nan_to_num(autoencoder.patterns())  # one of zeros cannot be scaled
+    patterns = np.nan_to_num(autoencoder.patterns())  # a pattern of zeros has no norm
     size = np.abs(patterns)
     largest = np.argsort(-size.max(axis=1), kind="stable")[:MAX_PATTERNS]
     order = largest[np.argsort(size[largest].argmax(axis=1), kind="stable")]
@@ -183,16 +184,16 @@ def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -
 
 
 def plot_gates(core: Any) -> Figure:
-    """How strongly each gate of each channel depends on the channels of the input (above) and of the state (below).
+    """Plot how strongly the gates of each channel depend on the channels of the input (top) and the state (bottom).
 
-    Drawn are the norms of the kernels over their pixels, with one colour scale. Where channels are divided into groups,
-    only those of the own group are there to be drawn.
+    The strength is the norm of the kernel over its pixels; all panels share one colour scale. Where channels are
+    divided into groups, a channel depends only on those of its own group.
 
     Args:
         core: a core with a recurrent unit.
 
     Raises:
-        UserError: the core has none.
+        UserError: the core has no recurrent unit.
     """
     if getattr(core, "gru", None) is None:
         raise UserError('the core has no recurrent unit; it comes with recurrent_channels of the core "gru"')
@@ -220,16 +221,16 @@ def plot_gates(core: Any) -> Figure:
 
 
 def plot_speeds(core: Any, names: Sequence[str]) -> Figure:
-    """Speed of every session: how many times as fast its temporal kernels are, or how many times as large the output.
+    """Plot the speed of every session: the factor on the speed of temporal kernels, or else on the output.
 
-    At most ``MAX_SESSIONS`` sessions are shown, the first ones.
+    Only the first ``MAX_SESSIONS`` sessions are shown.
 
     Args:
-        core: a core with speeds.
-        names: of the sessions.
+        core: a core with speeds of sessions.
+        names: names of the sessions.
 
     Raises:
-        UserError: the core has none.
+        UserError: the core has no speeds.
     """
     if getattr(core, "log_speed", None) is None:
         raise UserError("the core has no speeds of sessions; they come with adapt_speed")
