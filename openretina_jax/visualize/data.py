@@ -5,12 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.masked import mean_of, variance_of
 from openretina_jax.data.quality import split_half_reliability
-from openretina_jax.visualize.style import BLACK, BLUE, GREEN, ROUND_STEPS, VERMILION, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, open_axes, whole_ticks
 
 _FRAMES = 4
 _SECONDS = 60.0
@@ -67,7 +66,7 @@ def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
     image_axes.set_facecolor("0.6")
     image_axes.imshow(scaled.T, aspect="auto", cmap="magma", vmin=0, vmax=1, extent=extent, interpolation="nearest")
     image_axes.set(ylabel="neuron")
-    image_axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(image_axes.yaxis)
     image_axes.set_title(f"responses of {session.name}, each neuron divided by its largest", fontsize=10)
     time = np.arange(shown) / stimulus.frame_rate_hz
     light = stimulus.frames[session.frame_index[:shown]].reshape(shown, -1).mean(axis=1, dtype=np.float64)
@@ -87,7 +86,7 @@ def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
     panels = figure.subplots(1, 2)
     panels[0].hist(means[np.isfinite(means)], bins=30, color=BLUE)
     panels[0].set(xlabel="mean response", ylabel="neurons")
-    panels[0].yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(panels[0].yaxis)
     panels[1].hist(reliable[np.isfinite(reliable)].clip(-1, 1), bins=np.linspace(-1, 1, 41).tolist(), color=GREEN)
     panels[1].set(xlabel="reliability of the mean response to tests", ylabel="neurons and tests")
     if not np.isfinite(reliable).any():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
-from openretina_jax.visualize.style import COLOURS, colour_bar, draw_tiles, label_tiles, open_axes, time_axis
+from openretina_jax.visualize.style import COLOURS, colour_bar, draw_tiles, label_columns, open_axes, time_axis
 
 MAX_OUTPUTS = 16
 MAX_INPUTS = len(COLOURS)  # each input channel has its own colour
@@ -52,7 +52,7 @@ def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = Non
     for label, colour in zip(above.get_yticklabels(), COLOURS, strict=False):
         label.set_color(colour)
     above.tick_params(axis="x", bottom=False, labelbottom=False)
-    label_tiles(above, [f"output {o}" for o in range(outputs)])
+    label_columns(above, np.arange(outputs) + 0.5, [f"output {o}" for o in range(outputs)])
     for axes in below:
         time, unit = time_axis(temporal.shape[2], map_rate_hz(core, frame_rate_hz), _frames_ahead(conv))
         _plot_temporal(axes, time, temporal)
@@ -99,7 +99,7 @@ def plot_coefficients(core: Any, layer: int = 0, *, frame_rate_hz: float | None 
         rows = np.arange(0, outputs, 1 if outputs <= MAX_OUTPUTS else 4)
         axes.set_yticks((rows + 0.5) / outputs, rows.astype(str), fontsize=6)
         axes.set_ylabel(f"{name}\noutput", fontsize=8)
-    label_tiles(grid[0], [f"input {i}" for i in range(inputs)])
+    label_columns(grid[0], np.arange(inputs) + 0.5, [f"input {i}" for i in range(inputs)])
     inside = np.array([0.5, frequencies - 0.5]) / frequencies
     ticks = np.arange(inputs)[:, None] + inside
     grid[1].set_xticks(ticks.ravel(), [f"{end:.3g}" for end in ends] * inputs, fontsize=6)

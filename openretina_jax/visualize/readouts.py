@@ -27,12 +27,12 @@ from openretina_jax.visualize.style import (
     BLACK,
     BLUE,
     COLOURS,
-    ROUND_STEPS,
     VERMILION,
     colour_bar,
     draw_weights,
     open_axes,
     time_axis,
+    whole_ticks,
 )
 
 MAX_CHANNELS = 6  # so many kernels fit into a row
@@ -245,7 +245,7 @@ def _label_pixels(axes: Axes) -> None:
     axes.set_xlabel("column (px)", fontsize=8)
     axes.tick_params(labelsize=6)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, integer=True, steps=ROUND_STEPS))
+        whole_ticks(axis, 4)
 
 
 def _draw_bars(axes: Axes, values: Float[np.ndarray, " number"], what: str, label: str) -> None:
@@ -253,7 +253,7 @@ def _draw_bars(axes: Axes, values: Float[np.ndarray, " number"], what: str, labe
     axes.axhline(0, color=BLACK, linewidth=0.6)
     axes.set_xlabel(what, fontsize=8)
     axes.set_ylabel(label, fontsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.xaxis, 8)
     axes.tick_params(labelsize=6)
     open_axes(axes)
 

@@ -7,12 +7,11 @@ import pandas as pd
 from jaxtyping import Float, Float32
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import SessionResponses
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, ROUND_STEPS, VERMILION, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, open_axes, whole_ticks
 
 HISTOGRAMS = {
     "correlation": "correlation with the mean over trials",
@@ -52,7 +51,7 @@ def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
         axes.axvline(values.mean(), color=BLACK, linestyle="--", linewidth=1)
         axes.set_title(f"mean {values.mean():.3f}, {len(values)} neurons", fontsize=9)
         axes.set_xlabel(HISTOGRAMS[name], fontsize=9)
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+        whole_ticks(axes.yaxis)
         if name == "variance_ratio" and least_ratio is not None:
             axes.axvline(least_ratio, color=VERMILION, linewidth=1, label=f"limit {least_ratio:g}")
             axes.legend(frameon=False, fontsize=8)
@@ -272,7 +271,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
         if len(columns) > 1:
             axes.legend(frameon=False, fontsize=9)
     rows[-1].set_xlabel("epoch")
-    rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(rows[-1].xaxis)
     figure.align_ylabels(rows)
     return figure
 
@@ -285,5 +284,5 @@ def _plot_histogram(figure: SubFigure, correlation: np.ndarray) -> None:
     axes.set_xlim(min(0, np.floor(10 * lowest) / 10), 1)
     axes.set(xlabel="correlation", ylabel="neurons")
     axes.set_title(f"{len(correlation)} neurons, mean {mean:.2f}", fontsize=10)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.yaxis)
     open_axes(axes)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, ROUND_STEPS, VERMILION, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, open_axes, whole_ticks
 
 COLUMNS = 3  # of panels
 TICKS = 4  # at most, in a panel
@@ -33,7 +33,7 @@ def plot_scores(trials: pd.DataFrame, objective: str) -> Figure:
         across = axes.get_xaxis_transform()
         axes.vlines(failed, 0, 1, color=LIGHT, linewidth=0.8, transform=across, zorder=0, label="failed")
     axes.set(xlabel="trial", ylabel=objective)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.xaxis)
     figure.legend(loc="outside upper right", ncols=4, frameon=False, fontsize=9)
     open_axes(axes)
     return figure

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Figure  # for annotations elsewhere
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.runtime.files import whole_file
 
@@ -17,7 +19,6 @@ DPI = 120
 BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
 LIGHT = "0.8"
 COLOURS = (BLACK, VERMILION, BLUE, GREEN)
-ROUND_STEPS = [1, 2, 5, 10]  # between ticks at whole numbers
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -36,6 +37,11 @@ def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
 def open_axes(axes: Axes) -> None:
     """Hide the frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def whole_ticks(axis: Axis, most: int = 10) -> None:
+    """Put ticks at whole numbers, in round steps, with at most ``most`` intervals between them."""
+    axis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]))
 
 
 def draw_weights(
@@ -70,10 +76,10 @@ def draw_tiles(
     return draw_weights(axes, image, limit, signed=signed, extent=(0, columns, rows, 0), aspect="auto")
 
 
-def label_tiles(axes: Axes, names: Sequence[str]) -> None:
-    """Write names above the columns of tiles."""
+def label_columns(axes: Axes, places: Float[np.ndarray, " column"], names: Sequence[str]) -> None:
+    """Write names above an image."""
     above = axes.secondary_xaxis("top")
-    above.set_xticks(np.arange(len(names)) + 0.5, names, fontsize=7)
+    above.set_xticks(places, names, fontsize=7)
     above.tick_params(length=0)
 
 

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.tables import neuron_names
@@ -20,7 +19,7 @@ from openretina_jax.modules.convolutions import SpaceTimeConv
 from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.filters import map_rate_hz, plot_coefficients, plot_filters
 from openretina_jax.visualize.readouts import drawer, plot_neurons
-from openretina_jax.visualize.style import BLUE, ROUND_STEPS, colour_bar, draw_weights, open_axes, save
+from openretina_jax.visualize.style import BLUE, colour_bar, draw_weights, label_columns, open_axes, save, whole_ticks
 
 DEFAULT_NEURONS = 24
 MAX_PATTERNS = 100
@@ -168,16 +167,14 @@ def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -
     ends = np.cumsum(list(sessions.values()))
     for end in ends[:-1]:
         axes.axvline(end - 0.5, color="0.5", linewidth=0.4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.xaxis)
     axes.set_xlabel("neuron")
     rows = np.arange(0, len(order), -(-len(order) // MAX_NUMBERED))
     axes.set_yticks(rows, [str(number) for number in order[rows]], fontsize=6)
     axes.set_ylabel("pattern")
     if len(sessions) <= MAX_NAMED:
         middles = ends - np.asarray(list(sessions.values())) / 2 - 0.5
-        above = axes.secondary_xaxis("top")
-        above.set_xticks(middles, list(sessions), fontsize=6)
-        above.tick_params(length=0)
+        label_columns(axes, middles, list(sessions))
     count = f"{len(order)} of {len(patterns)}" if len(order) < len(patterns) else str(len(patterns))
     figure.suptitle(f"{count} patterns of the autoencoder, by the neuron with the largest weight", fontsize=10)
     return figure
@@ -213,7 +210,7 @@ def plot_gates(core: Any) -> Figure:
         axes.set_ylabel("channel of the gate", fontsize=8)
         axes.tick_params(labelsize=6)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND_STEPS))
+            whole_ticks(axis, 8)
     colour_bar(image, grid, "norm of the kernel")
     sizes = " and ".join(f"{kernel.shape[2]} x {kernel.shape[3]}" for kernel in (cell.out_input, cell.out_hidden))
     figure.suptitle(f"gates of the recurrent unit, kernels of {sizes} px", fontsize=10)
