@@ -1,4 +1,4 @@
-"""A whole search: from plain settings to the best trial."""
+"""A whole search, from plain settings to the report of the best trial."""
 
 import os
 import shlex
@@ -34,20 +34,20 @@ def run_search(
     trials: int,
     jobs: int,
 ) -> list[str]:
-    """Search, or go on with a search; write its table and pictures.
+    """Search, or continue a search; write its table and pictures.
 
     Args:
-        distributions: what is searched, see ``search.space``.
-        entries: of the configuration.
+        distributions: a distribution for each setting that is searched, see ``search.space``.
+        entries: entries of the configuration.
         config: file and words of the configuration, as the training script takes them.
         given: settings that the user has fixed, by their dotted names.
-        script: that trains.
-        workdir: everything of the search goes there.
+        script: the training script.
+        workdir: folder of the search.
         storage: an SQLite file, or a folder for one; made if missing.
-        name: of the study in it.
-        rules: of the search.
+        name: name of the study in the storage.
+        rules: rules of the search.
         trials: number of trials, those of earlier calls included.
-        jobs: trials side by side.
+        jobs: number of trials side by side.
 
     Returns:
         Lines for the terminal.
@@ -89,12 +89,12 @@ def run_search(
     return lines
 
 
-BEST = 10  # trials of the table for the terminal
+BEST = 10  # trials in the terminal's table
 NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def trial_table(study: optuna.Study) -> pd.DataFrame:
-    """A row per trial: complete ones, then pruned ones with the value of their last epoch, the best first."""
+    """Table with a row per trial: complete ones first, then pruned ones with their last value, each from the best."""
     rows: list[dict[str, Any]] = []
     for trial in study.get_trials(deepcopy=False):
         attributes = trial.user_attrs
@@ -110,13 +110,13 @@ def trial_table(study: optuna.Study) -> pd.DataFrame:
 def report(
     study: optuna.Study, objective: str, workdir: Path, command: Callable[[Mapping[str, Any]], list[str]]
 ) -> list[str]:
-    """Write ``trials.csv`` and the pictures, and say which trials are the best.
+    """Write ``trials.csv`` and the pictures, and describe the best trials.
 
     Args:
-        study: with any number of trials.
-        objective: name of the values.
-        workdir: where files are written.
-        command: what trains a trial, from the values that it has drawn.
+        study: the study; it may have no trial yet.
+        objective: name of the trials' values.
+        workdir: folder for the files.
+        command: makes the training command of a trial from the settings that were drawn for it.
 
     Returns:
         Lines for the terminal.
@@ -129,7 +129,7 @@ def report(
     if complete.empty:
         return [f"{len(table)} trials ({counts}); none is complete yet"]
     shown = complete.head(BEST).drop(columns=["state", "error"])
-    last = [name.rpartition(".")[2] for name in shown.columns]  # the end of a name is enough where it is the only one
+    last = [name.rpartition(".")[2] for name in shown.columns]  # a name is cut to its end where that is unique
     short = {name: end for name, end in zip(shown.columns, last, strict=True) if last.count(end) == 1}
     lines = shown.rename(columns=short | {"value": objective}).to_string(index=False, float_format="%.4g").splitlines()
     scales = {name: _scale(distribution) for name, distribution in study.best_trial.distributions.items()}

@@ -1,4 +1,4 @@
-"""What a search may choose: settings of a configuration, and a distribution for each."""
+"""The space of a search: settings of a configuration, with a distribution for each."""
 
 import json
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ Space = Mapping[str, BaseDistribution]
 
 
 def make_space(distributions: Mapping[str, Any], entries: Entries, given: Mapping[str, Any]) -> Space:
-    """The space of a search.
+    """Make the space of a search.
 
     Args:
-        distributions: by setting ``{"uniform": (low, high)}``, "log_uniform", "integers" or "log_integers", or
+        distributions: by setting, ``{"uniform": (low, high)}``, "log_uniform", "integers" or "log_integers", or
             ``{"one_of": (a, b, ...)}``.
-        entries: of the configuration.
+        entries: entries of the configuration.
         given: settings that the user has fixed.
 
     Raises:
@@ -44,12 +44,12 @@ def make_space(distributions: Mapping[str, Any], entries: Entries, given: Mappin
 
 
 def as_flag(value: Any) -> str:
-    """A value as it stands behind ``--config.name=``; choices are kept like that in the storage too."""
+    """Format a value for ``--config.name=``; choices have this form in the storage too."""
     return value if isinstance(value, str) else repr(value)
 
 
 def as_flags(values: Mapping[str, Any], entries: Entries) -> list[str]:
-    """Flags of the training script that give settings these values, without those that have no effect beside them."""
+    """Make flags of the training script from values; settings without effect beside the others are left out."""
     together = {**entries, **{name: (object, value) for name, value in values.items()}}
     return [
         f"--config.{name}={as_flag(value)}" for name, value in values.items() if without_effect(name, together) is None

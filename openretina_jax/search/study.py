@@ -1,4 +1,4 @@
-"""The life of a search: trials are asked for, run side by side, judged after every epoch, and told."""
+"""The life of a search: trials are drawn, run side by side, judged after every epoch, and recorded."""
 
 import contextlib
 import csv
@@ -23,17 +23,26 @@ from openretina_jax.errors import UserError
 from openretina_jax.runtime.processes import interruptible
 from openretina_jax.search.space import Space
 
-SCORE = "validation/correlation"  # the best epoch, whose model is kept, is that with the highest one
-KILL_S = 10  # a process that was told to end at once has so long
+_log = logging.getLogger(__name__)
+
+DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
+    "validation/correlation": "maximize",
+    "validation/loss": "minimize",
+}
+PRUNERS = ("median", "hyperband", "none")
+WAIT_S = 0.2  # between two looks at the trials
+GIVE_UP = 5  # if so many trials fail and none has worked, the mistake is not in their settings
+SCORE = "validation/correlation"  # a run keeps the model of the epoch where this is highest
+KILL_S = 10  # time that a killed process has to end
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """What a trial may use of the machine, so that trials side by side do not share it.
+    """A share of the machine for one of the trials that run side by side.
 
     Attributes:
-        cores: numbers of processor cores (None: all).
-        device: of the accelerator, as CUDA_VISIBLE_DEVICES names it (None: as it is).
+        cores: numbers of its processor cores (None: all).
+        device: its accelerator, as CUDA_VISIBLE_DEVICES names it (None: as set for the search).
     """
 
     cores: frozenset[int] | None = None
@@ -60,7 +69,7 @@ def make_places(jobs: int) -> list[Place]:
 
 
 def _gpus() -> list[str]:
-    """GPUs that may be used, without a look through JAX, which would take their memory."""
+    """List the GPUs that may be used, without JAX, which would allocate their memory."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -73,13 +82,13 @@ def _gpus() -> list[str]:
 
 
 class TrialProcess:
-    """A run of the training script in a folder of its own; what it prints goes to ``output.txt`` there.
+    """A run of the training script in its own folder, where its output goes to ``output.txt``.
 
     Args:
         command: the training script and its flags.
-        workdir: of the run.
-        place: what it may use.
-        lock: open file that stays locked while the process lives.
+        workdir: folder of the run.
+        place: its share of the machine.
+        lock: number of an open file that stays locked while the process lives.
     """
 
     def __init__(self, command: Sequence[str], workdir: Path, place: Place, lock: int):
@@ -89,7 +98,7 @@ class TrialProcess:
         if place.device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = place.device
         with self._output.open("w") as output:
-            # a session of its own: Ctrl-C in the terminal is for the search, which passes it on
+            # a new session: Ctrl-C in the terminal reaches the search, which passes it on
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -100,7 +109,7 @@ class TrialProcess:
                 pass_fds=[lock],
             )
         if place.cores is not None:
-            os.sched_setaffinity(self._process.pid, place.cores)  # before it has any threads
+            os.sched_setaffinity(self._process.pid, place.cores)  # at once: threads inherit it
 
     @property
     def _output(self) -> Path:
@@ -111,20 +120,16 @@ class TrialProcess:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Let it end after its epoch."""
+        """Ask it to end after its epoch."""
         self._process.send_signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it at once; its last checkpoint is whole."""
+        """End it at once; its last checkpoint stays whole."""
         self._process.kill()
         self._process.wait(KILL_S)
 
-    def epochs(self) -> list[dict[str, float]]:
-        """The rows of its table of epochs; the last one may be half written, and is then left out."""
-        return read_epochs(self.workdir)
-
     def failure(self) -> str | None:
-        """Why it ended without a trained model, in one line; None if it has one."""
+        """Say in one line why it ended without a trained model; None if it has one."""
         if self._process.returncode == 0 and (self.workdir / "neurons.csv").exists():
             return None
         lines = [line for line in self._output.read_text(errors="replace").splitlines() if line.strip()]
@@ -135,7 +140,7 @@ class TrialProcess:
 
 
 def read_epochs(workdir: Path) -> list[dict[str, float]]:
-    """The whole rows of a run's ``metrics.csv``; none if it has none yet."""
+    """Read the epochs of a run from its ``metrics.csv``, but for a last row that is still being written."""
     file = workdir / "metrics.csv"
     if not file.exists():
         return []
@@ -145,31 +150,20 @@ def read_epochs(workdir: Path) -> list[dict[str, float]]:
 
 
 def final_value(epochs: Sequence[Mapping[str, float]], objective: str) -> float:
-    """The objective of the model that a run keeps: that of the epoch with the best validation correlation."""
+    """Objective of the model that a run keeps, which is that of the epoch with the best validation correlation."""
     return max(epochs, key=lambda row: row[SCORE])[objective]
-
-
-_log = logging.getLogger(__name__)
-
-DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
-    "validation/correlation": "maximize",
-    "validation/loss": "minimize",
-}
-PRUNERS = ("median", "hyperband", "none")
-WAIT_S = 0.2  # between two looks at the trials
-GIVE_UP = 5  # failures before the first trial that works: the mistake is not in the trial
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How a search decides.
+    """Rules by which a search draws, judges and prunes trials.
 
     Attributes:
         objective: column of ``metrics.csv``, one of ``DIRECTIONS``.
         pruner: one of ``PRUNERS``.
-        warmup_epochs: epochs before a trial may be pruned.
-        epochs: most epochs of a trial.
-        seed: of the draws. A draw depends on it, the trial's number and the results before it.
+        warmup_epochs: number of epochs before a trial may be pruned.
+        epochs: largest number of epochs of a trial.
+        seed: seed of the draws. A draw depends on the seed, the trial's number and the results before it.
     """
 
     objective: str
@@ -180,14 +174,14 @@ class Rules:
 
 
 def open_study(storage: Path, name: str, space: Space, command: Sequence[str], rules: Rules) -> optuna.Study:
-    """The study of that name, new or begun before.
+    """Open the study of a name, or begin it.
 
     Args:
         storage: an SQLite file, made if missing.
-        name: of the study in it.
-        space: what is searched.
+        name: name of the study in it.
+        space: the space of the search.
         command: flags common to all trials.
-        rules: of the search.
+        rules: rules of the search.
 
     Raises:
         UserError: the file is no data base, or holds another search of that name.
@@ -216,7 +210,7 @@ def open_study(storage: Path, name: str, space: Space, command: Sequence[str], r
 
 
 def make_pruner(rules: Rules) -> optuna.pruners.BasePruner:
-    """The rule by which trials end before their time."""
+    """Make the rule that ends hopeless trials early."""
     if rules.pruner == "median":
         return optuna.pruners.MedianPruner(n_warmup_steps=rules.warmup_epochs)
     if rules.pruner == "hyperband":
@@ -227,7 +221,7 @@ def make_pruner(rules: Rules) -> optuna.pruners.BasePruner:
 
 @dataclasses.dataclass
 class _Running:
-    """A trial and its process; ``reported`` are the epochs that the study knows of."""
+    """A trial with its process; ``reported`` holds the epochs that the study has seen."""
 
     trial: optuna.Trial
     process: TrialProcess
@@ -238,17 +232,17 @@ class _Running:
 class Search:
     """Runs trials until there are enough of them, or until the user stops it.
 
-    Trials that a stopped search has left behind go on from their last checkpoint.
+    Trials that a stopped search has left unfinished go on from their last checkpoint.
 
     Args:
-        study: of ``open_study``.
-        space: what is searched.
-        rules: of the search.
-        command: the training script and its flags, from the values that a trial has drawn.
-        workdir: trial 7 is a run in its ``trials/7``.
-        trials: number of trials, those before included.
-        places: a share of the machine for each of the trials side by side.
-        lock: open file that stays locked while a trial runs.
+        study: the study, from ``open_study``.
+        space: the space of the search.
+        rules: rules of the search.
+        command: makes the training command of a trial from the settings that were drawn for it.
+        workdir: folder of the search; trial 7 is the run in ``trials/7`` below it.
+        trials: number of trials, those of earlier searches included.
+        places: a share of the machine for each of the trials that run side by side.
+        lock: number of an open file that stays locked while a trial runs.
     """
 
     def __init__(
@@ -268,7 +262,7 @@ class Search:
         known = study.get_trials(deepcopy=False)
         self._left = [trial for trial in known if trial.state == TrialState.RUNNING]
         for trial in self._left[:]:
-            if trial.params.keys() != space.keys():  # the search was killed while it was asked for
+            if trial.params.keys() != space.keys():  # the search was killed while it drew the settings
                 self._left.remove(trial)
                 study.tell(trial.number, state=TrialState.FAIL)
         self._asked, self._trials = len(known), trials
@@ -276,10 +270,10 @@ class Search:
         self._failures, self._works = 0, False
 
     def run(self) -> bool:
-        """Search.
+        """Run the trials.
 
         Returns:
-            Whether the search came to its end; else the user has stopped it.
+            True at the end of the search, False if the user stopped it.
 
         Raises:
             UserError: the first trials have all failed.
@@ -306,7 +300,7 @@ class Search:
     def _start(self, place: Place) -> None:
         if self._left:
             frozen = self._left.pop(0)
-            # only a Trial can report, and only this number makes one of what the storage has
+            # only a Trial can report, and only the storage's own id makes one of a trial in the storage
             trial, reported = optuna.Trial(self._study, frozen._trial_id), set(frozen.intermediate_values)
         else:
             self._study.sampler = make_sampler(self._rules.seed, self._asked)
@@ -318,9 +312,9 @@ class Search:
         _log.info("trial %d %s: %s", trial.number, "goes on" if reported else "begins", said(trial.params))
 
     def _look(self, one: _Running) -> None:
-        """Report new epochs, and end the trial if it is hopeless, or if its process has ended."""
-        ended = not one.process.running()  # before the table is read, so that no epoch is missed
-        for row in one.process.epochs():
+        """Report new epochs; prune the trial if it is hopeless, and record its end if its process has ended."""
+        ended = not one.process.running()  # asked before the table is read, so that no epoch is missed
+        for row in read_epochs(one.process.workdir):
             epoch = int(row["epoch"])
             if one.pruned or epoch in one.reported:
                 continue
@@ -333,10 +327,10 @@ class Search:
             self._tell(one)
 
     def _tell(self, one: _Running) -> None:
-        """Write down how a trial has ended, and free its place."""
+        """Record how a trial has ended, and free its place."""
         self._running.remove(one)
         self._free.append(one.process.place)
-        epochs, number = one.process.epochs(), one.trial.number
+        epochs, number = read_epochs(one.process.workdir), one.trial.number
         if epochs:
             one.trial.set_user_attr("epochs", int(epochs[-1]["epoch"]))
             one.trial.set_user_attr("seconds", epochs[-1]["seconds"])
@@ -358,9 +352,9 @@ class Search:
             raise UserError(f"the first {GIVE_UP} trials have failed, the last one with: {failure}")
 
     def _stop(self) -> None:
-        """Let the processes end after their epochs; trials that are not done are for the next call."""
+        """Let the processes end after their epochs; the next search finishes trials that are not done."""
         for one in self._running:
-            if not one.pruned:  # else it has been told
+            if not one.pruned:  # a pruned one was asked to end before
                 one.process.stop()
         for one in self._running[:]:
             while one.process.running():
@@ -371,12 +365,12 @@ class Search:
 
 
 def make_sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """What draws the settings of a trial: the same ones, whether or not the search was stopped before it."""
+    """Make the sampler of a trial's settings, which are the same whether or not the search was stopped before."""
     return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
 
 
 def said(params: Mapping[str, Any]) -> str:
-    """Values of settings in a line for people."""
+    """Format settings and their values in one line."""
     return ", ".join(
         f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}" for name, value in params.items()
     )
@@ -384,10 +378,10 @@ def said(params: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[int]:
-    """Hold a file that no other search, and no process of a trial, holds; gives the number of the open file.
+    """Lock a file against other searches, and yield its file number for the processes of trials.
 
     Raises:
-        UserError: one does.
+        UserError: another search, or a trial of one that was killed, holds the lock.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as stream:

@@ -1,28 +1,28 @@
-"""What a data set looks like before anything is trained on it."""
+"""Pictures of a data set, before anything is trained on it, and of stimuli."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.masked import mean_of, variance_of
 from openretina_jax.data.quality import split_half_reliability
-from openretina_jax.visualize.style import BLACK, BLUE, GREEN, ROUND_STEPS, VERMILION, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, open_axes, whole_ticks
 
 _FRAMES = 4
 _SECONDS = 60.0
-_PIXELS = 20_000  # of the histogram
+_PIXELS = 20_000  # in the histogram
 
 
 def plot_dataset(dataset: Dataset) -> Figure:
-    """Frames, pixels, responses and their reliability.
+    """Plot frames, pixels, responses and their reliability.
 
-    From above: frames of the first training movie, and the pixels that models see of every movie; responses of the
-    neurons of the first session to the first minute, each divided by its largest, missing ones grey, and under them
-    the mean over neurons beside the mean light; of all neurons mean response and reliability (where there are repeats).
+    Top: frames of the first training movie, and the distribution of normalised pixels of every movie. Middle: responses
+    of the first session's neurons in the first minute, each divided by its largest, with missing ones in grey; below
+    them the mean over neurons with the mean light. Bottom: mean response and, where there are repeats, reliability of
+    all neurons.
     """
     figure = Figure(figsize=(11, 9), layout="constrained")
     above, middle, below = figure.subfigures(3, 1, squeeze=False, height_ratios=(2.4, 4, 2.6))[:, 0]
@@ -66,7 +66,7 @@ def _draw_responses(figure: SubFigure, dataset: Dataset) -> None:
     image_axes.set_facecolor("0.6")
     image_axes.imshow(scaled.T, aspect="auto", cmap="magma", vmin=0, vmax=1, extent=extent, interpolation="nearest")
     image_axes.set(ylabel="neuron")
-    image_axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(image_axes.yaxis)
     image_axes.set_title(f"responses of {session.name}, each neuron divided by its largest", fontsize=10)
     time = np.arange(shown) / stimulus.frame_rate_hz
     light = stimulus.frames[session.frame_index[:shown]].reshape(shown, -1).mean(axis=1, dtype=np.float64)
@@ -86,7 +86,7 @@ def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
     panels = figure.subplots(1, 2)
     panels[0].hist(means[np.isfinite(means)], bins=30, color=BLUE)
     panels[0].set(xlabel="mean response", ylabel="neurons")
-    panels[0].yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(panels[0].yaxis)
     panels[1].hist(reliable[np.isfinite(reliable)].clip(-1, 1), bins=np.linspace(-1, 1, 41).tolist(), color=GREEN)
     panels[1].set(xlabel="reliability of the mean response to tests", ylabel="neurons and tests")
     if not np.isfinite(reliable).any():
@@ -98,14 +98,14 @@ def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
 def plot_stimuli(
     movies: Mapping[str, Float[np.ndarray, "_ height width channel"]], frame_rate_hz: float, count: int = 8
 ) -> Figure:
-    """Some frames of every stimulus, a row each: the mean over channels, from the least to the largest pixel.
+    """Plot frames of several stimuli, a row each, and below them the time course of the middle pixel.
 
-    Below them, how the middle pixel goes on in time.
+    Pixels are means over channels; each stimulus has its own scale, from its smallest to its largest pixel.
 
     Args:
-        movies: by name.
-        frame_rate_hz: of all.
-        count: frames of each, evenly spaced.
+        movies: movies by name.
+        frame_rate_hz: frames per second of all movies.
+        count: number of frames of each, evenly spaced.
     """
     figure = Figure(figsize=(1.1 * count, 1.9 * len(movies)), layout="constrained")
     rows = figure.subfigures(len(movies), squeeze=False)[:, 0]

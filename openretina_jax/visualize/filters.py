@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
-from openretina_jax.visualize.style import COLOURS, colour_bar, draw_tiles, label_tiles, open_axes, time_axis
+from openretina_jax.visualize.style import COLOURS, colour_bar, draw_tiles, label_columns, open_axes, time_axis
 
 MAX_OUTPUTS = 16
-MAX_INPUTS = len(COLOURS)  # whose kernels are drawn; each has its colour
+MAX_INPUTS = len(COLOURS)  # each input channel has its own colour
 MAX_COEFFICIENT_OUTPUTS, MAX_COEFFICIENT_INPUTS = 64, 16
 TILE, TEMPORAL_HEIGHT = 0.8, 0.9  # inches
 
@@ -20,16 +20,16 @@ Convolution = SpaceTimeConv | SeparableConv | FullConv | TimeIndependentConv
 
 
 def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = None) -> Figure:
-    """Kernels of one layer: a column per output channel, a row per input channel, temporal kernels below.
+    """Plot the kernels of a layer: a column per output channel, a row per input channel, temporal kernels below.
 
-    Spatial kernels share one colour scale. The sign of every pair of a spatial and a temporal kernel is chosen such
-    that the middle third of the spatial kernel is positive on average: an OFF cell has a negative temporal kernel.
-    Time 0 is the frame of the response; a layer that pads time also sees later frames. At most ``MAX_OUTPUTS`` and
-    ``MAX_INPUTS`` channels are shown, the first ones.
+    Spatial kernels share one colour scale. The sign of every pair of a spatial and a temporal kernel is chosen so that
+    the middle third of the spatial kernel is positive on average: an OFF cell has a negative temporal kernel. Time 0 is
+    the frame of the response; a layer that pads time also sees later frames. Only the first ``MAX_OUTPUTS`` and
+    ``MAX_INPUTS`` channels are shown.
 
     Args:
         core: a core with convolutional layers, such as ``SimpleCore``.
-        layer: which of them, counted from 0.
+        layer: number of the layer, counted from 0.
         frame_rate_hz: frames of the stimulus per second, for a time axis in milliseconds (None: in frames).
 
     Raises:
@@ -52,7 +52,7 @@ def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = Non
     for label, colour in zip(above.get_yticklabels(), COLOURS, strict=False):
         label.set_color(colour)
     above.tick_params(axis="x", bottom=False, labelbottom=False)
-    label_tiles(above, [f"output {o}" for o in range(outputs)])
+    label_columns(above, np.arange(outputs) + 0.5, [f"output {o}" for o in range(outputs)])
     for axes in below:
         time, unit = time_axis(temporal.shape[2], map_rate_hz(core, frame_rate_hz), _frames_ahead(conv))
         _plot_temporal(axes, time, temporal)
@@ -62,15 +62,15 @@ def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = Non
 
 
 def plot_coefficients(core: Any, layer: int = 0, *, frame_rate_hz: float | None = None) -> Figure:
-    """Coefficients of the sines (above) and cosines (below) of one layer's temporal kernels, a column per input.
+    """Plot the coefficients of the sines (top) and cosines (bottom) of a layer's temporal kernels, a column per input.
 
     All share one colour scale, and have the signs of the kernels in ``plot_filters``. The sine of frequency 0 is zero;
-    its coefficient has no effect and is left out. At most ``MAX_COEFFICIENT_OUTPUTS`` and
-    ``MAX_COEFFICIENT_INPUTS`` channels are shown, the first ones.
+    its coefficient has no effect and is left out. Only the first ``MAX_COEFFICIENT_OUTPUTS`` and
+    ``MAX_COEFFICIENT_INPUTS`` channels are shown.
 
     Args:
-        core: a core with layers of the kind "custom_separable".
-        layer: which of them, counted from 0.
+        core: a core with "custom_separable" convolutions.
+        layer: number of the layer, counted from 0.
         frame_rate_hz: frames of the stimulus per second, for frequencies in Hz (None: in cycles per frame).
 
     Raises:
@@ -99,7 +99,7 @@ def plot_coefficients(core: Any, layer: int = 0, *, frame_rate_hz: float | None 
         rows = np.arange(0, outputs, 1 if outputs <= MAX_OUTPUTS else 4)
         axes.set_yticks((rows + 0.5) / outputs, rows.astype(str), fontsize=6)
         axes.set_ylabel(f"{name}\noutput", fontsize=8)
-    label_tiles(grid[0], [f"input {i}" for i in range(inputs)])
+    label_columns(grid[0], np.arange(inputs) + 0.5, [f"input {i}" for i in range(inputs)])
     inside = np.array([0.5, frequencies - 0.5]) / frequencies
     ticks = np.arange(inputs)[:, None] + inside
     grid[1].set_xticks(ticks.ravel(), [f"{end:.3g}" for end in ends] * inputs, fontsize=6)
@@ -114,9 +114,9 @@ def separable_kernels(
 ) -> tuple[Float[np.ndarray, "out in height width"], Float[np.ndarray, "out in time"]]:
     """Spatial and temporal kernels of a convolution; the last frame is the most recent one.
 
-    A "custom_separable" convolution has them as such (at the reference speed), and a "time_independent" one has
-    temporal kernels of a single frame. For the others the best approximation of every kernel by one such pair is
-    returned: the first pair of its singular vectors, with the singular value in the spatial kernel.
+    A "custom_separable" convolution has such kernels (here at the reference speed), and a "time_independent" one has
+    temporal kernels of a single frame. In the others every kernel is approximated by the best pair: its first singular
+    vectors, with the singular value in the spatial kernel.
     """
     match conv:
         case SpaceTimeConv():
@@ -131,14 +131,14 @@ def separable_kernels(
 
 
 def centre_sign(spatial: Float[np.ndarray, "*kernel height width"]) -> Float[np.ndarray, "*kernel"]:
-    """1, or -1 where the middle third of a spatial kernel is negative on average."""
+    """Sign of every spatial kernel: -1 where its middle third is negative on average, else 1."""
     height, width = spatial.shape[-2:]
     middle = spatial[..., height // 3 : height - height // 3, width // 3 : width - width // 3]
     return np.where(middle.mean(axis=(-2, -1)) < 0, -1, 1).astype(spatial.dtype)
 
 
 def map_rate_hz(core: Any, frame_rate_hz: float | None) -> float | None:
-    """Feature maps per second: fewer than frames of the stimulus where the core takes means over time."""
+    """Feature maps per second: fewer than frames of the stimulus where the core averages over time."""
     downsample = getattr(core, "downsample_input", None)
     return frame_rate_hz if frame_rate_hz is None or downsample is None else frame_rate_hz / downsample[0]
 
@@ -164,13 +164,13 @@ def _first_pair(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _frames_ahead(conv: Convolution) -> int:
-    """Frames after that of the response which the kernel reaches, because time is padded."""
+    """Number of frames later than the response that the kernel sees, because time is padded."""
     paddings = (conv.spatial_padding, conv.temporal_padding) if isinstance(conv, SeparableConv) else (conv.padding,)
     return sum(padding[0][1] for padding in paddings)
 
 
 def _plot_temporal(axes: Axes, time: np.ndarray, temporal: np.ndarray) -> None:
-    """Kernels below their tiles, with ticks at the first time and at 0."""
+    """Plot temporal kernels below their tiles, with ticks at the first time and at 0."""
     lowest, highest = time.min(), max(time.max(), 0)
     place, zero = (0.15 + 0.75 * (at - lowest) / (highest - lowest) for at in (time, 0))
     axes.axhline(0, color="0.7", linewidth=0.6)

@@ -1,4 +1,4 @@
-"""Evaluations as one HTML file each: figures are inside it, and it needs no network."""
+"""Evaluations as single HTML files: figures are embedded, and no network is needed."""
 
 import base64
 import html
@@ -36,11 +36,11 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 
 
 def evaluation_page(evaluation: Evaluation, dataset: Dataset) -> str:
-    """The scores of a model: for every split a table of the summary, and figures.
+    """Page with the scores of a model: for every split a table of the summary, and figures.
 
     Args:
-        evaluation: of the model.
-        dataset: that it was evaluated on.
+        evaluation: evaluation of the model.
+        dataset: the data set that it was evaluated on.
     """
     parts = [f"<p>Predictions begin at frame {evaluation.lag} of a clip.</p>"]
     for split, summary in evaluation.summaries.items():
@@ -62,11 +62,11 @@ def evaluation_page(evaluation: Evaluation, dataset: Dataset) -> str:
 
 
 def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame) -> str:
-    """Paired differences of several models: for every split a line per pair, scatter plots, and all scores.
+    """Page with paired differences of models: for every split a line per pair, scatter plots, and all scores.
 
     Args:
-        evaluations: of the models.
-        differences: of ``compare.compare``, with a column ``split``.
+        evaluations: evaluations of the models.
+        differences: table from ``compare.compare``, with a column ``split``.
     """
     parts = []
     for split, rows in differences.groupby("split", sort=False):
@@ -85,7 +85,7 @@ def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame
 
 
 def _ends(row: Mapping[Any, Any]) -> list[str]:
-    """The intervals of a difference, over neurons and over sessions; nothing for what is not known."""
+    """Format the intervals of a difference over neurons and over sessions; an unknown one is empty."""
     pairs = (("low", "high"), ("sessions_low", "sessions_high"))
     return ["" if np.isnan(row[low]) else f"{row[low]:+.4f} .. {row[high]:+.4f}" for low, high in pairs]
 
@@ -97,7 +97,7 @@ def _table_of_scores(summary: Summary) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[int]) -> str:
-    """A table; columns other than ``texts`` hold numbers."""
+    """Write a table; columns other than ``texts`` hold numbers."""
 
     def cells(tag: str, row: Sequence[str]) -> str:
         kinds = ("" if number in texts else ' class="number"' for number in range(len(row)))
@@ -114,7 +114,7 @@ def _paragraph(sentences: Sequence[str]) -> str:
 def _section(title: str, figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    width = int(figure.get_figwidth() * DPI / 1.3)  # pixels are smaller than points on most screens
+    width = int(figure.get_figwidth() * DPI / 1.3)  # figures are smaller on screens than in print
     data = base64.b64encode(buffer.getvalue()).decode()
     image = f'<img alt="{html.escape(title)}" width="{width}" src="data:image/png;base64,{data}">'
     return f"<h3>{html.escape(title)}</h3>{image}"

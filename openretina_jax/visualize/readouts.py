@@ -1,4 +1,4 @@
-"""What the neurons of a readout have learnt: where they look, and what they weigh. A row of panels per neuron."""
+"""Pictures of a readout's neurons: where they look, and how they weigh features. A row of panels per neuron."""
 
 import textwrap
 from collections.abc import Callable, Sequence
@@ -27,17 +27,17 @@ from openretina_jax.visualize.style import (
     BLACK,
     BLUE,
     COLOURS,
-    ROUND_STEPS,
     VERMILION,
     colour_bar,
     draw_weights,
     open_axes,
     time_axis,
+    whole_ticks,
 )
 
-MAX_CHANNELS = 6  # whose kernels fit into a row
+MAX_CHANNELS = 6  # so many kernels fit into a row
 MAX_RANKS = len(COLOURS)
-QUANTILES = 32  # of the normal distribution, along each of two coordinates
+QUANTILES = 32  # of the normal distribution along each axis
 WIDTH, ROW_HEIGHT = 9.0, 2.1  # inches
 TITLE_CHARACTERS = 130
 CONTRAST_PARAMETERS = {"w": "w (weight of contrast)", "a": "a (gain)", "b": "b (slope)", "c": "c (offset)"}
@@ -46,9 +46,10 @@ Drawer = Callable[[SubFigure, Any, int, float | None], None]
 
 
 def drawer(readout: Readout) -> Drawer | None:
-    """What draws a neuron of a readout into a figure, given its row and the feature maps per second; None: nothing.
+    """Choose the function that draws a neuron of a readout; None if there is no picture of its kind.
 
-    A new kind of readout gets its picture here.
+    A new kind of readout gets its picture here. The function takes a figure, the readout, the neuron's row and the
+    number of feature maps per second.
     """
     match readout:
         case GaussianMaskReadout() | FactorizedReadout():
@@ -70,14 +71,14 @@ def drawer(readout: Readout) -> Drawer | None:
 def plot_neurons(
     readout: Readout, neurons: Sequence[int], names: Sequence[str], *, map_rate_hz: float | None = None
 ) -> Figure:
-    """Weights of a few neurons, a row of panels per neuron; which panels depends on the kind of readout.
+    """Plot the weights of a few neurons, a row of panels each, as fits the kind of readout.
 
     Masks, positions and kernels lie on the pixels of the feature maps.
 
     Args:
         readout: the table of all neurons.
         neurons: rows of the table.
-        names: of all neurons of the table.
+        names: names of all neurons of the table.
         map_rate_hz: feature maps per second, for time axes in milliseconds (None: in frames).
 
     Raises:
@@ -102,7 +103,7 @@ def plot_neurons(
 def _draw_mask(
     figure: SubFigure, readout: GaussianMaskReadout | FactorizedReadout, neuron: int, map_rate_hz: float | None
 ) -> None:
-    """Mask and feature weights."""
+    """Draw the mask and the feature weights."""
     del map_rate_hz
     left, right = figure.subplots(ncols=2, width_ratios=(1, 2))
     signed = isinstance(readout, FactorizedReadout) and readout.mask_constraint is None
@@ -111,7 +112,7 @@ def _draw_mask(
 
 
 def _draw_position(figure: SubFigure, readout: PointGaussianReadout, neuron: int, map_rate_hz: float | None) -> None:
-    """The mean weight of every pixel over positions drawn from the neuron's Gaussian, with the mean marked."""
+    """Draw the mean weight of every pixel over positions drawn from the neuron's Gaussian, and mark its mean."""
     del map_rate_hz
     quantiles = norm.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES).astype(np.float32)
     noise = jnp.asarray(np.stack(np.meshgrid(quantiles, quantiles), axis=-1).reshape(-1, 1, 2))
@@ -130,7 +131,7 @@ def _draw_position(figure: SubFigure, readout: PointGaussianReadout, neuron: int
 
 
 def _draw_kernel(figure: SubFigure, readout: LnpReadout, neuron: int, map_rate_hz: float | None) -> None:
-    """The kernels of the strongest channels, and the norms of all."""
+    """Draw the kernels of the strongest channels, and the norms of all."""
     del map_rate_hz
     kernels = np.asarray(readout.kernel[neuron])
     norms = np.linalg.norm(kernels, axis=(1, 2))
@@ -145,7 +146,7 @@ def _draw_kernel(figure: SubFigure, readout: LnpReadout, neuron: int, map_rate_h
 def _draw_separable_kernel(
     figure: SubFigure, readout: SeparableLnpReadout, neuron: int, map_rate_hz: float | None
 ) -> None:
-    """Spatial kernels on the patch that the neuron sees, and temporal kernels of the same colours.
+    """Draw the spatial kernels on the patch that the neuron sees, and the temporal kernels in the same colours.
 
     The sign of every pair of kernels is chosen as in ``plot_filters``, for the mean over channels.
     """
@@ -170,7 +171,7 @@ def _draw_separable_kernel(
 def _draw_spatial_contrast(
     figure: SubFigure, readout: SpatialContrastReadout, neuron: int, map_rate_hz: float | None
 ) -> None:
-    """The frozen filters and the four trained numbers."""
+    """Draw the frozen filters and the four trained numbers."""
     left, middle, right = figure.subplots(ncols=3)
     corner = np.asarray(readout.corner[neuron])
     _draw_image(left, np.asarray(readout.spatial[neuron]), "spatial weight", corner=corner)
@@ -189,7 +190,7 @@ def _draw_spatial_contrast(
 
 
 def _draw_clone(figure: SubFigure, readout: ClonedReadout, neuron: int, map_rate_hz: float | None) -> None:
-    """The neuron of the source, with what the session makes of its response."""
+    """Draw the neuron of the source, with the session's gain and offset in the title."""
     session, source = divmod(neuron, readout.source.n_neurons)
     draw = drawer(readout.source)
     assert draw is not None
@@ -211,7 +212,7 @@ def _draw_image(
     signed: bool = True,
     corner: np.ndarray | None = None,
 ) -> None:
-    """Weights of pixels with their own colour scale; ``corner`` is the image's pixel that they begin at."""
+    """Draw weights of pixels with their own colour scale; ``corner`` is the row and column of the first one."""
     image = draw_weights(axes, weights, float(np.abs(weights).max()), signed=signed, extent=_extent(weights, corner))
     colour_bar(image, axes, label, fraction=0.05)
     _label_pixels(axes)
@@ -224,7 +225,7 @@ def _draw_montage(
     titles: Sequence[str],
     corner: np.ndarray | None = None,
 ) -> None:
-    """Spatial kernels side by side with one colour scale."""
+    """Draw spatial kernels side by side with one colour scale."""
     limit = float(np.abs(kernels).max())
     for axes, kernel, title in zip(panels, kernels, titles, strict=True):
         image = draw_weights(axes, kernel, limit, extent=_extent(kernel, corner))
@@ -235,7 +236,7 @@ def _draw_montage(
 
 
 def _extent(kernel: np.ndarray, corner: np.ndarray | None) -> tuple[float, float, float, float]:
-    """Edges of an image, such that ticks count pixels."""
+    """Edges of an image (left, right, bottom, top) for which ticks count pixels."""
     (top, left), (height, width) = (0, 0) if corner is None else corner, kernel.shape
     return left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5
 
@@ -244,7 +245,7 @@ def _label_pixels(axes: Axes) -> None:
     axes.set_xlabel("column (px)", fontsize=8)
     axes.tick_params(labelsize=6)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, integer=True, steps=ROUND_STEPS))
+        whole_ticks(axis, 4)
 
 
 def _draw_bars(axes: Axes, values: Float[np.ndarray, " number"], what: str, label: str) -> None:
@@ -252,7 +253,7 @@ def _draw_bars(axes: Axes, values: Float[np.ndarray, " number"], what: str, labe
     axes.axhline(0, color=BLACK, linewidth=0.6)
     axes.set_xlabel(what, fontsize=8)
     axes.set_ylabel(label, fontsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.xaxis, 8)
     axes.tick_params(labelsize=6)
     open_axes(axes)
 

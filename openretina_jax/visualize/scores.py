@@ -1,4 +1,4 @@
-"""How well neurons are predicted: by session, by type, by how reliable they are, and by one model or another."""
+"""Pictures of how well neurons are predicted: traces, scores by session, type, reliability and model, and training."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,11 @@ import pandas as pd
 from jaxtyping import Float, Float32
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import SessionResponses
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, ROUND_STEPS, VERMILION, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, open_axes, whole_ticks
 
 HISTOGRAMS = {
     "correlation": "correlation with the mean over trials",
@@ -20,18 +19,28 @@ HISTOGRAMS = {
     "feve": "explainable variance explained (FEVe)",
     "variance_ratio": "explainable / total variance",
 }
-TRACE_FRAMES = 900  # of a split that are drawn
+TRACE_FRAMES = 900  # the first frames of a split are drawn
 BINS = 40
-ROW_INCHES = 0.19  # of a session or a type of cell
-LEAST_NEURONS = 3  # of a type that is drawn
+ROW_INCHES = 0.19  # height of a session or a type of cell
+LEAST_NEURONS = 3  # a type with fewer is not drawn
+ROWS = 5  # neurons whose traces are drawn
+BIN_EDGES = [edge / 20 for edge in range(-20, 21)]  # the same in every histogram, to compare models
+
+HISTORY = {
+    "correlation": ("train/correlation", "validation/correlation"),
+    "loss": ("train/loss", "validation/loss"),
+    "learning rate": ("learning_rate",),
+    "gradient norm": ("train/gradient_norm_core", "train/gradient_norm_readout"),
+}
+LOGARITHMIC = ("learning rate", "gradient norm")
 
 
 def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
-    """Distributions over neurons of the scores that are known.
+    """Plot the distributions over neurons of the scores that are known.
 
     Args:
-        neurons: a row per neuron.
-        least_ratio: variance ratio below which neurons are left out of summaries: marked (None: no such limit).
+        neurons: table with a row per neuron.
+        least_ratio: variance ratio below which summaries leave out neurons; it is marked (None: no such limit).
     """
     known = [name for name in HISTOGRAMS if neurons[name].notna().any()]
     figure = Figure(figsize=(11, 2.6), layout="constrained")
@@ -42,7 +51,7 @@ def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
         axes.axvline(values.mean(), color=BLACK, linestyle="--", linewidth=1)
         axes.set_title(f"mean {values.mean():.3f}, {len(values)} neurons", fontsize=9)
         axes.set_xlabel(HISTOGRAMS[name], fontsize=9)
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+        whole_ticks(axes.yaxis)
         if name == "variance_ratio" and least_ratio is not None:
             axes.axvline(least_ratio, color=VERMILION, linewidth=1, label=f"limit {least_ratio:g}")
             axes.legend(frameon=False, fontsize=8)
@@ -52,10 +61,10 @@ def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
 
 
 def plot_sessions(neurons: pd.DataFrame, score: str = "correlation") -> Figure:
-    """Mean score of every session, and its neurons as dots.
+    """Plot the mean score of every session as a bar, and its neurons as dots.
 
     Args:
-        neurons: a row per neuron; ``session`` and the score.
+        neurons: table with a row per neuron, and the columns ``session`` and ``score``.
         score: column to draw.
     """
     groups = {str(name): group.dropna().to_numpy() for name, group in neurons.groupby("session", sort=False)[score]}
@@ -70,10 +79,10 @@ def plot_sessions(neurons: pd.DataFrame, score: str = "correlation") -> Figure:
 
 
 def plot_cell_types(by_cell_type: pd.DataFrame) -> Figure | None:
-    """Mean correlation of every type of neuron with its interval; None if no type has enough neurons.
+    """Plot the mean correlation of every type of neuron with its interval; None if no type has enough neurons.
 
     Args:
-        by_cell_type: ``Summary.by_cell_type``.
+        by_cell_type: table from ``Summary.by_cell_type``.
     """
     shown = by_cell_type[(by_cell_type["n"] >= LEAST_NEURONS) & by_cell_type["correlation"].notna()]
     if shown.empty:
@@ -90,10 +99,11 @@ def plot_cell_types(by_cell_type: pd.DataFrame) -> Figure | None:
 
 
 def plot_reliability(neurons: pd.DataFrame) -> Figure | None:
-    """Correlation of the prediction against what the noise allows; None without repeats.
+    """Plot the correlation of the prediction against the noise ceiling; None without repeats.
 
     Args:
-        neurons: a row per neuron; ``correlation``, ``max_correlation``, ``correlation_single_trials``, ``reliability``.
+        neurons: table with a row per neuron, and the columns ``correlation``, ``max_correlation``,
+            ``correlation_single_trials`` and ``reliability``.
     """
     pairs = (
         ("max_correlation", "correlation", "best possible correlation (noise ceiling)", "correlation of the model"),
@@ -108,10 +118,10 @@ def plot_reliability(neurons: pd.DataFrame) -> Figure | None:
 
 
 def plot_pairs(tables: Sequence[tuple[str, pd.DataFrame]], score: str = "correlation") -> Figure:
-    """A score by one model against the same by another, for every pair of models.
+    """Plot a score of one model against that of another, for every pair of models.
 
     Args:
-        tables: name of each model and its table of neurons, whose rows are the same neurons.
+        tables: name of each model and its table of neurons, all with the same neurons in their rows.
         score: column to draw.
     """
     pairs = [(a, b) for number, a in enumerate(tables) for b in tables[number + 1 :]]
@@ -129,11 +139,11 @@ def plot_pairs(tables: Sequence[tuple[str, pd.DataFrame]], score: str = "correla
 def plot_traces(
     responses: Sequence[SessionResponses], correlation: Float[np.ndarray, " neuron"], frame_rate_hz: float | None
 ) -> Figure:
-    """Traces of neurons from the best to the worst, at most ``TRACE_FRAMES`` of them; see ``plot_predictions``.
+    """Plot traces of neurons from the best to the worst in the first ``TRACE_FRAMES``, see ``plot_predictions``.
 
     Args:
-        responses: of all sessions to one split.
-        correlation: of their neurons, in the same order.
+        responses: responses of all sessions to one split.
+        correlation: correlations of their neurons, in the same order.
         frame_rate_hz: responses per second (None: not known, time is in frames).
 
     Raises:
@@ -182,18 +192,6 @@ def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, label_x: str, label_y: st
     open_axes(axes)
 
 
-ROWS = 5  # neurons whose traces are drawn
-BIN_EDGES = [edge / 20 for edge in range(-20, 21)]  # of the histogram: the same for every model
-
-HISTORY = {
-    "correlation": ("train/correlation", "validation/correlation"),
-    "loss": ("train/loss", "validation/loss"),
-    "learning rate": ("learning_rate",),
-    "gradient norm": ("train/gradient_norm_core", "train/gradient_norm_readout"),
-}
-LOGARITHMIC = ("learning rate", "gradient norm")
-
-
 def plot_predictions(
     recorded: Float[np.ndarray, "time neuron"],
     predicted: Float[np.ndarray, "time neuron"],
@@ -203,17 +201,17 @@ def plot_predictions(
     names: Sequence[str],
     trials: Float[np.ndarray, "trial time neuron"] | None = None,
 ) -> Figure:
-    """Traces of five neurons from the best to the worst, and the histogram of all correlations.
+    """Plot traces of five neurons from the best to the worst, and the histogram of all correlations.
 
-    Neurons whose correlation is NaN are left out.
+    Neurons with the correlation NaN are left out.
 
     Args:
-        recorded: mean response to a test stimulus.
+        recorded: mean recorded response to a test stimulus.
         predicted: the model's response to it.
-        correlation: between both, of every neuron.
+        correlation: correlation of the two for every neuron.
         frame_rate_hz: responses per second (None: not known, time is in frames).
-        names: of the neurons.
-        trials: single responses, drawn behind their mean.
+        names: names of the neurons.
+        trials: responses in single trials, drawn behind their mean.
 
     Raises:
         UserError: no neuron has a correlation.
@@ -248,10 +246,10 @@ def plot_predictions(
 
 
 def plot_history(history: pd.DataFrame) -> Figure:
-    """Curves of a training run over its epochs: correlation, loss, learning rate and gradient norm, if recorded.
+    """Plot a training run over its epochs: correlation, loss, learning rate and gradient norm, if recorded.
 
     Args:
-        history: a row per epoch; columns ``epoch`` and those of ``HISTORY``. NaN stands for "not measured".
+        history: table with a row per epoch, and the columns ``epoch`` and some of ``HISTORY``; NaN is "not measured".
 
     Raises:
         UserError: there is no column to plot.
@@ -273,7 +271,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
         if len(columns) > 1:
             axes.legend(frameon=False, fontsize=9)
     rows[-1].set_xlabel("epoch")
-    rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(rows[-1].xaxis)
     figure.align_ylabels(rows)
     return figure
 
@@ -286,5 +284,5 @@ def _plot_histogram(figure: SubFigure, correlation: np.ndarray) -> None:
     axes.set_xlim(min(0, np.floor(10 * lowest) / 10), 1)
     axes.set(xlabel="correlation", ylabel="neurons")
     axes.set_title(f"{len(correlation)} neurons, mean {mean:.2f}", fontsize=10)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.yaxis)
     open_axes(axes)

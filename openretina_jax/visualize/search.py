@@ -1,4 +1,4 @@
-"""A search for hyper-parameters: how its scores rose, which settings mattered, and what was tried."""
+"""Pictures of a search for hyper-parameters: its scores in time, and over the settings that it varied."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, ROUND_STEPS, VERMILION, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, open_axes, whole_ticks
 
 COLUMNS = 3  # of panels
-TICKS = 4  # of a panel, or fewer
+TICKS = 4  # at most, in a panel
 
 
 def plot_scores(trials: pd.DataFrame, objective: str) -> Figure:
-    """Scores of the trials in the order in which they began, and the best one so far.
+    """Plot the scores of the trials in the order in which they began, and the best score so far.
 
     Args:
-        trials: columns ``trial``, ``state`` ("complete", "pruned", ...) and ``value``.
-        objective: name of the values; of a loss the lowest is the best.
+        trials: table with the columns ``trial``, ``state`` ("complete", "pruned", ...) and ``value``.
+        objective: name of the values; the lowest is the best if it contains "loss".
     """
     trials = trials.sort_values("trial")
     complete = trials[trials["state"] == "complete"]
@@ -33,17 +33,17 @@ def plot_scores(trials: pd.DataFrame, objective: str) -> Figure:
         across = axes.get_xaxis_transform()
         axes.vlines(failed, 0, 1, color=LIGHT, linewidth=0.8, transform=across, zorder=0, label="failed")
     axes.set(xlabel="trial", ylabel=objective)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.xaxis)
     figure.legend(loc="outside upper right", ncols=4, frameon=False, fontsize=9)
     open_axes(axes)
     return figure
 
 
 def plot_importances(importances: Mapping[str, float]) -> Figure:
-    """How much each setting matters for the score.
+    """Plot how much each setting matters for the score.
 
     Args:
-        importances: by setting; they add up to 1.
+        importances: importance by setting; their sum is 1.
     """
     names = sorted(importances, key=lambda name: importances[name])
     figure = Figure(figsize=(7, 1 + 0.32 * len(names)), layout="constrained")
@@ -56,11 +56,11 @@ def plot_importances(importances: Mapping[str, float]) -> Figure:
 
 
 def plot_slices(trials: pd.DataFrame, scales: Mapping[str, str | Sequence[str]], objective: str) -> Figure:
-    """Scores over every setting that was searched.
+    """Plot the scores over each setting that was searched, a panel per setting.
 
     Args:
-        trials: columns ``trial``, ``state``, ``value``, and one for every setting.
-        scales: of every setting "linear" or "log", or the choices that there are.
+        trials: table with the columns ``trial``, ``state``, ``value``, and one for each setting.
+        scales: by setting, "linear", "log", or its choices.
         objective: name of the values.
     """
     rows, columns = math.ceil(len(scales) / COLUMNS), min(len(scales), COLUMNS)
@@ -83,7 +83,7 @@ def plot_slices(trials: pd.DataFrame, scales: Mapping[str, str | Sequence[str]],
             axes.xaxis.set_major_locator(MaxNLocator(TICKS))
         axes.tick_params(axis="x", labelsize=8)
         part, dot, option = name.rpartition(".")
-        axes.set_xlabel(f"{part}{dot}\n{option}" if dot else name, fontsize=8)  # in a line it would be too long
+        axes.set_xlabel(f"{part}{dot}\n{option}" if dot else name, fontsize=8)  # too long for one line
         open_axes(axes)
     for axes in panels.flat[len(scales) :]:
         axes.remove()

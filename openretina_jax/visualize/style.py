@@ -1,4 +1,4 @@
-"""The common look: colours that colour-blind readers tell apart (Okabe and Ito 2008), open axes, scales, time axes."""
+"""The common look: colours for colour-blind readers (Okabe and Ito 2008), open axes, colour scales, time axes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Figure  # for annotations elsewhere
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.runtime.files import whole_file
 
 DPI = 120
+BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
+LIGHT = "0.8"
+COLOURS = (BLACK, VERMILION, BLUE, GREEN)
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -23,37 +28,35 @@ def save(figure: Figure, file: Path) -> None:
 
 
 def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
-    """The figure as an image."""
+    """Draw a figure into an array."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
-LIGHT = "0.8"
-COLOURS = (BLACK, VERMILION, BLUE, GREEN)
-
-ROUND_STEPS = [1, 2, 5, 10]  # between ticks at whole numbers
-
-
 def open_axes(axes: Axes) -> None:
-    """Leave out the frame above and to the right."""
+    """Hide the frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def whole_ticks(axis: Axis, most: int = 10) -> None:
+    """Put ticks at whole numbers, in round steps, with at most ``most`` intervals between them."""
+    axis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]))
 
 
 def draw_weights(
     axes: Axes, weights: Float[np.ndarray, "row column"], limit: float, *, signed: bool = True, **options: Any
 ) -> AxesImage:
-    """An image of weights.
+    """Draw weights as an image.
 
     Args:
         axes: where to draw.
-        weights: what to draw; NaN is left out.
+        weights: the weights; NaN is left blank.
         limit: end of the colour scale.
-        signed: whether the scale goes from ``-limit`` (blue) over 0 (white) to ``limit`` (red), or from 0 up.
-        options: of matplotlib's ``imshow``.
+        signed: whether the scale goes from ``-limit`` (blue) through 0 (white) to ``limit`` (red), or from 0 up.
+        options: options of matplotlib's ``imshow``.
     """
-    limit = limit or 1.0  # weights that are all 0 have no scale of their own
+    limit = limit or 1.0  # weights that are all 0 give no scale
     low, colours = (-limit, "RdBu_r") if signed else (0.0, "viridis")
     return axes.imshow(weights, cmap=colours, vmin=low, vmax=limit, **options)
 
@@ -61,9 +64,10 @@ def draw_weights(
 def draw_tiles(
     axes: Axes, kernels: Float[np.ndarray, "row column height width"], limit: float, *, signed: bool = True
 ) -> AxesImage:
-    """Many small images as one, lines between them; the one in row r and column c covers r to r + 1 and c to c + 1.
+    """Draw many small images as one, with lines between them.
 
-    One image is drawn and laid out in a fraction of the time that a grid of axes takes.
+    The tile in row r and column c covers r to r + 1 and c to c + 1. A single image is drawn and laid out in a fraction
+    of the time that a grid of axes takes.
     """
     rows, columns, height, width = kernels.shape
     image = kernels.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
@@ -72,21 +76,21 @@ def draw_tiles(
     return draw_weights(axes, image, limit, signed=signed, extent=(0, columns, rows, 0), aspect="auto")
 
 
-def label_tiles(axes: Axes, names: Sequence[str]) -> None:
-    """Names above the columns of tiles."""
+def label_columns(axes: Axes, places: Float[np.ndarray, " column"], names: Sequence[str]) -> None:
+    """Write names above an image."""
     above = axes.secondary_xaxis("top")
-    above.set_xticks(np.arange(len(names)) + 0.5, names, fontsize=7)
+    above.set_xticks(places, names, fontsize=7)
     above.tick_params(length=0)
 
 
 def colour_bar(image: AxesImage, panels: Any, label: str, *, fraction: float = 0.02) -> None:
-    """The scale of an image beside the panels that share it.
+    """Draw the colour scale of an image beside the panels that share it.
 
     Args:
-        image: any image of that scale.
+        image: any image with that scale.
         panels: one or several axes.
-        label: what the colours stand for.
-        fraction: of the panels' width that the bar takes.
+        label: name of the quantity that the colours show.
+        fraction: fraction of the panels' width for the bar.
     """
     figure = image.axes.get_figure()
     assert figure is not None
@@ -99,9 +103,9 @@ def time_axis(frames: int, rate_hz: float | None, frames_ahead: int = 0) -> tupl
     """Times of a kernel's frames relative to the response, and their unit.
 
     Args:
-        frames: of the kernel.
+        frames: number of frames of the kernel.
         rate_hz: frames per second (None: times are in frames).
-        frames_ahead: frames after that of the response which the kernel sees.
+        frames_ahead: number of frames later than the response that the kernel sees.
     """
     step, unit = (1.0, "frames") if rate_hz is None else (1000 / rate_hz, "ms")
     return step * (np.arange(1 - frames, 1) + frames_ahead), unit

@@ -1,4 +1,4 @@
-"""All pictures of a model's weights: as figures, and as files."""
+"""Pictures of a model's weights, as figures and as files."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,6 @@ import jax
 import numpy as np
 from flax import nnx
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.tables import neuron_names
@@ -20,21 +19,26 @@ from openretina_jax.modules.convolutions import SpaceTimeConv
 from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.filters import map_rate_hz, plot_coefficients, plot_filters
 from openretina_jax.visualize.readouts import drawer, plot_neurons
-from openretina_jax.visualize.style import BLUE, ROUND_STEPS, colour_bar, draw_weights, open_axes, save
+from openretina_jax.visualize.style import BLUE, colour_bar, draw_weights, label_columns, open_axes, save, whole_ticks
 
 DEFAULT_NEURONS = 24
+MAX_PATTERNS = 100
+MAX_NUMBERED = 40  # patterns whose numbers fit beside them
+MAX_NAMED = 6  # sessions whose names fit above
+SOURCES = {"input": "channel of the input", "hidden": "channel of the state"}
+MAX_SESSIONS = 100
 
 
 def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
-    """All pictures of a model by name; what a model does not have, or nobody knows how to draw, is left out.
+    """Make all pictures of a model, by name; parts without a picture are left out.
 
-    They are "filters_layer_0" and "coefficients_layer_0" for each layer of the core, "speeds" of the sessions, "gates"
-    of a recurrent unit, "neurons", and "patterns" of an autoencoder. The members of an ensemble have names such as
-    "member_0/filters_layer_0".
+    The names are "filters_layer_0" and "coefficients_layer_0" for each layer of the core, "speeds" of the sessions,
+    "gates" of a recurrent unit, "neurons", and "patterns" of an autoencoder. In an ensemble they begin with the member,
+    as in "member_0/filters_layer_0".
 
     Args:
         model: any model.
-        neurons: rows of the readout's table to be drawn in "neurons"; may be empty.
+        neurons: rows of the readout's table for "neurons"; may be empty.
 
     Raises:
         UserError: the table has no such row.
@@ -51,11 +55,11 @@ def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
 
 
 def save_weights(model: Model, folder: Path, neurons: Sequence[int] | None = None) -> list[Path]:
-    """Write all pictures of a model as PNG files, and one file per neuron into a folder of its session.
+    """Write all pictures of a model as PNG files, with one file per neuron in a folder of its session.
 
     Args:
         model: any model.
-        folder: made if missing; files of the same names are replaced, each at once.
+        folder: where to write, made if missing; files of the same names are replaced.
         neurons: rows of the readout's table (None: ``DEFAULT_NEURONS`` of them, evenly spread).
 
     Returns:
@@ -82,7 +86,7 @@ def session_neurons(model: Model, session: str, numbers: Sequence[int] | None = 
     Args:
         model: any model.
         session: name of the session.
-        numbers: of the neurons within the session (None: all).
+        numbers: numbers of the neurons within the session (None: all).
 
     Raises:
         UserError: there is no such session or neuron.
@@ -95,7 +99,7 @@ def session_neurons(model: Model, session: str, numbers: Sequence[int] | None = 
 
 
 def _parts(model: Model) -> Iterator[tuple[str, Model]]:
-    """The models that a model is made of, itself included, and how the names of their pictures begin."""
+    """Yield the models that a model is made of, itself included, each with the prefix of its pictures' names."""
     if isinstance(model, Ensemble):
         graph, states = nnx.split(model.members)
         for number in range(model.n_members):
@@ -122,7 +126,7 @@ def _core_figures(model: CoreReadout) -> dict[str, Figure]:
 
 
 def _each_figure(model: Model, neurons: Sequence[int]) -> Iterator[tuple[str, Figure]]:
-    """Name and figure, one after the other: thousands of figures do not fit into memory."""
+    """Yield names and figures one by one, because thousands of figures do not fit into memory."""
     yield from weight_figures(model, []).items()
     rows = [
         (re.sub(r"[/\\]|^\.", "_", session), number)  # a name from a file must not lead out of the folder
@@ -142,21 +146,17 @@ def _plot_neurons(model: CoreReadout, neurons: Sequence[int]) -> Figure:
     return plot_neurons(model.readout, neurons, neuron_names(model.data_info), map_rate_hz=rate)
 
 
-MAX_PATTERNS = 100
-MAX_NUMBERED = 40  # patterns whose numbers fit beside them
-MAX_NAMED = 6  # sessions whose names fit above
-
-
 def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -> Figure:
-    """Patterns of norm 1, a row each, ordered by the neuron with the largest absolute weight.
+    """Plot the patterns of an autoencoder, scaled to norm 1, a row each.
 
-    At most ``MAX_PATTERNS`` are shown, those with the largest absolute weights.
+    Rows are ordered by the neuron with the largest absolute weight. At most ``MAX_PATTERNS`` are shown, those with the
+    largest absolute weights.
 
     Args:
-        autoencoder: of the responses of all neurons.
-        sessions: number of neurons by name, in the order of the neurons; lines separate sessions.
+        autoencoder: an autoencoder of the responses of all neurons.
+        sessions: number of neurons by session, in the order of the neurons; lines separate sessions.
     """
-    patterns = np.nan_to_num(autoencoder.patterns())  # one of zeros cannot be scaled
+    patterns = np.nan_to_num(autoencoder.patterns())  # a pattern of zeros has no norm
     size = np.abs(patterns)
     largest = np.argsort(-size.max(axis=1), kind="stable")[:MAX_PATTERNS]
     order = largest[np.argsort(size[largest].argmax(axis=1), kind="stable")]
@@ -167,35 +167,30 @@ def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -
     ends = np.cumsum(list(sessions.values()))
     for end in ends[:-1]:
         axes.axvline(end - 0.5, color="0.5", linewidth=0.4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=ROUND_STEPS))
+    whole_ticks(axes.xaxis)
     axes.set_xlabel("neuron")
     rows = np.arange(0, len(order), -(-len(order) // MAX_NUMBERED))
     axes.set_yticks(rows, [str(number) for number in order[rows]], fontsize=6)
     axes.set_ylabel("pattern")
     if len(sessions) <= MAX_NAMED:
         middles = ends - np.asarray(list(sessions.values())) / 2 - 0.5
-        above = axes.secondary_xaxis("top")
-        above.set_xticks(middles, list(sessions), fontsize=6)
-        above.tick_params(length=0)
+        label_columns(axes, middles, list(sessions))
     count = f"{len(order)} of {len(patterns)}" if len(order) < len(patterns) else str(len(patterns))
     figure.suptitle(f"{count} patterns of the autoencoder, by the neuron with the largest weight", fontsize=10)
     return figure
 
 
-SOURCES = {"input": "channel of the input", "hidden": "channel of the state"}
-
-
 def plot_gates(core: Any) -> Figure:
-    """How strongly each gate of each channel depends on the channels of the input (above) and of the state (below).
+    """Plot how strongly the gates of each channel depend on the channels of the input (top) and the state (bottom).
 
-    Drawn are the norms of the kernels over their pixels, with one colour scale. Where channels are divided into groups,
-    only those of the own group are there to be drawn.
+    The strength is the norm of the kernel over its pixels; all panels share one colour scale. Where channels are
+    divided into groups, a channel depends only on those of its own group.
 
     Args:
         core: a core with a recurrent unit.
 
     Raises:
-        UserError: the core has none.
+        UserError: the core has no recurrent unit.
     """
     if getattr(core, "gru", None) is None:
         raise UserError('the core has no recurrent unit; it comes with recurrent_channels of the core "gru"')
@@ -215,27 +210,24 @@ def plot_gates(core: Any) -> Figure:
         axes.set_ylabel("channel of the gate", fontsize=8)
         axes.tick_params(labelsize=6)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND_STEPS))
+            whole_ticks(axis, 8)
     colour_bar(image, grid, "norm of the kernel")
     sizes = " and ".join(f"{kernel.shape[2]} x {kernel.shape[3]}" for kernel in (cell.out_input, cell.out_hidden))
     figure.suptitle(f"gates of the recurrent unit, kernels of {sizes} px", fontsize=10)
     return figure
 
 
-MAX_SESSIONS = 100
-
-
 def plot_speeds(core: Any, names: Sequence[str]) -> Figure:
-    """Speed of every session: how many times as fast its temporal kernels are, or how many times as large the output.
+    """Plot the speed of every session: the factor on the speed of temporal kernels, or else on the output.
 
-    At most ``MAX_SESSIONS`` sessions are shown, the first ones.
+    Only the first ``MAX_SESSIONS`` sessions are shown.
 
     Args:
-        core: a core with speeds.
-        names: of the sessions.
+        core: a core with speeds of sessions.
+        names: names of the sessions.
 
     Raises:
-        UserError: the core has none.
+        UserError: the core has no speeds.
     """
     if getattr(core, "log_speed", None) is None:
         raise UserError("the core has no speeds of sessions; they come with adapt_speed")
