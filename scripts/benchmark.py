@@ -54,7 +54,7 @@ def main() -> None:
     from benchmarks.run import benchmark
     from benchmarks.table import table
     from benchmarks.variants import chosen
-    from openretina_jax.experiment.train import resolved
+    from openretina_jax.experiment.recipe import resolved
 
     settings = {name: resolved(variant) for name, variant in chosen(config.to_dict(), _VARIANT.value).items()}
     lines = []

@@ -40,7 +40,7 @@ def main() -> None:
     # these take seconds: flags are checked before
     from benchmarks.elsewhere import compile_epoch, devices_elsewhere
     from benchmarks.run import frame_shape
-    from openretina_jax.experiment.train import resolved
+    from openretina_jax.experiment.recipe import resolved
 
     settings = resolved(config.to_dict())
     shape = command_line.shape() or frame_shape(settings["data"])

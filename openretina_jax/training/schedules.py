@@ -203,7 +203,7 @@ class CosineWarmRestarts(Schedule):
             lengths.append(lengths[-1] * self.growth)
         cycle = jnp.searchsorted(jnp.asarray(starts, jnp.int32), epoch, side="right") - 1
         length = jnp.asarray(lengths, jnp.float32)[cycle]
-        return (length - (epoch - jnp.asarray(starts, jnp.int32)[cycle])) / length
+        return (length - (epoch - jnp.asarray(starts, jnp.int32)[cycle]).astype(jnp.float32)) / length
 
 
 @SCHEDULES("one_cycle")

@@ -13,8 +13,9 @@ from benchmarks import ours
 from benchmarks.children import Program, child, reference
 from benchmarks.run import MEASURES, Task, benchmark, take
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.train import read_config, resolved
+from openretina_jax.experiment.recipe import resolved
 from openretina_jax.modules.kernels.lowerings import Lowering
+from openretina_jax.runtime.settings import read_config
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"

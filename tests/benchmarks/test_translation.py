@@ -9,7 +9,7 @@ from benchmarks.translation import translate
 from benchmarks.variants import VARIANTS, chosen
 from configs.hoefling_low_res import get_config
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.train import resolved
+from openretina_jax.experiment.recipe import resolved
 
 CLASSES = {
     "custom_separable": ("SimpleCoreWrapper", "MultiGaussianMaskReadout"),

@@ -12,7 +12,7 @@ import pytest
 
 from configs.hoefling_low_res import get_config
 from openretina_jax.experiment.data import make_dataset
-from openretina_jax.experiment.train import resolved
+from openretina_jax.experiment.recipe import resolved
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import save_model
 from tests import tiny

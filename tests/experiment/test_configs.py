@@ -9,7 +9,7 @@ import openretina_jax
 from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.data import make_dataset
-from openretina_jax.experiment.train import resolved
+from openretina_jax.experiment.recipe import resolved
 from openretina_jax.models.build import make_model
 from openretina_jax.runtime.settings import read_config
 from openretina_jax.sources.sridhar_2025.sessions import RETINAS

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openretina_jax.sources.registry import make_dataset
 from rich.console import Console
 
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.train import check_same_run, resolved, train
+from openretina_jax.experiment.data import make_dataset
+from openretina_jax.experiment.recipe import resolved
+from openretina_jax.experiment.train import check_same_run, train
 from openretina_jax.models.build import complete_options, make_model
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import load_model

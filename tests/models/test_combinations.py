@@ -17,8 +17,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionSampler
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.recipe import make_recipe
-from openretina_jax.experiment.train import resolved, start_model
+from openretina_jax.experiment.recipe import make_recipe, resolved, start_model
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model
 from openretina_jax.modules.cores import CORES

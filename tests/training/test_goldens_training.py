@@ -81,7 +81,7 @@ def test_trajectory(case: Case) -> None:
         state, metrics = step(state, batch_of(case, number, model))
         count = sum(np.isfinite(case.array(f"input/batch_{number}/targets"))[:, model.lag :].ravel())
         values = {
-            "loss": metrics["loss"] * count,
+            "loss": float(metrics["loss"]) * count,
             "total_loss": metrics["objective"],
             "regularization_core": metrics["penalty_core"],
             "regularization_readout": metrics["penalty_readout"],

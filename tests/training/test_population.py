@@ -18,8 +18,7 @@ import openretina_jax
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import Pictures
-from openretina_jax.experiment.recipe import check_varying, with_values
-from openretina_jax.experiment.train import resolved, without_kind
+from openretina_jax.experiment.recipe import check_varying, resolved, with_values, without_kind
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout
