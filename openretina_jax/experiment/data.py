@@ -1,17 +1,16 @@
 """Data sets from plain settings: the only place that knows both the sources and their simulators."""
 
 import dataclasses
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ml_collections import ConfigDict, FieldReference
+from ml_collections import ConfigDict
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.runtime.registry import construct, options, tuples
+from openretina_jax.runtime.settings import entry, kinds_of
 from openretina_jax.simulation.cache import simulated_files, simulator, simulator_names
 from openretina_jax.simulation.writing import Progress
 from openretina_jax.sources import PROBLEMS, SOURCES
@@ -127,32 +126,12 @@ def _entries(function: Callable[..., Any], what: str, given: Mapping[str, Any]) 
         elif isinstance(value, Mapping):
             entries[name] = dict(value)
         else:
-            entries[name] = FieldReference(value, field_type=_plain_type(option.hint))
+            entries[name] = entry(value, option.hint)
     return entries
 
 
 def _part(hint: Any) -> type | None:
     """The data class that an option is an object of, so that its settings are the fields of that; None if of none."""
-    kinds = _kinds(hint)
+    kinds = kinds_of(hint)
     is_one = len(kinds) == 1 and isinstance(kinds[0], type) and dataclasses.is_dataclass(kinds[0])
     return kinds[0] if is_one else None
-
-
-def _kinds(hint: Any) -> list[Any]:
-    """The types that an option may have, but for None."""
-    several = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return [kind for kind in (typing.get_args(hint) if several else (hint,)) if kind is not types.NoneType]
-
-
-def _plain_type(hint: Any) -> type:
-    """The type of an option in a configuration, where paths are words; ``object`` if it may have several."""
-    found = set()
-    for kind in _kinds(hint):
-        origin = typing.get_origin(kind) or kind
-        if origin is typing.Literal:
-            found.add(type(typing.get_args(kind)[0]))
-        elif origin in (list, tuple, Sequence):
-            found.add(tuple)
-        elif origin in (bool, int, float, str):
-            found.add(origin)
-    return found.pop() if len(found) == 1 else object

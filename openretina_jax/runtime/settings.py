@@ -6,16 +6,15 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
-from jaxtyping import AbstractArray
 from ml_collections.config_dict import FieldReference, placeholder
 
 from openretina_jax.errors import UserError, nearest
-from openretina_jax.runtime.registry import Option, Registry
+from openretina_jax.runtime.registry import Registry
 
 Entries = Mapping[str, tuple[type, Any]]  # type and value of every setting of a configuration, by dotted names
 
@@ -92,7 +91,10 @@ def choice(registry: Registry, kind: str) -> ml_collections.ConfigDict:
         registry: of the part.
         kind: that is chosen.
     """
-    kinds = {name: {key: _entry(option) for key, option in registry.options(name).items()} for name in registry.kinds()}
+    kinds = {
+        name: {key: entry(option.default, option.hint) for key, option in registry.options(name).items()}
+        for name in registry.kinds()
+    }
     return ml_collections.ConfigDict({"kind": kind, **kinds, "options": placeholder(object)})
 
 
@@ -101,27 +103,30 @@ def free(value: Any) -> FieldReference:
     return FieldReference(value, field_type=object)
 
 
-def _entry(option: Option) -> FieldReference:
-    """An option's default with the type that values must have: ``object`` where several can."""
-    several = typing.get_args(option.hint) if _is_union(option.hint) else (option.hint,)
-    kinds = {_type_of(hint) for hint in several if hint is not types.NoneType and not _is_array(hint)}
-    return FieldReference(option.default, field_type=kinds.pop() if len(kinds) == 1 else object)
+def entry(value: Any, hint: Any) -> FieldReference:
+    """An entry with a value and the type that others must have; without one, flags can set it.
+
+    Args:
+        value: of the entry.
+        hint: type of an argument, which says that of its entry: paths are words, sequences tuples; ``object`` where
+            several are possible.
+    """
+    found = set()
+    for kind in kinds_of(hint):
+        origin = typing.get_origin(kind) or kind
+        if origin is typing.Literal:
+            found.add(type(typing.get_args(kind)[0]))
+        elif origin in (list, tuple, Sequence):
+            found.add(tuple)
+        elif origin in (bool, int, float, str):
+            found.add(origin)
+    return FieldReference(value, field_type=found.pop() if len(found) == 1 else object)
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
-
-
-def _is_array(hint: Any) -> bool:
-    """Whether a hint is for arrays, which no configuration holds."""
-    return isinstance(hint, type) and issubclass(hint, AbstractArray)
-
-
-def _type_of(hint: Any) -> type:
-    """The type that flags take for a hint."""
-    origin = typing.get_origin(hint)
-    kind = type(typing.get_args(hint)[0]) if origin is typing.Literal else origin or hint
-    return kind if kind in (bool, int, float, str, tuple) else object
+def kinds_of(hint: Any) -> list[Any]:
+    """The types that an argument may have, but for None."""
+    several = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return [kind for kind in (typing.get_args(hint) if several else (hint,)) if kind is not types.NoneType]
 
 
 def chosen(name: str, part: Mapping[str, Any], registry: Registry | None = None) -> dict[str, Any]:
