@@ -5,8 +5,8 @@
 
 It takes recordings in a folder of the layout that docs/your_own_data.md describes; for arrays in a notebook, give it to
 ``openretina_jax.train``. Any entry can also be set on the command line (``--config.model.core.kind=gru``). A line that
-is left out keeps its value in configs/common.py, or the default of the class of the core or readout. A core or any other
-part of your own can be in your file, too (docs/extending.md).
+is left out keeps its value in configs/common.py, or the default of the class of the core or readout. A core, or any
+other part of your own, can be in your file, too (docs/extending.md).
 """
 
 import ml_collections
