@@ -3,10 +3,11 @@
     python scripts/train.py --config=configs/mix.py:model=hoefling_low_res,data=karamanlis_2024_core_readout,simulated
     python scripts/train.py --config=configs/mix.py:model=vystrcilova_2024_nm_cnn,data=hoefling_low_res,simulated,quick
 
-"model=" and "data=" name files beside this one. All but ``config.data`` is that of the model's: loss, optimizer, and
-windows, which are as long as its model needs; whether they stay within clips is the data's. Other words go to both
-files, or to the one that knows them. We have not looked for good settings: kernels may be too large for the frames,
-which is an error, and numbers of channels or weights of penalties may be made for other neurons.
+"model=" and "data=" name files beside this one. Everything but ``config.data`` comes from the file of the model: loss,
+optimiser, and windows, which are as long as this model needs. Whether windows stay within clips comes from the file of
+the data. Other words go to both files, or to the one that knows them. We have not looked for good settings: kernels may
+be too large for the frames, which is an error, and numbers of channels and weights of penalties were chosen for other
+neurons.
 
 In a file of your own one line is enough: ``config.model = hoefling_low_res.get_config("gru").model``, after
 ``from configs import hoefling_low_res``.

@@ -1,12 +1,12 @@
-"""A start for your own experiment: copy this file beside it, and change what is marked.
+"""A start for your own experiment: copy this file, in the same folder, and change what its comments name.
 
     python scripts/check_data.py --config=configs/template.py --config.data.path=my_data
     python scripts/train.py --config=configs/template.py --config.data.path=my_data
 
 It takes recordings in a folder of the layout that docs/your_own_data.md describes; for arrays in a notebook, give it to
 ``openretina_jax.train``. Any entry can also be set on the command line (``--config.model.core.kind=gru``). A line that
-is left out keeps its value in configs/common.py, or the default of the class of the core or readout. A core of your own
-can be in this file, too (docs/architecture.md).
+is left out keeps its value in configs/common.py, or the default of the class of the core or readout. A core, or any
+other part of your own, can be in your file, too (docs/extending.md).
 """
 
 import ml_collections

@@ -60,7 +60,7 @@ def train(
             configuration goes on from its last checkpoint.
         config: a file of configs/, maybe with words after a colon, or what its ``get_config`` returns.
         settings: entries of the configuration to change, such as ``{"train.epochs": 20}``.
-        callbacks: followers of the run, see ``training.callbacks.Callback``.
+        callbacks: followers of the run besides those of the configuration, see ``training.callbacks.Callback``.
 
     Returns:
         The model of the best epoch.

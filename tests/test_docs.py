@@ -47,12 +47,17 @@ def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pyt
     assert load_model(tmp_path / "run").data_info.sessions == {"my_retina": 2}
 
 
+def blocks_of_extending() -> list[str]:
+    """All examples of docs/extending.md, in their order."""
+    return re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
+
+
 @pytest.mark.slow
 def test_a_core_of_ones_own(tmp_path: Path) -> None:
-    """The core of docs/architecture.md is built by kind, trained, saved and loaded without an edit elsewhere."""
-    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "architecture.md").read_text(), re.DOTALL)
+    """The core of docs/extending.md is built by kind, trained, saved and loaded without an edit elsewhere."""
+    (example,) = [block for block in blocks_of_extending() if "class DifferenceCore" in block]
     assert len(example.splitlines()) <= 30
-    exec(compile(example, "architecture.md", "exec"), {})
+    exec(compile(example, "extending.md", "exec"), {})
     options = {"core": {"kind": "difference", "features": 4, "gamma": 0.1}, "readout": tiny.MODEL["readout"]}
     model = make_model(options, tiny.dataset().info)
     assert (model.lag, model.receptive_field().frames, model.is_causal()) == (5, 6, True)
@@ -74,8 +79,7 @@ def test_a_core_of_ones_own(tmp_path: Path) -> None:
 
 def parts_of_ones_own() -> dict[str, str]:
     """The files of docs/extending.md, by their names."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
-    return {block.split()[1]: block for block in blocks if block.startswith("# my_lab/")}
+    return {block.split()[1]: block for block in blocks_of_extending() if block.startswith("# my_lab/")}
 
 
 @pytest.mark.slow
@@ -106,8 +110,7 @@ def test_an_experiment_whose_parts_are_all_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_training_loop_of_ones_own() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL)
-    (example,) = [block for block in blocks if not block.startswith("# my_lab/")]
+    (example,) = [block for block in blocks_of_extending() if "trainer.step" in block]
     assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
     example = example.replace("window_frames=30", "window_frames=16")
     names = {"dataset": tiny.dataset(), "options": tiny.MODEL}

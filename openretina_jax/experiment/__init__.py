@@ -1,1 +1,1 @@
-"""From settings to runs: the only room that knows configurations."""
+"""From settings to runs: the only package that knows configurations."""

@@ -1,1 +1,1 @@
-"""Whole models, built from plain options."""
+"""Whole models: built from plain options, saved, given other sessions, and joined to ensembles."""

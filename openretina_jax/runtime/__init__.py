@@ -1,1 +1,1 @@
-"""The ground floor: files, downloads, devices, processes, registries and settings."""
+"""The lowest layer: files, downloads, devices, processes, registries and settings."""

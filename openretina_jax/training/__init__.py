@@ -1,1 +1,1 @@
-"""The training loop: state, step, optimisers, patience, checkpoints, logs."""
+"""Training: the loop, trainers and their states, objectives, optimisers, populations, checkpoints, callbacks."""

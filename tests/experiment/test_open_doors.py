@@ -26,7 +26,8 @@ from tests import tiny
 from tests.experiment.configuration import configuration
 
 ROOT = Path(__file__).parents[2]
-(DIFFERENCE,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL)
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
+(DIFFERENCE,) = [example for example in EXAMPLES if "class DifferenceCore" in example]
 MEAN = '''
 import jax.numpy as jnp
 from openretina_jax.modules.readouts import READOUTS
@@ -136,7 +137,7 @@ def test_kinds_by_the_names_of_modules(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_script_trains_a_core_of_ones_own(folder: Path) -> None:
-    """The core of docs/architecture.md in the file of an experiment."""
+    """The core of docs/extending.md in the file of an experiment."""
     file = registering(folder, 'config.model.core.kind = "difference"')
     text = file.read_text().replace("common.hdf5_data()", "hoefling_low_res.get_config('simulated,quick').data")
     file.write_text(text.replace("from configs import common\n", "from configs import common, hoefling_low_res\n"))
