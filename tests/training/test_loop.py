@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -77,10 +78,7 @@ def metrics(workdir: Path, column: str) -> list[float]:
 
 def assert_equal(one: TrainState, other: TrainState) -> None:
     """Two states are equal to the bit."""
-    one, other = by_name(one), by_name(other)
-    assert list(one) == list(other)
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
+    chex.assert_trees_all_equal(by_name(one), by_name(other), strict=True)
 
 
 class Compilations(logging.Handler):
