@@ -20,6 +20,7 @@ from types import ModuleType
 import ml_collections
 
 from configs import common, common_sridhar_2025
+from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError, nearest
 
 
@@ -38,9 +39,9 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config, other = (one.get_config(",".join(words.intersection(one.WORDS))) for one in presets)
     check_pair(names, config, other)
     within = other.train.windows[other.train.order].within_clips
-    for order, windows in config.train.windows.items():
+    for order in SAMPLERS.kinds():
         # see common.choose_hoefling for the GRU
-        windows.within_clips = within or (order == "shared" and config.model.core.kind == "gru")
+        config.train.windows[order].within_clips = within or (order == "shared" and config.model.core.kind == "gru")
     config.data = other.data
     if config.data.source == "sridhar_2025":
         config.model.readout.spatial_contrast.flip_sta = common_sridhar_2025.flips_sta(config.data.stimulus)

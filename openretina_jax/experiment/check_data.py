@@ -14,6 +14,7 @@ from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset, source_problems
+from openretina_jax.experiment.recipe import order_options
 from openretina_jax.runtime.fetch import cache_folder
 
 PICTURE = "data.png"
@@ -72,7 +73,7 @@ def check_dataset(
 
 def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
     """List the sessions that have fewer windows than a step takes of each, a line each."""
-    windows, sampler = train["windows"][train["order"]], SAMPLERS[train["order"]]
+    windows, sampler = order_options(train), SAMPLERS[train["order"]]
     found = []
     for timeline in sampler.timelines_of(Tables(dataset)):
         try:

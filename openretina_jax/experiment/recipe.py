@@ -131,6 +131,12 @@ def with_kind(chosen: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": chosen} if isinstance(chosen, str) else dict(chosen)
 
 
+def order_options(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the batch order of ``config.train``; one named "package.module:Name" has its own together."""
+    order, windows = train["order"], train["windows"]
+    return dict(windows[order] if order in windows else windows["options"] or {})
+
+
 def make_objective(settings: Mapping[str, Any], model: Model) -> Objective:
     """What a step lowers, from ``config.objective``, or of an autoencoder from ``config.autoencoder``."""
     if isinstance(model, AutoencoderModel):
@@ -166,6 +172,8 @@ def check_varying(names: Sequence[str], settings: Mapping[str, Any], model: Mode
 
 def can_vary(name: str, settings: Mapping[str, Any], model: Model) -> bool:
     """Whether members of a population can differ in a setting: a number of the recipe, or the weight of a penalty."""
+    if name == "seed":  # members have seeds of their own
+        return False
     if name.startswith(PARTS):
         return name.rpartition(".")[2].startswith(PENALTY)
     try:

@@ -18,7 +18,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
-from openretina_jax.experiment.recipe import make_trainer, resolved, with_values
+from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_values
 from openretina_jax.models.build import complete_options
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model, read_about
@@ -183,11 +183,10 @@ def make_feed(settings: Mapping[str, Any], dataset: Dataset, trainer: Trainer) -
         UserError: there is no such order of windows, or the data or the devices do not allow such windows.
     """
     options, model, population = settings["train"], trainer.start, isinstance(trainer, Population)
-    order, windows = options["order"], options["windows"]
-    chosen = windows[order] if order in windows else windows["options"] or {}
+    order = options["order"]
     data = Feed(
         dataset,
-        functools.partial(make_sampler, order, seed=settings["seed"], **chosen),
+        functools.partial(make_sampler, order, seed=settings["seed"], **order_options(options)),
         per_session=model.per_session,
         accumulate=trainer.recipe.accumulate,
         sharding=make_sharding(settings["mesh"], model, population),

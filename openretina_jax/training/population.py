@@ -208,7 +208,6 @@ class MemberCheckpoints(Callback):
     Args:
         workdir: of the population; members have folders ``members/0``, ``members/1``, ... there.
         abouts: what goes with the checkpoints of each member as JSON.
-        sharding: of the run.
     """
 
     everywhere = True

@@ -2,7 +2,7 @@
 
 A loop of one's own needs ``Trainer.init``, ``Trainer.step`` and batches; jit and vmap are the caller's:
 
-    trainer = Trainer(model, Recipe(Objective(), AdamW(), learning_rate=0.01))
+    trainer = Trainer(model, Recipe(ResponseObjective(), AdamW(), learning_rate=0.01))
     state, step = trainer.init(), jax.jit(trainer.step)
     for batch in batches:
         state, metrics = step(state, batch)

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from openretina_jax.training.callbacks.callback import CALLBACKS, Callback, Epoch
+from openretina_jax.training.trainer import Trainer
 
 QUIET_EPOCHS = 10  # without a terminal, one line of progress every so many epochs
 
@@ -19,10 +20,11 @@ class LiveDisplay(Callback):
     Args:
         console: where to write.
         epochs: most epochs of the run.
+        trainer: of the run, which says what score is monitored.
     """
 
-    def __init__(self, console: Console, epochs: int):
-        self._live = console.is_terminal
+    def __init__(self, console: Console, epochs: int, trainer: Trainer):
+        self._live, self._score = console.is_terminal, f"validation/{trainer.recipe.monitor.name}"
         # what fits into 80 columns
         columns = (MofNCompleteColumn(), BarColumn(bar_width=6), TextColumn("{task.fields[scores]}"))
         self._progress = Progress(*columns, console=console, disable=not self._live)
@@ -38,7 +40,7 @@ class LiveDisplay(Callback):
         row, number = epoch.metrics, epoch.number
         members = f"{row['training_members']} members: " if "training_members" in row else ""
         scores = (
-            f"{members}loss {row['train/loss']:.4f} validation {row['validation/correlation']:.4f} "
+            f"{members}loss {row['train/loss']:.4f} validation {row[self._score]:.4f} "
             f"(best {row['validation/best']:.4f}) lr {row['learning_rate']:.2g} {row['steps_per_second']:.1f} steps/s"
         )
         self._progress.update(self._task, completed=number, scores=scores)
