@@ -17,7 +17,8 @@ from openretina_jax.models.saving import load_model, save_model
 from openretina_jax.models.summary import summary
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
-from openretina_jax.training.trainer import Recipe, Trainer
+from openretina_jax.training.recipe import Recipe
+from openretina_jax.training.trainer import Trainer
 from tests import tiny
 
 DOCS = Path(__file__).parents[1] / "docs"

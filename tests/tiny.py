@@ -17,7 +17,8 @@ from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.training.objective import ResponseObjective
 from openretina_jax.training.optimizers import AdamW, Optimizer
-from openretina_jax.training.trainer import Recipe, Trainer, TrainState
+from openretina_jax.training.recipe import Recipe
+from openretina_jax.training.trainer import Trainer, TrainState
 
 CLIP_LENGTH, CLIPS, TEST_LENGTH = 24, 8, 30
 HEIGHT, WIDTH, CHANNELS = 12, 10, 2

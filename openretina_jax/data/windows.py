@@ -72,7 +72,6 @@ class Sampler(abc.ABC):
     @abc.abstractmethod
     def timelines_of(tables: Tables) -> list[Timeline]:
         """Timelines that this order takes: ``tables.training()``, ``tables.shared_training()``, or some of its own."""
-        raise NotImplementedError("a sampler must define timelines_of")
 
     @property
     @abc.abstractmethod

@@ -32,8 +32,9 @@ from openretina_jax.training.objective import (
 )
 from openretina_jax.training.optimizers import OPTIMIZERS, make_optimizer
 from openretina_jax.training.population import Population, draw, varying_numbers
+from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.schedules import SCHEDULES, PatienceRules, Plateau
-from openretina_jax.training.trainer import Recipe, Trainer
+from openretina_jax.training.trainer import Trainer
 
 # parts of a configuration of which one kind is chosen, and where the kinds are registered
 CHOICES: Mapping[str, Registry] = {

@@ -23,8 +23,9 @@ from openretina_jax.models.model import Model
 from openretina_jax.training.callbacks import Callback, Epoch
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.objective import Metrics
+from openretina_jax.training.recipe import Recipe, numbers_of
 from openretina_jax.training.schedules import Rates
-from openretina_jax.training.trainer import Recipe, Trainer, TrainState, compiler_options, numbers_of
+from openretina_jax.training.trainer import Trainer, TrainState, compiler_options
 
 WHOLE = "population"  # folder of the checkpoints of all members together
 

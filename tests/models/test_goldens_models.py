@@ -19,7 +19,8 @@ from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.readouts.readout import Readout, Row
 from openretina_jax.training.objective import Poisson, ReconstructionObjective, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
-from openretina_jax.training.trainer import Recipe, Trainer
+from openretina_jax.training.recipe import Recipe
+from openretina_jax.training.trainer import Trainer
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_first, channels_last, close

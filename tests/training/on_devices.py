@@ -21,8 +21,9 @@ from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import fit
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
+from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.sharding import Sharding
-from openretina_jax.training.trainer import Recipe, Trainer
+from openretina_jax.training.trainer import Trainer
 from tests import tiny
 
 N_DEVICES, N_NEURONS = 8, sum(tiny.NEURONS.values())

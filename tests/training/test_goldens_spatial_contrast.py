@@ -11,7 +11,8 @@ from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.losses import correlation, poisson, without_lag
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
-from openretina_jax.training.trainer import Recipe, Trainer
+from openretina_jax.training.recipe import Recipe
+from openretina_jax.training.trainer import Trainer
 from tests import reference
 from tests.goldens_case import case
 from tests.module_goldens import channels_last

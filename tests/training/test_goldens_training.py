@@ -10,7 +10,8 @@ from openretina_jax.data.batches import Batch
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.trainer import Recipe, Trainer, TrainState
+from openretina_jax.training.recipe import Recipe
+from openretina_jax.training.trainer import Trainer, TrainState
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
 from tests.module_goldens import channels_last, close

@@ -40,8 +40,9 @@ from openretina_jax.training.population import (
     member_state,
     varying_numbers,
 )
+from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.schedules import PatienceRules, Plateau
-from openretina_jax.training.trainer import Recipe, Trainer, TrainState
+from openretina_jax.training.trainer import Trainer, TrainState
 from tests import tiny
 
 FRAMES = 16
