@@ -16,6 +16,8 @@ from openretina_jax.data.windows import make_sampler
 from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import by_name
+from openretina_jax.training.callbacks import Callback
+from openretina_jax.training.callbacks.csv import CsvTable
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import fit
@@ -63,7 +65,9 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     workdir.mkdir()
     sampler = functools.partial(make_sampler, order, window_frames=FRAMES, windows_per_step=WINDOWS[order], seed=1)
     feed, trainer = Feed(dataset, sampler, sharding=sharding), Trainer(model, RECIPE)
-    followers = [Pictures(trainer, feed, every=EPOCHS)] if name == "shared,simple,4,2" else []
+    followers: list[Callback] = [CsvTable(workdir)]
+    if name == "shared,simple,4,2":
+        followers.append(Pictures(trainer, feed, every=EPOCHS))
     result = fit(trainer, feed, Checkpoints(workdir / "checkpoints", {}), epochs=EPOCHS, callbacks=followers)
     np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
     if sharding.mesh is None or kind != "simple":
