@@ -13,7 +13,6 @@ from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.weights import (
     DEFAULT_NEURONS,
@@ -26,7 +25,7 @@ from openretina_jax.visualize.weights import (
     session_neurons,
     weight_figures,
 )
-from tests.visualize.models import info, make, options
+from tests.visualize.models import UnknownReadout, info, make, options
 
 LAYERS = {"filters_layer_0", "coefficients_layer_0", "filters_layer_1", "coefficients_layer_1"}
 
@@ -90,7 +89,7 @@ def test_members_of_an_ensemble() -> None:
 
 def test_a_readout_that_nobody_has_drawn_has_no_picture(tmp_path: Path) -> None:
     model = make("simple")
-    plain = CoreReadout(model.core, Readout(), model.options, model.data_info)
+    plain = CoreReadout(model.core, UnknownReadout(), model.options, model.data_info)
     assert weight_figures(plain, [0]).keys() == LAYERS
     assert {file.stem for file in save_weights(plain, tmp_path, [0])} == LAYERS
 
