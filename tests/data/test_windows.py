@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.data.windows import SAMPLERS, EpochWindows, Sampler, SessionSampler, SharedSampler, make_sampler
+from openretina_jax.data.windows import EpochWindows, Sampler, SessionSampler, SharedSampler, make_sampler
 from openretina_jax.errors import UserError
 from tests import tiny
 
@@ -173,14 +173,14 @@ def test_an_order_says_which_timelines_it_takes(kind: str, neurons: list[int]) -
     assert [line.n_neurons for line in make(kind, seed=0).timelines] == neurons
 
 
-def test_a_strangers_order_says_which_timelines_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    class LeftEyes(SessionSampler):
-        @staticmethod
-        def timelines_of(tables: Tables) -> list[Timeline]:
-            return [line for line in tables.training() if line.mirrored]
+class LeftEyes(SessionSampler):
+    @staticmethod
+    def timelines_of(tables: Tables) -> list[Timeline]:
+        return [line for line in tables.training() if line.mirrored]
 
-    monkeypatch.setitem(SAMPLERS._classes, "left_eyes", LeftEyes)
-    assert [line.name for line in make("left_eyes", seed=0).timelines] == ["left"]
+
+def test_a_strangers_order_says_which_timelines_it_takes() -> None:
+    assert [line.name for line in make(f"{__name__}:LeftEyes", seed=0).timelines] == ["left"]
 
 
 def test_unknown_orders_and_options() -> None:

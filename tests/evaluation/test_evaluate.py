@@ -8,17 +8,25 @@ import pytest
 
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.evaluate import Evaluator, check_fits, with_sessions_first
+from openretina_jax.evaluation.evaluate import Evaluation, Evaluator, check_fits, with_sessions_first
 from openretina_jax.evaluation.tables import SCORES, SummaryOptions
 from openretina_jax.models.build import make_model
 from openretina_jax.models.ensemble import Ensemble
 from tests import tiny
 
 
-def test_evaluation_of_a_model() -> None:
-    model = tiny.model()
-    evaluation = Evaluator(tiny.dataset())("tiny", model, ["test"], SummaryOptions(resamples=20))
-    assert (evaluation.name, evaluation.lag) == ("tiny", model.lag)
+def evaluate(data: Dataset) -> Evaluation:
+    """The evaluation of the tiny model on its test movie."""
+    return Evaluator(data)("tiny", tiny.model(), ["test"], SummaryOptions(resamples=20))
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return evaluate(tiny.dataset())
+
+
+def test_evaluation_of_a_model(evaluation: Evaluation) -> None:
+    assert (evaluation.name, evaluation.lag) == ("tiny", tiny.model().lag)
     test = evaluation.of_split("test")
     assert len(test) == tiny.dataset().n_neurons
     assert list(test.columns[:4]) == ["session", "neuron", "split", "trials"]
@@ -42,10 +50,9 @@ def fewer_neurons(sessions: tuple[Session, ...]) -> tuple[Session, ...]:
 
 
 @pytest.mark.slow
-def test_some_sessions_of_a_model_suffice_in_any_order() -> None:
-    model, options = tiny.model(), SummaryOptions(resamples=20)
-    every = Evaluator(tiny.dataset())("tiny", model, ["test"], options).of_split("test")
-    some = Evaluator(with_sessions(lambda sessions: sessions[1:]))("tiny", model, ["test"], options).of_split("test")
+def test_some_sessions_of_a_model_suffice_in_any_order(evaluation: Evaluation) -> None:
+    every = evaluation.of_split("test")
+    some = evaluate(with_sessions(lambda sessions: sessions[1:])).of_split("test")
     wanted = every[every["session"] != "right_1"].reset_index(drop=True)
     np.testing.assert_allclose(some["correlation"], wanted["correlation"], rtol=1e-5)
     assert some["session"].tolist() == wanted["session"].tolist()

@@ -60,6 +60,18 @@ def model() -> CoreReadout:
 
 
 @pytest.fixture(scope="module")
+def scorer(model: CoreReadout) -> Scorer:
+    """Programs that are compiled once for all tests."""
+    return Scorer(nnx.graphdef(model))
+
+
+def variables_of(model: CoreReadout) -> tuple[nnx.State, nnx.State]:
+    """Parameters and statistics, as training splits them."""
+    _, params, statistics = nnx.split(model, nnx.Param, ...)
+    return params, statistics
+
+
+@pytest.fixture(scope="module")
 def predict(model: CoreReadout) -> Predict:
     """Prediction for a session's neurons, ``(time, neuron)``, from the movie as it is."""
     graph, state = nnx.split(model)
@@ -103,21 +115,20 @@ def expected(predict: Predict, data: Dataset) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_scores_of_the_validation_clips(model: CoreReadout, predict: Predict, data: Dataset) -> None:
+def test_scores_of_the_validation_clips(model: CoreReadout, scorer: Scorer, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
-    graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)((params, statistics), DataArrays.of(tables), Split(tables.validation()))
+    scores = scorer(variables_of(model), DataArrays.of(tables), Split(tables.validation()))
     reference = expected(predict, data)
     assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
     for name, values in reference.items():
         np.testing.assert_allclose(scores[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Dataset) -> None:
+def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, scorer: Scorer, data: Dataset) -> None:
     """It has correlation 0, while one without responses has none, nor has a model that diverges as a whole."""
     tables = Tables(data)
-    graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scorer, given = Scorer(graph), (DataArrays.of(tables), Split(tables.validation()))
+    params, statistics = variables_of(model)
+    given = DataArrays.of(tables), Split(tables.validation())
 
     def correlations(diverged: list[int]) -> np.ndarray:
         bias = params["readout"]["bias"]
@@ -131,19 +142,17 @@ def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, data: Data
     assert np.isnan(correlations(list(range(12)))).all()
 
 
-def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, data: Dataset) -> None:
+def test_neurons_that_saw_nothing_of_a_split_have_no_score(model: CoreReadout, scorer: Scorer, data: Dataset) -> None:
     tables = Tables(data)
-    graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    scores = Scorer(graph)((params, statistics), DataArrays.of(tables), Split(tables.test("test")))
+    scores = scorer(variables_of(model), DataArrays.of(tables), Split(tables.test("test")))
     missing = np.repeat([session.name == "right_2" for session in data.sessions], [3, 5, 4])
     for values in scores.values():
         np.testing.assert_array_equal(np.isnan(values), missing)
 
 
-def test_predictions_of_the_test_movie(model: CoreReadout, predict: Predict, data: Dataset) -> None:
+def test_predictions_of_the_test_movie(model: CoreReadout, scorer: Scorer, predict: Predict, data: Dataset) -> None:
     tables = Tables(data)
-    graph, params, statistics = nnx.split(model, nnx.Param, ...)
-    shown = Scorer(graph).predict((params, statistics), DataArrays.of(tables), Split(tables.test("test")))
+    shown = scorer.predict(variables_of(model), DataArrays.of(tables), Split(tables.test("test")))
     assert shown.shape == (1, tiny.TEST_LENGTH - model.lag, data.n_neurons)
     first = 0
     for session in data.sessions:
@@ -174,23 +183,24 @@ def test_pieces_predict_every_frame(frames: int, lag: int, past: int, future: in
 
 @pytest.mark.slow
 def test_pieces_and_groups_give_the_same_predictions(
-    model: CoreReadout, data: Dataset, monkeypatch: pytest.MonkeyPatch
+    model: CoreReadout, scorer: Scorer, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tables = Tables(data)
-    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    tables, variables = Tables(data), variables_of(model)
     recordings, splits = DataArrays.of(tables), [Split(tables.validation()), Split(tables.test("test"))]
-    whole = [Scorer(graph).predict(variables, recordings, split) for split in splits]
-    scores = Scorer(graph)(variables, recordings, splits[0])
+    whole = [scorer.predict(variables, recordings, split) for split in splits]
+    scores = scorer(variables, recordings, splits[0])
     # of a clip 20 frames at once, and never two clips together
     monkeypatch.setattr(predict_module, "PIXELS_AT_ONCE", 20 * tiny.HEIGHT * tiny.WIDTH)
     assert len(pieces(tiny.CLIP_LENGTH, model.lag, model.receptive_field(), 20)[0]) == 2
+    in_pieces = Scorer(nnx.graphdef(model))
     for split, expected in zip(splits, whole, strict=True):
-        found = Scorer(graph).predict(variables, recordings, split)
+        found = in_pieces.predict(variables, recordings, split)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    for name, values in Scorer(graph)(variables, recordings, splits[0]).items():
+    for name, values in in_pieces(variables, recordings, splits[0]).items():
         np.testing.assert_allclose(values, scores[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Like openretina's cores it is padded in time, and drops the first frames instead."""
     core = tiny.MODEL["core"] | {"input_padding": (3, 0, 0), "cut_first_frames": 6}
@@ -204,7 +214,7 @@ def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
+def test_tests_of_different_lengths(model: CoreReadout, scorer: Scorer, data: Dataset) -> None:
     first, _, left = data.sessions
     short, shorter = 12, 5  # than the lag
     movie = data.stimuli["test"]
@@ -216,16 +226,16 @@ def test_tests_of_different_lengths(model: CoreReadout, data: Dataset) -> None:
 
     sessions = (shown_less(first, shorter), tiny.dataset().sessions[1], shown_less(left, short))
     tables = Tables(dataclasses.replace(data, stimuli={**data.stimuli, **cut}, sessions=sessions))
-    graph, variables = nnx.graphdef(model), (nnx.state(model),)
+    variables = variables_of(model)
     split = Split(tables.test("test"))
-    shown = Scorer(graph).predict(variables, DataArrays.of(tables), split)[0]
+    shown = scorer.predict(variables, DataArrays.of(tables), split)[0]
     assert shorter < model.lag
     assert np.isnan(shown[:, : first.n_neurons]).all()
     own = shown[:, -left.n_neurons :]
     assert np.isnan(own[short - model.lag :]).all()
-    whole = Scorer(graph).predict(variables, DataArrays.of(Tables(data)), Split(Tables(data).test("test")))[0]
+    whole = scorer.predict(variables, DataArrays.of(Tables(data)), Split(Tables(data).test("test")))[0]
     np.testing.assert_allclose(own[: short - model.lag], whole[: short - model.lag, -left.n_neurons :], rtol=1e-5)
-    scores = np.asarray(Scorer(graph)(variables, DataArrays.of(tables), split)["correlation"])[-left.n_neurons :]
+    scores = np.asarray(scorer(variables, DataArrays.of(tables), split)["correlation"])[-left.n_neurons :]
     mean = left.repeats["test"][:, model.lag : short].mean(axis=0)
     wanted = [np.corrcoef(own[: short - model.lag, n], mean[:, n])[0, 1] for n in range(left.n_neurons)]
     np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-5)
@@ -241,14 +251,9 @@ def unequal() -> Dataset:
     return dataclasses.replace(tiny.dataset(), sessions=sessions)
 
 
-@pytest.fixture(scope="module")
-def scorer(model: CoreReadout) -> Scorer:
-    return Scorer(nnx.graphdef(model))
-
-
 def found(split: str, unequal: Dataset, model: CoreReadout, scorer: Scorer) -> list[SessionResponses]:
     tables = Tables(unequal)
-    return split_responses(split, unequal, tables, scorer, (nnx.state(model),), DataArrays.of(tables))
+    return split_responses(split, unequal, tables, scorer, variables_of(model), DataArrays.of(tables))
 
 
 def answers(model: CoreReadout, session: Session, clips: np.ndarray) -> np.ndarray:

@@ -43,8 +43,9 @@ def answers(name: str) -> dict[str, np.ndarray]:
     return found | {"x": np.moveaxis(found["x"], 1, -1)} if found["x"].ndim == 5 else found
 
 
+@functools.cache
 def load(name: str) -> CoreReadout:
-    """The model of a checkpoint."""
+    """The model of a checkpoint; nobody may change it."""
     return load_checkpoint(path_of(name), **UNSAID.get(name, {}))
 
 

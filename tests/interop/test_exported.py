@@ -6,6 +6,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,10 +73,10 @@ def test_jax_alone_is_enough(exported: Path, tmp_path: Path) -> None:
 def test_every_kind_of_model(name: str, tmp_path: Path) -> None:
     openretina_jax.export(load(name), tmp_path / "model.zip")
     program = openretina_jax.load_exported(tmp_path / "model.zip")
-    x = answers(name)["x"]
+    x = jnp.asarray(answers(name)["x"])
     for session in program.data_info.sessions:
         compare(name, f"eval/{session}", program(x, session))
-    assert program(x[:1, : program.shortest_stimulus]).shape[1] == 1
+    assert jax.eval_shape(program, x[:1, : program.shortest_stimulus]).shape[1] == 1
 
 
 @pytest.mark.parametrize(

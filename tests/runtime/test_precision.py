@@ -33,9 +33,10 @@ def precisions(program: Jaxpr) -> Iterator[Any]:
 
 def found(name: str) -> set[Any]:
     """The precisions in a prediction."""
-    model = make_core_readout(MODELS[name], tiny.dataset().info, 0)
-    movie = np.zeros(model.stimulus_shape(12), np.float32)
-    return set(precisions(jax.make_jaxpr(lambda movie: model(movie))(movie).jaxpr))
+    info = tiny.dataset().info
+    movie = np.zeros((1, 12, *info.input_shape), np.float32)
+    # made while traced, initial parameters need no program
+    return set(precisions(jax.make_jaxpr(lambda movie: make_core_readout(MODELS[name], info, 0)(movie))(movie).jaxpr))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -10,15 +10,18 @@ from openretina_jax.data.artificial_stimuli import BAR_DIRECTIONS_DEG
 from openretina_jax.errors import UserError
 from openretina_jax.simulation.imaging import quality_index
 from openretina_jax.simulation.movies import NaturalScenes, chirp_clip, moving_bar_clips
+from openretina_jax.simulation.publications import hoefling_2024
 from openretina_jax.simulation.publications.hoefling_2024 import (
     RESPONSES_FILE,
     STIMULUS_FILES,
     TRUTH_FILE,
     SimulationConfig,
+    published_stimulus,
     simulate,
 )
 from openretina_jax.simulation.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
 from openretina_jax.sources.hoefling_2024.cells import roi_position
+from openretina_jax.sources.hoefling_2024.sessions import TEST_CLIPS
 
 SESSIONS, NEURONS = 2, 4
 STIMULUS_FILE = STIMULUS_FILES["18x16"]
@@ -130,9 +133,18 @@ def test_repeats_correlate_with_the_truth(folder):
 
 
 @pytest.mark.slow
-def test_same_seed_same_files_and_more_sessions_extend_them(folder, tmp_path):
-    paths = simulate(tmp_path, SimulationConfig(1, NEURONS, field_names="new"))
-    assert paths["stimuli_path"].read_bytes() == (folder / f"{STIMULUS_FILE}.zip").read_bytes()
+def test_more_sessions_extend_the_files_and_finer_movies_belong_to_the_same_responses(folder, tmp_path, monkeypatch):
+    asked = []
+
+    def coarse(scenes, sequences, finer):
+        asked.append(finer)
+        return published_stimulus(scenes, sequences, 1)
+
+    monkeypatch.setattr(hoefling_2024, "published_stimulus", coarse)
+    paths = simulate(tmp_path, SimulationConfig(1, NEURONS, field_names="new", resolution="72x64"))
+    assert asked == [4]
+    assert paths["stimuli_path"].name == "rgc_natstim_72x64_joint_normalized_2024-10-11.zip"
+    assert read_member(paths["stimuli_path"]) == read_member(folder / f"{STIMULUS_FILE}.zip")
     with open_responses(folder) as old, open_responses(tmp_path) as new:
         (name,) = new
         spikes = old[name]["natural_inferred_spikes"][:], new[name]["natural_spikes"][:]
@@ -167,14 +179,13 @@ def test_finer_movies_show_the_same_scenes():
     assert within > 0.2 * coarse.std(), "finer pixels show what coarse ones do not"
 
 
-@pytest.mark.slow
-def test_both_resolutions_belong_to_the_same_responses(folder, tmp_path):
-    files = simulate(tmp_path, SimulationConfig(1, 2, resolution="72x64"))
-    assert files["stimuli_path"].name == "rgc_natstim_72x64_joint_normalized_2024-10-11.zip"
-    fine = pickle.loads(read_member(files["stimuli_path"]))
-    assert fine["train"].shape == (2, 108 * 150, 72, 64)
-    coarse = pickle.loads(read_member(folder / f"{STIMULUS_FILE}.zip"))
-    np.testing.assert_array_equal(fine["random_sequences"], coarse["random_sequences"])
+def test_both_resolutions_show_the_same_clips():
+    rng = np.random.default_rng(0)
+    scenes = NaturalScenes.drawn(rng, 2 + TEST_CLIPS)
+    sequences = np.stack([rng.permutation(2) for _ in range(20)], axis=1).astype(np.uint8)
+    coarse, fine = (published_stimulus(scenes, sequences, finer) for finer in (1, 4))
+    assert fine["train"].shape == (2, 2 * 150, 72, 64)
+    np.testing.assert_array_equal(fine["random_sequences"], sequences)
     np.testing.assert_allclose([fine["train"].mean(), fine["train"].std()], [0, 1], atol=1e-3)
     pooled = fine["test"].reshape(2, 750, 18, 4, 16, 4).mean(axis=(3, 5))
     assert np.corrcoef(pooled.ravel(), coarse["test"].ravel())[0, 1] > 0.9

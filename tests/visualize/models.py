@@ -9,6 +9,7 @@ from flax import nnx
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
+from openretina_jax.modules.readouts.readout import Readout
 from tests import tiny
 
 SESSIONS = {"a": 3, "b": 3}  # of equal size, as the readout "cloned" needs
@@ -28,6 +29,15 @@ READOUTS: dict[str, dict[str, Any]] = {
     "spatial_contrast": {"temporal_frames": 7},
     "cloned": {"source": {"kind": "gaussian_mask"}},
 }
+
+
+class UnknownReadout(Readout):
+    """A kind that nobody has drawn."""
+
+    n_neurons = 6
+
+    def __call__(self, maps: Any, first: Any = 0, width: int | None = None, *, key: Any = None) -> Any:
+        return maps[:, :, 0, 0, : self.n_neurons]
 
 
 def info() -> DataInfo:

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.lnp import LnpReadout
-from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.visualize.readouts import MAX_CHANNELS, plot_neurons
-from tests.visualize.models import make
+from tests.visualize.models import UnknownReadout, make
 
 NAMES = [f"{session}/{number}" for session in "ab" for number in range(3)]
 
@@ -126,7 +125,7 @@ def test_separable_lnp_kernels(normalize: bool) -> None:
         expected /= np.linalg.norm(readout.spatial[2]) * np.linalg.norm(readout.temporal[2])
     np.testing.assert_allclose(np.einsum("rchw,rt->tchw", spatial, temporal), expected, atol=1e-6)
     np.testing.assert_allclose(time.lines[1].get_xdata(), np.arange(-300, 1, 50))
-    top, left = readout.corner[2]
+    top, left = readout.corner[2].tolist()
     assert kernels[0].images[0].get_extent() == [left - 0.5, left + 3.5, top + 4.5, top - 0.5]
 
 
@@ -160,15 +159,6 @@ def test_clones_show_the_source_with_gain_and_offset() -> None:
         "a/2: neuron 2 of the source, gain 1, offset 0",
         "b/2: neuron 2 of the source, gain 2.5, offset -0.125",
     ]
-
-
-class UnknownReadout(Readout):
-    """A kind that nobody has drawn."""
-
-    n_neurons = 6
-
-    def __call__(self, maps: Any, first: Any = 0, width: int | None = None, *, key: Any = None) -> Any:
-        return maps[:, :, 0, 0, : self.n_neurons]
 
 
 @pytest.mark.parametrize(

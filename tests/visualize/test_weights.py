@@ -13,7 +13,6 @@ from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.weights import (
     DEFAULT_NEURONS,
@@ -26,9 +25,15 @@ from openretina_jax.visualize.weights import (
     session_neurons,
     weight_figures,
 )
-from tests.visualize.models import info, make, options
+from tests.visualize.models import UnknownReadout, info, make, options
 
 LAYERS = {"filters_layer_0", "coefficients_layer_0", "filters_layer_1", "coefficients_layer_1"}
+
+
+@pytest.fixture
+def blank_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are written without their pictures, which take a second each."""
+    monkeypatch.setattr("openretina_jax.visualize.weights.save", lambda figure, file: file.touch(exist_ok=False))
 
 
 @pytest.mark.parametrize("core", CORES.kinds())
@@ -88,9 +93,10 @@ def test_members_of_an_ensemble() -> None:
         np.testing.assert_array_equal(heights, model.members.readout.features[...][number, 0])
 
 
+@pytest.mark.usefixtures("blank_files")
 def test_a_readout_that_nobody_has_drawn_has_no_picture(tmp_path: Path) -> None:
     model = make("simple")
-    plain = CoreReadout(model.core, Readout(), model.options, model.data_info)
+    plain = CoreReadout(model.core, UnknownReadout(), model.options, model.data_info)
     assert weight_figures(plain, [0]).keys() == LAYERS
     assert {file.stem for file in save_weights(plain, tmp_path, [0])} == LAYERS
 
@@ -103,20 +109,22 @@ def test_files(tmp_path: Path) -> None:
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
 
+@pytest.mark.usefixtures("blank_files")
 def test_files_of_a_core_and_an_ensemble(tmp_path: Path) -> None:
     parts = options("simple")
     files = save_weights(make_model({"members": [parts]}, info()), tmp_path, [])
     assert {str(file.relative_to(tmp_path)) for file in files} == {f"member_0/{name}.png" for name in LAYERS}
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("blank_files")
 def test_default_neurons_are_spread_over_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make()
-    assert len(save_weights(model, tmp_path)) == 6 <= DEFAULT_NEURONS
+    assert len(save_weights(model, tmp_path / "all")) == 6 <= DEFAULT_NEURONS
     monkeypatch.setattr("openretina_jax.visualize.weights.DEFAULT_NEURONS", 2)
-    assert [file.name for file in save_weights(model, tmp_path)] == ["neuron_0.png", "neuron_2.png"]
+    assert [file.name for file in save_weights(model, tmp_path / "two")] == ["neuron_0.png", "neuron_2.png"]
 
 
+@pytest.mark.usefixtures("blank_files")
 @pytest.mark.parametrize("name", ["../../out", "/out", "..", "a\\b"])
 def test_names_of_sessions_do_not_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
     named = info()

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
+from jaxtyping import UInt8
 
 from openretina_jax.errors import UserError
 from openretina_jax.simulation import movies
@@ -101,7 +102,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     with tempfile.TemporaryDirectory(dir=folder, prefix=".simulating-") as temporary:
         work = Path(temporary)
         with (work / f"{stimulus_file}.pkl").open("wb") as file:
-            pickle.dump(_stimulus(scenes, sequences, int(config.resolution.split("x")[0]) // movies.HEIGHT), file, 4)
+            finer = int(config.resolution.split("x")[0]) // movies.HEIGHT
+            pickle.dump(published_stimulus(scenes, sequences, finer), file, 4)
         with h5py.File(work / f"{RESPONSES_FILE}.h5", "w") as responses, h5py.File(work / TRUTH_FILE, "w") as truth:
             for index in range(config.n_sessions):
                 name, fields, attributes, known = _simulate_session(retina, sequences, config, index)
@@ -119,12 +121,20 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     }
 
 
-def _stimulus(scenes: movies.NaturalScenes, sequences: np.ndarray, finer: int) -> dict[str, Any]:
-    """The content of the published pickle; clips are made one by one, since fine ones are large."""
-    n_frames, size = CLIP_FRAMES, (finer * movies.HEIGHT, finer * movies.WIDTH)
-    train, test = (np.empty((2, n_clips * n_frames, *size), np.float32) for n_clips in (N_CLIPS, TEST_CLIPS))
-    for clip in range(N_CLIPS + TEST_CLIPS):
-        movie, place = (train, clip) if clip < N_CLIPS else (test, clip - N_CLIPS)
+def published_stimulus(
+    scenes: movies.NaturalScenes, sequences: UInt8[np.ndarray, "clip sequence"], finer: int
+) -> dict[str, Any]:
+    """Content of the published pickle; clips are made one by one, since fine ones are large.
+
+    Args:
+        scenes: those of the training clips, then those of the test clips.
+        sequences: orders of the training clips.
+        finer: pixels per 50 µm along each axis.
+    """
+    n_clips, n_frames, size = len(sequences), CLIP_FRAMES, (finer * movies.HEIGHT, finer * movies.WIDTH)
+    train, test = (np.empty((2, count * n_frames, *size), np.float32) for count in (n_clips, TEST_CLIPS))
+    for clip in range(n_clips + TEST_CLIPS):
+        movie, place = (train, clip) if clip < n_clips else (test, clip - n_clips)
         shown = scenes.shown(slice(clip, clip + 1), finer)[0]
         movie[:, place * n_frames : (place + 1) * n_frames] = shown.swapaxes(0, 1)
     mean, deviation = _statistics(train)
