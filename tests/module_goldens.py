@@ -13,6 +13,7 @@ from tests import reference
 from tests.goldens_case import DEFAULT_ATOL, RTOL, Case
 
 Call = Callable[[Any, jax.Array], jax.Array]
+Penalty = Callable[[Any], jax.Array]
 
 
 def channels_last(array: np.ndarray) -> jax.Array:
@@ -30,51 +31,66 @@ def check_module(
     module: nnx.Module,
     call: Call = lambda module, x: module(x),
     train_call: Call | None = None,
-    penalty: Callable[[Any], jax.Array] | None = None,
+    penalty: Penalty | None = None,
     ignore: str = r"$^",
 ) -> None:
     """Load the case's parameters into ``module`` and compare everything that the case holds."""
     params = {name: value for name, value in case.under("param").items() if not re.search(ignore, name)}
     if params:
         reference.load(module, params, sessions_of(case))
-    if "output" in case.names:
-        check_mode(case, module, call, "", ignore)
-    if train_call is not None and "train/output" in case.names:
-        check_mode(case, module, train_call, "train/", ignore)
-    if penalty is not None and "regularizer" in case.names:
-        check_penalty(case, module, penalty)
+    check_loaded(case, module, call, train_call, penalty, ignore)
 
 
-def check_mode(case: Case, module: nnx.Module, call: Call, mode: str, ignore: str = r"$^") -> None:
-    """Output and gradients in one mode; in training mode the running statistics as well."""
+def check_loaded(
+    case: Case,
+    module: nnx.Module,
+    call: Call,
+    train_call: Call | None = None,
+    penalty: Penalty | None = None,
+    ignore: str = r"$^",
+) -> None:
+    """Compare a module that has its parameters; one program computes both modes and the regulariser."""
+    modes = {"": call, "train/": train_call}
+    calls = {mode: call for mode, call in modes.items() if call is not None and f"{mode}output" in case.names}
+    judge = penalty if "regularizer" in case.names else None
     graph, params, rest = nnx.split(module, nnx.Param, ...)
-    x, cotangent = channels_last(case.array("input/x")), channels_last(case.array("cotangent"))
+    x, cotangent = (channels_last(case.array(name)) if calls else None for name in ("input/x", "cotangent"))
 
     @jax.jit
-    def run(params: nnx.State, x: jax.Array) -> Any:
-        def scalar(params: nnx.State, x: jax.Array) -> Any:
+    def run(params: nnx.State, x: jax.Array | None) -> Any:
+        def scalar(call: Call, params: nnx.State, x: jax.Array) -> Any:
             module = nnx.merge(graph, params, rest, copy=True)
             output = call(module, x)
             return (output * cotangent).sum(), (output, nnx.state(module))
 
-        return jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, x)
+        def value(params: nnx.State) -> jax.Array:
+            return judge(nnx.merge(graph, params, rest, copy=True))
 
-    (gradients, gradient_x), (output, state) = run(params, x)
-    case.check(f"{mode}output", channels_first(output))
-    if f"{mode}grad_input" in case.names:
-        case.check(f"{mode}grad_input", channels_first(gradient_x))
-    check_arrays(case, f"{mode}grad", module, gradients, ignore)
-    check_arrays(case, "after" if mode else "after_eval", module, state, ignore)
+        gradient = jax.grad(scalar, argnums=(1, 2), has_aux=True)
+        of_modes = {mode: gradient(call, params, x) for mode, call in calls.items()}
+        return of_modes, None if judge is None else jax.value_and_grad(value)(params)
+
+    of_modes, judged = run(params, x)
+    for mode, ((gradients, gradient_x), (output, state)) in of_modes.items():
+        case.check(f"{mode}output", channels_first(output))
+        if f"{mode}grad_input" in case.names:
+            case.check(f"{mode}grad_input", channels_first(gradient_x))
+        check_arrays(case, f"{mode}grad", module, gradients, ignore)
+        check_arrays(case, "after" if mode else "after_eval", module, state, ignore)
+    if judged is not None:
+        case.check("regularizer", judged[0])
+        # where the reference cuts its penalty from the graph there is nothing to compare
+        check_arrays(case, "grad_reg", module, judged[1])
 
 
-def check_penalty(case: Case, module: nnx.Module, penalty: Callable[[Any], jax.Array]) -> None:
-    """Value and gradients of the regulariser at the stored parameters."""
-    graph, params, rest = nnx.split(module, nnx.Param, ...)
-    judge = jax.jit(jax.value_and_grad(lambda params: penalty(nnx.merge(graph, params, rest, copy=True))))
-    value, gradients = judge(params)
-    case.check("regularizer", value)
-    # where the reference cuts its penalty from the graph there is nothing to compare
-    check_arrays(case, "grad_reg", module, gradients)
+def with_gradients(call: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """Of a cotangent and the arguments: the value, and the gradient of every argument."""
+
+    def function(cotangent: Any, *arguments: jax.Array) -> tuple[Any, ...]:
+        value, pullback = jax.vjp(call, *arguments)
+        return value, *pullback(cotangent)
+
+    return function
 
 
 def check_arrays(case: Case, prefix: str, module: nnx.Module, state: nnx.State, ignore: str = r"$^") -> None:

@@ -167,7 +167,7 @@ class Model(nnx.Module):
         def early_responses(stimulus: Array) -> Array:
             return self(stimulus)[:, :early].sum()
 
-        gradient = jnp.abs(jax.grad(early_responses)(stimulus)).max(axis=(0, 2, 3, 4))
+        gradient = jnp.abs(jax.jit(jax.grad(early_responses))(stimulus)).max(axis=(0, 2, 3, 4))
         later = self.lag + early
         return bool(gradient[later:].max() <= CAUSAL_TOLERANCE * gradient.max())
 

@@ -55,38 +55,43 @@ def check_core_readout(case: Case) -> None:
     session = session_of(case, case.entry["call"])
     x, cotangent = channels_last(case.array("input/x")), jnp.asarray(case.array("cotangent"))
     graph, params, rest = nnx.split(model, nnx.Param, ...)
+    modes = {mode: mode == "train/" for mode in ("", "train/") if f"{mode}output" in case.names}
 
-    @functools.partial(jax.jit, static_argnames="train")
-    def run(params: nnx.State, x: jax.Array, train: bool) -> Any:
-        def scalar(params: nnx.State, x: jax.Array) -> Any:
-            model = nnx.merge(graph, params, rest, copy=True)
-            first, width, number = model.slice_of(session)
-            output = model.respond(x[None], first, width, number, train=train)[0]
-            return (output * cotangent).sum(), (output, nnx.state(model))
+    def scalar(train: bool, params: nnx.State, x: jax.Array) -> Any:
+        model = nnx.merge(graph, params, rest, copy=True)
+        first, width, number = model.slice_of(session)
+        output = model.respond(x[None], first, width, number, train=train)[0]
+        return (output * cotangent).sum(), output
 
-        return jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, x)
+    @jax.jit
+    def run(params: nnx.State, x: jax.Array) -> Any:
+        gradient = jax.grad(scalar, argnums=(1, 2), has_aux=True)
+        of_modes = {mode: gradient(train, params, x) for mode, train in modes.items()}
+        return of_modes, regularizer(graph, session, params, rest) if "regularizer" in case.names else None
 
-    for mode, train in (("", False), ("train/", True)):
-        if f"{mode}output" in case.names:
-            (gradient, gradient_x), (output, _) = run(params, x, train)
-            case.check(f"{mode}output", output)
-            check_gradients(case, f"{mode}grad", gradient, model)
-            if f"{mode}grad_input" in case.names:
-                case.check(f"{mode}grad_input", channels_first(gradient_x))
-    if "regularizer" in case.names:
-        check_regularizer(case, model, session)
+    of_modes, judged = run(params, x)
+    for mode, ((gradient, gradient_x), output) in of_modes.items():
+        case.check(f"{mode}output", output)
+        check_gradients(case, f"{mode}grad", gradient, model)
+        if f"{mode}grad_input" in case.names:
+            case.check(f"{mode}grad_input", channels_first(gradient_x))
+    if judged is not None:
+        check_regularizer(case, model, *judged)
     return None
 
 
-def check_regularizer(case: Case, model: CoreReadout, session: str) -> None:
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
+def regularizer(graph: nnx.GraphDef, session: str, params: nnx.State, rest: nnx.State) -> tuple[jax.Array, nnx.State]:
+    """The penalties of a session, and their gradient."""
 
     def penalty(params: nnx.State) -> jax.Array:
         model = nnx.merge(graph, params, rest, copy=True)
         first, count = model.rows(session)
         return model.core.regularizer() + model.readout.penalty(first, jnp.zeros(count, int), 1)
 
-    value, gradient = jax.jit(jax.value_and_grad(penalty))(params)
+    return jax.value_and_grad(penalty)(params)
+
+
+def check_regularizer(case: Case, model: CoreReadout, value: jax.Array, gradient: nnx.State) -> None:
     case.check("regularizer", value)
     check_gradients(case, "grad_reg", gradient, model)
 
@@ -94,9 +99,16 @@ def check_regularizer(case: Case, model: CoreReadout, session: str) -> None:
 def check_all_sessions(case: Case, model: CoreReadout) -> None:
     x = channels_last(case.array("input/x"))
     sessions = list(case.kwargs["n_neurons_dict"])
-    each, everything, maps = jax.jit(
-        lambda x: ({session: model(x, session=session) for session in sessions}, model(x), model.core(x))
-    )(x)
+    own = session_of(case, case.entry["doc"])
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    @jax.jit
+    def run(params: nnx.State, x: jax.Array) -> Any:
+        model = nnx.merge(graph, params, rest, copy=True)
+        each = {session: model(x, session=session) for session in sessions}
+        return each, model(x), model.core(x), regularizer(graph, own, params, rest)
+
+    each, everything, maps, judged = run(params, x)
     for session in sessions:
         case.check(f"output/{session}", each[session])
     case.check("output/all", np.concatenate([each[session] for session in sorted(sessions)], axis=-1))
@@ -105,7 +117,7 @@ def check_all_sessions(case: Case, model: CoreReadout) -> None:
         everything, np.concatenate([everything[..., slice(*_rows(model, session))] for session in sessions], axis=-1)
     )
     case.check("core_output", channels_first(maps))
-    check_regularizer(case, model, session_of(case, case.entry["doc"]))
+    check_regularizer(case, model, *judged)
 
 
 def _rows(model: CoreReadout, session: str) -> tuple[int, int]:
@@ -176,7 +188,7 @@ def check_autoencoder(case: Case) -> None:
         output = nnx.merge(graph, params, copy=True)(x)
         return (output * cotangent).sum(), output
 
-    (gradient, gradient_x), output = jax.grad(scalar, argnums=(0, 1), has_aux=True)(params, x)
+    (gradient, gradient_x), output = jax.jit(jax.grad(scalar, argnums=(0, 1), has_aux=True))(params, x)
     case.check("output", output)
     case.check("grad_input", gradient_x)
     check_autoencoder_arrays(case, "grad", module, gradient)
@@ -260,8 +272,8 @@ def check_first_step(case: Case, model: AutoencoderModel, batch: Batch) -> None:
     case.check("step0/decoder_normalized", model.autoencoder.decoder[...].T)
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     objective = ReconstructionObjective(case.kwargs["sparsity_factor"])
-    gradient = jax.grad(
-        lambda params: objective(nnx.merge(graph, params, rest, copy=True), batch, train=False, key=None)[0]
+    gradient = jax.jit(
+        jax.grad(lambda params: objective(nnx.merge(graph, params, rest, copy=True), batch, train=False, key=None)[0])
     )(params)
     check_autoencoder_arrays(case, "step0/grad_before_projection", model.autoencoder, gradient["autoencoder"])
     decoder = model.project_gradient(gradient)["autoencoder"]["decoder"][...]
@@ -277,8 +289,15 @@ def check_autoencoder_with_model(case: Case) -> None:
     reference.load_model(base, under("model.", params))
     model = AutoencoderModel(base, autoencoder(under("autoencoder.", params)), {})
     x, cotangent = channels_last(case.array("input/x")), jnp.asarray(case.array("cotangent"))
-    case.check("output", model.encode(x))
-    case.check("grad_input", channels_first(jax.jit(jax.grad(lambda x: (model.encode(x) * cotangent).sum()))(x)))
+
+    @functools.partial(jax.grad, has_aux=True)
+    def scalar(x: jax.Array) -> Any:
+        code = model.encode(x)
+        return (code * cotangent).sum(), code
+
+    gradient, code = jax.jit(scalar)(x)
+    case.check("output", code)
+    case.check("grad_input", channels_first(gradient))
 
 
 def check_ensemble(case: Case) -> None:
@@ -290,11 +309,17 @@ def check_ensemble(case: Case) -> None:
     model, x = Ensemble(members), channels_last(case.array("input/x"))
     session = session_of(case, case.entry["call"], kwargs["n_neurons_dict"])
     cotangent = jnp.asarray(case.array("cotangent"))
-    case.check("output", model(x, session=session))
-    gradient = jax.jit(jax.grad(lambda x: (model(x, session=session) * cotangent).sum()))(x)
+
+    @functools.partial(jax.grad, has_aux=True)
+    def scalar(x: jax.Array) -> Any:
+        output = model(x, session=session)
+        each = jnp.stack([member(x, session=session) for member in members])
+        return (output * cotangent).sum(), (output, each, model.spread(x, session=session))
+
+    gradient, (output, each, spread) = jax.jit(scalar)(x)
+    case.check("output", output)
     case.check("grad_input", channels_first(gradient))
-    each = np.stack([np.asarray(member(x, session=session)) for member in members])
-    np.testing.assert_allclose(model.spread(x, session=session), each.std(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(spread, each.std(axis=0), rtol=1e-4, atol=1e-6)
 
 
 CHECKS: dict[str, Callable[[Case], None]] = {

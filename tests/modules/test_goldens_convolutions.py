@@ -12,7 +12,7 @@ from openretina_jax.modules.temporal_basis import (
     temporal_smoothness,
 )
 from tests.goldens_case import Case, cases, every_case
-from tests.module_goldens import channels_last, check_module
+from tests.module_goldens import channels_last, check_module, with_gradients
 
 CLASSES = {
     "STSeparableBatchConv3d": "custom_separable",
@@ -70,7 +70,7 @@ def check_convolution(case: Case) -> None:
 
 def check_speed_gradient(case: Case, module: nnx.Module, speed: jax.Array, name: str) -> None:
     x, cotangent = (channels_last(case.array(key)) for key in ("input/x", "cotangent"))
-    gradient = jax.grad(lambda s: (module(x, log_speed=s) * cotangent).sum())(speed)
+    gradient = jax.jit(jax.grad(lambda s: (module(x, log_speed=s) * cotangent).sum()))(speed)
     case.check(f"grad/{name}", gradient)
 
 
@@ -91,9 +91,9 @@ def check_kernel(case: Case) -> None:
     def kernel(speed: jax.Array, sin: jax.Array, cos: jax.Array) -> jax.Array:
         return (temporal_coefficients(sin, cos) @ temporal_functions(speed[0], *sizes))[..., None, None]
 
-    output, pullback = jax.vjp(kernel, log_speed, sin, cos)
+    output, *gradients = jax.jit(with_gradients(kernel))(case.array("cotangent"), log_speed, sin, cos)
     case.check("output", output)
-    for name, gradient in zip(("log_speed", "sin", "cos"), pullback(jnp.asarray(case.array("cotangent"))), strict=True):
+    for name, gradient in zip(("log_speed", "sin", "cos"), gradients, strict=True):
         case.check(f"grad_input/{name}", gradient)
 
 
@@ -105,11 +105,11 @@ def check_basis(case: Case) -> None:
         mask = fade_in(jnp.arange(-length, 0, dtype=jnp.float32), stretch[0], length)
         return {"sines": sines, "cosines": cosines, "mask": mask}
 
-    output, pullback = jax.vjp(basis, jnp.asarray(case.array("input/stretch")))
+    cotangent = {name: case.array(f"cotangent/{name}") for name in ("sines", "cosines", "mask")}
+    output, gradient = jax.jit(with_gradients(basis))(cotangent, case.array("input/stretch"))
     for name, value in output.items():
         case.check(f"output/{name}", value)
-    cotangent = {name: jnp.asarray(case.array(f"cotangent/{name}")) for name in output}
-    case.check("grad_input", pullback(cotangent)[0])
+    case.check("grad_input", gradient)
 
 
 def check_fade_in(case: Case) -> None:
@@ -120,7 +120,7 @@ def check_fade_in(case: Case) -> None:
 
 def check_smoothness(case: Case) -> None:
     arrays = [jnp.asarray(case.array(f"input/{name}")) for name in ("sin", "cos")]
-    value, gradients = jax.value_and_grad(temporal_smoothness, argnums=(0, 1))(*arrays)
+    value, gradients = jax.jit(jax.value_and_grad(temporal_smoothness, argnums=(0, 1)))(*arrays)
     case.check("output", value)
     for name, gradient in zip(("sin", "cos"), gradients, strict=True):
         case.check(f"grad_input/{name}", case.array("cotangent") * gradient)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -62,7 +64,10 @@ def test_penalties_have_gradients() -> None:
                 **{name: 1.0},
             )
             graph, params, rest = nnx.split(core, nnx.Param, ...)
-            gradient = jax.grad(lambda p, graph=graph, rest=rest: nnx.merge(graph, p, rest, copy=True).regularizer())(
-                params
-            )
+            penalty = functools.partial(regularizer, graph, rest)
+            gradient = jax.jit(jax.grad(penalty))(params)
             assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 0, (convolution, name)
+
+
+def regularizer(graph: nnx.GraphDef, rest: nnx.State, params: nnx.State) -> jax.Array:
+    return nnx.merge(graph, params, rest, copy=True).regularizer()

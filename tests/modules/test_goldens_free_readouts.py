@@ -9,7 +9,7 @@ from flax import nnx
 from openretina_jax.modules.readouts.receptive_field import crop_patch, patch_corners
 from tests import reference
 from tests.goldens_case import Case, case, cases, every_case
-from tests.module_goldens import check_mode, check_penalty
+from tests.module_goldens import check_module
 from tests.reference import make_readout
 
 ELSEWHERE = {"GaussianMaskReadout", "PointGaussianReadout", "ClonedReadout"}
@@ -30,12 +30,8 @@ def test_no_case_is_missed() -> None:
 
 def check_readout(case: Case, readout: nnx.Module) -> None:
     """Output, gradients, constrained parameters and penalty of a readout of one session."""
-    reference.load(readout, case.under("param"))
-    if "output" in case.names:
-        check_mode(case, readout, with_projection, "")
-    if "regularizer" in case.names:
-        one_session = jnp.zeros(readout.n_neurons, int)
-        check_penalty(case, readout, lambda readout: readout.penalty(0, one_session, 1))
+    one_session = jnp.zeros(readout.n_neurons, int)
+    check_module(case, readout, call=with_projection, penalty=lambda readout: readout.penalty(0, one_session, 1))
 
 
 def with_projection(readout: nnx.Module, x: jax.Array) -> jax.Array:

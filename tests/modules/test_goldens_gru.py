@@ -120,7 +120,7 @@ def test_penalties_have_gradients(convolution: str, penalty: str) -> None:
     if penalty == "gamma_recurrent":
         core.gru.cell.out_hidden_bias[...] = jnp.ones(3)
     graph, params, rest = nnx.split(core, nnx.Param, ...)
-    gradient = jax.grad(lambda params: nnx.merge(graph, params, rest, copy=True).regularizer())(params)
+    gradient = jax.jit(jax.grad(lambda params: nnx.merge(graph, params, rest, copy=True).regularizer()))(params)
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 0
 
 

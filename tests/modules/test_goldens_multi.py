@@ -96,7 +96,7 @@ def check_penalty(table: Table) -> None:
     def penalty(params: nnx.State) -> jax.Array:
         return nnx.merge(graph, params, rest, copy=True).penalty(0, jnp.asarray(number), 1)
 
-    value, gradients = jax.value_and_grad(penalty)(params)
+    value, gradients = jax.jit(jax.value_and_grad(penalty))(params)
     case.check("regularizer", value)
     table.check("grad_reg", gradients)
     for path, gradient in nnx.to_flat_state(gradients):

@@ -18,7 +18,7 @@ from openretina_jax.modules.readouts.cloned import ClonedReadout
 from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
 from tests import reference
 from tests.goldens_case import Case, cases, every_case
-from tests.module_goldens import channels_first, channels_last, check_arrays, check_mode, check_module, check_penalty
+from tests.module_goldens import channels_first, channels_last, check_arrays, check_loaded, check_module
 
 MASK_CASES = [case for case in cases("readout") if case.entry["path"].endswith("GaussianMaskReadout")]
 POINT_CASES = [case for case in cases("readout") if case.entry["path"].endswith("PointGaussianReadout")]
@@ -89,14 +89,12 @@ def test_gaussian_mask(case: Case) -> None:
 @every_case(ALONE)
 def test_point_gaussian(case: Case) -> None:
     readout = READOUTS.make(point_options(case.kwargs), given(case.kwargs))
-    reference.load(readout, case.under("param"))
     if "input/noise" in case.names:
         noise = jnp.asarray(case.array("input/noise"))[:, None, :, 0]
         noise = noise if readout.sample_per_frame else noise[0, 0]
-        check_mode(case, readout, functools.partial(sampled, noise=noise), "")
+        check_module(case, readout, functools.partial(sampled, noise=noise))
         return
-    check_mode(case, readout, with_projection, "")
-    check_penalty(case, readout, one_session)
+    check_module(case, readout, with_projection, penalty=one_session)
     case.check("grid", readout.positions(0, readout.n_neurons)[None, :, None])
     if "mu_dispersion" in case.names:
         case.check("mu_dispersion", readout.position_dispersion())
@@ -193,7 +191,7 @@ def test_cloned(case: Case) -> None:
         return output if x.ndim == 5 else output[:, 0]
 
     readout = cloned(case)
-    check_mode(case, readout, second_session, "", r"alpha|beta")
+    check_loaded(case, readout, second_session, ignore=r"alpha|beta")
     x, cotangent = channels_last(case.array("input/x")), case.array("cotangent")
 
     @nnx.jit
