@@ -161,7 +161,7 @@ def check_varying(names: Sequence[str], settings: Mapping[str, Any], model: Mode
     Raises:
         UserError: lists the settings that can.
     """
-    flat = traverse_util.flatten_dict(dict(settings), sep=".")
+    flat = traverse_util.flatten_dict({name: part for name, part in settings.items() if name != "population"}, sep=".")
     for name in names:
         if name not in flat or not can_vary(name, settings, model):
             can = [other for other in flat if can_vary(other, settings, model)]
