@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import pkgutil
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ from openretina_jax.simulation.writing import Progress
 _log = logging.getLogger(__name__)
 
 _WRITTEN = "files.json"
+_PARSING = threading.Lock()  # two threads that parse at once crash each other in Python 3.11
 
 
 def simulator_names() -> list[str]:
@@ -121,7 +123,9 @@ def modules_of(file: Path) -> list[Path]:
         if file in found:
             continue
         found.add(file)
-        for node in ast.walk(ast.parse(file.read_text())):
+        with _PARSING:
+            tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
             else:
