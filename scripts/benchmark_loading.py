@@ -8,8 +8,12 @@ the second time they are on the disk.
 """
 
 import json
+import sys
+from pathlib import Path
 
 from absl import flags
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where benchmarks/ is
 
 from openretina_jax.experiment import command_line
 

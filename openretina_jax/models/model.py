@@ -248,3 +248,8 @@ def output_shape(core: Core, input_shape: tuple[int, int, int]) -> tuple[int, in
             "after the core; take smaller kernels or pad more"
         )
     return shape
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Format a path as in Python: ``("layers", 0, "sin")`` is ``layers[0].sin``."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")

@@ -4,7 +4,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.extend.core
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import pandas as pd
 from flax import nnx
 
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.model import CoreReadout, path_name
 
 PROBE_MAPS = 128  # frames of the probe that leave a map
 PART = re.compile(r"\w+(\[\d+\])?")  # einsum opens scopes too, with names like "ab,bc->ac"
@@ -21,11 +20,6 @@ PART = re.compile(r"\w+(\[\d+\])?")  # einsum opens scopes too, with names like 
 def parameters(model: nnx.Module) -> Mapping[str, jax.Array]:
     """All parameters by their paths, such as ``core.layers[0].conv.spatial``."""
     return {path_name(path): value[...] for path, value in nnx.to_flat_state(nnx.state(model, nnx.Param))}
-
-
-def path_name(path: tuple[Any, ...]) -> str:
-    """Format a path as in Python: ``("layers", 0, "sin")`` is ``layers[0].sin``."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
 def summary(model: CoreReadout) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float32
 
 from openretina_jax.errors import UserError
-from openretina_jax.models.summary import path_name
+from openretina_jax.models.model import path_name
 from openretina_jax.modules.layers import NeuronParam, Number, SessionParam
 from openretina_jax.runtime.registry import Registry
 from openretina_jax.training.hyperparameters import hyperparameters
