@@ -32,7 +32,7 @@ DIRECTIONS: dict[str, Literal["maximize", "minimize"]] = {
 PRUNERS = ("median", "hyperband", "none")
 WAIT_S = 0.2  # between two looks at the trials
 GIVE_UP = 5  # if so many trials fail and none has worked, the mistake is not in their settings
-SCORE = "validation/correlation"  # a run keeps the model of the epoch where this is highest
+BEST = "validation/best"  # best score so far, whichever the run monitors (config.stopping.score)
 KILL_S = 10  # time that a killed process has to end
 
 
@@ -150,8 +150,9 @@ def read_epochs(workdir: Path) -> list[dict[str, float]]:
 
 
 def final_value(epochs: Sequence[Mapping[str, float]], objective: str) -> float:
-    """Objective of the model that a run keeps, which is that of the epoch with the best validation correlation."""
-    return max(epochs, key=lambda row: row[SCORE])[objective]
+    """Objective of the model that a run keeps: that of the first epoch with the best of what the run monitors."""
+    best = epochs[-1][BEST]
+    return next(row for row in epochs if row[BEST] == best)[objective]
 
 
 @dataclasses.dataclass(frozen=True)

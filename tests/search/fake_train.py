@@ -19,11 +19,11 @@ stopped = []
 signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
 table = workdir / "metrics.csv"
 if not table.exists():
-    table.write_text("epoch,seconds,validation/correlation,validation/loss\n")
+    table.write_text("epoch,seconds,validation/correlation,validation/best,validation/loss\n")
 for epoch in range(len(table.read_text().splitlines()), int(settings["train.epochs"]) + 1):
     score = (1 - abs(rate - 0.01)) * epoch / (epoch + 1)
     with table.open("a") as file:
-        file.write(f"{epoch},{0.1 * epoch},{score},{1 - score}\n")
+        file.write(f"{epoch},{0.1 * epoch},{score},{score},{1 - score}\n")
     while settings["seed"] == "1" and epoch == 3 and not stopped and not (workdir.parent.parent / "go").exists():
         time.sleep(0.02)
     if stopped:

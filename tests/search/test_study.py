@@ -84,8 +84,11 @@ def test_a_trial_sees_its_share_of_the_machine(tmp_path: Path) -> None:
 
 def test_epochs_are_read_while_they_are_written(tmp_path: Path) -> None:
     assert read_epochs(tmp_path) == []
-    table = "epoch,validation/correlation,validation/loss\n1,0.5,0.2\n2,0.4,0.1\n"
+    table = "epoch,validation/best,validation/loss\n1,0.5,0.2\n2,0.5,0.1\n"
     (tmp_path / "metrics.csv").write_text(table + "3,0.")
     rows = read_epochs(tmp_path)
     assert [row["epoch"] for row in rows] == [1, 2]
     assert final_value(rows, "validation/loss") == 0.2
+    # a run that monitors its loss: the lowest so far is the best
+    falling = [{"validation/best": best, "validation/correlation": score} for best, score in ((0.3, 0.6), (0.2, 0.5))]
+    assert final_value(falling, "validation/correlation") == 0.5
