@@ -17,7 +17,7 @@ LAYERS = [
     {"errors", "runtime"},
     {"data", "sources", "simulation"},
     {"modules", "models", "interop"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "insilico"},
     {"experiment", "search", "visualize", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
 _BLOCK_FRAMES = 1000
+_PIXELS_FOR_STATISTICS = 2**28
 
 Frames = (
     Float32[np.ndarray, "time height width channel"]
@@ -82,6 +84,36 @@ class Stimulus:
         """Frames as the model sees them, all or some."""
         shift, scale = (np.float32(number) for number in self.shift_and_scale)
         return (self.frames[frames].astype(np.float32) - shift) / scale if self.raw else self.frames[frames]
+
+    @functools.cached_property
+    def pixel_statistics(self) -> "PixelStatistics":
+        """Statistics of the frames as the model sees them; of long movies, of frames at equal distances."""
+        step = max(1, math.ceil(self.frames.size / _PIXELS_FOR_STATISTICS))
+        parts = [
+            self.normalized(slice(start, start + _BLOCK_FRAMES * step, step))
+            for start in range(0, len(self.frames), _BLOCK_FRAMES * step)
+        ]
+        return PixelStatistics(
+            low=np.min([part.min(axis=(0, 1, 2)) for part in parts], axis=0),
+            high=np.max([part.max(axis=(0, 1, 2)) for part in parts], axis=0),
+            frame_power=float(
+                np.sum([np.square(part, dtype=np.float64).sum() for part in parts]) / sum(map(len, parts))
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PixelStatistics:
+    """Range and power of a movie, in the units of a model.
+
+    Attributes:
+        low, high: least and largest value of every channel.
+        frame_power: mean over frames of the sum of all squared pixels.
+    """
+
+    low: Float32[np.ndarray, " channel"]
+    high: Float32[np.ndarray, " channel"]
+    frame_power: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,6 +196,9 @@ class DataInfo:
         neurons: metadata of the neurons, by session name and column name.
         source: where the data came from (paths, revision, hashes, filters).
         conditions: numbers that describe each session, by session name; empty if there are none.
+        pixel_low, pixel_high: range of every channel of the normalised training movies (None: not known).
+        frame_norm: root mean square over the frames of these movies of the norm of a frame; ``n`` frames have about
+            the norm ``frame_norm * sqrt(n)`` (None: not known).
     """
 
     sessions: Mapping[str, int]
@@ -176,6 +211,9 @@ class DataInfo:
     neurons: Mapping[str, Mapping[str, list[Any]]]
     source: Mapping[str, Any]
     conditions: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
+    pixel_low: list[float] | None = None
+    pixel_high: list[float] | None = None
+    frame_norm: float | None = None
 
     @property
     def n_neurons(self) -> int:
@@ -311,6 +349,9 @@ class Dataset:
     def info(self) -> DataInfo:
         """Facts about the data that a model keeps."""
         shown = [self.stimuli[session.stimulus] for session in self.sessions]
+        movies = {movie.name: movie for movie in shown}.values()
+        pixels = [movie.pixel_statistics for movie in movies]
+        power = np.average([one.frame_power for one in pixels], weights=[len(movie.frames) for movie in movies])
         return DataInfo(
             sessions={session.name: session.n_neurons for session in self.sessions},
             mean_activity={
@@ -329,6 +370,9 @@ class Dataset:
             conditions={
                 session.name: list(session.condition) for session in self.sessions if session.condition is not None
             },
+            pixel_low=np.min([one.low for one in pixels], axis=0).tolist(),
+            pixel_high=np.max([one.high for one in pixels], axis=0).tolist(),
+            frame_norm=math.sqrt(power),
         )
 
 

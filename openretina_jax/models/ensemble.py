@@ -86,6 +86,29 @@ class Ensemble(Model):
         del train, key
         return self.each(stimulus, first, width, session, condition=condition).mean(axis=0)
 
+    def each_rows(
+        self,
+        stimulus: Float[Array, "target time height width channel"],
+        rows: Int[Array, "target neuron"],
+        session: Int[Array, " target"] | None = None,
+    ) -> Float[Array, "member target new_time neuron"]:
+        """Compute the responses of chosen neurons by every member, see ``Model.respond_rows``."""
+        graph, states = nnx.split(self.members)
+
+        def respond(state: nnx.State) -> Array:
+            return nnx.merge(graph, state, copy=True).respond_rows(stimulus, rows, session)
+
+        return jax.vmap(respond)(states)
+
+    def respond_rows(
+        self,
+        stimulus: Float[Array, "target time height width channel"],
+        rows: Int[Array, "target neuron"],
+        session: Int[Array, " target"] | None = None,
+    ) -> Float[Array, "target new_time neuron"]:
+        """Compute the mean response of the members for chosen neurons, see ``Model``."""
+        return self.each_rows(stimulus, rows, session).mean(axis=0)
+
     def spread(
         self,
         stimulus: Float[Array, "batch time height width channel"]

@@ -73,6 +73,24 @@ class Model(nnx.Module):
             condition: condition of every window, for cores that take one (None: that of its session).
         """
 
+    def respond_rows(
+        self,
+        stimulus: Float[Array, "target time height width channel"],
+        rows: Int[Array, "target member"],
+        session: Int[Array, " target"] | None = None,
+    ) -> Float[Array, "target new_time member"]:
+        """Compute the responses of chosen neurons, each target's to a stimulus of its own.
+
+        A model that can read single rows of its table overrides this, so that it does not compute all of them.
+
+        Args:
+            stimulus: normalised movie, one for each target.
+            rows: rows of the neurons that each target consists of.
+            session: number of the session of each target (None: use what all sessions share).
+        """
+        responses = self.respond(stimulus[:, None], jnp.zeros(len(rows), jnp.int32), self.data_info.n_neurons, session)
+        return jnp.take_along_axis(responses[:, 0], rows[:, None], axis=-1)
+
     def __call__(
         self,
         stimulus: Float[Array, "batch time height width channel"]
@@ -224,6 +242,20 @@ class CoreReadout(Model):
             of_windows, self, core_key, (windows, condition), (first, session, keys), train=train, last="core"
         )
         return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
+
+    def respond_rows(
+        self,
+        stimulus: Float[Array, "target time height width channel"],
+        rows: Int[Array, "target member"],
+        session: Int[Array, " target"] | None = None,
+    ) -> Float[Array, "target new_time member"]:
+        """Compute the responses of chosen neurons by one pass of the core, see ``Model``."""
+        maps = self.core(stimulus, session=session)
+
+        def response(maps: Array, row: Array) -> Array:
+            return self.readout(maps[None], row, 1)[0, :, 0]
+
+        return jax.vmap(jax.vmap(response, in_axes=(None, 0), out_axes=-1))(maps, rows)
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Apply the readout's constraints to these rows."""

@@ -1,5 +1,7 @@
 """Trained models from disk: arrays by readable names, and the options they were built from."""
 
+import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -32,7 +34,7 @@ def load_model(path: str | Path) -> Model:
     """
     checkpoint = best_checkpoint(Path(path))
     about = read_about(checkpoint)
-    info = DataInfo.from_json(json.dumps(about["data_info"]))
+    info = with_scores(DataInfo.from_json(json.dumps(about["data_info"])), checkpoint.parent.parent / "neurons.csv")
     model = make_model(about["config"]["model"], info)
     saved = read_arrays(checkpoint)
     # validation scores the moving average where there is one; without it, the trained parameters and the statistics
@@ -40,6 +42,28 @@ def load_model(path: str | Path) -> Model:
     variables = {name.partition("/")[2]: array for name, array in saved.items() if name.startswith(parts)}
     nnx.update(model, fitted(checkpoint, variables, nnx.state(model)))
     return model
+
+
+def with_scores(info: DataInfo, table: Path) -> DataInfo:
+    """Add the scores of a run's neurons to their metadata, so that experiments can choose the best.
+
+    A run that has not ended has no table yet; a table of other neurons is not of this run.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        scores = [float(row[SCORE] or "nan") for row in rows]
+        sessions = [row["session"] for row in rows]
+    except (OSError, ValueError, KeyError):
+        return info
+    if sessions != [name for name, count in info.sessions.items() for _ in range(count)]:
+        return info
+    of_neuron = iter(scores)
+    neurons = {
+        name: {**info.neurons.get(name, {}), SCORE: [next(of_neuron) for _ in range(count)]}
+        for name, count in info.sessions.items()
+    }
+    return dataclasses.replace(info, neurons=neurons)
 
 
 def save_model(model: Model, folder: str | Path) -> None:

@@ -1,0 +1,1 @@
+"""Experiments on trained models: most exciting stimuli, receptive fields, gradients, tuning, and their truth."""
