@@ -52,7 +52,7 @@ def with_scores(info: DataInfo, table: Path) -> DataInfo:
     try:
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        scores = [float(row[SCORE] or "nan") for row in rows]
+        scores = [float(row[SCORE]) if row[SCORE] else None for row in rows]
         sessions = [row["session"] for row in rows]
     except (OSError, ValueError, KeyError):
         return info
