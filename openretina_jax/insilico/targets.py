@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32
@@ -14,6 +15,7 @@ from openretina_jax.models.model import Model
 SCORE_COLUMN = "validation_correlation"  # of the neurons in ``DataInfo``, which ``load`` reads from a run's neurons.csv
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Targets:
     """Sets of neurons, each of which an experiment treats as one: it has a stimulus and a result of its own.
@@ -23,14 +25,20 @@ class Targets:
     Attributes:
         rows: rows of the neurons in the model's table.
         weights: weight of every neuron in the mean of its set.
-        session: number of the session of each target; -1 if its neurons are of several.
-        names: name of each target.
+        session: number of the session of each target; 0 if its neurons are of several.
+        names: name of each target; empty in a compiled program.
+        group: group of every neuron within its target, from 0 on, for objectives that compare groups.
+        n_groups: number of groups.
+        wanted: responses that a stimulus is to evoke, for ``objectives.match``.
     """
 
-    rows: Int32[np.ndarray, "target member"]
-    weights: Float32[np.ndarray, "target member"]
-    session: Int32[np.ndarray, " target"]
-    names: tuple[str, ...]
+    rows: Int32[Array, "target member"] | Int32[np.ndarray, "target member"]
+    weights: Float32[Array, "target member"] | Float32[np.ndarray, "target member"]
+    session: Int32[Array, " target"] | Int32[np.ndarray, " target"]
+    names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    group: Int32[Array, "target member"] | Int32[np.ndarray, "target member"] | None = None
+    n_groups: int = dataclasses.field(default=1, metadata={"static": True})
+    wanted: Float32[Array, "target frame member"] | Float32[np.ndarray, "target frame member"] | None = None
 
     @classmethod
     def of(cls, model: Model, rows: Sequence[Sequence[int]], names: Sequence[str]) -> "Targets":
@@ -53,7 +61,7 @@ class Targets:
         return cls(
             rows=np.array([[*one, *[one[0]] * (width - len(one))] for one in rows], np.int32),
             weights=np.array([[1 / len(one)] * len(one) + [0.0] * (width - len(one)) for one in rows], np.float32),
-            session=np.array([found[0] if len(found) == 1 else -1 for found in numbers], np.int32),
+            session=np.array([found[0] if len(found) == 1 else 0 for found in numbers], np.int32),
             names=tuple(names),
         )
 
@@ -63,13 +71,31 @@ class Targets:
     def __getitem__(self, chosen: slice | Sequence[int] | np.ndarray) -> "Targets":
         """Choose targets by their numbers."""
         index = np.arange(len(self))[chosen]
-        return Targets(
-            self.rows[index], self.weights[index], self.session[index], tuple(self.names[number] for number in index)
-        )
+        arrays = ("rows", "weights", "session", "group", "wanted")
+        cut = {name: value[index] for name in arrays if (value := getattr(self, name)) is not None}
+        return dataclasses.replace(self, names=tuple(self.names[number] for number in index), **cut)
 
-    def session_for(self, model: Model) -> Int32[np.ndarray, " target"] | None:
-        """Number of the session of each target as ``Model.respond_rows`` takes it."""
-        return self.session if model.per_session else None
+    def respond(
+        self, model: Model, stimulus: Float[Array, "target time height width channel"]
+    ) -> Float[Array, "target new_time member"]:
+        """Compute the responses of every target's neurons to its stimulus."""
+        session = jnp.asarray(self.session) if model.per_session else None
+        return model.respond_rows(stimulus, jnp.asarray(self.rows), session)
+
+    def respond_alike(
+        self, model: Model, stimulus: Float[Array, "batch time height width channel"]
+    ) -> Float[Array, "batch target new_time member"]:
+        """Compute the responses of every target's neurons to the same stimuli, by one pass of the core."""
+        if not model.per_session:
+            return jnp.moveaxis(model(stimulus)[..., jnp.asarray(self.rows)], 1, 2)
+        count = len(stimulus)
+
+        def respond(rows: Array, session: Array) -> Array:
+            return model.respond_rows(stimulus, jnp.tile(rows, (count, 1)), jnp.full(count, session))
+
+        return jax.lax.map(lambda one: respond(*one), (jnp.asarray(self.rows), jnp.asarray(self.session))).swapaxes(
+            0, 1
+        )
 
 
 def mean_of_members(
