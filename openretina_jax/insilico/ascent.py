@@ -43,7 +43,7 @@ class Ascent:
     tolerance: float = 1e-3
     jitter_px: int = 0
     jitter_frames: int = 0
-    parametrization: Parametrization = Pixels()
+    parametrization: Parametrization = dataclasses.field(default_factory=Pixels)
     block: int = 16
 
     def __post_init__(self) -> None:
@@ -95,9 +95,10 @@ def objectives_of(
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("objective", "window"))
 def evaluate(
     graph: Any, state: nnx.State, targets: Targets, stimulus: Array, *, objective: Objective, window: int
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, " target"], Float[Array, "target new_time"]]:
+    """Compute the objective of every target at its stimulus, and the mean response of its neurons."""
     value, responses = objectives_of(graph, state, targets, stimulus, objective, window)
-    return value, jnp.einsum("ntm,nm->nt", responses, targets.weights)
+    return value, targets.mean(responses)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("objective", "window", "shape"))
@@ -107,16 +108,16 @@ def linear(
     targets: Targets,
     constraint: Constraint,
     *,
-    shape: tuple[int, ...],
+    shape: tuple[int, int, int, int],
     objective: Objective,
     window: int,
-) -> Array:
+) -> Float[Array, "target time height width channel"]:
+    """Compute the gradient at grey, within the constraint; held pixels have their values."""
+
     def total(stimulus: Array) -> Array:
         return objectives_of(graph, state, targets, stimulus, objective, window)[0].sum()
 
-    grey = constraint.replace(norm=None, low=-jnp.ones(shape[-1]), high=jnp.ones(shape[-1])).apply(
-        jnp.zeros((len(targets.rows), *shape))
-    )
+    grey = constraint.grey((len(targets.rows), *shape))
     return constraint.apply(jax.grad(total)(grey))
 
 
@@ -182,11 +183,8 @@ def compiled_climb(
     graph: Any, ascent: Ascent, window: int, objective: Objective, structure: Any, leaves: tuple[Any, ...]
 ) -> Any:
     """The compiled ascent; kept, so that the next experiment of the same shapes begins at once."""
-    return (
-        jax.jit(functools.partial(climb, graph, ascent, window, objective))
-        .lower(*jax.tree.unflatten(structure, leaves))
-        .compile()
-    )
+    program = jax.jit(functools.partial(climb, graph, ascent, window, objective))
+    return program.lower(*jax.tree.unflatten(structure, leaves)).compile()
 
 
 def climb(

@@ -52,7 +52,7 @@ class Constraint(struct.PyTreeNode):
             UserError: the range does not hold 0, or the norm is not above 0.
         """
         bounds = [
-            np.broadcast_to(np.float32(default if value is None else value), (channels,))
+            np.broadcast_to(np.asarray(default if value is None else value, np.float32), (channels,))
             for value, default in ((low, -np.inf), (high, np.inf))
         ]
         if not (bounds[0] <= 0).all() or not (bounds[1] >= 0).all() or not (bounds[0] < bounds[1]).all():
@@ -102,6 +102,11 @@ class Constraint(struct.PyTreeNode):
         if self.free is not None:
             y = jnp.where(self.free, y, 0 if self.background is None else self.background)
         return y, scale
+
+    def grey(self, shape: tuple[int, int, int, int, int]) -> Float[Array, "target time height width channel"]:
+        """Stimuli that are 0, but for the held pixels."""
+        grey = jnp.zeros(shape)
+        return grey if self.free is None or self.background is None else jnp.where(self.free, grey, self.background)
 
     def of_free(
         self, slope: Float[Array, "target time height width channel"]

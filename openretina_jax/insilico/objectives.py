@@ -4,7 +4,7 @@ An objective takes the responses of the neurons of every target, ``(target, fram
 window alone, and the targets, and returns a number for each target. One's own is a function like these:
 
     def peak(responses, targets):
-        return mean_of_members(responses, targets.weights).max(axis=1)
+        return targets.mean(responses).max(axis=1)
 """
 
 from collections.abc import Callable
@@ -13,18 +13,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from openretina_jax.insilico.targets import Targets, mean_of_members
+from openretina_jax.insilico.targets import Targets
 
 Responses = Float[Array, "target frame member"]
 Score = Float[Array, " target"]
-Objective = Callable[[Array, Targets], Array]
+Objective = Callable[..., Array]  # (responses, targets) -> a number for each target
 
 TEMPERATURE = 1.6  # of Burg et al. 2024
 
 
 def increase(responses: Responses, targets: Targets) -> Score:
     """Mean response of the neurons of a target over the window."""
-    return mean_of_members(responses, targets.weights).mean(axis=1)
+    return targets.mean(responses).mean(axis=1)
 
 
 def decrease(responses: Responses, targets: Targets) -> Score:
@@ -34,14 +34,14 @@ def decrease(responses: Responses, targets: Targets) -> Score:
 
 def transient(responses: Responses, targets: Targets) -> Score:
     """Mean response in the first half of the window less that in the second half."""
-    mean = mean_of_members(responses, targets.weights)
+    mean = targets.mean(responses)
     half = mean.shape[1] // 2
     return mean[:, :half].mean(axis=1) - mean[:, half:].mean(axis=1)
 
 
 def sustained(responses: Responses, targets: Targets) -> Score:
     """Mean response over the window less its standard deviation over frames."""
-    mean = mean_of_members(responses, targets.weights)
+    mean = targets.mean(responses)
     return mean.mean(axis=1) - jnp.sqrt(jnp.square(mean - mean.mean(axis=1, keepdims=True)).mean(axis=1) + 1e-12)
 
 
@@ -62,5 +62,7 @@ def match(responses: Responses, targets: Targets) -> Score:
 
     Members count by their weights; ``targets.wanted`` holds the responses.
     """
+    if targets.wanted is None:
+        raise ValueError("match needs targets with the responses that are wanted")
     squares = jnp.square(responses - targets.wanted).mean(axis=1)
     return -(targets.weights * squares).sum(axis=1)

@@ -24,6 +24,7 @@ from openretina_jax.insilico.constraints import Constraint, of_training
 from openretina_jax.insilico.objectives import Objective, increase
 from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.insilico.targets import Targets
+from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import Model
 
 Progress = Callable[[str, int, int], None]  # what, number done, number in all
@@ -46,7 +47,7 @@ def optimize_stimuli(
     natural: Float[np.ndarray, "window time height width channel"] | None = None,
     seeds: int = 1,
     seed: int = 0,
-    ascent: Ascent = Ascent(),  # noqa: B008: frozen
+    ascent: Ascent | None = None,
     progress: Progress | None = None,
 ) -> Stimuli:
     """Find for every target the stimulus of the highest objective, within a norm and a range.
@@ -63,7 +64,7 @@ def optimize_stimuli(
             of the constraint.
         seeds: stimuli for each target, from different noise.
         seed: of the noise.
-        ascent: how the stimuli climb.
+        ascent: how the stimuli climb (None: with its defaults).
         progress: called with (what, number done, number in all).
 
     Raises:
@@ -81,13 +82,11 @@ def optimize_stimuli(
         raise UserError(f"seeds is {seeds}; it must be 1 or more")
     constraint = of_training(model.data_info, length) if constraint is None else constraint
     if constraint.norm is None and not np.isfinite(np.concatenate([constraint.low, constraint.high])).all():
-        raise UserError(
-            "a stimulus without a norm needs a range, or it would grow for ever; give norm, or low and high"
-        )
+        raise UserError("a stimulus without a norm needs a range, or it grows for ever; give norm, or low and high")
     constraint.check(shape)
     if natural is not None and natural.shape[1:] != shape:
         raise UserError(f"natural windows have the shape {natural.shape[1:]}; the stimulus has {shape}")
-    climb = _Climb(model, targets, objective, constraint, window, shape, ascent)
+    climb = _Climb(model, targets, objective, constraint, window, shape, ascent or Ascent())
     baseline, best_windows = climb.best_natural(natural, progress)
     linear = climb.linear(progress)
     starts = _starts(start, linear, best_windows, (len(targets), *shape))
@@ -148,6 +147,10 @@ class _Climb:
         targets = jax.tree.map(jnp.asarray, dataclasses.replace(self.targets[chosen], names=()))
         return targets, self.constraint.of_targets(chosen)
 
+    def grey(self) -> np.ndarray:
+        """No stimulus, but for the held pixels of every target."""
+        return np.array(self.constraint.grey((len(self.targets), *self.shape)))
+
     def linear(self, progress: Progress | None) -> np.ndarray:
         """The gradient at grey of every target, within the constraint: its best stimulus if the model were linear."""
         graph, state = self.split
@@ -166,9 +169,7 @@ class _Climb:
             return None, None
         graph, state = self.split
         targets = jax.tree.map(jnp.asarray, dataclasses.replace(self.targets, names=()))
-        if self.constraint.free is not None or jnp.ndim(
-            self.constraint.norm if self.constraint.norm is not None else 0
-        ):
+        if self.constraint.free is not None or (self.constraint.norm is not None and self.constraint.norm.ndim):
             raise UserError("natural windows need one norm for all targets, and no held pixels")
         size = min(self.ascent.block, len(natural))
         values, windows = [], []
@@ -289,6 +290,13 @@ class _Climb:
             "frame_rate_hz": info.frame_rate_hz,
             "pixel_size_um": info.pixel_size_um,
         }
+        each_member = None
+        if isinstance(self.model, Ensemble):
+            alone = [dataclasses.replace(self, model=member) for member in self.model.unstacked()]
+            values = [
+                [one.evaluated(movies[:, n], "members", progress)[0] for one in alone] for n in range(movies.shape[1])
+            ]
+            each_member = np.moveaxis(np.asarray(values), -1, 0)
         bounds = {name: np.asarray(getattr(self.constraint, name)) for name in ("low", "high")}
         norm = np.nan if self.constraint.norm is None else np.asarray(self.constraint.norm)
         return Stimuli(
@@ -299,11 +307,12 @@ class _Climb:
             history=history,
             linear=self.evaluated(linear, "linear stimuli", progress)[0],
             natural=np.full(len(self.targets), np.nan, np.float32) if natural is None else natural,
-            grey=self.evaluated(np.zeros_like(linear), "grey", progress)[0],
+            grey=self.evaluated(self.grey(), "grey", progress)[0],
             norm=np.broadcast_to(norm, (len(self.targets),)).astype(np.float32),
             low=bounds["low"],
             high=bounds["high"],
             config=config,
+            members=each_member,
         )
 
 

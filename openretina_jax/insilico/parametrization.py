@@ -74,8 +74,8 @@ class Smooth:
         ):
             if sigma > 0:
                 distance = np.arange(size)[:, None] - np.arange(size)
-                blur = np.exp(-0.5 * (distance / sigma) ** 2)
-                blur = jnp.asarray(blur / blur.sum(axis=1).max(), parameters.dtype)
+                weights = np.exp(-0.5 * (distance / sigma) ** 2)
+                blur = jnp.asarray(weights / weights.sum(axis=1).max(), parameters.dtype)
                 parameters = jnp.moveaxis(jnp.tensordot(blur, parameters, axes=(1, axis)), 0, axis)
         return parameters
 

@@ -115,7 +115,7 @@ class Stimuli:
         arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
         with whole_file(path) as stream:
             if path.suffix == ".npz":
-                np.savez(stream, about=np.array(text), **arrays)
+                np.savez(stream, about=np.array(text), **arrays)  # type: ignore[arg-type]
                 return
             with h5py.File(stream, "w") as file:
                 file.attrs["about"] = text

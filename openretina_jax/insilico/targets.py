@@ -75,6 +75,10 @@ class Targets:
         cut = {name: value[index] for name in arrays if (value := getattr(self, name)) is not None}
         return dataclasses.replace(self, names=tuple(self.names[number] for number in index), **cut)
 
+    def mean(self, responses: Float[Array, "target frame member"]) -> Float[Array, "target frame"]:
+        """Weighted mean response of the neurons of each target."""
+        return jnp.einsum("ntm,nm->nt", responses, jnp.asarray(self.weights))
+
     def respond(
         self, model: Model, stimulus: Float[Array, "target time height width channel"]
     ) -> Float[Array, "target new_time member"]:
@@ -93,16 +97,8 @@ class Targets:
         def respond(rows: Array, session: Array) -> Array:
             return model.respond_rows(stimulus, jnp.tile(rows, (count, 1)), jnp.full(count, session))
 
-        return jax.lax.map(lambda one: respond(*one), (jnp.asarray(self.rows), jnp.asarray(self.session))).swapaxes(
-            0, 1
-        )
-
-
-def mean_of_members(
-    responses: Float[Array, "target new_time member"], weights: Float[Array, "target member"]
-) -> Float[Array, "target new_time"]:
-    """Mean response of the neurons of each target."""
-    return jnp.einsum("ntm,nm->nt", responses, weights)
+        by_target = jax.lax.map(lambda one: respond(*one), (jnp.asarray(self.rows), jnp.asarray(self.session)))
+        return by_target.swapaxes(0, 1)
 
 
 def session_of_rows(model: Model) -> Int32[np.ndarray, " neuron"]:

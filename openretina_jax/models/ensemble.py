@@ -50,8 +50,14 @@ class Ensemble(Model):
 
     def receptive_field(self) -> ReceptiveField:
         """Frames and pixels of the stimulus that a prediction depends on, see ``Model``."""
+        return self.unstacked()[0].receptive_field()
+
+    def unstacked(self) -> list[Model]:
+        """The members, each as a model of its own."""
         graph, states = nnx.split(self.members)
-        return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[0], states), copy=True).receptive_field()
+        return [
+            nnx.merge(graph, jax.tree.map(lambda leaf, n=n: leaf[n], states), copy=True) for n in range(self.n_members)
+        ]
 
     def each(
         self,

@@ -131,6 +131,10 @@ class ClonedReadout(Readout):
         self.alpha[...] = jnp.where(cloned, self.alpha[...], 1)
         self.beta[...] = jnp.where(cloned, self.beta[...], 0)
 
+    def centre(self) -> None:
+        """Move every neuron of the source to the middle."""
+        self.source.centre()
+
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """The source's penalty in the original session, in the others absolute feature weights times the gain."""
         width = len(session)

@@ -114,6 +114,10 @@ class GaussianMaskReadout(Readout):
         """Clip the feature weights of these rows."""
         self.features[...] = where_rows(rows, self._clipped(self.features[...]), self.features[...])
 
+    def centre(self) -> None:
+        """Move every mask to the middle."""
+        self.mask_mean[...] = jnp.zeros_like(self.mask_mean[...])
+
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Size and eccentricity of masks and absolute feature weights: sums, or means over each session's numbers."""
         width = len(session)

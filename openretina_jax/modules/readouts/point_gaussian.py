@@ -13,7 +13,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.positions import Ids, Positions, make_means, numbered, uniform
+from openretina_jax.modules.readouts.positions import Ids, OwnMeans, Positions, make_means, numbered, uniform
 from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
@@ -218,6 +218,10 @@ class PointGaussianReadout(Readout):
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Move the mean positions of these rows into the maps, where every neuron has its own."""
         self.means.project(rows)
+
+    def centre(self) -> None:
+        """Move every position to the middle, whatever it is made of."""
+        self.means = OwnMeans(jnp.zeros((self.n_neurons, 2)))
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Absolute feature weights: a sum, or a mean over each session's numbers."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.errors import UserError
 from openretina_jax.modules.kernels.tiles import transform
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
 from openretina_jax.runtime.devices import precision
@@ -60,6 +61,14 @@ class Readout(nnx.Module):
     def feature_weights(self) -> Float32[Array, "neuron feature"] | None:
         """Weight of every feature for every neuron, as it is used; None where the readout has no such weights."""
         return None
+
+    def centre(self) -> None:
+        """Move every neuron to the middle of the maps, where neurons of one type can be compared.
+
+        Raises:
+            UserError: the neurons of this readout have no positions.
+        """
+        raise UserError(f"neurons of a {type(self).__name__} have no positions that could be moved to the middle")
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Weighted penalty of a slice of rows, summed over the sessions in it; 0 unless overridden.
