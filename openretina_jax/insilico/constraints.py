@@ -214,7 +214,7 @@ def _filled(x: Array, y: Array, missing: Array, low: Array, high: Array, free: A
     gain = gain if free is None else jnp.where(free, gain, 0)
     size = jnp.abs(x)
 
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:  # a sort takes ten times as long
+    def halve(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:  # a sort takes ten times as long
         below, above = bounds
         middle = (below + above) / 2
         enough = jnp.where(size <= _per_target(middle), gain, 0).sum(axes) >= missing
@@ -228,7 +228,8 @@ def _filled(x: Array, y: Array, missing: Array, low: Array, high: Array, free: A
     share = left / jnp.maximum(jnp.where(last, gain, 0).sum(axes), jnp.finfo(x.dtype).tiny)
     taken = gain * jnp.where(whole, 1, jnp.where(last, jnp.clip(_per_target(share), 0, 1), 0))
     moved = jnp.where(taken > 0, jnp.sign(further) * jnp.sqrt(jnp.square(y) + taken), y)
-    return jnp.where(_per_target(missing > 0), moved, y)
+    # the root of a bound's square may lie above the bound
+    return jnp.where(_per_target(missing > 0), jnp.clip(moved, low, high), y)
 
 
 def _per_target(value: Array) -> Array:

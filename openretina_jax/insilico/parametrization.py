@@ -107,16 +107,15 @@ class Fourier:
     def encode(self, movies: Movies) -> dict[str, Array]:
         """Transform the movies; frequencies above the limits are lost."""
         amplitude = self._amplitude(*movies.shape[1:4])
-        spectrum = jnp.fft.rfftn(movies, axes=(1, 2, 3)) / jnp.where(amplitude > 0, amplitude, 1)
-        spectrum = jnp.where(amplitude > 0, spectrum, 0)
-        return {"real": spectrum.real, "imaginary": spectrum.imag}
+        spectrum = jnp.fft.rfftn(movies, axes=(1, 2, 3))
+        weight = jnp.where(amplitude > 0, 1 / jnp.where(amplitude > 0, amplitude, 1), 0)
+        return {"real": spectrum.real * weight, "imaginary": spectrum.imag * weight}
 
     def decode(self, parameters: dict[str, Array], frames: int, height: int, width: int) -> Movies:
         """Transform back."""
-        spectrum = jax.lax.complex(parameters["real"], parameters["imaginary"])
-        return jnp.fft.irfftn(
-            spectrum * self._amplitude(frames, height, width), s=(frames, height, width), axes=(1, 2, 3)
-        )
+        amplitude = self._amplitude(frames, height, width)
+        spectrum = jax.lax.complex(parameters["real"] * amplitude, parameters["imaginary"] * amplitude)
+        return jnp.fft.irfftn(spectrum, s=(frames, height, width), axes=(1, 2, 3))
 
     def moved(self, parameters: dict[str, Array], movies: Movies, scale: Float[Array, " target"]) -> dict[str, Array]:
         """Multiply the parameters."""
@@ -129,7 +128,9 @@ class Fourier:
         space = np.hypot(rows, columns)
         lowest = 1 / max(frames, height, width)
         amplitude = (np.maximum(np.sqrt(time**2 + space**2), lowest) / lowest) ** -self.power
-        kept = (np.abs(time) <= self.max_cycles_per_frame) & (space <= self.max_cycles_per_px)
+        kept = (np.abs(time) <= self.max_cycles_per_frame) & (
+            (space <= self.max_cycles_per_px) | (self.max_cycles_per_px == 0.5)
+        )
         return jnp.asarray(amplitude * kept, jnp.float32)[..., None]
 
 
