@@ -167,16 +167,15 @@ def to_norm_in_range(
         free: pixels that count (None: all).
 
     Returns:
-        The stimuli, whose gradient is that of a scaled clip, and their scales ``s``.
+        The stimuli, and their scales ``s``.
     """
     axes = (1, 2, 3, 4)
     wanted = jnp.square(norm)
     # squares of tiny or huge numbers are not numbers: everything is relative to x of norm 1
-    largest = jax.lax.stop_gradient(jnp.abs(x).max(axes))
-    x = x / _per_target(jnp.where(largest > 0, largest, 1))
-    length = jnp.sqrt(jnp.square(jax.lax.stop_gradient(x)).sum(axes))
-    x = x / _per_target(jnp.where(largest > 0, length, 1))
-    unit = jax.lax.stop_gradient(x)
+    largest = jnp.abs(x).max(axes)
+    unit = x / _per_target(jnp.where(largest > 0, largest, 1))
+    length = jnp.sqrt(jnp.square(unit).sum(axes))
+    unit = unit / _per_target(jnp.where(largest > 0, length, 1))
 
     def passes(carry: tuple[Array, Array, Array]) -> Array:
         _, missing, number = carry
@@ -193,13 +192,13 @@ def to_norm_in_range(
         return jnp.minimum(square + step, _LARGEST_SQUARE), jnp.where(open_, missing, 0), number + 1
 
     square, _, _ = jax.lax.while_loop(passes, newton, (wanted, wanted, jnp.zeros((), jnp.int32)))
-    y = jnp.clip(_per_target(jnp.sqrt(square)) * x, low, high)
+    y = jnp.clip(_per_target(jnp.sqrt(square)) * unit, low, high)
     scale = jnp.sqrt(square) / jnp.where(largest > 0, largest * length, 1)
-    missing = wanted - jnp.square(jax.lax.stop_gradient(y)).sum(axes)
+    missing = wanted - jnp.square(y).sum(axes)
     short = missing > 10 * TOLERANCE * wanted
     y = jax.lax.cond(
         short.any(),
-        lambda y: y + jax.lax.stop_gradient(_filled(unit, y, jnp.where(short, missing, 0), low, high, free) - y),
+        lambda y: _filled(unit, y, jnp.where(short, missing, 0), low, high, free),
         lambda y: y,
         y,
     )

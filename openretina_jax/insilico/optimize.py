@@ -158,7 +158,7 @@ class _Climb:
         for chosen in self.blocks(len(found)):
             targets, constraint = self.of_block(chosen)
             found[chosen] = programs.linear(graph, state, targets, constraint, shape=self.shape, **self.static)
-            _tell(progress, "gradients at grey", chosen[-1] + 1, len(found))
+            _tell(progress, "gradients at grey", int(chosen[-1]) + 1, len(found))
         return found
 
     def best_natural(
@@ -263,7 +263,7 @@ class _Climb:
             new = len(np.unique(chosen))
             values.append(np.asarray(value)[:new])
             responses.append(np.asarray(response)[:new])
-            _tell(progress, what, chosen[-1] + 1, len(movies))
+            _tell(progress, what, int(chosen[-1]) + 1, len(movies))
         return np.concatenate(values), np.concatenate(responses)
 
     def result(

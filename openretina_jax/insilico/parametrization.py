@@ -4,7 +4,7 @@ The movie is decoded first and moved into its norm and range afterwards, so that
 """
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from openretina_jax.errors import UserError
 Movies = Float[Array, "target time height width channel"]
 
 
+@runtime_checkable
 class Parametrization(Protocol):
     """Contract of parametrisations: frozen dataclasses, since compiled programs are kept by them."""
 

@@ -73,7 +73,7 @@ def test_held_pixels_stay_and_do_not_count() -> None:
 
 
 def test_impossible_requests_are_one_line_before_the_run() -> None:
-    with pytest.raises(UserError, match="largest is 10.95"):
+    with pytest.raises(UserError, match=r"largest is 10\.95"):
         Constraint.of(2, norm=11.0, low=-1.0, high=1.0).check(SHAPE[1:])
     with pytest.raises(UserError, match="must hold 0"):
         Constraint.of(2, norm=11.0, low=[0.5, -1.0], high=1.0)
