@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
+from openretina_jax.insilico.decomposition import space_time
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.modules.cores.simple import SimpleCore
 
@@ -296,6 +297,20 @@ def lsta_library(
 
     gradients, responses = jax.jit(lambda movies: jax.lax.map(of_movie, movies))(movies)
     return np.asarray(gradients), np.asarray(responses)
+
+
+def decompose_kernel(
+    kernel: Float[np.ndarray, "time height width"],
+) -> tuple[Float32[np.ndarray, " time"], Float32[np.ndarray, "height width"]]:
+    """Time course and image of a kernel; the mean of the image around the middle of the frame is positive.
+
+    Where the receptive field does not lie there, the sign says nothing; ``decomposition.space_time`` takes the field's
+    own centre.
+    """
+    spatial, temporal, _ = space_time(kernel[..., None])
+    y, x = (size // 2 for size in spatial.shape)
+    sign = -1 if spatial[y - 3 : y + 2, x - 3 : x + 2].mean() < 0 else 1
+    return sign * temporal[:, 0], sign * spatial
 
 
 def _limits(ranges: Ranges, stimulus: Array) -> tuple[Array, Array]:

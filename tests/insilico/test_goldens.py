@@ -12,9 +12,10 @@ import numpy as np
 import optax
 import pytest
 
+from openretina_jax.insilico import decomposition
 from openretina_jax.insilico import reference as theirs
 from openretina_jax.models.model import CoreReadout
-from tests import reference
+from tests import goldens_case, reference
 from tests.goldens_case import Case, case, cases
 from tests.module_goldens import channels_first, channels_last, with_gradients
 
@@ -205,15 +206,14 @@ def test_prepare_movies() -> None:
     images = np.moveaxis(case.array("input/image_library"), 1, -1)
     norms, shown, lag = case.kwargs["movie_norm_dict"], case.kwargs["n_image_frames"], tiny_model().lag
     case.check("output/temporal_padding", lag)
-    for name, norm in {
-        "s1": norms.get("s1", norms["default"]),
-        "s2": norms.get("s2", norms["default"]),
-        "not_normalized": {},
-    }.items():
-        movies, grey_frames = theirs.prepare_movies(images, lag, shown_frames=shown, **norm)
-        expected = case.array(f"output/movies_{name}")
-        case.check(f"output/movies_{name}", np.moveaxis(movies, -1, 1)[: len(expected)])
-        case.check("output/n_empty_frames", grey_frames)
+    for name in case.under("output"):
+        if name.startswith("movies_"):
+            session = name.removeprefix("movies_")
+            norm = {} if session == "not_normalized" else norms.get(session, norms["default"])
+            movies, grey_frames = theirs.prepare_movies(images, lag, shown_frames=shown, **norm)
+            expected = case.array(f"output/{name}")
+            case.check(f"output/{name}", np.moveaxis(movies, -1, 1)[: len(expected)])
+            case.check("output/n_empty_frames", grey_frames)
 
 
 def test_lsta_library() -> None:
@@ -224,6 +224,23 @@ def test_lsta_library() -> None:
     gradients, responses = theirs.lsta_library(tiny_model(), movies, options["session_id"], options["cell_id"], window)
     case.check("lsta_library", np.moveaxis(gradients, -1, 1))
     case.check("response_library", responses)
+
+
+def test_video_analysis() -> None:
+    case = goldens_case.case("data", "video_analysis")
+    options = case.kwargs
+    kernel = case.array("input/kernel")
+    rate, cutoff = options["sampling_frequency"], options["lowpass_cutoff"]
+    case.check("output/filtered", decomposition.low_pass(kernel, rate, cutoff, options["order"]))
+    frequencies, amplitudes = decomposition.spectrum(kernel, rate, cutoff)
+    case.check("output/fft_frequencies", frequencies)
+    case.check("output/fft_weights", amplitudes)
+    case.check("output/main_frequency", decomposition.main_frequency(frequencies, amplitudes))
+    temporal, spatial = theirs.decompose_kernel(case.array("input/space_time"))
+    case.check("output/temporal", temporal)
+    case.check("output/spatial", spatial)
+    rest = case.array("input/space_time") - temporal[:, None, None] * spatial
+    case.check("output/second_singular_value", np.linalg.norm(rest.reshape(len(rest), -1), 2))
 
 
 def test_every_case_has_a_test() -> None:
