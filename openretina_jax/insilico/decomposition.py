@@ -157,7 +157,7 @@ def centres(
     weights = np.where(spatial > CORE, spatial, 0).astype(np.float64)
     total = weights.sum(axis=(1, 2))
     weights /= np.where(total > 0, total, np.nan)[:, None, None]
-    places = np.stack(np.mgrid[: spatial.shape[1], : spatial.shape[2]], -1).reshape(-1, 2).astype(np.float64)
+    places = np.argwhere(np.ones(spatial.shape[1:], bool)).astype(np.float64)
     weights = weights.reshape(len(weights), -1)
     centre = weights @ places
     offsets = places - centre[:, None]
