@@ -14,6 +14,7 @@ import pytest
 
 from openretina_jax.insilico import decomposition
 from openretina_jax.insilico import reference as theirs
+from openretina_jax.insilico.vector_field import coordinates, principal_components
 from openretina_jax.models.model import CoreReadout
 from tests import goldens_case, reference
 from tests.goldens_case import Case, case, cases
@@ -224,6 +225,16 @@ def test_lsta_library() -> None:
     gradients, responses = theirs.lsta_library(tiny_model(), movies, options["session_id"], options["cell_id"], window)
     case.check("lsta_library", np.moveaxis(gradients, -1, 1))
     case.check("response_library", responses)
+    channel = options["pca_channel"]
+    components, explained = principal_components(gradients[..., channel])
+    flat = components.reshape(2, -1)
+    expected = [case.array(name) for name in ("pc1", "pc2")]
+    signs = np.sign((flat * np.stack(expected)).sum(axis=1))  # those of the reference are arbitrary
+    for name, component, sign in zip(("pc1", "pc2"), flat, signs, strict=True):
+        case.check(name, sign * component)
+    case.check("explained_variance_ratio", explained)
+    case.check("images_coordinate", signs * coordinates(case.array("input/images")[:, channel], components))
+    case.check("arrowheads", signs * coordinates(gradients[..., channel], components))
 
 
 def test_video_analysis() -> None:
