@@ -40,8 +40,8 @@ def checked(
 
 def n_responses(model: Model, frames: int) -> int:
     """Number of responses to that many frames."""
-    least = min(model.lag + 1, model.receptive_field().frames or frames)
-    if frames < least:
+    lag, field = model.lag, model.receptive_field().frames
+    if frames < (lag + 1 if field is None else min(lag + 1, field)):
         return 0
     probe = jax.ShapeDtypeStruct(model.stimulus_shape(frames), jnp.float32)
     return jax.eval_shape(model, probe).shape[1]

@@ -15,6 +15,7 @@ from openretina_jax.insilico.gradients import (
     mean_gradients,
 )
 from openretina_jax.insilico.targets import groups
+from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from tests import tiny
 from tests.insilico import models
@@ -113,6 +114,18 @@ def test_jacobian_spectrum() -> None:
     few = jacobian_spectrum(model(), 0 * stimuli(2), NEURONS)
     assert (few.participation_ratio > 1).all()
     assert (few.participation_ratio <= 3).all()
+
+
+def test_models_without_end_of_their_memory_or_an_answer_to_every_frame() -> None:
+    core = {"kind": "gru", "hidden_channels": (4,), "temporal_kernel_sizes": (7,), "spatial_kernel_sizes": (5,)}
+    info = tiny.dataset().info
+    gru = make_core_readout({**tiny.MODEL, "core": {**core, "recurrent_channels": 2}}, info)
+    assert [blocks.n_responses(gru, frames) for frames in (LAG, LAG + 2)] == [0, 2]
+    slow = make_core_readout({**tiny.MODEL, "core": {**tiny.MODEL["core"], "downsample_input": (2, 1, 1)}}, info)
+    assert [blocks.n_responses(slow, frames) for frames in (13, 14, 16)] == [0, 1, 2]
+    blocks.check_every_frame(gru, 20)
+    with pytest.raises(UserError, match="does not answer every frame"):
+        lsta(slow, stimuli(1)[0], [0])
 
 
 def test_wrong_use_is_refused() -> None:
