@@ -183,8 +183,11 @@ def compiled_climb(
     graph: Any, ascent: Ascent, window: int, objective: Objective, structure: Any, leaves: tuple[Any, ...]
 ) -> Any:
     """The compiled ascent; kept, so that the next experiment of the same shapes begins at once."""
-    program = jax.jit(functools.partial(climb, graph, ascent, window, objective))
-    return program.lower(*jax.tree.unflatten(structure, leaves)).compile()
+
+    def program(*leaves: Array) -> tuple[Slots, Array]:
+        return climb(graph, ascent, window, objective, *jax.tree.unflatten(structure, leaves))
+
+    return jax.jit(program).lower(*leaves).compile()
 
 
 def climb(

@@ -215,7 +215,7 @@ class _Climb:
                     size,
                     (need.temp_size_in_bytes + need.output_size_in_bytes) / 1e6,
                 )
-            slots, values = climb(*arguments)
+            slots, values = climb(*jax.tree.leaves(arguments))
             counts, waited = np.asarray(slots.count), np.asarray(slots.waited)
             for slot in np.flatnonzero(active):
                 before = counts[slot] - programs.STEPS_PER_RUN

@@ -101,6 +101,23 @@ class Targets:
         return by_target.swapaxes(0, 1)
 
 
+def respond_all(
+    model: Model, stimulus: Float[Array, "batch time height width channel"]
+) -> Float[Array, "batch new_time neuron"]:
+    """Compute the responses of all neurons, each as in its own session; a core that depends on it runs for each."""
+    if not model.per_session:
+        return model(stimulus)
+    own = jnp.asarray(session_of_rows(model))
+    shape = jax.eval_shape(model, stimulus)
+
+    def of_session(responses: Array, session: Array) -> tuple[Array, None]:
+        found = model.respond(stimulus[None], jnp.zeros(1, jnp.int32), len(own), session[None])[0]
+        return jnp.where(own == session, found, responses), None
+
+    sessions = jnp.arange(len(model.data_info.sessions))
+    return jax.lax.scan(of_session, jnp.zeros(shape.shape, shape.dtype), sessions)[0]
+
+
 def session_of_rows(model: Model) -> Int32[np.ndarray, " neuron"]:
     """Number of the session of every row of the model's table."""
     counts = list(model.data_info.sessions.values())
@@ -127,6 +144,11 @@ def neurons(model: Model, chosen: str | Sequence[int] = "all") -> Targets:
     rows = rows_of(model, chosen)
     names = neuron_names(model)
     return Targets.of(model, [[row] for row in rows], [names[row] for row in rows])
+
+
+def as_targets(model: Model, chosen: "str | Sequence[int] | Targets") -> Targets:
+    """Return targets as they are, and make targets of chosen neurons, see ``neurons``."""
+    return chosen if isinstance(chosen, Targets) else neurons(model, chosen)
 
 
 def groups(model: Model, column: str = "cell_type") -> Targets:

@@ -142,6 +142,19 @@ class GruCore(SimpleCore):
             stimulus, train, key, session: as for every core.
             condition: condition of each window (None: that of its session; without a session, zeros).
         """
+        outputs = self.layer_outputs(stimulus, train=train, key=key, session=session, condition=condition)
+        return outputs[-1][:, self.cut_first_frames :]
+
+    def layer_outputs(
+        self,
+        stimulus: Float[Array, "batch time height width channel"],
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        session: Int[Array, " part"] | None = None,
+        condition: Float[Array, "batch condition"] | None = None,
+    ) -> list[Float[Array, "batch layer_time layer_height layer_width layer_feature"]]:
+        """Compute the maps after every layer, the last of which is the GRU; arguments as for a call."""
         if self.conditions is not None and condition is None:
             parts = jnp.zeros((1, self.conditions.shape[1])) if session is None else self.conditions[...][session]
             condition = jnp.repeat(parts, stimulus.shape[0] // len(parts), axis=0)
@@ -154,11 +167,11 @@ class GruCore(SimpleCore):
                     x = self.layers[0].nonlinearity(self.projection(x))
             return x
 
-        x = self._stack(stimulus, after_layer, train=train, key=key, session=session)
+        outputs = self._stack(stimulus, after_layer, train=train, key=key, session=session)
         if self.gru is not None:
             with jax.named_scope("gru"):
-                x = self._apply(self.gru, x, {})
-        return x[:, self.cut_first_frames :]
+                outputs.append(self._apply(self.gru, outputs[-1], {}))
+        return outputs
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """Frames and pixels that one number of the output depends on; with a GRU, all earlier frames and all pixels."""

@@ -142,8 +142,18 @@ class SimpleCore(Core):
         session: Int[Array, " part"] | None = None,
     ) -> Float[Array, "batch new_time new_height new_width feature"]:
         """Compute feature maps, see ``Core``."""
-        x = self._stack(stimulus, lambda _, x: x, train=train, key=key, session=session)
-        return x[:, self.cut_first_frames :]
+        return self.layer_outputs(stimulus, train=train, key=key, session=session)[-1][:, self.cut_first_frames :]
+
+    def layer_outputs(
+        self,
+        stimulus: Float[Array, "batch time height width channel"],
+        *,
+        train: bool = False,
+        key: Key[Array, ""] | None = None,
+        session: Int[Array, " part"] | None = None,
+    ) -> list[Float[Array, "batch layer_time layer_height layer_width layer_feature"]]:
+        """Compute the maps after every layer, with their first frames; arguments as for a call."""
+        return self._stack(stimulus, lambda _, x: x, train=train, key=key, session=session)
 
     def _stack(
         self,
@@ -153,21 +163,23 @@ class SimpleCore(Core):
         train: bool,
         key: Array | None,
         session: Array | None,
-    ) -> Array:
-        """Apply all layers; ``after_layer`` takes the number of a layer and its output."""
+    ) -> list[Array]:
+        """Outputs of all layers; ``after_layer`` takes the number of a layer and its output, and may change it."""
         if self.grey is not None:
             x = self.grey(x)
         if self.downsample_input is not None:
             x = average_pool(x, self.downsample_input)
         log_speed = None if self.log_speed is None or session is None else self.log_speed[...][session]
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
+        outputs = []
         for n, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
             with jax.named_scope(f"layers[{n}]"):
                 x = self._apply(layer, x, {"key": layer_key, "log_speed": log_speed}, train=train)
             x = after_layer(n, x)
+            outputs.append(x)
             if 0 in x.shape:  # a kernel was larger than the maps: no layer can follow, and the model is refused
-                return x
-        return x
+                break
+        return outputs
 
     def _apply(self, layer: nnx.Module, x: Array, arrays: Mapping[str, Array | None], **options: bool) -> Array:
         """Apply a layer; with ``rematerialize`` the backward pass recomputes its inside."""
