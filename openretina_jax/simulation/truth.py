@@ -46,7 +46,7 @@ class KnownSession:
     Attributes:
         neurons: arrays by name; those of the parameters have an entry per neuron.
         recorded: columns of the recordings by name.
-        mirrored: whether the neurons saw the movie mirrored left to right. Their receptive fields are as the eye saw it.
+        mirrored: whether the neurons saw the movie mirrored left to right; receptive fields are as they saw it.
     """
 
     neurons: Mapping[str, np.ndarray]

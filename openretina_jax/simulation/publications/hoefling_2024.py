@@ -80,9 +80,9 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     """Write stimulus, responses and the truth behind the responses into a folder; files of the same name are replaced.
 
     The truth, ``truth.h5``, has a group per session with noise-free responses at 30 Hz, ``train (time, neuron)`` in the
-    order in which the clips were shown and ``test (time, neuron)``, and for every neuron the name of its type, its other
-    parameters and units (see ``Neurons`` and ``Scaling``), its mean training response, and the correlation between
-    repeats for which the noise was scaled.
+    order in which the clips were shown and ``test (time, neuron)``. For every neuron it has the name of its type, its
+    other parameters and units (see ``Neurons`` and ``Scaling``), its mean training response, and the correlation
+    between repeats for which the noise was scaled.
 
     Args:
         folder: where to write; made if missing.
