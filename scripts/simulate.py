@@ -4,8 +4,9 @@ python scripts/simulate.py --folder=data/simulated [--format=hoefling_2024] [--s
     [--set=field_names=new]
 
 writes files of the published layout, and prints the settings of config.data that lead to them. The other formats, and
-what --set changes of each, are the modules of openretina_jax/simulation/publications. Files of Höfling et al. 2024 come
-with truth.h5, the responses without noise.
+what --set changes of each, are the modules of openretina_jax/simulation/publications. Files of Höfling et al. 2024, of
+Sridhar et al. 2025 and of the format hdf5 come with truth.h5, from which openretina_jax.insilico.truth makes a model of
+the neurons themselves.
 """
 
 from pathlib import Path

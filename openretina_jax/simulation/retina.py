@@ -7,6 +7,7 @@ of the last fraction of a second, passes an output nonlinearity, and is blurred 
 """
 
 import dataclasses
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,15 +18,17 @@ from openretina_jax.sources.hoefling_2024.traces import FRAME_RATE_HZ
 
 SCREEN_CENTRE = ((HEIGHT - 1) / 2, (WIDTH - 1) / 2)
 
-_SUBUNIT_SIDE = 12  # subunits sit on the central pixels, one each; receptive fields lie there
-_TAPS = 24  # 0.8 s at 30 Hz
+WIDE_POOL = 1.5  # pool in which contrast is measured, relative to that of the drive
+SUBUNIT_SIDE = 12  # subunits sit on the central pixels, one each; receptive fields lie there
+TAPS = 24  # 0.8 s at 30 Hz
 _SURROUND_PX = 2.0
 _SURROUND_DELAY = 1
+_DIRECTION_WEIGHT = 0.8
 _DIRECTION_DELAY = 3  # frames; with the displacement below, cells prefer 1 mm/s
 _DIRECTION_DISPLACEMENT_PX = 2
-_CONTRAST_TIME_S = 0.15
-_INDICATOR_TIMES_S = (0.04, 0.10)
-_OUTPUT_SLOPE = 2.0
+CONTRAST_TIME_S = 0.15
+INDICATOR_TIMES_S = (0.04, 0.10)
+OUTPUT_SLOPE = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +99,15 @@ CELL_TYPES = (
 )
 
 
+def constants() -> str:
+    """Write down all numbers that are the same for neurons of all sessions, to recognise files of another retina."""
+    numbers = (
+        *(SUBUNIT_SIDE, TAPS, WIDE_POOL, CONTRAST_TIME_S, INDICATOR_TIMES_S, OUTPUT_SLOPE),
+        *(_SURROUND_PX, _SURROUND_DELAY, _DIRECTION_WEIGHT, _DIRECTION_DELAY, _DIRECTION_DISPLACEMENT_PX),
+    )
+    return json.dumps([numbers, [dataclasses.asdict(kind) for kind in CELL_TYPES]])
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neurons:
     """Parameters in which the neurons of one session differ.
@@ -138,6 +150,20 @@ class Neurons:
         return len(self.cell_type)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scaling:
+    """Numbers by which the first stimulus sets the units of the neurons of one session.
+
+    Attributes:
+        subunit_unit: standard deviation of the output of a neuron's subunits to all clips.
+        drive_mean, drive_scale: mean and standard deviation of its drive while the stimulus was shown.
+    """
+
+    subunit_unit: Float32[np.ndarray, " neuron"]
+    drive_mean: Float32[np.ndarray, " neuron"]
+    drive_scale: Float32[np.ndarray, " neuron"]
+
+
 class Retina:
     """Retina that gives the noise-free responses of neurons to movies that are shown clip by clip.
 
@@ -147,11 +173,11 @@ class Retina:
 
     def __init__(self, movies: Mapping[str, Float32[np.ndarray, "clip frame channel height width"]]) -> None:
         self._movies = movies
-        self._subunits: dict[tuple[int, int, bool], dict[str, np.ndarray]] = {}
+        self._subunits: dict[tuple[int, int, bool], tuple[dict[str, np.ndarray], np.float32]] = {}
 
     def rates(
         self, neurons: Neurons, clip_order: Mapping[str, Int[np.ndarray, " shown"]], *, mirrored: bool
-    ) -> dict[str, Float32[np.ndarray, "time neuron"]]:
+    ) -> tuple[dict[str, Float32[np.ndarray, "time neuron"]], Scaling]:
         """Compute firing rates, blurred by the indicator, in arbitrary units.
 
         Args:
@@ -161,13 +187,16 @@ class Retina:
             mirrored: whether the eye saw the movies mirrored left to right.
 
         Returns:
-            By name of the stimulus, the rate at every frame shown.
+            By name of the stimulus, the rate at every frame shown; and the units that the first stimulus sets.
         """
         drives = {name: self._drive(name, neurons, order, mirrored) for name, order in clip_order.items()}
         first = next(iter(drives.values()))
         mean, scale = first.mean(axis=0), first.std(axis=0)
         threshold = neurons.threshold.astype(np.float32)
-        return {name: _output((drive - mean) / scale - threshold) for name, drive in drives.items()}
+        rates = {name: _output((drive - mean) / scale - threshold) for name, drive in drives.items()}
+        variants = zip(neurons.cell_type.tolist(), neurons.direction_deg.tolist(), strict=True)
+        units = [self._subunit_bank(kind, direction, mirrored)[1] for kind, direction in variants]
+        return rates, Scaling(np.array(units), mean, scale)
 
     def _drive(self, stimulus: str, neurons: Neurons, order: np.ndarray, mirrored: bool) -> np.ndarray:
         """Drive (time, neuron) before the output nonlinearity: pooled subunits under contrast gain control."""
@@ -176,27 +205,27 @@ class Retina:
         variants = np.stack([neurons.cell_type, neurons.direction_deg], axis=1)
         for kind, direction in np.unique(variants, axis=0):
             cells = np.flatnonzero((variants == (kind, direction)).all(axis=1))
-            bank = self._subunit_bank(int(kind), int(direction), mirrored)[stimulus]
-            light = _in_order(bank, order, self._movies[stimulus].shape[1])
-            near = _pool(neurons.centre_px[cells], neurons.pool_px[cells])
-            wide = _pool(neurons.centre_px[cells], 1.5 * neurons.pool_px[cells])
+            bank = self._subunit_bank(int(kind), int(direction), mirrored)[0]
+            light = _in_order(bank[stimulus], order, self._movies[stimulus].shape[1])
+            near = pool(neurons.centre_px[cells], neurons.pool_px[cells])
+            wide = pool(neurons.centre_px[cells], WIDE_POOL * neurons.pool_px[cells])
             bright, dark = np.maximum(light, 0), np.maximum(-light, 0)
             on, off = CELL_TYPES[kind].polarity
             drive[:, cells] = on * (bright @ near) + off * (dark @ near)
             contrast[:, cells] = (bright + dark) @ wide
-        contrast = _low_pass(contrast, _CONTRAST_TIME_S)
+        contrast = _low_pass(contrast, CONTRAST_TIME_S)
         suppression = np.array([CELL_TYPES[kind].suppression for kind in neurons.cell_type], np.float32)
         return drive / (1 + neurons.gain_control.astype(np.float32) * contrast) - suppression * contrast
 
-    def _subunit_bank(self, kind: int, direction: int, mirrored: bool) -> dict[str, np.ndarray]:
-        """Filtered clips (clip, frame + tail, subunit) by stimulus; the tail extends into the next clip."""
+    def _subunit_bank(self, kind: int, direction: int, mirrored: bool) -> tuple[dict[str, np.ndarray], np.float32]:
+        """Filtered clips (clip, frame + tail, subunit) by stimulus, and their unit; the tail is in the next clip."""
         key = (kind, direction, mirrored)
         if key not in self._subunits:
             banks = {
                 name: _filtered(clips, CELL_TYPES[kind], direction, mirrored) for name, clips in self._movies.items()
             }
             unit = next(iter(banks.values())).std()
-            self._subunits[key] = {name: bank / unit for name, bank in banks.items()}
+            self._subunits[key] = {name: bank / unit for name, bank in banks.items()}, unit
         return self._subunits[key]
 
 
@@ -206,50 +235,83 @@ def _filtered(clips: np.ndarray, kind: CellType, direction_deg: int, mirrored: b
 
     n_clips, n_frames = clips.shape[:2]
     frames = clips.reshape(n_clips * n_frames, -1)
-    total = np.zeros((n_clips, n_frames + _TAPS - 1, _SUBUNIT_SIDE**2), np.float32)
-    kernel = _temporal_kernel(kind.peak_s, kind.biphasic)
-    for spatial, delay in _spatial_filters(kind, direction_deg):
+    total = np.zeros((n_clips, n_frames + TAPS - 1, SUBUNIT_SIDE**2), np.float32)
+    for field in fields_of(kind, direction_deg):
+        spatial = _spatial_filters(field)
         weights = spatial[..., ::-1] if mirrored else spatial
         seen = frames @ weights.reshape(len(weights), -1).T
-        delayed = np.concatenate([np.zeros(delay), kernel])[:_TAPS]
-        column = np.concatenate([delayed, np.zeros(n_frames - 1)])
+        column = np.concatenate([temporal_kernel(kind, field.delay), np.zeros(n_frames - 1)])
         in_time = toeplitz(column, np.zeros(n_frames)).astype(np.float32, order="C")
         total += in_time @ seen.reshape(n_clips, n_frames, -1)
     return total
 
 
-def _spatial_filters(kind: CellType, direction_deg: int) -> list[tuple[np.ndarray, int]]:
-    """Pairs of filters (subunit, channel, height, width) and their delay in frames."""
-    colour = np.array(kind.colour, np.float32)[:, None, None]
-    centre = _gaussians(_subunit_centres(), kind.centre_px)[:, None]
-    surround = _gaussians(_subunit_centres(), _SURROUND_PX)[:, None] * np.full((2, 1, 1), 0.5, np.float32)
-    filters = [(colour * centre, 0), (-kind.surround * surround, _SURROUND_DELAY)]
+@dataclasses.dataclass(frozen=True, eq=False)
+class Field:
+    """One of the parts that add up to a subunit: it weighs the colours, and space by Gaussians.
+
+    Attributes:
+        weights: of the colour channels.
+        deviation_px: standard deviation of the Gaussians.
+        delay: frames by which the part comes later.
+        places: sign of each Gaussian, and its place (row, column) relative to that of the subunit, in pixels.
+    """
+
+    weights: Float32[np.ndarray, " channel"]
+    deviation_px: float
+    delay: int = 0
+    places: tuple[tuple[float, Float[np.ndarray, "2"]], ...] = ((1.0, np.zeros(2)),)
+
+
+def fields_of(kind: CellType, direction_deg: int) -> list[Field]:
+    """List the parts of the subunits of a type: centre, surround, and inputs of the preferred and the null side."""
+    colour = np.array(kind.colour, np.float32)
+    surround = np.float32(-kind.surround) * np.full(2, 0.5, np.float32)
+    fields = [Field(colour, kind.centre_px), Field(surround, _SURROUND_PX, _SURROUND_DELAY)]
     if kind.directional:
         towards = np.array([-np.sin(np.deg2rad(direction_deg)), np.cos(np.deg2rad(direction_deg))])
         step = _DIRECTION_DISPLACEMENT_PX * towards
-        before = _gaussians(_subunit_centres() - step, kind.centre_px)[:, None]
-        after = _gaussians(_subunit_centres() + step, kind.centre_px)[:, None]
-        filters.append((0.8 * colour * (before - after), _DIRECTION_DELAY))
-    return filters
+        sides = ((1.0, -step), (-1.0, step))
+        fields.append(Field(np.float32(_DIRECTION_WEIGHT) * colour, kind.centre_px, _DIRECTION_DELAY, sides))
+    return fields
+
+
+def _spatial_filters(field: Field) -> Float32[np.ndarray, "subunit channel height width"]:
+    """One part of all subunits."""
+    spatial = sum(sign * _gaussians(_subunit_centres() + place, field.deviation_px) for sign, place in field.places)
+    return field.weights[:, None, None] * np.asarray(spatial)[:, None]
+
+
+def profile(
+    places: Float[np.ndarray, " place"], deviation_px: float, n_pixels: int
+) -> Float[np.ndarray, "place pixel"]:
+    """Compute Gaussians along one axis of the screen, of height 1."""
+    return np.exp(-0.5 * ((np.arange(n_pixels) - places[:, None]) / deviation_px) ** 2)
+
+
+def subunit_grid() -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " column"]]:
+    """List the rows and the columns of pixels at which subunits sit."""
+    offsets = np.arange(SUBUNIT_SIDE) - (SUBUNIT_SIDE - 1) / 2
+    return SCREEN_CENTRE[0] + offsets, SCREEN_CENTRE[1] + offsets
 
 
 def _subunit_centres() -> np.ndarray:
     """Pixel indices (subunit, 2) of the subunits."""
-    offsets = np.arange(_SUBUNIT_SIDE) - (_SUBUNIT_SIDE - 1) / 2
-    rows, columns = np.meshgrid(SCREEN_CENTRE[0] + offsets, SCREEN_CENTRE[1] + offsets, indexing="ij")
+    rows, columns = np.meshgrid(*subunit_grid(), indexing="ij")
     return np.stack([rows.ravel(), columns.ravel()], axis=1)
 
 
 def _gaussians(centres: np.ndarray, deviation_px: float) -> np.ndarray:
     """Gaussians of unit sum (place, height, width) on the screen."""
-    rows = np.exp(-0.5 * ((np.arange(HEIGHT) - centres[:, :1]) / deviation_px) ** 2)
-    columns = np.exp(-0.5 * ((np.arange(WIDTH) - centres[:, 1:]) / deviation_px) ** 2)
+    rows, columns = profile(centres[:, 0], deviation_px, HEIGHT), profile(centres[:, 1], deviation_px, WIDTH)
     images = rows[:, :, None] * columns[:, None, :]
     return _without_tails(images / images.sum(axis=(1, 2), keepdims=True))
 
 
-def _pool(centres: np.ndarray, deviations_px: np.ndarray) -> np.ndarray:
-    """Weights (subunit, neuron), of unit sum, with which neurons pool subunits."""
+def pool(
+    centres: Float[np.ndarray, "neuron 2"], deviations_px: Float[np.ndarray, " neuron"]
+) -> Float32[np.ndarray, "subunit neuron"]:
+    """Compute the weights, of unit sum, with which neurons pool subunits."""
     distances = ((_subunit_centres()[:, None] - centres[None]) ** 2).sum(axis=-1)
     weights = np.exp(-0.5 * distances / deviations_px**2)
     return _without_tails(weights / weights.sum(axis=0))
@@ -260,15 +322,24 @@ def _without_tails(weights: np.ndarray) -> np.ndarray:
     return np.where(weights < 1e-9, 0, weights).astype(np.float32)
 
 
-def _temporal_kernel(peak_s: float, biphasic: float) -> np.ndarray:
-    """Difference of two gamma kernels; the second peaks twice as late and, for ``biphasic`` 1, has the same area."""
-    lag_s = np.arange(_TAPS) / FRAME_RATE_HZ
+def temporal_kernel(kind: CellType, delay: int) -> Float[np.ndarray, " frame"]:
+    """Compute the weights of the last frames, that of the frame on the screen first.
+
+    They are the difference of two gamma kernels; the second peaks twice as late and, for ``biphasic`` 1, has the same
+    area.
+
+    Args:
+        kind: the type of neuron.
+        delay: frames by which the kernel comes later.
+    """
+    lag_s = np.arange(TAPS) / FRAME_RATE_HZ
 
     def lobe(peak: float) -> np.ndarray:
         shape = (lag_s / peak * np.exp(1 - lag_s / peak)) ** 5
         return shape / shape.sum()
 
-    return lobe(peak_s) - biphasic * lobe(2 * peak_s)
+    kernel = lobe(kind.peak_s) - kind.biphasic * lobe(2 * kind.peak_s)
+    return np.concatenate([np.zeros(delay), kernel])[:TAPS]
 
 
 def _in_order(bank: np.ndarray, order: np.ndarray, n_frames: int) -> np.ndarray:
@@ -281,8 +352,8 @@ def _in_order(bank: np.ndarray, order: np.ndarray, n_frames: int) -> np.ndarray:
 
 def _output(drive: np.ndarray) -> np.ndarray:
     """Soft rectification and the blur of the indicator."""
-    rate = np.logaddexp(0, _OUTPUT_SLOPE * drive, dtype=np.float32) / _OUTPUT_SLOPE
-    for time_s in _INDICATOR_TIMES_S:
+    rate = np.logaddexp(0, OUTPUT_SLOPE * drive, dtype=np.float32) / OUTPUT_SLOPE
+    for time_s in INDICATOR_TIMES_S:
         rate = _low_pass(rate, time_s)
     return rate
 

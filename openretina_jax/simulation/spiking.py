@@ -5,13 +5,14 @@ temporal kernel the difference of two gamma-like lobes, and its firing rate a so
 """
 
 import dataclasses
+import json
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Num
 
 _SURROUND_SIZE, _SURROUND_WEIGHT = 2.5, 0.7  # relative to the centre
 _KERNEL_S = 0.4
-_SLOPE = 2.0
+OUTPUT_SLOPE = 2.0
 _AT_ONCE = 500  # frames, so that large movies are never in memory as a whole in single precision
 
 
@@ -117,9 +118,28 @@ class SpikingNeurons:
         return np.stack([lfilter(kernels[:, n], 1.0, light[:, n]) for n in range(len(self))], axis=1)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scaling:
+    """Numbers by which the first movie sets the units of the cells of one session.
+
+    Attributes:
+        drive_mean, drive_scale: mean and standard deviation of the filtered light.
+        gain: number of spikes in a frame per unit of the output.
+    """
+
+    drive_mean: Float[np.ndarray, " neuron"]
+    drive_scale: Float[np.ndarray, " neuron"]
+    gain: Float[np.ndarray, " neuron"]
+
+
+def constants() -> str:
+    """Write down all numbers that are the same for all cells, to recognise files of other ones."""
+    return json.dumps([_SURROUND_SIZE, _SURROUND_WEIGHT, _KERNEL_S, OUTPUT_SLOPE])
+
+
 def expected_spikes(
     neurons: SpikingNeurons, movies: dict[str, Num[np.ndarray, "_ height width"]], bin_s: float, *, images: bool = False
-) -> dict[str, Float[np.ndarray, "_ neuron"]]:
+) -> tuple[dict[str, Float[np.ndarray, "_ neuron"]], Scaling]:
     """Compute the mean number of spikes in the bin of every frame.
 
     Args:
@@ -127,16 +147,19 @@ def expected_spikes(
         movies: movies by name; the first sets the scale of the drive and the mean rate of every cell.
         bin_s: duration of a frame in seconds.
         images: whether the frames are single images, each shown for one bin.
+
+    Returns:
+        The numbers by name of the movie, and the units that the first movie sets.
     """
     drives = {name: neurons.drive(movie, None if images else 1 / bin_s) for name, movie in movies.items()}
     first = next(iter(drives.values()))
     mean, scale = first.mean(axis=0), np.maximum(first.std(axis=0), 1e-12)
 
     def output(drive: np.ndarray) -> np.ndarray:
-        return np.logaddexp(0, _SLOPE * ((drive - mean) / scale - neurons.threshold))
+        return np.logaddexp(0, OUTPUT_SLOPE * ((drive - mean) / scale - neurons.threshold))
 
     gain = neurons.mean_rate_hz * bin_s / output(first).mean(axis=0)
-    return {name: gain * output(drive) for name, drive in drives.items()}
+    return {name: gain * output(drive) for name, drive in drives.items()}, Scaling(mean, scale, gain)
 
 
 def drawn_spikes(

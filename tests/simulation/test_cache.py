@@ -43,9 +43,9 @@ def test_two_that_ask_at_once_get_the_files_of_one_simulation(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("name", "others"),
     [
-        ("hdf5", ["spiking", "writing"]),
+        ("hdf5", ["spiking", "truth", "writing"]),
         ("karamanlis_2024", ["scenes", "spiking", "writing"]),
-        ("hoefling_2024", ["imaging", "movies", "retina", "scenes", "writing"]),
+        ("hoefling_2024", ["imaging", "movies", "retina", "scenes", "truth", "writing"]),
     ],
 )
 def test_a_simulator_depends_on_the_modules_that_it_uses(name: str, others: Sequence[str]) -> None:

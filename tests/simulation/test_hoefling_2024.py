@@ -14,12 +14,12 @@ from openretina_jax.simulation.publications import hoefling_2024
 from openretina_jax.simulation.publications.hoefling_2024 import (
     RESPONSES_FILE,
     STIMULUS_FILES,
-    TRUTH_FILE,
     SimulationConfig,
     published_stimulus,
     simulate,
 )
 from openretina_jax.simulation.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
+from openretina_jax.simulation.truth import TRUTH_FILE
 from openretina_jax.sources.hoefling_2024.cells import roi_position
 from openretina_jax.sources.hoefling_2024.sessions import TEST_CLIPS
 
@@ -195,15 +195,15 @@ def test_left_eye_sees_the_mirror_image():
     bars = moving_bar_clips()
     neurons = neurons_of("ON-OFF DS 1", direction_deg=90)
     order = {"mb": np.arange(8)}
-    left = Retina({"mb": bars}).rates(neurons, order, mirrored=True)["mb"]
-    mirrored = Retina({"mb": np.ascontiguousarray(bars[..., ::-1])}).rates(neurons, order, mirrored=False)["mb"]
+    left = Retina({"mb": bars}).rates(neurons, order, mirrored=True)[0]["mb"]
+    mirrored = Retina({"mb": np.ascontiguousarray(bars[..., ::-1])}).rates(neurons, order, mirrored=False)[0]["mb"]
     np.testing.assert_allclose(left, mirrored, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("direction", [0, 90, 180, 270])
 def test_direction_selective_neurons_prefer_their_direction(direction):
     retina = Retina({"mb": moving_bar_clips()})
-    rates = retina.rates(neurons_of("OFF DS", direction_deg=direction), {"mb": np.arange(8)}, mirrored=False)["mb"]
+    rates = retina.rates(neurons_of("OFF DS", direction_deg=direction), {"mb": np.arange(8)}, mirrored=False)[0]["mb"]
     peaks = dict(zip(BAR_DIRECTIONS_DEG, rates.reshape(8, -1).max(axis=1), strict=True))
     assert peaks[direction] > 1.5 * peaks[(direction + 180) % 360]
 
@@ -211,7 +211,7 @@ def test_direction_selective_neurons_prefer_their_direction(direction):
 @pytest.mark.parametrize(("name", "step"), [("ON alpha", "on"), ("OFF alpha sust.", "off")])
 def test_polarity_in_the_chirp(name, step):
     retina = Retina({"chirp": chirp_clip()})
-    rate = retina.rates(neurons_of(name), {"chirp": np.zeros(1, int)}, mirrored=False)["chirp"][:, 0]
+    rate = retina.rates(neurons_of(name), {"chirp": np.zeros(1, int)}, mirrored=False)[0]["chirp"][:, 0]
     windows = {"on": rate[68:78].mean(), "off": rate[158:168].mean()}  # steps are at 2 s and 5 s
     other = {"on": "off", "off": "on"}[step]
     assert windows[step] > 2 * windows[other]
@@ -223,7 +223,7 @@ def test_a_clip_is_remembered_for_about_a_second():
     # The same clips in two orders, so that the drive has the same scale; clip 1 comes after 0 and after 2.
     orders = np.array([0, 1, 3, 2]), np.array([3, 2, 1, 0])
     first, second = (
-        retina.rates(neurons, {"noise": order}, mirrored=False)["noise"].reshape(4, -1) for order in orders
+        retina.rates(neurons, {"noise": order}, mirrored=False)[0]["noise"].reshape(4, -1) for order in orders
     )
     difference = np.abs(first[1] - second[2])
     assert difference[:15].max() > 0.1

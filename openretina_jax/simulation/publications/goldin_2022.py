@@ -71,7 +71,7 @@ def _recording(rng: np.random.Generator, config: SimulationConfig) -> dict[str, 
     neurons = SpikingNeurons.drawn(
         rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 18
     )
-    expected = expected_spikes(neurons, {"train": images, "test": test_images}, IMAGE_S, images=True)
+    expected, _ = expected_spikes(neurons, {"train": images, "test": test_images}, IMAGE_S, images=True)
     counts, repeats = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
     return {
         "train/stimulus": images,

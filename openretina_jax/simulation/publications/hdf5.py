@@ -3,10 +3,13 @@
 import dataclasses
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from openretina_jax.runtime.files import whole_file
+from openretina_jax.simulation import spiking
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.simulation.truth import TRUTH_FILE, Header, KnownSession, write_header, write_session
 from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
 
@@ -52,7 +55,11 @@ class SimulationConfig:
 
 
 def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
-    """Write stimuli and a file for each session; files of the same name are replaced.
+    """Write stimuli, a file for each session, and the truth behind them; files of the same name are replaced.
+
+    The truth, ``truth.h5`` beside the folder of the recordings, has a group per session with the parameters and units
+    of every neuron (see ``SpikingNeurons`` and ``Scaling``; responses are in spikes per second), the channel that it
+    sees, and its mean response to the first movie.
 
     Args:
         folder: where to write; made if missing.
@@ -68,11 +75,15 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     for name, movie in movies.items():
         with whole_file(target / STIMULI_FOLDER / f"{name}.npy") as stream:
             np.save(stream, movie, allow_pickle=False)
-    for number in range(config.n_sessions):
-        arrays = _recording(np.random.default_rng((config.seed, 1, number)), movies, config)
-        write_hdf5(target / f"session_{number}.hdf5", arrays)
-        if progress is not None:
-            progress("simulated sessions", number + 1, config.n_sessions)
+    header = Header("spiking", spiking.constants(), (config.height, config.width, config.channels), FRAME_RATE_HZ)
+    with whole_file(folder / TRUTH_FILE) as stream, h5py.File(stream, "w") as truth:
+        write_header(truth, header)
+        for number in range(config.n_sessions):
+            arrays, known = _recording(np.random.default_rng((config.seed, 1, number)), movies, config)
+            write_hdf5(target / f"session_{number}.hdf5", arrays)
+            write_session(truth, f"session_{number}", known)
+            if progress is not None:
+                progress("simulated sessions", number + 1, config.n_sessions)
     return {"path": target}
 
 
@@ -87,8 +98,8 @@ def _noise(rng: np.random.Generator, config: SimulationConfig, number: int) -> n
 
 def _recording(
     rng: np.random.Generator, movies: dict[str, np.ndarray], config: SimulationConfig
-) -> dict[str, np.ndarray]:
-    """The arrays of a file by their names in it."""
+) -> tuple[dict[str, np.ndarray], KnownSession]:
+    """The arrays of a file by their names in it, and the truth behind them."""
     neurons = SpikingNeurons.drawn(
         rng, config.neurons_per_session, height=config.height, width=config.width, centre_sd_px=1.2
     )
@@ -101,9 +112,16 @@ def _recording(
     ]
     arrays: dict[str, np.ndarray] = {STIMULUS + name: movie for name, movie in own.items()}
     for number, name in enumerate(shown):
-        expected = np.stack([of_colour[colour][name][:, n] for n, colour in enumerate(colours)])
+        expected = np.stack([of_colour[colour][0][name][:, n] for n, colour in enumerate(colours)])
         is_test = number >= config.n_stimuli - 2
         trials = rng.poisson(expected, (config.n_repeats if is_test else 1, *expected.shape)) * FRAME_RATE_HZ
         values = trials if is_test and config.trials else trials.mean(axis=0)
         arrays[RESPONSES + name] = values.astype(np.float32)
-    return arrays | {f"{INFORMATION}/celltypes": colours, f"{INFORMATION}/species": np.array(b"simulated")}
+    units = {
+        unit: np.array([getattr(of_colour[colour][1], unit)[n] for n, colour in enumerate(colours)])
+        for unit in ("drive_mean", "drive_scale", "gain")
+    }
+    parameters = vars(neurons) | units | {"gain": units["gain"] * FRAME_RATE_HZ, "channel": colours}
+    parameters["mean_response"] = neurons.mean_rate_hz
+    arrays |= {f"{INFORMATION}/celltypes": colours, f"{INFORMATION}/species": np.array(b"simulated")}
+    return arrays, KnownSession(parameters, {"celltypes": colours})

@@ -22,7 +22,8 @@ from jaxtyping import UInt8
 from openretina_jax.errors import UserError
 from openretina_jax.simulation import movies
 from openretina_jax.simulation.imaging import IMAGING_RATE_HZ, PROTOCOLS, Imaging, quality_index
-from openretina_jax.simulation.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina
+from openretina_jax.simulation.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina, Scaling, constants
+from openretina_jax.simulation.truth import TRUTH_FILE, Header, KnownSession, write_header, write_session
 from openretina_jax.simulation.writing import Progress, check_numbers
 from openretina_jax.sources.hoefling_2024.sessions import (
     CLIP_FRAMES,
@@ -31,10 +32,10 @@ from openretina_jax.sources.hoefling_2024.sessions import (
     RESPONSES,
     TEST_CLIPS,
 )
+from openretina_jax.sources.hoefling_2024.traces import FRAME_RATE_HZ
 
 STIMULUS_FILES = {resolution: Path(file.path).stem for resolution, file in PUBLISHED_STIMULI.items()}
 RESPONSES_FILE = Path(RESPONSES.path).stem
-TRUTH_FILE = "truth.h5"
 
 N_SEQUENCES = 20
 N_GROUPS = 46
@@ -79,8 +80,9 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     """Write stimulus, responses and the truth behind the responses into a folder; files of the same name are replaced.
 
     The truth, ``truth.h5``, has a group per session with noise-free responses at 30 Hz, ``train (time, neuron)`` in the
-    order in which the clips were shown and ``test (time, neuron)``, and for every neuron its type, preferred direction,
-    receptive-field centre, and the correlation between repeats for which the noise was scaled.
+    order in which the clips were shown and ``test (time, neuron)``. For every neuron it has the name of its type, its
+    other parameters and units (see ``Neurons`` and ``Scaling``), its mean training response, and the correlation
+    between repeats for which the noise was scaled.
 
     Args:
         folder: where to write; made if missing.
@@ -105,10 +107,12 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             finer = int(config.resolution.split("x")[0]) // movies.HEIGHT
             pickle.dump(published_stimulus(scenes, sequences, finer), file, 4)
         with h5py.File(work / f"{RESPONSES_FILE}.h5", "w") as responses, h5py.File(work / TRUTH_FILE, "w") as truth:
+            shape = (movies.HEIGHT, movies.WIDTH, clips.shape[2])
+            write_header(truth, Header("retina", constants(), shape, FRAME_RATE_HZ, identity="roi_id"))
             for index in range(config.n_sessions):
                 name, fields, attributes, known = _simulate_session(retina, sequences, config, index)
                 _write_group(responses, name, fields, attributes)
-                _write_group(truth, name, known, {})
+                write_session(truth, name, known)
                 if progress is not None:
                     progress("simulated sessions", index + 1, config.n_sessions)
         _zip_one(work / f"{stimulus_file}.pkl", work / f"{stimulus_file}.zip")
@@ -158,7 +162,7 @@ def _statistics(movie: np.ndarray) -> tuple[np.float64, np.float64]:
 
 def _simulate_session(
     retina: Retina, sequences: np.ndarray, config: SimulationConfig, index: int
-) -> tuple[str, dict[str, np.ndarray], dict[str, str | int], dict[str, np.ndarray]]:
+) -> tuple[str, dict[str, np.ndarray], dict[str, str | int], KnownSession]:
     """Name, published fields, published attributes and truth of one session."""
     rng = np.random.default_rng((config.seed, 1, index))
     experiment, field = divmod(index, len(_FIELDS))
@@ -169,7 +173,7 @@ def _simulate_session(
     neurons = Neurons.drawn(rng, centre_px)
     reliability = _draw_reliability(rng, len(neurons))
     orders = _clip_orders(sequences[:, sequence].astype(np.int64))
-    rates = retina.rates(neurons, orders, mirrored=eye == "left")
+    rates, scaling = retina.rates(neurons, orders, mirrored=eye == "left")
     rows = np.array([np.nonzero(roi_mask == -roi)[0].mean() for roi in range(1, len(neurons) + 1)])
     line_delay_s = rows / _MASK_SIDE / IMAGING_RATE_HZ
     noise = _noise_for(reliability, rates["natural"])
@@ -192,7 +196,11 @@ def _simulate_session(
         "field_id": _FIELDS[field],
         "scan_sequence_idx": sequence,
     }
-    known = _truth(neurons, reliability, rates["natural"])
+    known = KnownSession(
+        _truth(neurons, scaling, reliability, rates["natural"]),
+        {"roi_id": fields["roi_ids"], "cell_type": fields["group_assignment"]},
+        mirrored=eye == "left",
+    )
     return f"session_{index + 1}_{_FIELDS[field]}_{str(date).replace('-', '')}", fields, attributes, known
 
 
@@ -258,16 +266,18 @@ def _describe_neurons(rng: np.random.Generator, neurons: Neurons, roi_mask: np.n
     }
 
 
-def _truth(neurons: Neurons, reliability: np.ndarray, rates: np.ndarray) -> dict[str, np.ndarray]:
+def _truth(neurons: Neurons, scaling: Scaling, reliability: np.ndarray, rates: np.ndarray) -> dict[str, np.ndarray]:
     """Responses without noise, and parameters of the neurons."""
     shown = rates.reshape(-1, CLIP_FRAMES, rates.shape[1])
     test = shown[_TEST_PRESENTATIONS].reshape(3, -1, rates.shape[1])
+    train = np.delete(shown, _TEST_PRESENTATIONS, axis=0).reshape(-1, rates.shape[1])
     return {
-        "train": np.delete(shown, _TEST_PRESENTATIONS, axis=0).reshape(-1, rates.shape[1]),
-        "test": test.mean(axis=0),
+        **vars(neurons),
+        **vars(scaling),
         "cell_type": np.array([CELL_TYPES[kind].name.encode() for kind in neurons.cell_type]),
-        "direction_deg": neurons.direction_deg,
-        "centre_px": neurons.centre_px,
+        "train": train,
+        "test": test.mean(axis=0),
+        "mean_response": train.mean(axis=0),
         "repeat_correlation": reliability,
     }
 

@@ -85,7 +85,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             centre_sd_px=_CENTRE_PX,
             mean_rates_hz=_MEAN_RATES_HZ,
         )
-        expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
+        expected, _ = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
         running, frozen = drawn_spikes(rng, expected["running"], expected["frozen"], config.n_trials)
         name = f"session_{index + 1}_{config.species}"
         write_hdf5(

@@ -96,7 +96,7 @@ def _recording(
     by_response_type: bool,
 ) -> dict[str, np.ndarray]:
     """The arrays of a file by their names in it."""
-    expected = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ)
+    expected, _ = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ)
     spikes, trials = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
     if kind == "whitenoise":
         trials = np.pad(trials, ((0, 0), (0, 1), (0, 0)), mode="edge")

@@ -12,13 +12,16 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from openretina_jax.errors import UserError
-from openretina_jax.runtime.files import whole_folder
+from openretina_jax.runtime.files import whole_file, whole_folder
+from openretina_jax.simulation import spiking
 from openretina_jax.simulation.scenes import spatial_frequencies
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
+from openretina_jax.simulation.truth import TRUTH_FILE, Header, KnownSession, write_header, write_session
 from openretina_jax.simulation.writing import Progress, check_numbers
 from openretina_jax.sources.sridhar_2025.movies import Crop, Screen
 from openretina_jax.sources.sridhar_2025.sessions import FRAME_RATE_HZ, PUBLISHED, RESPONSES, STA_PATTERN
@@ -108,7 +111,10 @@ class SimulationConfig:
 
 
 def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
-    """Write movies, responses and spike-triggered averages into a folder; files of the same name are replaced.
+    """Write movies, responses, spike-triggered averages and the truth; files of the same name are replaced.
+
+    The truth, ``truth.h5`` beside the folder of the stimulus, has a group per retina with the parameters and units of
+    every cell (see ``SpikingNeurons`` and ``Scaling``) on the cropped screen, as the movie shows it.
 
     Args:
         folder: where to write; made if missing.
@@ -118,7 +124,19 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     Returns:
         The folder, by the option of ``load_sridhar_2025`` that takes it.
     """
-    with whole_folder(folder / config.stimulus) as work:
+    header = Header(
+        "spiking",
+        spiking.constants(),
+        (*config.crop.size(config.height, config.width), 1),
+        FRAME_RATE_HZ,
+        identity="cell_index",
+    )
+    with (
+        whole_file(folder / TRUTH_FILE) as stream,
+        h5py.File(stream, "w") as truth,
+        whole_folder(folder / config.stimulus) as work,
+    ):
+        write_header(truth, header)
         movies: Movies
         if config.stimulus == "natural_movie":
             _write_film(np.random.default_rng((config.seed, 0)), work, config)
@@ -127,14 +145,14 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             _write_noise(np.random.default_rng((config.seed, 1)), work, config)
             movies = NoiseMovies(work)
         for number, retina in enumerate(config.retinas):
-            _simulate_retina(work, config, movies, retina, number)
+            write_session(truth, retina, _simulate_retina(work, config, movies, retina, number))
             if progress is not None:
                 progress("simulated retinas", number + 1, config.n_sessions)
     return {"path": folder / config.stimulus}
 
 
-def _simulate_retina(work: Path, config: SimulationConfig, movies: Movies, retina: str, number: int) -> None:
-    """Write the responses and the averages of one retina."""
+def _simulate_retina(work: Path, config: SimulationConfig, movies: Movies, retina: str, number: int) -> KnownSession:
+    """Write the responses and the averages of one retina, and tell the truth behind them."""
     rng = np.random.default_rng((config.seed, 2, number))
     height, width = config.crop.size(config.height, config.width)
     cells = SpikingNeurons.drawn(
@@ -149,7 +167,7 @@ def _simulate_retina(work: Path, config: SimulationConfig, movies: Movies, retin
     n_trials = config.n_trials if both or not natural else min(config.n_trials, _SEED_TRIALS)
     train = movies.train(retina, np.arange(n_trials), config.frames_per_trial, config.crop)
     test = movies.test(retina, config.test_frames, config.crop)
-    rates = expected_spikes(cells, {"train": train[..., 0], "test": test[..., 0]}, 1 / FRAME_RATE_HZ)
+    rates, scaling = expected_spikes(cells, {"train": train[..., 0], "test": test[..., 0]}, 1 / FRAME_RATE_HZ)
     for rate in rates.values():
         rate[:, :N_UNRELIABLE] = rates["train"][:, :N_UNRELIABLE].mean(axis=0)
     shown = np.repeat(rates["test"].T[..., None], config.test_trials, axis=2)
@@ -171,6 +189,22 @@ def _simulate_retina(work: Path, config: SimulationConfig, movies: Movies, retin
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("wb") as stream:
         pickle.dump(content, stream, protocol=4)
+    return _truth(cells, scaling, rates["train"].mean(axis=0))
+
+
+def _truth(cells: SpikingNeurons, scaling: spiking.Scaling, mean_response: np.ndarray) -> KnownSession:
+    """Parameters of the cells, of which the first have no receptive field."""
+    silent = np.arange(len(cells)) < N_UNRELIABLE
+    resting = np.logaddexp(0, -spiking.OUTPUT_SLOPE * cells.threshold)  # output to no drive
+    parameters = vars(cells) | {
+        "polarity": np.where(silent, 0, cells.polarity),
+        "drive_mean": np.where(silent, 0, scaling.drive_mean),
+        "drive_scale": np.where(silent, 1, scaling.drive_scale),
+        "gain": np.where(silent, mean_response / resting, scaling.gain),
+        "channel": np.zeros(len(cells), np.int64),
+        "mean_response": mean_response,
+    }
+    return KnownSession(parameters, {"cell_index": np.arange(len(cells))})
 
 
 def _write_stas(
