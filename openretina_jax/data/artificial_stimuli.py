@@ -2,6 +2,7 @@
 
 Movies are ``(time, height, width, channel)`` with the contrast of every pixel, from -1 (dark) to 1 (bright), equal in
 all channels. ``as_seen`` converts them to the units of a model. Directions are in degrees, 0 rightwards and 90 upwards.
+Spots, annuli, still gratings and flicker are in ``artificial_patterns``.
 
     info = model.data_info
     movie = chirp(*info.input_shape, frame_rate_hz=info.frame_rate_hz)
@@ -142,8 +143,10 @@ def moving_bars(
     bar_width_um: float = 300.0,
     speed_um_per_s: float = 1000.0,
     duration_s: float = 4.1,
+    contrast: float = 1.0,
+    background: float = -1.0,
 ) -> Float32[np.ndarray, "direction time height width channel"]:
-    """Bright bar that crosses the dark screen and is centred at half time; the defaults are those of Baden et al. 2016.
+    """Bar that crosses the screen and is centred at half time; the defaults are those of Baden et al. 2016.
 
     Args:
         height, width, channels: size of the movies.
@@ -153,15 +156,16 @@ def moving_bars(
         bar_width_um: width along the direction of motion; the bar is longer than the screen.
         speed_um_per_s: speed on the retina.
         duration_s: duration of each movie.
+        contrast, background: contrasts of the bar and of the screen.
     """
     time_s = np.arange(round(duration_s * frame_rate_hz)) / frame_rate_hz
     centre_px = speed_um_per_s / pixel_size_um * (time_s - duration_s / 2)
     half_px = bar_width_um / pixel_size_um / 2
     movies = []
     for direction in directions_deg:
-        distance = np.abs(_along(height, width, direction) - centre_px[:, None, None])
+        distance = np.abs(distance_along(height, width, direction) - centre_px[:, None, None])
         covered = np.clip(half_px + 0.5 - distance, 0, 1)  # share of each pixel, which smooths the edges
-        movies.append(np.repeat(2 * covered[..., None] - 1, channels, axis=-1))
+        movies.append(np.repeat(background + (contrast - background) * covered[..., None], channels, axis=-1))
     return np.stack(movies).astype(np.float32)
 
 
@@ -191,7 +195,7 @@ def drifting_grating(
         contrast: amplitude, up to 1.
     """
     time_s = np.arange(round(duration_s * frame_rate_hz)) / frame_rate_hz
-    cycles = _along(height, width, direction_deg) * pixel_size_um / period_um
+    cycles = distance_along(height, width, direction_deg) * pixel_size_um / period_um
     waves = np.sin(2 * np.pi * (cycles - temporal_frequency_hz * time_s[:, None, None]))
     return np.repeat((contrast * waves).astype(np.float32)[..., None], channels, axis=-1)
 
@@ -255,7 +259,7 @@ def at_triggers(
     return shown
 
 
-def _along(height: int, width: int, direction_deg: float) -> Float[np.ndarray, "height width"]:
+def distance_along(height: int, width: int, direction_deg: float) -> Float[np.ndarray, "height width"]:
     """Distance of every pixel from the middle of the screen along a direction, in pixels."""
     rows, columns = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
     angle = np.deg2rad(direction_deg)
