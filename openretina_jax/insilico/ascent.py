@@ -57,7 +57,12 @@ class Ascent:
 
     def transformation(self) -> optax.GradientTransformation:
         """The optimiser, as optax's."""
-        rate = optax.cosine_decay_schedule(self.learning_rate, self.steps)
+
+        def rate(count: Array) -> Array:
+            return (
+                self.learning_rate * (1 + jnp.cos(jnp.pi * jnp.minimum(count.astype(jnp.float32) / self.steps, 1))) / 2
+            )
+
         return optax.sgd(rate) if self.optimizer is None else self.optimizer
 
 

@@ -73,7 +73,7 @@ def blocks(count: int, values: int) -> Iterator[tuple[np.ndarray, slice]]:
 
 def members(model: Model, targets: Targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Rows, weights and sessions of targets, as ``score`` takes them."""
-    return targets.rows, targets.weights, targets.session_for(model)
+    return np.asarray(targets.rows), np.asarray(targets.weights), targets.session_for(model)
 
 
 def score(

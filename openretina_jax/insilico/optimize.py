@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def optimize_stimuli(
     constraint: Constraint | None = None,
     window: int = WINDOW,
     frames: int | None = None,
-    start: Literal["noise", "linear", "natural"] | Float[np.ndarray, "target time height width channel"] = "noise",
+    start: str | Float[np.ndarray, "target time height width channel"] = "noise",
     natural: Float[np.ndarray, "window time height width channel"] | None = None,
     seeds: int = 1,
     seed: int = 0,

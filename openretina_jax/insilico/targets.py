@@ -75,9 +75,13 @@ class Targets:
         cut = {name: value[index] for name in arrays if (value := getattr(self, name)) is not None}
         return dataclasses.replace(self, names=tuple(self.names[number] for number in index), **cut)
 
+    def session_for(self, model: Model) -> Int32[np.ndarray, " target"] | None:
+        """Number of the session of each target as ``Model.respond_rows`` takes it."""
+        return np.asarray(self.session) if model.per_session else None
+
     def mean(self, responses: Float[Array, "target frame member"]) -> Float[Array, "target frame"]:
         """Weighted mean response of the neurons of each target."""
-        return jnp.einsum("ntm,nm->nt", responses, jnp.asarray(self.weights))
+        return mean_of_members(responses, jnp.asarray(self.weights))
 
     def respond(
         self, model: Model, stimulus: Float[Array, "target time height width channel"]
@@ -116,6 +120,13 @@ def respond_all(
 
     sessions = jnp.arange(len(model.data_info.sessions))
     return jax.lax.scan(of_session, jnp.zeros(shape.shape, shape.dtype), sessions)[0]
+
+
+def mean_of_members(
+    responses: Float[Array, "target new_time member"], weights: Float[Array, "target member"]
+) -> Float[Array, "target new_time"]:
+    """Weighted mean response of the neurons of each target."""
+    return jnp.einsum("ntm,nm->nt", responses, weights)
 
 
 def session_of_rows(model: Model) -> Int32[np.ndarray, " neuron"]:
