@@ -223,7 +223,8 @@ def climb(
         # the bounds have no slope of their own: a pixel at its bound must be able to leave it
         (gradient,) = pull(slope)
         gradient = jax.tree.map(lambda g, size: -g / size, gradient, _sizes(gradient))
-        updates, state_of_optimizer = jax.vmap(optimizer.update)(gradient, slots.optimizer, parameters)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
+            updates, state_of_optimizer = jax.vmap(optimizer.update)(gradient, slots.optimizer, parameters)
         moved = jax.tree.map(lambda z, u, size: z + u * size, parameters, updates, _sizes(parameters))
         counts = slots.count < ascent.steps
         better = counts & (value > slots.best_value)
