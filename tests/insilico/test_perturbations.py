@@ -64,15 +64,17 @@ def test_effect():
         "scrambled": p.cut_order(40, 20, seed=0),
         "backwards": np.arange(40)[::-1],
     }
-    table = p.effect(known.model("identity"), MOVIE, changes).set_index(["perturbation", "session", "neuron"])
+    table = p.effect(known.model("identity"), MOVIE, changes)
     assert len(table) == 5 * 4
-    np.testing.assert_allclose(table.loc["none", ["correlation", "gain"]], 1, rtol=1e-5)
-    np.testing.assert_allclose(table.loc["half", "correlation"], 1, atol=0.05)  # grey comes before the mean of a movie
-    np.testing.assert_allclose(table.loc["half", "gain"], 0.5, atol=0.05)
-    np.testing.assert_allclose(table.loc["none", "mean_change"], 0, atol=1e-6)
-    on, off = table.loc["first", "correlation"].to_numpy()[:2]
+    assert table[["session", "neuron"]][:4].to_numpy().tolist() == [["one", 0], ["one", 1], ["one", 2], ["two", 0]]
+    of = {name: rows for name, rows in table.groupby("perturbation")}
+    np.testing.assert_allclose(of["none"][["correlation", "gain"]], 1, rtol=1e-5)
+    np.testing.assert_allclose(of["half"]["correlation"], 1, atol=0.05)  # grey comes before the mean of a movie
+    np.testing.assert_allclose(of["half"]["gain"], 0.5, atol=0.05)
+    np.testing.assert_allclose(of["none"]["mean_change"], 0, atol=1e-6)
+    on, off = of["first"]["correlation"].to_numpy()[:2]
     assert on > off  # the OFF neuron sees the second channel
-    scrambled, backwards = (table.loc[name, "correlation"].to_numpy()[:2] for name in ("scrambled", "backwards"))
+    scrambled, backwards = (of[name]["correlation"].to_numpy()[:2] for name in ("scrambled", "backwards"))
     assert (scrambled > backwards).all()  # history changes at the cuts only
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from openretina_jax.data import artificial_patterns as patterns
 from openretina_jax.data import artificial_stimuli as stimuli
+from openretina_jax.errors import UserError
 from openretina_jax.insilico.presentation import (
     BRIGHT_AND_DARK,
     SETTLING_S,
@@ -12,7 +13,6 @@ from openretina_jax.insilico.presentation import (
     full_fields,
     respond,
 )
-from openretina_jax.errors import UserError
 from openretina_jax.insilico.tuning import curves
 from openretina_jax.insilico.tuning.result import Tuning, Values
 from openretina_jax.models.model import Model
