@@ -11,7 +11,6 @@ Perturbations are functions from a normalised movie to a movie of the same shape
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -29,12 +28,12 @@ Perturbation = Callable[[Movie], Movie] | Integer[np.ndarray, " time"]
 
 def blurred(movie: Movie, sigma_px: float) -> Movie:
     """Blur in space by a Gaussian of this standard deviation; the border is continued outwards."""
-    return _smoothed(movie, (0, sigma_px, sigma_px, 0))
+    return _smoothed(movie, (0.0, sigma_px, sigma_px, 0.0))
 
 
 def low_passed(movie: Movie, sigma_frames: float) -> Movie:
     """Blur in time by a Gaussian of this standard deviation; first and last frame are continued outwards."""
-    return _smoothed(movie, (sigma_frames, 0, 0, 0))
+    return _smoothed(movie, (sigma_frames, 0.0, 0.0, 0.0))
 
 
 def one_channel(movie: Movie, channel: int, *, grey: float = 0.0) -> Movie:
@@ -95,7 +94,7 @@ def mean_shifted(movie: Movie, shift: float) -> Movie:
 
 def masked(
     movie: Movie,
-    keep: Literal["centre", "surround"],
+    keep: str,
     *,
     centre_px: patterns.Position,
     radius_px: float,
@@ -105,7 +104,7 @@ def masked(
 
     Args:
         movie: normalised movie.
-        keep: which part stays.
+        keep: part that stays: "centre" or "surround".
         centre_px: row and column of the centre of the circle.
         radius_px: its radius.
         grey: value of the other pixels.

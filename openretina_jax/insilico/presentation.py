@@ -216,10 +216,12 @@ class _Grey:
         future = field.future or 0
         return cls(max(model.lag, MEMORY_FRAMES if field.past is None else field.past) + 1 + future, future)
 
-    def before(self, movies: Movies) -> Movies:
+    def before(self, movies: Movies) -> Float32[np.ndarray, "stimulus longer height width channel"]:
         return np.pad(movies, ((0, 0), (self.frames, 0), (0, 0), (0, 0), (0, 0)))
 
-    def subtracted(self, responses: Traces, frames: int) -> tuple[Traces, Float32[np.ndarray, " neuron"]]:
+    def subtracted(
+        self, responses: Float32[np.ndarray, "neuron stimulus longer"], frames: int
+    ) -> tuple[Traces, Float32[np.ndarray, " neuron"]]:
         """Responses to the last frames less that to grey, and that to grey; the last response is to the last frame."""
         grey = responses[:, :1, -(frames + self.future + 1), None]
         return responses[:, :, -frames:] - grey, grey[:, 0, 0]

@@ -29,9 +29,9 @@ def amplitude(
 
 
 def whole_cycles(frequency_hz: float, frames: int, frame_rate_hz: float) -> int:
-    """Largest number of frames, up to all, that is nearest to whole cycles; all frames if there is not one cycle."""
+    """Largest number of frames, up to all, that is nearest to whole cycles."""
     cycles = np.floor(frames / frame_rate_hz * frequency_hz + 1e-9)
-    return frames if cycles < 1 else min(round(cycles / frequency_hz * frame_rate_hz), frames)
+    return min(round(cycles / frequency_hz * frame_rate_hz), frames)
 
 
 def vector(

@@ -4,6 +4,7 @@ import numpy as np
 
 from openretina_jax.data import artificial_patterns as patterns
 from openretina_jax.data import artificial_stimuli as stimuli
+from openretina_jax.errors import UserError
 from openretina_jax.insilico.presentation import (
     BRIGHT_AND_DARK,
     SETTLING_S,
@@ -39,6 +40,9 @@ def temporal_frequency(
         contrast: amplitude of the flicker.
         duration_s: seconds that are measured, from the first frame after half a second; the last whole cycles count.
         screen: the model's screen (None: as the model knows it).
+
+    Raises:
+        UserError: a frequency is too high for the frame rate, or has no whole cycle in the time that is measured.
     """
     screen = screen or Screen.of(model)
     rate = screen.rate_hz
@@ -46,6 +50,8 @@ def temporal_frequency(
         usual = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)
         frequencies_hz = [frequency for frequency in usual if frequency <= rate / 3]
     values = np.sort(np.asarray(frequencies_hz, float))
+    if values[0] * duration_s < 1:
+        raise UserError(f"{duration_s:g} s hold no cycle of {values[0]:g} Hz; take a longer duration_s")
     courses = [contrast * flicker(screen, value, SETTLING_S + duration_s) for value in values.tolist()]
     traces, grey = respond(model, screen, full_fields(screen, courses))
     lengths = [curves.whole_cycles(value, screen.frames(duration_s), rate) for value in values.tolist()]
@@ -135,16 +141,17 @@ def colour(
     indices = {"preferred_channel": curve.argmax(axis=1).astype(float), "contrast": chosen}
     if screen.channels == 2:
         indices["index"] = curves.contrast_of(curve[:, 0], curve[:, 1])
-    return Tuning.of("colour", ("channel", ""), range(screen.channels), curve, grey, **indices)
+    return Tuning.of("colour", ("channel", ""), np.arange(screen.channels, dtype=float), curve, grey, **indices)
 
 
 def chirp(model: Model, *, screen: Screen | None = None) -> Tuning:
     """Response to the full-field chirp of Baden et al. 2016 over time.
 
-    Indices: ``on_off``, peak response to the bright step against that to the dark step after it (1: ON, -1: OFF);
-    ``transience`` of the response to the step of the higher peak, 1 less its mean in the step's last second relative to
-    the peak; ``cutoff_hz``, frequency of the sweep at which the modulation last leaves half of its maximum;
-    ``half_contrast``, contrast of the ramp at which the modulation first reaches half of its maximum.
+    Indices: ``on_off``, peak of the response to the bright step against that to the dark step after it (1: ON, -1:
+    OFF), each less the response just before the step; ``transience`` of the higher of them, 1 less its mean in the
+    step's last second relative to the peak; ``cutoff_hz``, frequency of the sweep at which the modulation last leaves
+    half of its maximum; ``half_contrast``, contrast of the ramp at which the modulation first reaches half of its
+    maximum.
 
     Args:
         model: any model.
@@ -159,9 +166,10 @@ def chirp(model: Model, *, screen: Screen | None = None) -> Tuning:
     def between(begin_s: float, end_s: float) -> np.ndarray:
         return trace[:, round(begin_s * screen.rate_hz) : round(end_s * screen.rate_hz)]
 
-    on, off = between(2, 5), between(5, 8)
+    # less the response before the step, which lasts into it
+    on, off = (between(begin, begin + 3) - between(begin - 0.5, begin)[:, -1:] for begin in (2.0, 5.0))
     preferred = np.where((on.max(axis=1) >= off.max(axis=1))[:, None], on, off)
-    sweep, ramp = (curves.envelope(between(begin, begin + 8), second) for begin in (10, 20))
+    sweep, ramp = (curves.envelope(between(begin, begin + 8), second) for begin in (10.0, 20.0))
     time_s = np.arange(sweep.shape[1]) / screen.rate_hz
     return Tuning.of(
         "chirp", ("time", "s"), np.arange(trace.shape[1]) / screen.rate_hz, trace, grey,
