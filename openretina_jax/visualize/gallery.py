@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -43,7 +44,7 @@ def gallery_page(stimuli: Stimuli, title: str) -> str:
     )
 
 
-def _card(stimuli: Stimuli, number: int, rate: float, row: dict[str, object]) -> str:
+def _card(stimuli: Stimuli, number: int, rate: float, row: dict[Any, Any]) -> str:
     name = html.escape(stimuli.names[number])
     movie = stimuli.best[number]
     shown = ("activation", "grey", "linear", "natural", "agreement", "norm")
@@ -58,7 +59,7 @@ def _card(stimuli: Stimuli, number: int, rate: float, row: dict[str, object]) ->
 
 
 def _number(value: object) -> str:
-    return "–" if not isinstance(value, float) or np.isnan(value) else f"{value:.3g}"
+    return "none" if not isinstance(value, float) or np.isnan(value) else f"{value:.3g}"
 
 
 def _text(data: bytes) -> str:
