@@ -184,7 +184,9 @@ def cluster_by_stimuli(
         groups = {str(number): rows[cluster == number].tolist() for number in range(count)}
         stimuli = most_discriminative(model, groups, seed=seed, **options)
         window = stimuli.config["window"]
-        responses = _respond_alike(model, everyone, jnp.asarray(stimuli.best))[:, :, -window:, 0].mean(axis=2)
+        responses = _respond_alike(*nnx.split(model), everyone, jnp.asarray(stimuli.best))[:, :, -window:, 0].mean(
+            axis=2
+        )
         selectivity = np.asarray(responses).T * scale[:, None]
         if len(moved) >= iterations:
             break
@@ -207,9 +209,11 @@ def _never_empty(cluster: np.ndarray, selectivity: np.ndarray, count: int) -> np
     return cluster
 
 
-@nnx.jit
-def _respond_alike(model: Model, targets: Targets, stimulus: Array) -> Float[Array, "batch target new_time member"]:
-    return targets.respond_alike(model, stimulus)
+@functools.partial(jax.jit, static_argnums=0)
+def _respond_alike(
+    graph: Any, state: nnx.State, targets: Targets, stimulus: Array
+) -> Float[Array, "batch target new_time member"]:
+    return targets.respond_alike(nnx.merge(graph, state, copy=True), stimulus)
 
 
 def contextual(
