@@ -15,7 +15,6 @@ from openretina_jax.simulation.cache import simulated_files
 from tests.e2e.runs import (
     EPOCHS,
     NEURONS,
-    SESSIONS,
     SIMULATED,
     SMALL,
     TRAINED,
