@@ -1,17 +1,9 @@
 """What the tests of scripts share, in all processes of pytest."""
 
-import os
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of this run of pytest have in common."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")

@@ -28,12 +28,10 @@ from tests.e2e.runs import (
     summary,
     wait_for_epochs,
 )
-from tests.experiment.configuration import configuration
+from tests.presets import small
 from tests.scripts import call, mistake, printed, start, wait
 
 pytestmark = pytest.mark.slow
-
-HOEFLING = "configs/hoefling_low_res.py:simulated,quick"
 
 
 def test_summary_tells_the_scores_of_the_table(finished: tuple[Path, str]) -> None:
@@ -215,8 +213,7 @@ def test_choices_that_are_wrong(cache: Path, tmp_path: Path, flags: list[str], w
 @pytest.fixture
 def files(cache: Path, tmp_path: Path) -> dict[str, Path]:
     """Copies of a simulated stimulus and responses."""
-    size = [f"--config.data.simulated.{name}=3" for name in ("n_sessions", "neurons_per_session")]
-    options = configuration(HOEFLING, *size).data.simulated.to_dict()
+    options = small("hoefling_low_res.py").data.simulated.to_dict()
     del options["enabled"]
     found = simulated_files("hoefling_2024", options, cache / "simulated")
     return {name: Path(shutil.copy(found[f"{name}_path"], tmp_path)) for name in ("stimuli", "responses")}
