@@ -64,6 +64,19 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run of pytest have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def simulated(shared: Path) -> Path:
+    """Simulated recordings that all tests share; nobody may change them."""
+    return shared / "cache" / "simulated"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cache of the tests, which is never that of the user."""

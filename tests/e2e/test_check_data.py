@@ -1,8 +1,5 @@
 """``scripts/check_data.py`` as a user runs it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -10,36 +7,22 @@ import numpy as np
 import pytest
 
 from openretina_jax.simulation.cache import simulate
+from tests.scripts import call, mistake, printed, start, wait
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent.parent
-
-
-def check(cache: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "scripts/check_data.py", *flags],
-        cwd=ROOT,
-        env=os.environ | {"OPENRETINA_JAX_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
 
 def test_sound_recordings(tmp_path: Path) -> None:
-    done = check(
-        tmp_path / "cache", "--config=configs/goldin_2022_core_readout.py:simulated,quick", f"--out={tmp_path}"
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    flags = ("--config=configs/goldin_2022_core_readout.py:simulated,quick", f"--out={tmp_path}")
+    output = printed(wait(start("check_data.py", *flags, cache=tmp_path / "cache")))
     for said in (
         "movies:",
         "mouse_session_1",
         "36 x 36 x 1",
         "20 neurons, clips of 1 frames, for validation 64 of train",
     ):
-        assert said in done.stdout
-    assert done.stdout.endswith("no problems\n")
+        assert said in output
+    assert output.endswith("no problems\n")
     assert (tmp_path / "data.png").stat().st_size > 10_000
 
 
@@ -47,14 +30,14 @@ def test_all_problems_of_a_folder(tmp_path: Path) -> None:
     options = {"n_sessions": 2, "clips": 6, "clip_length": 10, "neurons_per_session": 2, "n_repeats": 2}
     folder = simulate("hdf5", tmp_path, options)["path"]
     tests = "--tests=random_noise_2,random_noise_3"
-    sound = check(tmp_path / "cache", f"--folder={folder}", tests)
-    assert (sound.returncode, sound.stderr) == (0, ""), sound.stdout
+    flags, cache = (f"--folder={folder}", tests), tmp_path / "cache"
+    printed(call("check_data.py", *flags, cache=cache))
     for session in (0, 1):
         with h5py.File(folder / f"session_{session}.hdf5", "a") as file:
             del file["responses_random_noise_1"]
             file["responses_random_noise_1"] = np.ones((2, 7))
     (folder / "session_2.h5").write_text("nothing")
-    done = check(tmp_path / "cache", f"--folder={folder}", tests)
+    done = call("check_data.py", *flags, cache=cache)
     problems = [line for line in done.stdout.splitlines() if line.startswith("problem: ")]
     assert (done.returncode, len(problems)) == (2, 3)
     assert 'recordings/session_1.hdf5: "responses_random_noise_1" has 7 frames, the stimulus' in problems[1]
@@ -70,7 +53,4 @@ def test_all_problems_of_a_folder(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
-    done = check(tmp_path / "cache", *flags)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert said in mistake(call("check_data.py", *flags, cache=tmp_path / "cache"))

@@ -2,9 +2,6 @@
 
 import functools
 import http.server
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +11,9 @@ import pytest
 
 import openretina_jax
 from tests.interop.frozen import FOLDER, check, path_of
+from tests.scripts import ROOT, call, mistake, printed, start, wait
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "scripts/convert_checkpoint.py", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OPENRETINA_JAX_CACHE": str(folder / "cache")},
-    )
+SCRIPT = "convert_checkpoint.py"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -47,13 +34,14 @@ def server() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_from_an_address_to_a_folder_and_back(server: str, tmp_path: Path) -> None:
-    done = run(tmp_path, f"--checkpoint={server}/lnp.ckpt", f"--folder={tmp_path / 'lnp'}")
+    flags = (f"--checkpoint={server}/lnp.ckpt", f"--folder={tmp_path / 'lnp'}")
+    done = wait(start(SCRIPT, *flags, cache=tmp_path / "cache"))
     assert done.returncode == 0
     assert "100%" in done.stderr  # of the download
     assert done.stdout.splitlines()[-2:] == ["5 neurons in 2 sessions", str(tmp_path / "lnp")]
     check("lnp", openretina_jax.load(tmp_path / "lnp"))
-    done = run(tmp_path, f"--checkpoint={tmp_path / 'lnp'}", f"--out={tmp_path / 'lnp.npz'}")
-    assert done.returncode == 0
+    back = (f"--checkpoint={tmp_path / 'lnp'}", f"--out={tmp_path / 'lnp.npz'}")
+    printed(call(SCRIPT, *back, cache=tmp_path / "cache"))
     with np.load(tmp_path / "lnp.npz") as arrays:
         assert "readout.left_a.inner_product_kernel.weight" in arrays.files
 
@@ -68,8 +56,5 @@ def test_from_an_address_to_a_folder_and_back(server: str, tmp_path: Path) -> No
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    assert message in mistake(call(SCRIPT, *arguments, cache=tmp_path / "cache"))
     assert not (ROOT / "x").exists()

@@ -1,9 +1,6 @@
 """``scripts/evaluate.py`` as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +13,11 @@ from openretina_jax.experiment.recipe import resolved
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import save_model
 from tests import tiny
+from tests.scripts import call, mistake, printed, start, wait
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent.parent
-TIMEOUT_S = 300
+SCRIPT = "evaluate.py"
 CONFIG = "configs/hoefling_low_res.py:simulated,quick"
 SMALL = {
     "data.simulated.n_sessions": 2,
@@ -46,34 +43,19 @@ def folder(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(cache: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/evaluate.py", *flags]
-    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-
-
-def evaluate(cache: Path, *flags: str) -> str:
-    """What an evaluation prints that ends well."""
-    result = start(cache, *flags)
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def evaluated(cache: Path, folder: Path) -> tuple[Path, str]:
     """The evaluation of a run on all its splits, and what was printed."""
     out = folder / "evaluation"
-    flags = [f"--folder={out}", "--split=test,validation,train", "--responses"]
-    return out, evaluate(cache, f"--checkpoint={folder / 'first'}", *flags)
+    flags = [f"--checkpoint={folder / 'first'}", f"--folder={out}", "--split=test,validation,train", "--responses"]
+    return out, printed(call(SCRIPT, *flags, cache=cache))
 
 
 def test_files_of_an_evaluation(evaluated: tuple[Path, str]) -> None:
-    out, printed = evaluated
+    out, output = evaluated
     assert {file.name for file in out.iterdir()} == {"neurons.csv", "summary.json", "report.html", "responses.npz"}
     assert not list(out.parent.glob(".*"))  # nothing temporary is left
-    assert printed.endswith(f"written to {out}\n")
+    assert output.endswith(f"written to {out}\n")
     neurons = pd.read_csv(out / "neurons.csv")
     assert neurons["split"].unique().tolist() == ["test", "validation", "train"]
     assert {"correlation", "feve", "correlation_2", "cell_type_name", "eye"} <= {*neurons.columns}
@@ -87,13 +69,13 @@ def test_files_of_an_evaluation(evaluated: tuple[Path, str]) -> None:
 
 
 def test_the_numbers_agree_with_each_other(evaluated: tuple[Path, str]) -> None:
-    out, printed = evaluated
+    out, output = evaluated
     summary, neurons = json.loads((out / "summary.json").read_text()), pd.read_csv(out / "neurons.csv")
     test = neurons[neurons["split"] == "test"]
     correlation = summary["splits"]["test"]["scores"]["correlation"]["mean_of_all"]
     assert correlation == pytest.approx(test["correlation"].mean())
-    assert f"test: correlation {correlation:.4f} over all {len(test)} neurons of 2 sessions, 3 trials" in printed
-    assert "note: validation was shown once: no explainable variance" in printed
+    assert f"test: correlation {correlation:.4f} over all {len(test)} neurons of 2 sessions, 3 trials" in output
+    assert "note: validation was shown once: no explainable variance" in output
     assert (summary["lag"], summary["data"]["neurons"]) == (30, len(test))
     assert summary["data"]["statistics"]["train and validation"]["frames"] in (16200, 32400)
 
@@ -102,9 +84,9 @@ def test_the_same_again(cache: Path, folder: Path, evaluated: tuple[Path, str]) 
     """By a configuration; an earlier evaluation is replaced when asked."""
     out = folder / "again"
     settings = [f"--config.{key}={value}" for key, value in SMALL.items()]
-    for more in ([], ["--overwrite"]):
-        flags = [f"--checkpoint={folder / 'first'}", f"--config={CONFIG}", *settings, f"--folder={out}", *more]
-        evaluate(cache, *flags)
+    flags = [f"--checkpoint={folder / 'first'}", f"--config={CONFIG}", *settings, f"--folder={out}"]
+    printed(wait(start(SCRIPT, *flags, cache=cache)))
+    printed(call(SCRIPT, *flags, "--overwrite", cache=cache))
     summary, first = (json.loads((one / "summary.json").read_text()) for one in (out, evaluated[0]))
     assert summary["splits"]["test"] == first["splits"]["test"]
 
@@ -112,7 +94,7 @@ def test_the_same_again(cache: Path, folder: Path, evaluated: tuple[Path, str]) 
 def test_comparison(cache: Path, folder: Path) -> None:
     out = folder / "comparison"
     both = [f"--checkpoint={folder / name}" for name in ("first", "second")]
-    printed = evaluate(cache, *both, f"--folder={out}")
+    output = printed(call(SCRIPT, *both, f"--folder={out}", cache=cache))
     assert {str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()} == {
         "comparison.csv",
         "comparison.html",
@@ -120,7 +102,7 @@ def test_comparison(cache: Path, folder: Path) -> None:
     }
     table = pd.read_csv(out / "comparison.csv")
     row = table[table["score"] == "correlation"].iloc[0]
-    assert f"first - second: correlation {row['difference']:+.4f} [" in printed
+    assert f"first - second: correlation {row['difference']:+.4f} [" in output
     tables = [pd.read_csv(out / name / "neurons.csv") for name in ("first", "second")]
     reliable = tables[0]["variance_ratio"] >= 0.15
     difference = (tables[0]["correlation"] - tables[1]["correlation"])[reliable].mean()
@@ -139,10 +121,7 @@ def test_comparison(cache: Path, folder: Path) -> None:
 def test_mistakes(cache: Path, folder: Path, flags: list[str], words: list[str]) -> None:
     before = sorted(folder.rglob("*"))
     given = [flag.format(first=folder / "first", new=folder / "new") for flag in flags]
-    result = start(cache, f"--checkpoint={folder / 'first'}", *given)
-    assert result.returncode == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
+    line = mistake(call(SCRIPT, f"--checkpoint={folder / 'first'}", *given, cache=cache))
     for word in words:
         assert word in line
     assert sorted(folder.rglob("*")) == before
@@ -150,10 +129,8 @@ def test_mistakes(cache: Path, folder: Path, flags: list[str], words: list[str])
 
 def test_a_saved_model_does_not_know_its_data(cache: Path, tmp_path: Path) -> None:
     save_model(tiny.model(), tmp_path / "model")
-    result = start(cache, f"--checkpoint={tmp_path / 'model'}")
-    (line,) = result.stderr.splitlines()
+    line = mistake(call(SCRIPT, f"--checkpoint={tmp_path / 'model'}", cache=cache))
     assert "does not say which data it was trained on; give their --config" in line
     settings = [f"--config.{key}={value}" for key, value in SMALL.items()]
-    result = start(cache, f"--checkpoint={tmp_path / 'model'}", f"--config={CONFIG}", *settings)
-    (line,) = result.stderr.splitlines()
+    line = mistake(call(SCRIPT, f"--checkpoint={tmp_path / 'model'}", f"--config={CONFIG}", *settings, cache=cache))
     assert "the data have frames (height, width, channel) (18, 16, 2), the model needs (12, 10, 2)" in line

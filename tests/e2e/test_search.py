@@ -1,9 +1,6 @@
 """``scripts/search.py`` as a user runs it: two trials side by side, stopped, resumed, and with mistakes."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,7 +8,8 @@ import pandas as pd
 import pytest
 
 import openretina_jax
-from tests.e2e.test_train import ROOT, SIMULATED, SMALL, TIMEOUT_S, epochs, finish
+from tests.e2e.runs import SIMULATED, TRAINED, Slow, epochs, follow
+from tests.scripts import TIMEOUT_S, call, mistake, printed, start, wait
 
 pytestmark = pytest.mark.slow
 
@@ -20,10 +18,16 @@ from configs.distributions import log_uniform, one_of
 
 def get_space():
     return {"optimizer.learning_rate": log_uniform(1e-3, 1e-1),
-            "model.core.simple.hidden_channels": one_of((2, 2))}
+            "model.core.simple.hidden_channels": one_of((2,))}
 """
-EPOCHS = 6
-FLAGS = [*(flag for flag in SMALL if "hidden_channels" not in flag), f"--config.train.epochs={EPOCHS}"]
+EPOCHS = 3
+FLAGS = [
+    *(flag for flag in TRAINED if "hidden_channels" not in flag),
+    f"--config.train.epochs={EPOCHS}",
+    follow(Slow),
+    "--trials=2",
+    "--jobs=2",
+]
 
 
 @pytest.fixture
@@ -33,28 +37,22 @@ def space(tmp_path: Path) -> Path:
     return file
 
 
-def command(space: Path, *flags: str) -> list[str]:
-    return [sys.executable, "scripts/search.py", f"--config={SIMULATED}", f"--space={space}", *flags]
-
-
-def start(cache: Path, tmp_path: Path, space: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    flags = [*FLAGS, "--trials=2", "--jobs=2", f"--workdir={tmp_path / 'search'}"]
-    return subprocess.Popen(command(space, *flags), cwd=ROOT, env=environment, **pipes)
-
-
-def test_a_search_that_is_stopped_and_resumed(cache: Path, tmp_path: Path, space: Path) -> None:
+def test_a_search_that_is_stopped_and_resumed(
+    cache: Path, finished: tuple[Path, str], tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del finished  # whose recordings and programs are used
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     workdir = tmp_path / "search"
-    process = start(cache, tmp_path, space)
+    search = (*FLAGS, f"--space={space}", f"--workdir={workdir}")
+    process = start("search.py", *search, cache=cache)
     deadline = time.monotonic() + TIMEOUT_S
     while not all(epochs(workdir / "trials" / number) for number in "01"):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert finish(process).endswith("stopped; the same command goes on from there\n")
-    output = finish(start(cache, tmp_path, space))
+    assert printed(wait(process)).endswith("stopped; the same command goes on from there\n")
+    output = printed(call("search.py", *search, cache=cache))
     table = pd.read_csv(workdir / "trials.csv")
     assert sorted(table["trial"]) == [0, 1]
     assert table["state"].tolist() == ["complete"] * 2
@@ -77,12 +75,10 @@ def test_a_search_that_is_stopped_and_resumed(cache: Path, tmp_path: Path, space
         (SPACE, ["--objective=test/correlation"], ["objective", "validation/loss"]),
     ],
 )
-def test_mistakes(tmp_path: Path, space: Path, text: str, flags: list[str], words: list[str]) -> None:
+def test_mistakes(cache: Path, tmp_path: Path, space: Path, text: str, flags: list[str], words: list[str]) -> None:
     space.write_text(text)
-    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": TIMEOUT_S}
-    result = subprocess.run(command(space, *flags, f"--workdir={tmp_path / 'search'}"), **options, check=False)
-    assert result.returncode == 2, result.stderr
-    (line,) = result.stderr.splitlines()
-    for word in ["error: ", *words]:
+    where = (f"--config={SIMULATED}", f"--space={space}", f"--workdir={tmp_path / 'search'}")
+    line = mistake(call("search.py", *where, *flags, cache=cache))
+    for word in words:
         assert word in line
     assert not (tmp_path / "search").exists()

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from openretina_jax.runtime.registry import Registry
 from openretina_jax.runtime.settings import check_effect, entries, read_config
 from tests import tiny
 from tests.experiment.configuration import configuration
+from tests.presets import shrink
+from tests.scripts import call, mistake, printed, start, wait
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
@@ -52,6 +53,7 @@ def mean(in_shape, n_neurons, power: float = 2.0, *, rngs):
 
 NUMBER = 3
 '''
+SIZES = {"simulated.clips": 10, "simulated.clip_length": 30, "simulated.neurons_per_session": 3, "validation_clips": 2}
 CONFIG = """
 
 from configs import common
@@ -139,19 +141,14 @@ def test_kinds_by_the_names_of_modules(folder: Path) -> None:
 def test_the_script_trains_a_core_of_ones_own(folder: Path) -> None:
     """The core of docs/extending.md in the file of an experiment."""
     file = registering(folder, 'config.model.core.kind = "difference"')
-    text = file.read_text().replace("common.hdf5_data()", "hoefling_low_res.get_config('simulated,quick').data")
-    file.write_text(text.replace("from configs import common\n", "from configs import common, hoefling_low_res\n"))
-    line = [sys.executable, str(ROOT / "scripts" / "train.py"), f"--config={file}", "--workdir=run"]
-    small = ["--config.data.simulated.n_sessions=1", "--config.data.simulated.neurons_per_session=3"]
-    done = subprocess.run([*line, *small], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "neurons.csv" in done.stdout
-    wrong = [*line, "--config.model.core.difference.fetures=3"]
-    done = subprocess.run(wrong, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (
-        2,
-        'error: the configuration has no entry "fetures"; did you mean "features"?\n',
-    )
+    hdf5 = "hdf5_core_readout.get_config('simulated,quick').data"
+    text = file.read_text().replace("common.hdf5_data()", hdf5)
+    file.write_text(text.replace("from configs import common\n", "from configs import common, hdf5_core_readout\n"))
+    data = [f"--config.data.{name}={size}" for name, size in SIZES.items()]
+    line = (f"--config={file}", "--workdir=run", *data)
+    assert "neurons.csv" in printed(wait(start("train.py", *line, cache=folder / "cache", folder=folder)))
+    wrong = call("train.py", *line, "--config.model.core.difference.fetures=3", cache=folder / "cache", folder=folder)
+    assert mistake(wrong) == 'error: the configuration has no entry "fetures"; did you mean "features"?'
 
 
 @pytest.mark.parametrize(
@@ -273,13 +270,14 @@ def mixed(model: str, data: str, words: str = "simulated,quick") -> Any:
         ("goldin_2022_core_readout", "hoefling_low_res"),
     ],
 )
-def test_the_model_of_one_on_the_data_of_another(model: str, data: str, tmp_path: Path) -> None:
+def test_the_model_of_one_on_the_data_of_another(model: str, data: str, simulated: Path) -> None:
     config = mixed(model, data)
     alone = [read_config(f"{ROOT / 'configs' / name}.py:simulated,quick") for name in (model, data)]
     assert config.data.to_dict() == alone[1].data.to_dict()
     assert config.objective.to_dict() == alone[0].objective.to_dict()
+    shrink(config, data)
     settings = resolved(config.to_dict())
-    built = make_model(settings["model"], make_dataset(settings["data"], tmp_path).info)
+    built = make_model(settings["model"], make_dataset(settings["data"], simulated).info)
     windows = settings["train"]["windows"][settings["train"]["order"]]
     assert windows["window_frames"] > built.lag
     within = [one.train.windows[one.train.order].within_clips for one in (config, alone[1])]
