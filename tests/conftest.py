@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import xdist
 
-HURRY = "--xla_cpu_use_fusion_emitters=false"
+HURRY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 LIBRARIES = (
     "beartype.door",
     "flax.nnx",
@@ -35,7 +35,8 @@ def pytest_configure() -> None:
     """Refuse implicit promotion of types and compile in a hurry, in the scripts that tests start too.
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
-    emitters on CPUs. Where a program comes from need not be written down either.
+    emitters on CPUs; a third of the rest is saved if the small programs are not split for 32 threads. Where a program
+    comes from need not be written down either.
     """
     if HURRY not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
@@ -79,10 +80,16 @@ def simulated(shared: Path) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The cache of the tests, which is never that of the user."""
+    """The cache of the tests, which is never that of the user, and which keeps no programs of other modules."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+    import jax  # after its settings above
+    from jax.experimental.compilation_cache import compilation_cache
+
+    if jax.config.jax_compilation_cache_dir is not None:  # a run of training has set it
+        jax.config.update("jax_compilation_cache_dir", None)
+        compilation_cache.reset_cache()
 
 
 @pytest.fixture
