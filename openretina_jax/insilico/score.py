@@ -1,10 +1,12 @@
 """Scores of a trained model against the truth: metrics with intervals and thresholds, and what they are made of."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pandas as pd
 from flax import nnx
@@ -12,12 +14,12 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.resampling import confidence_interval
+from openretina_jax.insilico.blocks import blocks, members, score
 from openretina_jax.insilico.simulated_retina import SimulatedRetina
 from openretina_jax.insilico.targets import Targets
 from openretina_jax.models.model import Model
 
 RESAMPLES = 1000
-_BLOCK = 16  # stimuli at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,25 +159,21 @@ def mean_responses(
             f"a stimulus of {stimulus.shape[1]} frames has {max(stimulus.shape[1] - model.lag, 0)} responses, but "
             f"{window} are needed; show at least {model.lag + window} frames"
         )
-    session = targets.session_for(model)
+    rows, weights, session = members(model, targets)
+    graph, state = nnx.split(model)
     parts = []
-    for start in range(0, len(targets), _BLOCK):
-        # the last block repeats targets instead of being shorter, which would compile another program
-        chosen = np.arange(start, start + min(_BLOCK, len(targets))) % len(targets)
-        found = _window_means(
-            model,
-            jnp.asarray(stimulus[chosen], jnp.float32),
-            jnp.asarray(targets.rows[chosen]),
-            None if session is None else jnp.asarray(session[chosen]),
-            window,
-        )
-        parts.append((np.asarray(found) * targets.weights[chosen]).sum(axis=-1)[: len(targets) - start])
+    for chosen, place in blocks(len(targets), math.prod(stimulus.shape[1:])):
+        arguments = (rows[chosen], weights[chosen], None if session is None else session[chosen])
+        found = _window_means(graph, state, np.asarray(stimulus[chosen], np.float32), *arguments, window=window)
+        parts.append(np.asarray(found)[: place.stop - place.start])
     return np.concatenate(parts)
 
 
-@nnx.jit(static_argnames="window")
-def _window_means(model: Model, stimulus: Array, rows: Array, session: Array | None, window: int) -> Array:
-    return model.respond_rows(stimulus, rows, session)[:, -window:].mean(axis=1)
+@functools.partial(jax.jit, static_argnums=0, static_argnames="window")
+def _window_means(
+    graph: Any, state: nnx.State, stimulus: Array, rows: Array, weights: Array, session: Array | None, window: int
+) -> Array:
+    return score(nnx.merge(graph, state, copy=True), stimulus, rows, weights, session, (-window, None))[0]
 
 
 def closed_loop(

@@ -43,8 +43,9 @@ def test_norm_and_range_hold_for_any_stimulus(
     np.testing.assert_allclose(norms(y), wanted, rtol=1e-4)
     assert (y >= np.asarray(constraint.low)).all()
     assert (y <= np.asarray(constraint.high)).all()
+    # what fits stays; where all pixels but one are at a bound, this one takes the rounding of the whole norm
     again = np.asarray(apply(constraint, jnp.asarray(y)))
-    np.testing.assert_allclose(again, y, rtol=1e-4, atol=1e-4 * np.abs(y).max())
+    assert (norms(again - y) <= 1e-4 * wanted).all()
 
 
 def test_what_fits_stays() -> None:
