@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from openretina_jax.errors import UserError
-from openretina_jax.insilico import score
+from openretina_jax.insilico import blocks, score
 from openretina_jax.insilico.simulated_retina import SimulatedRetina
 from openretina_jax.insilico.targets import Targets, neurons
 from openretina_jax.insilico.truth import truth_model
@@ -110,7 +110,7 @@ def test_the_model_and_the_truth_answer_at_the_same_frames(path: Path, truth: Si
 def test_blocks_of_targets_do_not_change_the_responses(truth: SimulatedRetina, monkeypatch: pytest.MonkeyPatch) -> None:
     targets, stimuli = neurons(truth, "every:2"), windows(7)
     whole = score.mean_responses(truth, stimuli, targets)
-    monkeypatch.setattr(score, "_BLOCK", 3)
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", 3 * stimuli[0].size)
     np.testing.assert_allclose(score.mean_responses(truth, stimuli, targets), whole, atol=1e-6)
 
 
