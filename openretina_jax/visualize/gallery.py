@@ -95,9 +95,9 @@ def _picture(stimuli: Stimuli, number: int, rate: float) -> bytes:
     figure = Figure(figsize=(4.2, 1.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     response = stimuli.responses[number, stimuli.best_seed[number]]
-    time_s = (np.arange(len(response)) - len(response)) / rate
+    time_s = (np.arange(len(response)) - (len(response) - 1)) / rate  # the last response belongs to the last frame
     left.plot(time_s, response, color="black", linewidth=1)
-    left.axvspan(-stimuli.config["window"] / rate, 0, color="tab:blue", alpha=0.15, linewidth=0)
+    left.axvspan((1 - stimuli.config["window"]) / rate, 0, color="tab:blue", alpha=0.15, linewidth=0)
     left.set(xlabel="time (s)", ylabel="response")
     right.plot(stimuli.history[number].T, linewidth=1)
     right.set(xlabel="step", ylabel="objective")
