@@ -23,7 +23,7 @@ def written(calls: list[tuple[float, int]], *, terminal: bool) -> str:
     stream, clock = io.StringIO(), Clock()
     line = ProgressLine(Console(file=stream, force_terminal=terminal, width=80), clock)
     for now, done in calls:
-        clock.now = now
+        clock.now = float(now)
         line("stimuli", done, 4)
     return stream.getvalue()
 
@@ -59,4 +59,4 @@ def test_the_same_work_begins_anew() -> None:
 
 
 def test_durations() -> None:
-    assert [clock_text(seconds) for seconds in (0.4, 65, 3600)] == ["0:00", "1:05", "1:00:00"]
+    assert [clock_text(seconds) for seconds in (0.4, 65.0, 3600.0)] == ["0:00", "1:05", "1:00:00"]
