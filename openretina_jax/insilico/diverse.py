@@ -1,9 +1,9 @@
 """Diverse exciting stimuli: several for each target that excite it nearly as much as its best one, yet differ.
 
 Source: Ding et al. 2026, https://doi.org/10.1038/s41593-026-02213-3, after Cadena et al. 2018,
-https://doi.org/10.1007/978-3-030-01258-8_14. The stimuli of a target are pushed apart, and up by a multiplier that grows
-while they are short of a share of the best response. Pixels outside the centre of
-the best stimulus stay grey: what a neuron does not see would make stimuli differ at no cost.
+https://doi.org/10.1007/978-3-030-01258-8_14. The stimuli of a target are pushed apart, and up by a multiplier that
+grows while they are short of a share of the best response. Pixels outside the centre of the best stimulus stay grey:
+what a neuron does not see would make stimuli differ at no cost.
 """
 
 import dataclasses

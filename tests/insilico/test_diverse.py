@@ -1,5 +1,6 @@
 """Diverse exciting stimuli, and experiments on layers of a core."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -33,7 +34,7 @@ def test_diverse_stimuli_excite_enough_and_differ() -> None:
 
 
 def test_diverse_stimuli_need_two_and_a_share() -> None:
-    with pytest.raises(UserError, match=r"count is 1 and share 0\.85; at least 2"):
+    with pytest.raises(UserError, match=r"count is 1 and share 0\.85; give at least 2"):
         diverse_exciting(lnp(), count=1)
     with pytest.raises(UserError, match="share between 0 and 1"):
         diverse_exciting(lnp(), share=1.0)
@@ -43,7 +44,7 @@ def test_the_channels_of_a_layer_are_neurons() -> None:
     model = convolutional()
     layer = layer_model(model, 0)
     movie = np.random.default_rng(0).standard_normal((2, 9, *model.data_info.input_shape)).astype(np.float32)
-    maps = model.core.layer_outputs(movie)[0]
+    maps = model.core.layer_outputs(jnp.asarray(movie))[0]
     np.testing.assert_allclose(layer(movie), maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2], rtol=1e-6)
     assert layer.data_info.sessions == {"layer_0": 3}
     found = most_exciting(layer, [2], **OPTIONS)
