@@ -1,16 +1,26 @@
 """Deep core + readout models of the retina: train on many recordings at once, probe in silico."""
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from ml_collections import ConfigDict
 
     from openretina_jax.data.dataset import Dataset
     from openretina_jax.interop.exported import ExportedModel
     from openretina_jax.models.model import Model
     from openretina_jax.training.callbacks import Callback
+
+
+def __getattr__(name: str) -> "ModuleType":
+    """Import ``openretina_jax.insilico`` when it is first used, since jax takes longer than the rest of the package."""
+    if name == "insilico":
+        return importlib.import_module("openretina_jax.insilico")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> "Model":

@@ -121,3 +121,9 @@ def test_slow_libraries_are_imported_where_they_are_used(module: str, late: set[
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert module in done.stdout.split()
     assert late & set(done.stdout.split()) == set()
+
+
+def test_the_package_imports_its_experiments_when_they_are_used() -> None:
+    code = "import openretina_jax; print(openretina_jax.insilico.most_exciting.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.split() == ["most_exciting"]

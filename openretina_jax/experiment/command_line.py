@@ -14,9 +14,11 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from openretina_jax.errors import UserError
+from openretina_jax.experiment.progress import ProgressLine
 from openretina_jax.runtime.settings import explained, read_config
 
 console = Console(highlight=False)
+show_progress = ProgressLine(console)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -24,16 +26,36 @@ def run(main: Callable[[], None]) -> None:
 
     A process that has joined others does not wait for them when it fails, and they fail at once.
     """
+    _run(lambda _: main(), parse_flags)
 
-    def guarded(_: list[str]) -> None:
+
+def run_with_options(main: Callable[[dict[str, str]], None]) -> None:
+    """Run as ``run`` does, and give ``main`` the flags that no part of the script has defined.
+
+    A flag without a value has the text "true". Flags that are defined are checked before; it is for ``main`` to check
+    the others.
+    """
+
+    def parse(arguments: list[str]) -> list[str]:
+        return parse_flags(arguments, known_only=True)
+
+    def options(rest: list[str]) -> dict[str, str]:
+        pairs = (flag.removeprefix("--").partition("=") for flag in rest)
+        return {name: value if equals else "true" for name, equals, value in pairs}
+
+    _run(lambda arguments: main(options(arguments[1:])), parse)
+
+
+def _run(main: Callable[[list[str]], None], parser: Callable[[list[str]], list[str]]) -> None:
+    def guarded(arguments: list[str]) -> None:
         log_to_console()
         keep_freed_memory()
         try:
-            main()
+            main(arguments)
         except Exception as error:
             end(error)
 
-    app.run(guarded, flags_parser=parse_flags)
+    app.run(guarded, flags_parser=parser)
 
 
 def end(error: Exception) -> NoReturn:
@@ -57,16 +79,17 @@ def end(error: Exception) -> NoReturn:
     processes.leave(2)
 
 
-def parse_flags(arguments: list[str]) -> list[str]:
-    """The arguments that are not flags; wrong flags are one line."""
+def parse_flags(arguments: list[str], *, known_only: bool = False) -> list[str]:
+    """The program and, with ``known_only``, flags that are not defined; anything else that is wrong is one line."""
     try:
-        rest = flags.FLAGS(arguments)
+        rest = flags.FLAGS(arguments, known_only=known_only)
     except (AttributeError, KeyError) as error:  # of a configuration, whose entries are fixed
         fail(explained(error))
     except (flags.Error, UserError, TypeError, ValueError) as error:
         fail(str(error))
-    if len(rest) > 1:
-        fail(f"unexpected arguments: {' '.join(rest[1:])}; flags begin with --")
+    wrong = [argument for argument in rest[1:] if not (known_only and argument.startswith("--"))]
+    if wrong:
+        fail(f"unexpected arguments: {' '.join(wrong)}; flags are written as --name=value")
     return rest
 
 
@@ -109,6 +132,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
+        show_progress.clear()
         console.print(self.format(record), markup=False, soft_wrap=True)
 
 
@@ -164,14 +188,6 @@ def configuration() -> tuple[ml_collections.ConfigDict, str]:
 def given_settings() -> dict[str, Any]:
     """What the flags set of the configuration, by dotted names."""
     return config_flags.get_override_values(flags.FLAGS["config"])
-
-
-def show_progress(what: str, done: int, total: int) -> None:
-    """Keep one line of the terminal up to date with how far a piece of work is."""
-    if console.is_terminal:
-        console.print(f"{what}: {done} of {total}", end="\r" if done < total else "\n")
-    elif done == total:
-        console.print(f"{what}: {total}")
 
 
 # of <malloc.h>

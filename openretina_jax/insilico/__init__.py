@@ -6,6 +6,7 @@ insilico.most_exciting(model, "best:50").save("meis.h5")
 
 from openretina_jax.insilico.ascent import Ascent
 from openretina_jax.insilico.constraints import Constraint
+from openretina_jax.insilico.diverse import diverse_exciting
 from openretina_jax.insilico.experiments import (
     centred,
     cluster_by_stimuli,
@@ -18,6 +19,7 @@ from openretina_jax.insilico.experiments import (
     selective,
 )
 from openretina_jax.insilico.gradients import contrast_grid, gradients, integrated_gradients, jacobian_spectrum, lsta
+from openretina_jax.insilico.layers import layer_model
 from openretina_jax.insilico.optimize import optimize_stimuli
 from openretina_jax.insilico.receptive_fields import described, mean_gradient, noise_sta, noise_stc
 from openretina_jax.insilico.stimuli import Stimuli
@@ -36,10 +38,12 @@ __all__ = [
     "contrast_grid",
     "controversial",
     "described",
+    "diverse_exciting",
     "gradients",
     "groups",
     "integrated_gradients",
     "jacobian_spectrum",
+    "layer_model",
     "lsta",
     "mean_gradient",
     "most_discriminative",

@@ -7,8 +7,9 @@ neuron does not decide its step. A slot whose target has ended is given the next
 
 import dataclasses
 import functools
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import Model
 
 Progress = Callable[[str, int, int], None]  # what, number done, number in all
+Kept = MutableMapping[str, Mapping[str, np.ndarray]]  # arrays by the name of what was found
 
 WINDOW = 10  # frames
 MEMORY_FRAMES = 30  # of history, for models whose memory has no end
@@ -49,6 +51,7 @@ def optimize_stimuli(
     seed: int = 0,
     ascent: Ascent | None = None,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> Stimuli:
     """Find for every target the stimulus of the highest objective, within a norm and a range.
 
@@ -66,6 +69,8 @@ def optimize_stimuli(
         seed: of the noise.
         ascent: how the stimuli climb (None: with its defaults).
         progress: called with (what, number done, number in all).
+        kept: gets every stimulus as soon as it is found; those that are in it already are not looked for again. It must
+            be of a call with the same arguments that was interrupted.
 
     Raises:
         UserError: the window is longer than the responses, the norm cannot be reached within the range, or natural
@@ -90,7 +95,7 @@ def optimize_stimuli(
     baseline, best_windows = climb.best_natural(natural, progress)
     linear = climb.linear(progress)
     starts = _starts(start, linear, best_windows, (len(targets), *shape))
-    found = climb.run(starts, seeds, seed, progress)
+    found = climb.run(starts, seeds, seed, progress, {} if kept is None else kept)
     return climb.result(found, linear, baseline, seed, start if isinstance(start, str) else "given", progress)
 
 
@@ -185,7 +190,7 @@ class _Climb:
         return value.max(axis=0), np.concatenate(windows)[value.argmax(axis=0)]
 
     def run(
-        self, starts: np.ndarray | None, seeds: int, seed: int, progress: Progress | None
+        self, starts: np.ndarray | None, seeds: int, seed: int, progress: Progress | None, kept: Kept
     ) -> tuple[np.ndarray, np.ndarray]:
         """Stimuli ``(target, seed, ...)`` and objectives ``(target, seed, step)``, NaN after a stimulus has ended."""
         graph, state = self.split
@@ -193,13 +198,21 @@ class _Climb:
         size = -(-count // -(-count // self.ascent.block))  # equal blocks
         movies = np.empty((count, *self.shape), np.float32)
         history = np.full((count, self.ascent.steps), np.nan, np.float32)
-        waiting = iter(range(count))
-        jobs = np.array([next(waiting) for _ in range(size)])
-        active = np.ones(size, bool)
+        earlier = [job for job in range(count) if str(job) in kept]
+        for job in earlier:
+            movies[job], history[job] = kept[str(job)]["movie"], kept[str(job)]["history"]
+        if earlier:
+            _log.info("%d of %d stimuli had been found before", len(earlier), count)
+        waiting = iter(sorted(set(range(count)) - set(earlier)))
+        begun = list(itertools.islice(waiting, size))
+        jobs = np.array((begun + [0] * size)[:size])  # slots that nothing is left for are never looked at
+        active = np.arange(size) < len(begun)
         refill = functools.partial(self._refill, starts, seeds, seed)
-        slots = refill(None, jobs, active)
+        slots = refill(None, jobs, np.ones(size, bool)) if begun else None
         climb: Any = None
-        ended = 0
+        ended = len(earlier)
+        steps = f"steps of {count} stimuli"
+        _tell(progress, steps, ended * self.ascent.steps, count * self.ascent.steps)
         while active.any():
             targets, constraint = self.of_block(jobs // seeds)
             arguments = (state, targets, constraint, slots)
@@ -230,13 +243,15 @@ class _Climb:
                 fresh = np.zeros(size, bool)
                 for slot in np.flatnonzero(end):
                     movies[jobs[slot]] = best[slot]
+                    kept[str(jobs[slot])] = {"movie": best[slot], "history": history[jobs[slot]]}
                     following = next(waiting, None)
                     active[slot] = fresh[slot] = following is not None
                     jobs[slot] = jobs[slot] if following is None else following
                 ended += int(end.sum())
                 if fresh.any():
                     slots = refill(slots, jobs, fresh)
-            _tell(progress, "stimuli", ended, count)
+            climbed = ended * self.ascent.steps + int(counts[active & ~end].sum())
+            _tell(progress, steps, climbed, count * self.ascent.steps)
         by_seed = (len(self.targets), seeds)
         return movies.reshape(*by_seed, *self.shape), history.reshape(*by_seed, -1)
 

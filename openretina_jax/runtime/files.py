@@ -48,7 +48,7 @@ def whole_folder(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterato
         work = temporary / path.name
         work.mkdir(parents=True)
         yield work
-        _put_in_place(work, path)
+        put_in_place(work, path)
 
 
 def check_writable(path: Path, *, remedy: str = REMEDY) -> None:
@@ -79,8 +79,11 @@ def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _put_in_place(work: Path, path: Path) -> None:
-    """Move a folder to its place, where another one may lie, or be put by another process at the same time."""
+def put_in_place(work: Path, path: Path) -> None:
+    """Move a folder to its place, where another one may lie, or be put by another process at the same time.
+
+    An earlier folder is moved beside ``work``, which must be on the same disk.
+    """
     while True:
         if path.exists():
             with contextlib.suppress(FileNotFoundError):

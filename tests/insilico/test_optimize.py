@@ -210,3 +210,27 @@ def test_agreement_is_the_mean_correlation_of_pairs() -> None:
     expected = [np.mean([np.corrcoef(one[a].ravel(), one[b].ravel())[0, 1] for a, b in pairs]) for one in movies]
     np.testing.assert_allclose(agreement(movies), expected, rtol=1e-5)
     assert np.isnan(agreement(movies[:, :1])).all()
+
+
+def test_an_interrupted_search_goes_on_to_the_same_stimuli() -> None:
+    model = convolutional()
+    options = {"constraint": UNBOUNDED, "window": 2, "ascent": SHORT, "seeds": 2}
+    whole = optimize_stimuli(model, neurons(model), **options)
+    told: list[tuple[str, int, int]] = []
+
+    class Interrupted(dict[str, dict[str, np.ndarray]]):
+        def __setitem__(self, name: str, found: dict[str, np.ndarray]) -> None:
+            if len(self) == 4:
+                raise KeyboardInterrupt
+            super().__setitem__(name, found)
+
+    kept = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        optimize_stimuli(model, neurons(model), kept=kept, **options)
+    resumed = optimize_stimuli(
+        model, neurons(model), kept=dict(kept), progress=lambda *done: told.append(done), **options
+    )
+    np.testing.assert_array_equal(resumed.movies, whole.movies)
+    np.testing.assert_array_equal(resumed.history, whole.history)
+    assert ("steps of 10 stimuli", 24, 60) in told
+    assert ("steps of 10 stimuli", 60, 60) in told

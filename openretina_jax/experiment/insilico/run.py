@@ -1,0 +1,154 @@
+"""Runs an experiment on a model from disk; its folder is written whole, and an interrupted experiment goes on."""
+
+import ast
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from beartype.door import is_bearable
+from filelock import FileLock, Timeout
+from flax import nnx
+
+from openretina_jax import load
+from openretina_jax.errors import UserError
+from openretina_jax.experiment.insilico import EXPERIMENTS
+from openretina_jax.experiment.insilico.experiment import Experiment, Work
+from openretina_jax.experiment.train import use_compilation_cache
+from openretina_jax.models.model import Model
+from openretina_jax.runtime.files import check_writable, put_in_place
+from openretina_jax.runtime.registry import construct, signature
+
+ABOUT = "experiment.json"
+_REMEDY = "give another --folder"
+_log = logging.getLogger(__name__)
+
+
+def run(kind: str, checkpoints: Sequence[str], folder: Path, texts: Mapping[str, str], *, overwrite: bool) -> list[str]:
+    """Run an experiment and write what it finds.
+
+    Until it has ended its results are in a folder beside, "<folder>.unfinished", from which the same call goes on.
+
+    Args:
+        kind: of ``EXPERIMENTS``, or "package.module:Class".
+        checkpoints: whatever ``openretina_jax.load`` opens; several make an ensemble.
+        folder: made, whole or not at all.
+        texts: options of the experiment, as words of a command line.
+        overwrite: whether a folder of an earlier experiment is replaced.
+
+    Returns:
+        What has failed, a line each.
+
+    Raises:
+        UserError: the experiment, the model, the neurons or the folder are not as they must be, an interrupted
+            experiment had other settings, or this one was interrupted.
+    """
+    experiment = make_experiment(kind, texts)
+    if folder.exists() and not overwrite:
+        raise UserError(f"{folder} exists; {_REMEDY}, or --overwrite")
+    if folder.exists() and not (folder / ABOUT).is_file():
+        raise UserError(f"{folder} holds no experiment, and is not overwritten; {_REMEDY}")
+    check_writable(folder, remedy=_REMEDY)
+    use_compilation_cache()
+    model = load(checkpoints[0] if len(checkpoints) == 1 else list(checkpoints))
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    about = {
+        "experiment": kind,
+        "checkpoints": list(checkpoints),
+        "options": dataclasses.asdict(experiment),
+        "model": _fingerprint(model),
+    }
+    unfinished.mkdir(exist_ok=True)
+    lock = FileLock(unfinished / ".lock", timeout=0)
+    try:
+        with lock:
+            _begin(unfinished, about, overwrite=overwrite)
+            work = unfinished / folder.name
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            failures = experiment.conduct(model, Work(work, unfinished, checkpoints[0]))
+            (work / ABOUT).write_text(json.dumps(about, indent=2))
+            put_in_place(work, folder)
+            shutil.rmtree(unfinished)
+    except Timeout:
+        raise UserError(f"another process is at work on {folder}; {_REMEDY}") from None
+    except KeyboardInterrupt:
+        raise UserError(
+            f"stopped; the same command goes on from what is in {unfinished}, which can be deleted otherwise"
+        ) from None
+    except UserError:
+        if not any(unfinished.glob("*/*.npz")):
+            shutil.rmtree(unfinished, ignore_errors=True)  # a mistake leaves nothing behind
+        raise
+    return list(failures or ())
+
+
+def make_experiment(kind: str, texts: Mapping[str, str]) -> Experiment:
+    """Make an experiment from the words of a command line.
+
+    Raises:
+        UserError: there is no such experiment, or it has no such options.
+    """
+    maker = EXPERIMENTS[kind]
+    hints = signature(maker)[1]
+    options = {name: _value(text, hints.get(name, str)) for name, text in texts.items()}
+    experiment = construct(maker, f'experiment "{kind}"', options, {})
+    if not isinstance(experiment, Experiment):
+        raise UserError(f'experiment "{kind}" makes a {type(experiment).__name__}, but must be an Experiment')
+    return experiment
+
+
+def _value(text: str, hint: Any) -> Any:
+    """The text itself where the option takes text, else the number or the tuple that it writes."""
+    if is_bearable(text, hint):
+        return text
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Go on with an interrupted experiment of the same settings, or begin."""
+    file = unfinished / ABOUT
+    plain = json.loads(json.dumps(about))
+    if file.is_file():
+        earlier = json.loads(file.read_text())
+        if earlier == plain:
+            _log.info("going on with what is in %s", unfinished)
+            return
+        if not overwrite:
+            raise UserError(
+                f"{unfinished} is of an interrupted experiment with {_difference(earlier, plain)}; give its settings "
+                f"to go on with it, --overwrite to begin anew, or another --folder"
+            )
+        for path in unfinished.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+    file.write_text(json.dumps(about))
+
+
+def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first setting in which two experiments differ."""
+    for name, value in {**earlier, **earlier["options"]}.items():
+        other = {**now, **now["options"]}.get(name)
+        if name != "options" and other != value:
+            return "another model" if name == "model" else f"{name} {value}, not {other}"
+    return "other options"
+
+
+def _fingerprint(model: Model) -> str:
+    """Digest of all numbers of a model."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(nnx.state(model)):
+        array = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,74 @@
+"""Progress of long work: a line that stays up to date on a terminal or in a notebook, a line now and then elsewhere."""
+
+import math
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+
+LIVE_S = 0.1  # between updates of a line that is written over
+PLAIN_S = 30.0  # between lines that stay, as in a log
+SHORT_S = 2.0  # what takes less leaves no line behind
+
+
+class ProgressLine:
+    """Tells how far a piece of work is, how long it has taken, and how long the rest will take.
+
+    Time counts from the first call of a piece of work on, which may well say that nothing is done yet.
+
+    Args:
+        console: where to write.
+        clock: seconds from any point in time on.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
+        self._console, self._clock = console, clock
+        self._piece: tuple[str, int] | None = None  # what, total
+        self._began, self._before = 0.0, 0  # time of its first call, and what was done by then
+        self._done, self._shown, self._open = 0, 0.0, False
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` are done.
+
+        Args:
+            what: name of the work; another name, another total or a smaller number begins a new piece.
+            done, total: numbers of whatever the work consists of.
+        """
+        now, live = self._clock(), self._console.is_terminal or self._console.is_jupyter
+        if self._piece != (what, total) or done < self._done:
+            self._piece, self._began, self._before = (what, total), now, done
+            self._shown = -math.inf if live else now
+        self._done, taken = done, now - self._began
+        if done >= total:
+            self.clear()
+            self._piece = None
+            if taken >= SHORT_S:
+                self._write(f"{what}: {total} in {clock_text(taken)}", "\n")
+        elif now - self._shown >= (LIVE_S if live else PLAIN_S):
+            left = (
+                "" if done == self._before else f", {clock_text(taken / (done - self._before) * (total - done))} left"
+            )
+            self._write(f"{what}: {done} of {total}, {clock_text(taken)} elapsed{left}", "" if live else "\n")
+            self._shown, self._open = now, live
+
+    def clear(self) -> None:
+        """Remove the line that is written over, so that another can take its place."""
+        if self._open:
+            self._write("", "\r")
+        self._open = False
+
+    def _write(self, line: str, end: str) -> None:
+        if self._console.quiet:
+            return
+        if self._console.is_terminal or self._console.is_jupyter:
+            width = self._console.width - 1
+            line = f"\r{line[:width].ljust(width)}"
+        self._console.file.write(line + end)
+        self._console.file.flush()
+
+
+def clock_text(seconds: float) -> str:
+    """Write a duration as minutes and seconds, with hours where there are any: 1:05, 2:00:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

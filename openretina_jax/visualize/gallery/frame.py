@@ -1,0 +1,163 @@
+"""What all galleries are made of: the page, its cards, pictures that are part of it, and curves."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Num, UInt8
+from PIL import Image
+
+from openretina_jax.visualize.style import BLUE, VERMILION, Figure
+
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00")
+SIDE_PX = 144  # of an image, at least
+_WIDTH, _HEIGHT = 300, 120  # of a curve
+_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 8, 8, 26
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem }
+article { border: 1px solid #ddd; border-radius: .5rem; padding: .75rem; min-width: 0 }
+h1 { font-size: 1.5rem } h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere }
+img { max-width: 100%; height: auto; image-rendering: pixelated }
+img.plot { image-rendering: auto }
+svg { display: block; max-width: 100%; height: auto; font: 10px system-ui, sans-serif; margin-top: .5rem }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; margin-top: .5rem }
+td { padding: 0 .75rem 0 0; vertical-align: top }
+"""
+
+
+def page(title: str, about: str, cards: Sequence[str], overview: str = "") -> str:
+    """Write a page.
+
+    Args:
+        title: its title.
+        about: what it shows, in a few sentences.
+        cards: HTML of the cards.
+        overview: HTML above the cards.
+    """
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>{overview}<main>{''.join(cards)}</main></body></html>"
+    )
+
+
+def card(name: str, parts: Sequence[str], numbers: Mapping[str, object] | None = None) -> str:
+    """Write a card: a name, HTML parts, and a table of numbers."""
+    rows = "".join(
+        f"<tr><td>{html.escape(key)}</td><td>{_text(value)}</td></tr>" for key, value in (numbers or {}).items()
+    )
+    table = f'<div class="wide"><table>{rows}</table></div>' if rows else ""
+    return f"<article><h2>{html.escape(name)}</h2>{''.join(parts)}{table}</article>"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (float, np.floating)):
+        return "none" if np.isnan(value) else f"{value:.3g}"
+    return html.escape(str(value))
+
+
+def embedded(data: bytes, kind: str, alt: str, *, plot: bool = False) -> str:
+    """Write an image that is part of the page.
+
+    Args:
+        data: bytes of the file.
+        kind: "png" or "gif".
+        alt: description.
+        plot: whether it is a drawing, which is scaled smoothly; pixels of stimuli stay sharp.
+    """
+    text = base64.b64encode(data).decode("ascii")
+    shape = ' class="plot"' if plot else ""
+    return f'<img{shape} alt="{html.escape(alt)}" src="data:image/{kind};base64,{text}">'
+
+
+def drawing(figure: Figure, alt: str) -> str:
+    """Write a figure as an image of the page."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return embedded(stream.getvalue(), "png", alt, plot=True)
+
+
+def enlarged(levels: UInt8[np.ndarray, "*frames height width"]) -> UInt8[np.ndarray, "*frames taller wider"]:
+    """Repeat pixels until an image is wide enough to see."""
+    times = max(1, -(-SIDE_PX // levels.shape[-1]))
+    return levels.repeat(times, axis=-2).repeat(times, axis=-1)
+
+
+def signed_image(values: Float[np.ndarray, "height width"], alt: str) -> str:
+    """Write an image of signed values: red above 0, blue below, white at 0."""
+    share = np.clip(values / max(float(np.abs(values).max()), 1e-12), -1, 1)[..., None]
+    red, blue = (np.array([int(word[n : n + 2], 16) for n in (1, 3, 5)], float) for word in (VERMILION, BLUE))
+    colours = 255 + np.abs(share) * (np.where(share > 0, red, blue) - 255)
+    levels = np.moveaxis(enlarged(np.moveaxis(np.round(colours).astype(np.uint8), -1, 0)), 0, -1)
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(levels)).save(stream, "PNG")
+    return embedded(stream.getvalue(), "png", alt)
+
+
+def curves(
+    x: Num[np.ndarray, " point"],
+    lines: Num[np.ndarray, "line point"],
+    labels: tuple[str, str],
+    *,
+    names: Sequence[str] = (),
+    window: tuple[float, float] | None = None,
+) -> str:
+    """Draw curves over a common axis, as SVG.
+
+    Args:
+        x: places of the points.
+        lines: values of each curve; NaN leaves a point out.
+        labels: names of the axes.
+        names: names of the curves, for the legend.
+        window: part of the axis that is shaded.
+    """
+    known = lines[np.isfinite(lines)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    low, high = min(low, 0.0), max(high, low + 1e-12, 0.0)
+    left, right = float(x.min()), float(x.max())
+
+    def across(value: np.ndarray | float) -> np.ndarray:
+        return _LEFT + (np.asarray(value, float) - left) / ((right - left) or 1) * (_WIDTH - _LEFT - _RIGHT)
+
+    def down(value: np.ndarray | float) -> np.ndarray:
+        return _TOP + (high - np.asarray(value, float)) / ((high - low) or 1) * (_HEIGHT - _TOP - _BOTTOM)
+
+    base, zero = _HEIGHT - _BOTTOM, float(down(0.0))
+    parts = []
+    if window is not None:
+        begin, end = (float(across(edge)) for edge in window)
+        parts.append(
+            f'<rect x="{begin:.1f}" y="{_TOP}" width="{max(end - begin, 1):.1f}" height="{base - _TOP}" fill="{BLUE}" '
+            'opacity=".12"/>'
+        )
+    parts.append(f'<path d="M{_LEFT} {_TOP}V{base}H{_WIDTH - _RIGHT}" fill="none" stroke="#888"/>')
+    parts.append(f'<path d="M{_LEFT} {zero:.1f}H{_WIDTH - _RIGHT}" stroke="#ccc" stroke-dasharray="3 3"/>')
+    for number, line in enumerate(lines):
+        shown = np.isfinite(line)
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x[shown]), down(line[shown]), strict=True))
+        colour = COLOURS[number % len(COLOURS)]
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+    for value, y in ((high, _TOP + 8), (low, base)):
+        parts.append(f'<text x="{_LEFT - 3}" y="{y}" text-anchor="end">{value:.2g}</text>')
+    for value, anchor, place in ((left, "start", _LEFT), (right, "end", _WIDTH - _RIGHT)):
+        parts.append(f'<text x="{place}" y="{base + 11}" text-anchor="{anchor}">{value:.4g}</text>')
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{html.escape(labels[0])}</text>')
+    parts.append(
+        f'<text x="9" y="{(_TOP + base) / 2}" text-anchor="middle" transform="rotate(-90 9 {(_TOP + base) / 2})">'
+        f"{html.escape(labels[1])}</text>"
+    )
+    for number, name in enumerate(names):
+        parts.append(
+            f'<text x="{_WIDTH - _RIGHT}" y="{_TOP + 9 + 11 * number}" text-anchor="end" '
+            f'fill="{COLOURS[number % len(COLOURS)]}">{html.escape(name)}</text>'
+        )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '
+        f'aria-label="{html.escape(labels[1])} over {html.escape(labels[0])}">{"".join(parts)}</svg>'
+    )

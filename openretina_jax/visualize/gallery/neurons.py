@@ -1,0 +1,85 @@
+"""Galleries of receptive fields and tuning."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from openretina_jax.insilico.decomposition import ReceptiveFields
+from openretina_jax.insilico.tuning.result import Tuning
+from openretina_jax.visualize.gallery.frame import BLUE, VERMILION, card, curves, page, signed_image
+
+_MOSAIC_PX = 480  # width of the overview
+
+
+def fields_page(fields: ReceptiveFields, title: str, about: str, frame_rate_hz: float | None) -> str:
+    """Write a card for every neuron with its spatial map, time courses and numbers, below a map of all neurons.
+
+    Args:
+        fields: receptive fields.
+        title: title of the page.
+        about: how they were found, in a sentence.
+        frame_rate_hz: frames per second (None: time is in frames).
+    """
+    table = fields.table()
+    frames, channels = fields.temporal.shape[1:]
+    time, unit = np.arange(1 - frames, 1) / (frame_rate_hz or 1), "s" if frame_rate_hz else "frames"
+    names = [f"channel {number}" for number in range(channels)] if channels > 1 else []
+    cards = []
+    for number, name in enumerate(fields.names):
+        parts = [
+            signed_image(fields.spatial[number], f"Spatial map of {name}"),
+            curves(time, fields.temporal[number].T, (f"time before the response ({unit})", "weight"), names=names),
+        ]
+        cards.append(card(name, parts, table.iloc[number, 1:].to_dict()))
+    about = (
+        f"{about} Each is shown as the nearest product of an image, whose peak is 1 (red: same sign as the centre), and "
+        "a time course of every channel. Above: centres and two standard deviations of all neurons, red where they are "
+        "ON, blue where they are OFF."
+    )
+    return page(title, about, cards, _mosaic(fields))
+
+
+def _mosaic(fields: ReceptiveFields) -> str:
+    """Ellipses of all receptive fields on the screen."""
+    height, width = fields.spatial.shape[1:]
+    ellipses = []
+    for centre, sigma, theta, polarity in zip(
+        fields.centre_px, fields.sigma_px, fields.theta, fields.polarity, strict=True
+    ):
+        if np.isfinite([*centre, *sigma, theta]).all():
+            y, x = centre + 0.5  # pixel 0 lies between 0 and 1
+            colour = VERMILION if polarity > 0 else BLUE
+            ellipses.append(
+                f'<ellipse rx="{max(2 * sigma[0], 0.2):.2f}" ry="{max(2 * sigma[1], 0.2):.2f}" fill="none" '
+                f'stroke="{colour}" stroke-width="{width / _MOSAIC_PX:.3f}" '
+                f'transform="translate({x:.2f} {y:.2f}) rotate({np.degrees(theta):.0f})"/>'
+            )
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{_MOSAIC_PX}" height="{_MOSAIC_PX * height // width}" role="img" '
+        f'aria-label="Receptive fields on the screen"><rect width="{width}" height="{height}" fill="#f4f4f4"/>'
+        f"{''.join(ellipses)}</svg><br>"
+    )
+
+
+def tuning_page(found: Mapping[str, Tuning], names: Sequence[str], table: pd.DataFrame) -> str:
+    """Write a card for every neuron with a curve and the indices of every experiment.
+
+    Args:
+        found: tuning of the neurons, by name of the experiment.
+        names: names of the neurons.
+        table: their indices, as ``tuning.table`` gives them.
+    """
+    indices = table.drop(columns=["session", "neuron"])
+    cards = []
+    for number, name in enumerate(names):
+        parts = []
+        for kind, one in found.items():
+            label = f"{one.parameter} ({one.unit})" if one.unit else one.parameter
+            parts.append(curves(one.values, one.curve[number][None], (label, kind)))
+        cards.append(card(name, parts, indices.iloc[number].to_dict()))
+    about = (
+        "Responses of the model to artificial stimuli, less the response to grey, over the parameter of each stimulus; "
+        "docs/insilico.md explains the indices."
+    )
+    return page("Tuning", about, cards)
