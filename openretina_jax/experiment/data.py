@@ -35,6 +35,21 @@ def make_dataset(settings: Mapping[str, Any], cache: Path, progress: Progress | 
     return dataset
 
 
+def simulated_folder(settings: Mapping[str, Any], cache: Path, progress: Progress | None = None) -> Path:
+    """Find the simulated files of ``config.data``, which has the truth beside them; arguments as ``make_dataset``.
+
+    Raises:
+        UserError: the data are not simulated.
+    """
+    given = dict(settings)
+    simulated = dict(given.get("simulated") or {})
+    if not simulated.pop("enabled", False):
+        raise UserError(
+            f'the data of source "{given.get("source")}" were not simulated here; give the folder of the truth'
+        )
+    return Path(next(iter(simulated_files(given["source"], simulated, cache, progress).values()))).parent
+
+
 def source_problems(settings: Mapping[str, Any], cache: Path, progress: Progress | None = None) -> list[str]:
     """List all that keeps ``make_dataset`` from reading the files, a line each; arguments as there.
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
@@ -16,6 +17,7 @@ from openretina_jax.insilico.decomposition import ReceptiveFields
 from openretina_jax.insilico.experiments import most_exciting
 from openretina_jax.insilico.gradients import gradients
 from openretina_jax.insilico.optimize import WINDOW, Progress
+from openretina_jax.insilico.presentation import Screen
 from openretina_jax.insilico.receptive_fields import described, noise_sta
 from openretina_jax.insilico.score import (
     Metric,
@@ -49,7 +51,7 @@ class Rule(NamedTuple):
 
 
 def _pearson(one: np.ndarray, other: np.ndarray) -> float:
-    return float(correlation(one, other, axis=0, epsilon=0.0))
+    return float(correlation(one[None], other[None], axis=1, epsilon=0.0)[0])
 
 
 def _tells(values: np.ndarray, positive: np.ndarray) -> float:
@@ -104,7 +106,9 @@ RULES: dict[str, Rule] = {
         "correlation of direction curves of direction-selective neurons; median",
         np.median, ("direction_curve",), 0.86,
     ),
-    "area_curve": Rule("correlation of responses to spots of growing radius; median", np.median, ("area_curve",), 0.985),
+    "area_curve": Rule(
+        "correlation of responses to spots of growing radius; median", np.median, ("area_curve",), 0.985
+    ),
     "preferred_radius": Rule(
         "share of neurons whose preferred radius is within a step of the true one",
         _within_one, ("radius_error_steps",), 0.966,
@@ -126,6 +130,7 @@ class Questions:
         window: last frames of their responses that count.
         ascent: how they climb.
         sta_frames: frames of noise for spike-triggered averages.
+        screen: on which bars and spots are shown (None: as the model knows it).
     """
 
     windows: Float32[np.ndarray, "window time height width channel"]
@@ -136,6 +141,7 @@ class Questions:
     window: int = WINDOW
     ascent: Ascent = dataclasses.field(default_factory=Ascent)
     sta_frames: int = 10_000
+    screen: Screen | None = None
 
 
 class Answers(NamedTuple):
@@ -165,8 +171,8 @@ def answers(
     return Answers(
         gradients=at,
         fields=described(model, at.mean(axis=1)),
-        direction=tuning.direction(model, permutations=1),
-        area=tuning.area(model, np.array(truth.data_info.neuron_column("centre_px"))),
+        direction=tuning.direction(model, permutations=1, screen=questions.screen),
+        area=tuning.area(model, np.array(truth.data_info.neuron_column("centre_px")), screen=questions.screen),
         stimuli=most_exciting(
             model, list(questions.chosen), constraint=questions.constraint, window=questions.window, frames=frames,
             natural=questions.natural, seeds=questions.seeds, ascent=questions.ascent, progress=progress,
@@ -194,7 +200,7 @@ def neuron_columns(
         UserError: the truth's neurons are others, or in another order.
     """
     check_matched(model, truth)
-    averages = described(model, noise_sta(model, frames=questions.sta_frames))
+    averages = described(model, noise_sta(model, frames=questions.sta_frames, kernel_frames=model.lag + 1))
     found = answers(model, truth, model.lag, questions, progress)
     polarity = np.array(truth.data_info.neuron_column("polarity"), float)
     preferred = preferred_deg(truth)
@@ -222,14 +228,11 @@ def neuron_columns(
         ),
     }
     columns |= _of_stimuli(model, truth, found.stimuli, true.stimuli, questions)
-    unknown = set() if np.isfinite(preferred).any() else {"direction_selectivity", "directional"}
-    if not np.isfinite(true.fields.colour).any():
-        unknown |= {"colour", "true_colour"}
-    return {
-        name: np.asarray(values, float)
-        for name, values in columns.items()
-        if name not in unknown and np.isfinite(values).any()
-    }
+    of_direction = {"direction_selectivity", "directional", "direction_error_deg", "direction_curve"}
+    unknown = of_direction if np.isnan(preferred).all() else set()
+    unknown |= {"sta_polarity"} if not polarity.any() else set()
+    unknown |= {"colour", "true_colour"} if np.isnan(true.fields.colour).all() else set()
+    return {name: np.asarray(values, float) for name, values in columns.items() if name not in unknown}
 
 
 def _single_gradients(found: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -247,7 +250,8 @@ def _of_stimuli(
     rows, window = list(questions.chosen), questions.window
     targets, best = neurons(truth, rows), np.moveaxis(true.movies, 1, 0)
     grey = np.zeros((1, *found.movies.shape[2:]), np.float32)
-    linear = np.asarray(questions.constraint.apply(gradients(model, grey, neurons(model, rows), window)[:, 0]))
+    at_grey = gradients(model, grey, neurons(model, rows), window)[:, 0]
+    linear = np.asarray(questions.constraint.apply(jnp.asarray(at_grey)))
     parts = {
         "closed_loop": closed_loop(truth, found.best, best, targets, window),
         "closed_loop_linear": closed_loop(truth, linear, best, targets, window),
@@ -259,20 +263,21 @@ def _of_stimuli(
     return columns
 
 
-def metrics(columns: Columns, thresholds: Mapping[str, float] = {}) -> list[Metric]:
+def metrics(columns: Columns, thresholds: Mapping[str, float | None] = {}) -> list[Metric]:
     """Compute all metrics whose columns are there.
 
     Args:
         columns: see ``neuron_columns``.
-        thresholds: worst values that pass, by name of the metric (default: those of ``RULES``).
+        thresholds: worst values that pass, by name of the metric (default: those of ``RULES``); None leaves one out.
     """
+    bounds = {name: rule.threshold for name, rule in RULES.items()} | dict(thresholds)
     return [
         metric(
             name, rule.definition, rule.statistic, *(columns[column] for column in rule.columns),
-            threshold=thresholds.get(name, rule.threshold), better=rule.better,
+            threshold=bound, better=rule.better,
         )
         for name, rule in RULES.items()
-        if all(column in columns for column in rule.columns)
+        if (bound := bounds[name]) is not None and all(column in columns for column in rule.columns)
     ]  # fmt: skip
 
 

@@ -111,9 +111,11 @@ def _value(text: str, hint: Any) -> Any:
     if text in ("true", "false"):
         return text == "true"
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+    is_whole = isinstance(value, int) and not is_bearable(value, hint) and is_bearable(float(value), hint)
+    return float(value) if is_whole else value
 
 
 def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> None:

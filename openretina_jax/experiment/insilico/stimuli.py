@@ -21,15 +21,14 @@ from openretina_jax.visualize.gallery.stimuli import stimuli_page
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimisedStimuli(Experiment):
-    """Base of experiments that optimise stimuli.
+class ConstrainedStimuli(Experiment):
+    """Base of experiments whose stimuli have a norm and a range.
 
     Attributes:
         window: last frames of the response that count.
         steps: gradients of a stimulus.
         seeds: stimuli of each target.
         norm, low, high: constraint of stimuli (None: all of them from the training movies).
-        natural: whether the best natural window is scored beside each stimulus, for which the data are read.
     """
 
     window: int = 10
@@ -38,26 +37,17 @@ class OptimisedStimuli(Experiment):
     norm: float | None = None
     low: float | tuple[float, ...] | None = None
     high: float | tuple[float, ...] | None = None
-    natural: bool = False
 
-    def climbing(self, model: Model, work: Work, part: str = "stimuli") -> dict[str, Any]:
-        """Options of ``optimize_stimuli``, for one part of an experiment."""
+    def frames_of_stimuli(self, model: Model) -> int:
+        """Frames of a stimulus."""
         if self.window < 1:
             raise UserError(f"window is {self.window}; it must be 1 or more")
-        frames = stimulus_frames(model, self.window)
-        return {
-            "constraint": self._constraint(model, frames),
-            "window": self.window,
-            "natural": experiments.natural_windows(work.dataset, frames) if self.natural else None,
-            "seeds": self.seeds,
-            "ascent": Ascent(steps=self.steps),
-            "progress": work.progress,
-            "kept": work.kept(part),
-        }
+        return stimulus_frames(model, self.window)
 
-    def _constraint(self, model: Model, frames: int) -> Constraint:
+    def constraint(self, model: Model) -> Constraint:
+        """Norm and range of a stimulus."""
         if self.norm is self.low is self.high is None:
-            return of_training(model.data_info, frames)
+            return of_training(model.data_info, self.frames_of_stimuli(model))
         channels = model.data_info.input_shape[2]
         bounds: dict[str, Any] = {}
         for name, value in (("low", self.low), ("high", self.high)):
@@ -65,6 +55,30 @@ class OptimisedStimuli(Experiment):
                 raise UserError(f"{name} is {value}; give one number, or one for each of the {channels} channels")
             bounds[name] = list(value) if isinstance(value, tuple) else value
         return Constraint.of(channels, norm=self.norm, **bounds)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimisedStimuli(ConstrainedStimuli):
+    """Base of experiments that optimise stimuli.
+
+    Attributes:
+        natural: whether the best natural window is scored beside each stimulus, for which the data are read.
+    """
+
+    natural: bool = False
+
+    def climbing(self, model: Model, work: Work, part: str = "stimuli") -> dict[str, Any]:
+        """Options of ``optimize_stimuli``, for one part of an experiment."""
+        frames = self.frames_of_stimuli(model)
+        return {
+            "constraint": self.constraint(model),
+            "window": self.window,
+            "natural": experiments.natural_windows(work.dataset, frames) if self.natural else None,
+            "seeds": self.seeds,
+            "ascent": Ascent(steps=self.steps),
+            "progress": work.progress,
+            "kept": work.kept(part),
+        }
 
 
 def _write(stimuli: Stimuli, work: Work, title: str, **columns: Any) -> list[str]:
