@@ -1,0 +1,57 @@
+"""The measurement of optimised stimuli: our side, and what is compared with a reference."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import stimuli
+from benchmarks.children import Program
+from benchmarks.stimuli import measure_stimuli
+from openretina_jax.errors import UserError
+from openretina_jax.models.saving import save_model
+from tests import tiny
+
+pytestmark = pytest.mark.slow
+CLIMB = {"chosen": "left", "steps": 6, "norm": 20.0, "low": -9.0, "high": 9.0, "threads": 1}
+# a program that takes the place of the reference and finds nothing but grey with one bright pixel
+IDLE = """
+import pathlib
+import numpy as np
+def prepare(task):
+    def work():
+        shape = {shape}
+        found = np.zeros((len(task["sessions"]), task["frames"], *shape), np.float32)
+        found[:, 0, 0, 0] = 1
+        assert (pathlib.Path(task["folder"]) / "model.npz").is_file()
+        np.save(pathlib.Path(task["folder"]) / "openretina.npy", found)
+    return work, dict()
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(tiny.model(), folder)
+    return str(folder)
+
+
+def test_lines_and_their_comparison(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "idle.py"
+    file.write_text(IDLE.format(shape=tuple(tiny.model().data_info.input_shape)))
+    monkeypatch.setattr(stimuli, "reference", lambda python, name: Program("openretina", python, file))
+    asked = {"reference_python": sys.executable, "of_reference": "left:0,1"}
+    ours, theirs, again, compared = measure_stimuli(checkpoint, **CLIMB, **asked)
+    assert ours["neurons"] == tiny.NEURONS["left"]
+    assert theirs["neurons"] == again["neurons"] == compared["neurons"] == 2
+    assert ours["ms_per_neuron_and_step"] == pytest.approx(1000 * ours["seconds"] / ours["neurons"] / 6, abs=2)
+    mine, other = compared["mean_activation"]
+    assert mine > other
+    assert compared["share_at_least_as_high"] == 1
+    assert np.isfinite(list(compared["ratio"].values())).all()
+
+
+def test_a_norm_is_needed(checkpoint: str) -> None:
+    with pytest.raises(UserError, match="needs a norm"):
+        next(measure_stimuli(checkpoint, **{**CLIMB, "norm": None}))
