@@ -69,7 +69,7 @@ def run(kind: str, checkpoints: Sequence[str], folder: Path, texts: Mapping[str,
     try:
         with lock:
             _begin(unfinished, about, overwrite=overwrite)
-            work = unfinished / folder.name
+            work = unfinished / "files"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             failures = experiment.conduct(model, Work(work, unfinished, checkpoints[0]))
@@ -83,7 +83,7 @@ def run(kind: str, checkpoints: Sequence[str], folder: Path, texts: Mapping[str,
             f"stopped; the same command goes on from what is in {unfinished}, which can be deleted otherwise"
         ) from None
     except UserError:
-        if not any(unfinished.glob("*/*.npz")):
+        if not any(unfinished.glob("kept/*/*.npz")):
             shutil.rmtree(unfinished, ignore_errors=True)  # a mistake leaves nothing behind
         raise
     return list(failures or ())
@@ -130,9 +130,7 @@ def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> No
                 f"{unfinished} is of an interrupted experiment with {_difference(earlier, plain)}; give its settings "
                 f"to go on with it, --overwrite to begin anew, or another --folder"
             )
-        for path in unfinished.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
+        shutil.rmtree(unfinished / "kept", ignore_errors=True)
     file.write_text(json.dumps(about))
 
 
