@@ -12,9 +12,8 @@ from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.insilico import EXPERIMENTS
 from openretina_jax.experiment.insilico.experiment import Experiment, Work, load_stimuli
-from openretina_jax.insilico import gradients
 from openretina_jax.insilico.experiments import natural_windows
-from openretina_jax.insilico.gradients import Lsta
+from openretina_jax.insilico.gradients import Lsta, contrast_grid, gradients, lsta
 from openretina_jax.insilico.optimize import stimulus_frames
 from openretina_jax.insilico.receptive_fields import described
 from openretina_jax.insilico.targets import neuron_names, rows_of
@@ -51,14 +50,11 @@ class Gradients(Experiment):
             rows = rows_of(model, self.neurons)
             shown = natural_windows(work.dataset, stimulus_frames(model, self.window), self.count)
             _check_size(len(rows), shown)
-            found = gradients.gradients(model, shown, rows, self.window)
+            found = gradients(model, shown, rows, self.window)
         else:
             stimuli, rows = load_stimuli(model, self.stimuli)
             shown = stimuli.best
-            each = [
-                gradients.gradients(model, movie[None], [row], self.window)
-                for movie, row in zip(shown, rows, strict=True)
-            ]
+            each = [gradients(model, movie[None], [row], self.window) for movie, row in zip(shown, rows, strict=True)]
             found = np.concatenate(each)
         mean = found.mean(axis=1)
         fields = described(model, mean, rows)
@@ -115,9 +111,7 @@ class ContrastGrids(Experiment):
             raise UserError(f'the neurons are those of {self.stimuli}; leave out --neurons="{self.neurons}"')
         stimuli, rows = load_stimuli(model, self.stimuli)
         contrasts = np.linspace(-1, 1, self.steps)
-        grid = gradients.contrast_grid(
-            model, stimuli.best, rows, contrasts=contrasts, channels=self.channels, window=self.window
-        )
+        grid = contrast_grid(model, stimuli.best, rows, contrasts=contrasts, channels=self.channels, window=self.window)
         work.write_arrays(
             "contrasts.h5",
             {
@@ -181,7 +175,7 @@ class VectorFields(Experiment):
         for number, row in enumerate(rows):
             work.progress("gradients of neurons", number, len(rows))
             if str(row) not in kept:
-                one = gradients.lsta(model, images, [row], shown_frames=self.shown_frames, window=self.window)
+                one = lsta(model, images, [row], shown_frames=self.shown_frames, window=self.window)
                 kept[str(row)] = {"gradients": one.gradients, "responses": one.responses}
             fields.append(
                 vector_field(Lsta((names[row],), images, **kept[str(row)], window=self.window), 0, self.channel)

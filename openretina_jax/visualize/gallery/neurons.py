@@ -34,8 +34,8 @@ def fields_page(fields: ReceptiveFields, title: str, about: str, frame_rate_hz: 
         cards.append(card(name, parts, table.iloc[number, 1:].to_dict()))
     about = (
         f"{about} Each is shown as the nearest product of an image, whose peak is 1 (red: the sign of the centre), and "
-        "a time course of every channel. Above the cards: centres and two standard deviations of all neurons, red where "
-        "they are ON, blue where they are OFF."
+        "a time course of every channel. Above the cards: centre and two standard deviations of every neuron, red where "
+        "it is ON, blue where it is OFF."
     )
     return page(title, about, cards, _mosaic(fields))
 

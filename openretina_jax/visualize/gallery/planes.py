@@ -31,8 +31,8 @@ def contrast_page(grid: ContrastGrid) -> str:
         numbers = {"lowest": float(response.min()), "highest": float(response.max())}
         cards.append(card(name, [drawing(figure, f"Response of {name} by contrast")], numbers))
     about = (
-        f"The stimulus of every neuron with channels {first} and {second} multiplied by contrasts; negative ones invert "
-        "a channel. Lines join equal responses; arrows point to where the response rises."
+        f"The stimulus of every neuron with channels {first} and {second} multiplied by contrasts; negative ones "
+        "invert a channel. Lines join equal responses; arrows point to where the response rises."
     )
     return page("Contrast grids", about, cards)
 
