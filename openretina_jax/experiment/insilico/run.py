@@ -67,26 +67,29 @@ def run(kind: str, checkpoints: Sequence[str], folder: Path, texts: Mapping[str,
     unfinished.mkdir(exist_ok=True)
     lock = FileLock(unfinished / ".lock", timeout=0)
     try:
-        with lock:
-            _begin(unfinished, about, overwrite=overwrite)
-            work = unfinished / "files"
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            failures = experiment.conduct(model, Work(work, unfinished, checkpoints[0]))
-            (work / ABOUT).write_text(json.dumps(about, indent=2))
-            put_in_place(work, folder)
-            shutil.rmtree(unfinished)
+        lock.acquire()
     except Timeout:
         raise UserError(f"another process is at work on {folder}; {_REMEDY}") from None
+    try:
+        _begin(unfinished, about, overwrite=overwrite)
+        work = unfinished / "files"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        failures = experiment.conduct(model, Work(work, unfinished, checkpoints[0]))
+        (work / ABOUT).write_text(json.dumps(about, indent=2))
+        put_in_place(work, folder)
+        shutil.rmtree(unfinished / "kept", ignore_errors=True)
     except KeyboardInterrupt:
         raise UserError(
-            f"stopped; the same command goes on from what is in {unfinished}, which can be deleted otherwise"
+            f"stopped; the same command goes on from what is in {unfinished}"
+            if _holds_results(unfinished)
+            else "stopped before anything was found"
         ) from None
-    except UserError:
-        if not any(unfinished.glob("kept/*/*.npz")):
-            shutil.rmtree(unfinished, ignore_errors=True)  # a mistake leaves nothing behind
-        raise
-    return list(failures or ())
+    finally:
+        if not _holds_results(unfinished):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        lock.release()
+    return list(failures)
 
 
 def make_experiment(kind: str, texts: Mapping[str, str]) -> Experiment:
@@ -120,7 +123,7 @@ def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> No
     """Go on with an interrupted experiment of the same settings, or begin."""
     file = unfinished / ABOUT
     plain = json.loads(json.dumps(about))
-    if file.is_file():
+    if file.is_file() and _holds_results(unfinished):
         earlier = json.loads(file.read_text())
         if earlier == plain:
             _log.info("going on with what is in %s", unfinished)
@@ -132,6 +135,10 @@ def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> No
             )
         shutil.rmtree(unfinished / "kept", ignore_errors=True)
     file.write_text(json.dumps(about))
+
+
+def _holds_results(unfinished: Path) -> bool:
+    return any(unfinished.glob("kept/*/*.npz"))
 
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:

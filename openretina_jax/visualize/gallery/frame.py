@@ -14,7 +14,7 @@ from openretina_jax.visualize.style import BLUE, VERMILION, Figure
 COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00")
 SIDE_PX = 144  # of an image, at least
 _WIDTH, _HEIGHT = 300, 120  # of a curve
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 8, 8, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 8, 26
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem }

@@ -34,8 +34,8 @@ def fields_page(fields: ReceptiveFields, title: str, about: str, frame_rate_hz: 
         cards.append(card(name, parts, table.iloc[number, 1:].to_dict()))
     about = (
         f"{about} Each is shown as the nearest product of an image, whose peak is 1 (red: the sign of the centre), and "
-        "a time course of every channel. Above the cards: centre and two standard deviations of every neuron, red where "
-        "it is ON, blue where it is OFF."
+        "a time course of every channel. Above the cards: centre and two standard deviations of every neuron, red for "
+        "ON, blue for OFF."
     )
     return page(title, about, cards, _mosaic(fields))
 
@@ -76,7 +76,8 @@ def tuning_page(found: Mapping[str, Tuning], names: Sequence[str], table: pd.Dat
         parts = []
         for kind, one in found.items():
             label = f"{one.parameter} ({one.unit})" if one.unit else one.parameter
-            parts.append(curves(one.values, one.curve[number][None], (label, kind)))
+            labels = label.replace("_", " "), kind.replace("_", " ")
+            parts.append(curves(one.values, one.curve[number][None], labels))
         cards.append(card(name, parts, indices.iloc[number].to_dict()))
     about = (
         "Responses of the model to artificial stimuli, less the response to grey, over the parameter of each stimulus; "
