@@ -70,15 +70,13 @@ def test_the_script_writes_stimuli_their_table_and_their_page(model: Path, tmp_p
     assert len(Stimuli.load(out / "stimuli.h5")) == tiny.NEURONS["left"]
     page = (out / "gallery.html").read_text(encoding="utf-8")
     assert page.count("data:image/gif") == tiny.NEURONS["left"]
-    again = script("mei", f"--checkpoint={model}", f"--folder={out}")
-    assert again.returncode == 2
-    assert "exists" in again.stderr
+    with pytest.raises(UserError, match="exists; give another --folder, or --overwrite"):
+        run("mei", [str(model)], out, FEW, overwrite=False)
 
 
 def test_mistakes_of_the_script_are_one_line(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "x"
     for arguments, message in (
-        (("mie", f"--checkpoint={model}"), "'mie' is unknown; choose among"),
         (("mei", f"--checkpoint={model}", "--stpes=1"), 'no option "stpes"; did you mean "steps"'),
         (
             ("mei", f"--checkpoint={model}", "--steps", "1"),
@@ -94,6 +92,7 @@ def test_mistakes_of_the_script_are_one_line(model: Path, tmp_path: Path) -> Non
 def test_mistakes_leave_nothing_behind(model: Path, mei: Path, tmp_path: Path) -> None:
     for kind, options, message in (
         ("mei", {"neurons": "type:99", "steps": "1"}, "type"),
+        ("mie", {}, "'mie' is unknown; choose among"),
         ("mei", {"steps": "many"}, "steps is 'many', but must be int"),
         ("mei", {"low": "-1,-1,-1", "norm": "1"}, "one for each of the 2 channels"),
         ("layer", {"layer": "7"}, "layers 0 to 0"),
@@ -131,7 +130,7 @@ def test_other_targets(model: Path, tmp_path: Path, kind: str, options: dict[str
     assert table["target"].astype(str).tolist() == targets
 
 
-def test_receptive_fields_and_tuning_have_a_card_for_every_neuron(model: Path, tmp_path: Path) -> None:
+def test_receptive_fields_have_a_card_for_every_neuron(model: Path, tmp_path: Path) -> None:
     fields = conduct("receptive_fields", model, tmp_path / "fields", frames="200")
     assert len(fields) == sum(tiny.NEURONS.values())
     with h5py.File(tmp_path / "fields" / "fields.h5") as file:

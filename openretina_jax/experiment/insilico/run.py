@@ -1,6 +1,7 @@
 """Runs an experiment on a model from disk; its folder is written whole, and an interrupted experiment goes on."""
 
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -108,15 +109,20 @@ def make_experiment(kind: str, texts: Mapping[str, str]) -> Experiment:
 
 
 def _value(text: str, hint: Any) -> Any:
-    """The text itself where the option takes text, else the number or the tuple that it writes."""
-    if is_bearable(text, hint):
-        return text
+    """The text itself where the option takes text, else the number or tuple that it writes, as floats if need be."""
+    written: Any = text
     if text in ("true", "false"):
-        return text == "true"
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        written = text == "true"
+    else:
+        with contextlib.suppress(ValueError, SyntaxError):
+            written = ast.literal_eval(text)
+    return next((value for value in (text, written, _floats(written)) if is_bearable(value, hint)), written)
+
+
+def _floats(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_floats, value))
+    return float(value) if type(value) is int else value
 
 
 def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> None:
