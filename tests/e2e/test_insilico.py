@@ -142,7 +142,7 @@ def test_gradients_at_natural_windows_and_at_own_stimuli(model: Path, mei: Path,
     own = conduct("gradients", model, tmp_path / "own", stimuli=str(mei), window="2")
     assert natural["neuron"].tolist() == own["neuron"].tolist() == [f"left:{number}" for number in range(4)]
     np.testing.assert_allclose(own["alike"], 1, rtol=1e-5)
-    grids = conduct("contrast_grid", model, tmp_path / "grids", stimuli=str(mei), steps="3", window="2")
+    grids = conduct("contrast_grid", model, tmp_path / "grids", stimuli=str(mei), steps="3")
     np.testing.assert_allclose(grids["both"], pd.read_csv(mei / "neurons.csv")["activation"], rtol=1e-4)
 
 

@@ -95,13 +95,13 @@ class ContrastGrids(Experiment):
         stimuli: the folder of an experiment such as mei, whose neurons are taken.
         channels: the two channels.
         steps: contrasts from -1 to 1.
-        window: last frames of the response that count.
+        window: last frames of the response that count (None: as for the stimuli).
     """
 
     stimuli: str
     channels: tuple[int, int] = (0, 1)
     steps: int = 21
-    window: int = 10
+    window: int | None = None
 
     def conduct(self, model: Model, work: Work) -> Sequence[str]:
         """Scale the stimuli, and differentiate by their contrasts."""
@@ -111,7 +111,8 @@ class ContrastGrids(Experiment):
             raise UserError(f'the neurons are those of {self.stimuli}; leave out --neurons="{self.neurons}"')
         stimuli, rows = load_stimuli(model, self.stimuli)
         contrasts = np.linspace(-1, 1, self.steps)
-        grid = contrast_grid(model, stimuli.best, rows, contrasts=contrasts, channels=self.channels, window=self.window)
+        window = stimuli.config["window"] if self.window is None else self.window
+        grid = contrast_grid(model, stimuli.best, rows, contrasts=contrasts, channels=self.channels, window=window)
         work.write_arrays(
             "contrasts.h5",
             {

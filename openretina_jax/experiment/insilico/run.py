@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from beartype.door import is_bearable
 from filelock import FileLock, Timeout
@@ -160,6 +161,6 @@ def _fingerprint(model: Model) -> str:
     """Digest of all numbers of a model."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(nnx.state(model)):
-        array = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        array = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

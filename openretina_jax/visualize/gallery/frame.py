@@ -5,14 +5,15 @@ import functools
 import html
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from PIL import Image
 
-from openretina_jax.visualize.style import BLUE, VERMILION, Figure
+from openretina_jax.visualize.style import BLUE, GREEN, VERMILION, Figure
 
-COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00")
+COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00")
 SIDE_PX = 144  # of an image, at least
 _WIDTH, _HEIGHT = 300, 120  # of a curve
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 8, 26
@@ -47,10 +48,10 @@ def page(title: str, about: str, cards: Sequence[str], overview: str = "") -> st
     )
 
 
-def card(name: str, parts: Sequence[str], numbers: Mapping[str, object] | None = None) -> str:
+def card(name: str, parts: Sequence[str], numbers: Mapping[Any, object] | None = None) -> str:
     """Write a card: a name, HTML parts, and a table of numbers."""
     rows = "".join(
-        f"<tr><td>{html.escape(key)}</td><td>{_text(value)}</td></tr>" for key, value in (numbers or {}).items()
+        f"<tr><td>{html.escape(str(key))}</td><td>{_text(value)}</td></tr>" for key, value in (numbers or {}).items()
     )
     table = f'<div class="wide"><table>{rows}</table></div>' if rows else ""
     return f"<article><h2>{html.escape(name)}</h2>{''.join(parts)}{table}</article>"

@@ -7,7 +7,8 @@ import pandas as pd
 
 from openretina_jax.insilico.decomposition import ReceptiveFields
 from openretina_jax.insilico.tuning.result import Tuning
-from openretina_jax.visualize.gallery.frame import BLUE, VERMILION, card, curves, page, signed_image
+from openretina_jax.visualize.gallery.frame import card, curves, page, signed_image
+from openretina_jax.visualize.style import BLUE, VERMILION
 
 _MOSAIC_PX = 480  # width of the overview
 
