@@ -1,5 +1,6 @@
 """Experiments from the command line, on a saved model."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.insilico.experiment import Work
+from openretina_jax.experiment.insilico.gradients import read_images
 from openretina_jax.experiment.insilico.run import run
 from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.models.saving import save_model
@@ -152,7 +154,12 @@ def test_vector_fields_of_frames_and_of_image_files(model: Path, tmp_path: Path)
     with h5py.File(tmp_path / "frames" / "field.h5") as file:
         assert file["places"].shape == (2, 5, 2)
         assert file["images"].shape == (5, tiny.HEIGHT, tiny.WIDTH, tiny.CHANNELS)
-    Image.fromarray(np.zeros((30, 40), np.uint8)).save(tmp_path / "black.png")
+    halves = np.repeat(np.repeat(np.array([[0, 200]], np.uint8), 36, axis=0), 30, axis=1)
+    Image.fromarray(halves).save(tmp_path / "halves.png")
+    known = dataclasses.replace(tiny.dataset().info, norm_mean=100.0, norm_std=50.0)
+    image = read_images(tmp_path, known, 5)[0]
+    assert image.shape == (tiny.HEIGHT, tiny.WIDTH, tiny.CHANNELS)
+    np.testing.assert_allclose(image[:, :, 1], [[-2.0] * 5 + [2.0] * 5] * tiny.HEIGHT)
     with pytest.raises(UserError, match="images have no units"):
         run("vector_field", [str(model)], tmp_path / "x", {"images": str(tmp_path)}, overwrite=False)
 

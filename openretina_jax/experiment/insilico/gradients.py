@@ -212,11 +212,11 @@ def read_images(folder: Path, info: DataInfo, count: int) -> Float32[np.ndarray,
     """
     from PIL import Image, UnidentifiedImageError
 
-    if info.norm_mean is None or info.norm_std is None:
-        raise UserError("the model does not know how its movies were normalised, so that images have no units")
     files = sorted(file for file in folder.glob("*") if file.suffix.lower() in (".png", ".jpg", ".jpeg"))[:count]
     if not files:
         raise UserError(f"{folder} has no PNG or JPEG files")
+    if info.norm_mean is None or info.norm_std is None:
+        raise UserError("the model does not know how its movies were normalised, so that images have no units")
     height, width, channels = info.input_shape
     found = []
     for file in files:
