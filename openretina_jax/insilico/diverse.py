@@ -35,6 +35,7 @@ SHARPNESS = 10.0  # with which the most similar other stimulus outweighs the res
 SLACK = 0.01  # of the best response, above the share: what stimuli aim at
 GAIN = 2.0  # with which the weight of the response grows while a stimulus is short of that
 
+_Carry = tuple[Array, Array, Array, Array]  # stimuli, weights of the response, best set so far and its worth
 _STATIC = ("count", "window", "share")
 
 
@@ -102,7 +103,7 @@ def diverse_exciting(
         parts.append({name: array[: len(targets) - first] for name, array in kept[names[first]].items()})
         if progress is not None:
             progress(f"diverse stimuli of {len(targets)} targets", min(first + per_block, len(targets)), len(targets))
-    together = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    together: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     config = {**best.config, "objective": f"diverse exciting, at least {share:g} of the best", "share": share}
     return dataclasses.replace(best, config=config, members=None, **together)
 
@@ -134,7 +135,7 @@ def _spread(
         reached = (value - grey) / jnp.maximum(top - grey, 1e-6)
         return value, reached - share, constraint.of_free(slope).reshape(len(movies), -1)
 
-    def step(carry: tuple[Array, ...], number: Array) -> tuple[tuple[Array, ...], Array]:
+    def step(carry: _Carry, number: Array) -> tuple[_Carry, Array]:
         movies, weight, kept, kept_value = carry
         value, margin, slope = margin_and_slope(movies)
         unit = _unit(movies.reshape(len(movies), -1))

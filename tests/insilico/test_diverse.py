@@ -34,7 +34,7 @@ def test_diverse_stimuli_excite_enough_and_differ() -> None:
 
 
 def test_diverse_stimuli_need_two_and_a_share() -> None:
-    with pytest.raises(UserError, match=r"count is 1 and share 0\.85; give at least 2"):
+    with pytest.raises(UserError, match=r"count is 1 and share 0\.85; at least 2"):
         diverse_exciting(lnp(), count=1)
     with pytest.raises(UserError, match="share between 0 and 1"):
         diverse_exciting(lnp(), share=1.0)
@@ -49,7 +49,8 @@ def test_the_channels_of_a_layer_are_neurons() -> None:
     assert layer.data_info.sessions == {"layer_0": 3}
     found = most_exciting(layer, [2], **OPTIONS)
     assert found.names == ("layer_0:2",)
-    assert found.activation[0, 0] >= found.linear[0] > found.grey[0]
+    np.testing.assert_allclose(found.activation[:, 0], found.linear, rtol=1e-3)  # one layer is all but linear
+    assert found.linear[0] > found.grey[0]
 
 
 def test_models_without_layers_are_refused() -> None:

@@ -79,7 +79,7 @@ class Work:
 
     def kept(self, name: str) -> Kept:
         """Results of one part of the experiment, which an interrupted run finds again."""
-        return Kept(self.unfinished / name)
+        return Kept(self.unfinished / "kept" / name)
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray | Sequence[str]]) -> None:
         """Write arrays, or names, into an HDF5 file; "a/b" is an array of the group a."""

@@ -12,9 +12,8 @@ from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.insilico import EXPERIMENTS
 from openretina_jax.experiment.insilico.experiment import Experiment, Work, load_stimuli
-from openretina_jax.insilico import gradients
 from openretina_jax.insilico.experiments import natural_windows
-from openretina_jax.insilico.gradients import Lsta
+from openretina_jax.insilico.gradients import Lsta, contrast_grid, gradients, lsta
 from openretina_jax.insilico.optimize import stimulus_frames
 from openretina_jax.insilico.receptive_fields import described
 from openretina_jax.insilico.targets import neuron_names, rows_of
@@ -51,14 +50,11 @@ class Gradients(Experiment):
             rows = rows_of(model, self.neurons)
             shown = natural_windows(work.dataset, stimulus_frames(model, self.window), self.count)
             _check_size(len(rows), shown)
-            found = gradients.gradients(model, shown, rows, self.window)
+            found = gradients(model, shown, rows, self.window)
         else:
             stimuli, rows = load_stimuli(model, self.stimuli)
             shown = stimuli.best
-            each = [
-                gradients.gradients(model, movie[None], [row], self.window)
-                for movie, row in zip(shown, rows, strict=True)
-            ]
+            each = [gradients(model, movie[None], [row], self.window) for movie, row in zip(shown, rows, strict=True)]
             found = np.concatenate(each)
         mean = found.mean(axis=1)
         fields = described(model, mean, rows)
@@ -99,13 +95,13 @@ class ContrastGrids(Experiment):
         stimuli: the folder of an experiment such as mei, whose neurons are taken.
         channels: the two channels.
         steps: contrasts from -1 to 1.
-        window: last frames of the response that count.
+        window: last frames of the response that count (None: as for the stimuli).
     """
 
     stimuli: str
     channels: tuple[int, int] = (0, 1)
     steps: int = 21
-    window: int = 10
+    window: int | None = None
 
     def conduct(self, model: Model, work: Work) -> Sequence[str]:
         """Scale the stimuli, and differentiate by their contrasts."""
@@ -115,9 +111,8 @@ class ContrastGrids(Experiment):
             raise UserError(f'the neurons are those of {self.stimuli}; leave out --neurons="{self.neurons}"')
         stimuli, rows = load_stimuli(model, self.stimuli)
         contrasts = np.linspace(-1, 1, self.steps)
-        grid = gradients.contrast_grid(
-            model, stimuli.best, rows, contrasts=contrasts, channels=self.channels, window=self.window
-        )
+        window = stimuli.config["window"] if self.window is None else self.window
+        grid = contrast_grid(model, stimuli.best, rows, contrasts=contrasts, channels=self.channels, window=window)
         work.write_arrays(
             "contrasts.h5",
             {
@@ -181,7 +176,7 @@ class VectorFields(Experiment):
         for number, row in enumerate(rows):
             work.progress("gradients of neurons", number, len(rows))
             if str(row) not in kept:
-                one = gradients.lsta(model, images, [row], shown_frames=self.shown_frames, window=self.window)
+                one = lsta(model, images, [row], shown_frames=self.shown_frames, window=self.window)
                 kept[str(row)] = {"gradients": one.gradients, "responses": one.responses}
             fields.append(
                 vector_field(Lsta((names[row],), images, **kept[str(row)], window=self.window), 0, self.channel)
@@ -217,11 +212,11 @@ def read_images(folder: Path, info: DataInfo, count: int) -> Float32[np.ndarray,
     """
     from PIL import Image, UnidentifiedImageError
 
-    if info.norm_mean is None or info.norm_std is None:
-        raise UserError("the model does not know how its movies were normalised, so that images have no units")
     files = sorted(file for file in folder.glob("*") if file.suffix.lower() in (".png", ".jpg", ".jpeg"))[:count]
     if not files:
         raise UserError(f"{folder} has no PNG or JPEG files")
+    if info.norm_mean is None or info.norm_std is None:
+        raise UserError("the model does not know how its movies were normalised, so that images have no units")
     height, width, channels = info.input_shape
     found = []
     for file in files:

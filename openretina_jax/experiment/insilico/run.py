@@ -1,6 +1,7 @@
 """Runs an experiment on a model from disk; its folder is written whole, and an interrupted experiment goes on."""
 
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from beartype.door import is_bearable
 from filelock import FileLock, Timeout
@@ -67,26 +69,29 @@ def run(kind: str, checkpoints: Sequence[str], folder: Path, texts: Mapping[str,
     unfinished.mkdir(exist_ok=True)
     lock = FileLock(unfinished / ".lock", timeout=0)
     try:
-        with lock:
-            _begin(unfinished, about, overwrite=overwrite)
-            work = unfinished / folder.name
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir()
-            failures = experiment.conduct(model, Work(work, unfinished, checkpoints[0]))
-            (work / ABOUT).write_text(json.dumps(about, indent=2))
-            put_in_place(work, folder)
-            shutil.rmtree(unfinished)
+        lock.acquire()
     except Timeout:
         raise UserError(f"another process is at work on {folder}; {_REMEDY}") from None
+    try:
+        _begin(unfinished, about, overwrite=overwrite)
+        work = unfinished / "files"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        failures = experiment.conduct(model, Work(work, unfinished, checkpoints[0]))
+        (work / ABOUT).write_text(json.dumps(about, indent=2))
+        put_in_place(work, folder)
+        shutil.rmtree(unfinished / "kept", ignore_errors=True)
     except KeyboardInterrupt:
         raise UserError(
-            f"stopped; the same command goes on from what is in {unfinished}, which can be deleted otherwise"
+            f"stopped; the same command goes on from what is in {unfinished}"
+            if _holds_results(unfinished)
+            else "stopped before anything was found"
         ) from None
-    except UserError:
-        if not any(unfinished.glob("*/*.npz")):
-            shutil.rmtree(unfinished, ignore_errors=True)  # a mistake leaves nothing behind
-        raise
-    return list(failures or ())
+    finally:
+        if not _holds_results(unfinished):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        lock.release()
+    return list(failures)
 
 
 def make_experiment(kind: str, texts: Mapping[str, str]) -> Experiment:
@@ -105,24 +110,27 @@ def make_experiment(kind: str, texts: Mapping[str, str]) -> Experiment:
 
 
 def _value(text: str, hint: Any) -> Any:
-    """The text itself where the option takes text, else the number or the tuple that it writes."""
-    if is_bearable(text, hint):
-        return text
+    """The text itself where the option takes text, else the number or tuple that it writes, as floats if need be."""
+    written: Any = text
     if text in ("true", "false"):
-        return text == "true"
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-    is_whole = isinstance(value, int) and not is_bearable(value, hint) and is_bearable(float(value), hint)
-    return float(value) if is_whole else value
+        written = text == "true"
+    else:
+        with contextlib.suppress(ValueError, SyntaxError):
+            written = ast.literal_eval(text)
+    return next((value for value in (text, written, _floats(written)) if is_bearable(value, hint)), written)
+
+
+def _floats(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_floats, value))
+    return float(value) if type(value) is int else value
 
 
 def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> None:
     """Go on with an interrupted experiment of the same settings, or begin."""
     file = unfinished / ABOUT
     plain = json.loads(json.dumps(about))
-    if file.is_file():
+    if file.is_file() and _holds_results(unfinished):
         earlier = json.loads(file.read_text())
         if earlier == plain:
             _log.info("going on with what is in %s", unfinished)
@@ -132,10 +140,12 @@ def _begin(unfinished: Path, about: Mapping[str, Any], *, overwrite: bool) -> No
                 f"{unfinished} is of an interrupted experiment with {_difference(earlier, plain)}; give its settings "
                 f"to go on with it, --overwrite to begin anew, or another --folder"
             )
-        for path in unfinished.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
+        shutil.rmtree(unfinished / "kept", ignore_errors=True)
     file.write_text(json.dumps(about))
+
+
+def _holds_results(unfinished: Path) -> bool:
+    return any(unfinished.glob("kept/*/*.npz"))
 
 
 def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -151,6 +161,6 @@ def _fingerprint(model: Model) -> str:
     """Digest of all numbers of a model."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(nnx.state(model)):
-        array = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        array = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

@@ -168,7 +168,7 @@ class MostDiscriminative(OptimisedStimuli):
 @EXPERIMENTS("types")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TypesMostExciting(OptimisedStimuli):
-    """Finds the stimulus that excites the neurons of a cell type most, all of them moved to the middle of the screen."""
+    """Finds the stimulus that excites the neurons of a cell type most, all moved to the middle of the screen."""
 
     def conduct(self, model: Model, work: Work) -> Sequence[str]:
         """Find them."""

@@ -1,20 +1,22 @@
 """What all galleries are made of: the page, its cards, pictures that are part of it, and curves."""
 
 import base64
+import functools
 import html
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from PIL import Image
 
-from openretina_jax.visualize.style import BLUE, VERMILION, Figure
+from openretina_jax.visualize.style import BLUE, GREEN, VERMILION, Figure
 
-COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00")
+COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00")
 SIDE_PX = 144  # of an image, at least
 _WIDTH, _HEIGHT = 300, 120  # of a curve
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38, 8, 8, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 8, 26
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem }
@@ -46,10 +48,10 @@ def page(title: str, about: str, cards: Sequence[str], overview: str = "") -> st
     )
 
 
-def card(name: str, parts: Sequence[str], numbers: Mapping[str, object] | None = None) -> str:
+def card(name: str, parts: Sequence[str], numbers: Mapping[Any, object] | None = None) -> str:
     """Write a card: a name, HTML parts, and a table of numbers."""
     rows = "".join(
-        f"<tr><td>{html.escape(key)}</td><td>{_text(value)}</td></tr>" for key, value in (numbers or {}).items()
+        f"<tr><td>{html.escape(str(key))}</td><td>{_text(value)}</td></tr>" for key, value in (numbers or {}).items()
     )
     table = f'<div class="wide"><table>{rows}</table></div>' if rows else ""
     return f"<article><h2>{html.escape(name)}</h2>{''.join(parts)}{table}</article>"
@@ -121,22 +123,18 @@ def curves(
     low, high = min(low, 0.0), max(high, low + 1e-12, 0.0)
     left, right = float(x.min()), float(x.max())
 
-    def across(value: np.ndarray | float) -> np.ndarray:
-        return _LEFT + (np.asarray(value, float) - left) / ((right - left) or 1) * (_WIDTH - _LEFT - _RIGHT)
-
-    def down(value: np.ndarray | float) -> np.ndarray:
-        return _TOP + (high - np.asarray(value, float)) / ((high - low) or 1) * (_HEIGHT - _TOP - _BOTTOM)
-
-    base, zero = _HEIGHT - _BOTTOM, float(down(0.0))
+    base, edge = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    across = functools.partial(_scaled, ends=(left, right), places=(_LEFT, edge))
+    down = functools.partial(_scaled, ends=(high, low), places=(_TOP, base))
     parts = []
     if window is not None:
-        begin, end = (float(across(edge)) for edge in window)
+        begin, end = across(np.array(window))
         parts.append(
             f'<rect x="{begin:.1f}" y="{_TOP}" width="{max(end - begin, 1):.1f}" height="{base - _TOP}" fill="{BLUE}" '
             'opacity=".12"/>'
         )
-    parts.append(f'<path d="M{_LEFT} {_TOP}V{base}H{_WIDTH - _RIGHT}" fill="none" stroke="#888"/>')
-    parts.append(f'<path d="M{_LEFT} {zero:.1f}H{_WIDTH - _RIGHT}" stroke="#ccc" stroke-dasharray="3 3"/>')
+    parts.append(f'<path d="M{_LEFT} {_TOP}V{base}H{edge}" fill="none" stroke="#888"/>')
+    parts.append(f'<path d="M{_LEFT} {down(np.zeros(1))[0]:.1f}H{edge}" stroke="#ccc" stroke-dasharray="3 3"/>')
     for number, line in enumerate(lines):
         shown = np.isfinite(line)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x[shown]), down(line[shown]), strict=True))
@@ -144,9 +142,9 @@ def curves(
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
     for value, y in ((high, _TOP + 8), (low, base)):
         parts.append(f'<text x="{_LEFT - 3}" y="{y}" text-anchor="end">{value:.2g}</text>')
-    for value, anchor, place in ((left, "start", _LEFT), (right, "end", _WIDTH - _RIGHT)):
+    for value, anchor, place in ((left, "start", _LEFT), (right, "end", edge)):
         parts.append(f'<text x="{place}" y="{base + 11}" text-anchor="{anchor}">{value:.4g}</text>')
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    middle = (_LEFT + edge) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 4}" text-anchor="middle">{html.escape(labels[0])}</text>')
     parts.append(
         f'<text x="9" y="{(_TOP + base) / 2}" text-anchor="middle" transform="rotate(-90 9 {(_TOP + base) / 2})">'
@@ -154,10 +152,18 @@ def curves(
     )
     for number, name in enumerate(names):
         parts.append(
-            f'<text x="{_WIDTH - _RIGHT}" y="{_TOP + 9 + 11 * number}" text-anchor="end" '
+            f'<text x="{edge}" y="{_TOP + 9 + 11 * number}" text-anchor="end" '
             f'fill="{COLOURS[number % len(COLOURS)]}">{html.escape(name)}</text>'
         )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '
         f'aria-label="{html.escape(labels[1])} over {html.escape(labels[0])}">{"".join(parts)}</svg>'
     )
+
+
+def _scaled(
+    values: Num[np.ndarray, " point"], ends: tuple[float, float], places: tuple[int, int]
+) -> Float[np.ndarray, " point"]:
+    """Places of values on an axis whose ends are at two places."""
+    span = ends[1] - ends[0]
+    return places[0] + (values - ends[0]) / (span or 1.0) * (places[1] - places[0])

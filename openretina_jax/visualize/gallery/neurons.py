@@ -7,7 +7,8 @@ import pandas as pd
 
 from openretina_jax.insilico.decomposition import ReceptiveFields
 from openretina_jax.insilico.tuning.result import Tuning
-from openretina_jax.visualize.gallery.frame import BLUE, VERMILION, card, curves, page, signed_image
+from openretina_jax.visualize.gallery.frame import card, curves, page, signed_image
+from openretina_jax.visualize.style import BLUE, VERMILION
 
 _MOSAIC_PX = 480  # width of the overview
 
@@ -33,9 +34,9 @@ def fields_page(fields: ReceptiveFields, title: str, about: str, frame_rate_hz: 
         ]
         cards.append(card(name, parts, table.iloc[number, 1:].to_dict()))
     about = (
-        f"{about} Each is shown as the nearest product of an image, whose peak is 1 (red: same sign as the centre), and "
-        "a time course of every channel. Above: centres and two standard deviations of all neurons, red where they are "
-        "ON, blue where they are OFF."
+        f"{about} Each is shown as the nearest product of an image, whose peak is 1 (red: the sign of the centre), and "
+        "a time course of every channel. Above the cards: centre and two standard deviations of every neuron, red for "
+        "ON, blue for OFF."
     )
     return page(title, about, cards, _mosaic(fields))
 
@@ -76,7 +77,8 @@ def tuning_page(found: Mapping[str, Tuning], names: Sequence[str], table: pd.Dat
         parts = []
         for kind, one in found.items():
             label = f"{one.parameter} ({one.unit})" if one.unit else one.parameter
-            parts.append(curves(one.values, one.curve[number][None], (label, kind)))
+            labels = label.replace("_", " "), kind.replace("_", " ")
+            parts.append(curves(one.values, one.curve[number][None], labels))
         cards.append(card(name, parts, indices.iloc[number].to_dict()))
     about = (
         "Responses of the model to artificial stimuli, less the response to grey, over the parameter of each stimulus; "

@@ -39,11 +39,10 @@ def perturbation_page(effects: pd.DataFrame, frames: int) -> str:
         axes.invert_yaxis()
         axes.tick_params(axis="x", labelsize=8)
         open_axes(axes)
-        cards.append(
-            card(label, [drawing(figure, label)], {f"median, {name}": value for name, value in medians.items()})
-        )
+        cards.append(card(label, [drawing(figure, label)], medians))
     about = (
         f"Responses to {frames} frames of the training movie that were changed in one way, compared with those to the "
-        f"movie itself: a point for each of {len(effects) // max(len(names), 1)} neurons, a line at their median."
+        f"movie itself: a point for each of {len(effects) // max(len(names), 1)} neurons, and a line at their median, "
+        "which the table gives."
     )
     return page("Perturbed movies", about, cards)

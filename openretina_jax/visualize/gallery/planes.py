@@ -31,7 +31,7 @@ def contrast_page(grid: ContrastGrid) -> str:
         numbers = {"lowest": float(response.min()), "highest": float(response.max())}
         cards.append(card(name, [drawing(figure, f"Response of {name} by contrast")], numbers))
     about = (
-        f"The stimulus of every neuron with channel {first} and channel {second} multiplied by contrasts; negative ones "
+        f"The stimulus of every neuron with channels {first} and {second} multiplied by contrasts; negative ones "
         "invert a channel. Lines join equal responses; arrows point to where the response rises."
     )
     return page("Contrast grids", about, cards)
@@ -48,8 +48,11 @@ def vector_page(fields: Sequence[VectorField], bins: int) -> str:
     for field in fields:
         figure, axes = _square()
         binned = field.binned(bins)
-        image = axes.scatter(*binned.places.T, c=binned.responses, cmap="viridis", s=70, marker="s", linewidths=0)
+        image = axes.scatter(
+            binned.places[:, 0], binned.places[:, 1], c=binned.responses, cmap="viridis", s=70, marker="s", linewidths=0
+        )
         axes.quiver(*binned.places.T, *binned.arrows.T, color="black", width=0.006)
+        axes.margins(0.25)  # so that arrows stay inside
         axes.set(xlabel="image along component 1", ylabel="image along component 2")
         figure.colorbar(image, ax=axes, label="response", fraction=0.05)
         parts = [drawing(figure, f"Vector field of {field.name}")]
