@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
-from openretina_jax.visualize.style import COLOURS, colour_bar, draw_tiles, label_columns, open_axes, time_axis
+from openretina_jax.visualize.style import COLOURS, Figure, colour_bar, draw_tiles, label_columns, open_axes, time_axis
 
 MAX_OUTPUTS = 16
 MAX_INPUTS = len(COLOURS)  # each input channel has its own colour

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
@@ -28,6 +28,7 @@ from openretina_jax.visualize.style import (
     BLUE,
     COLOURS,
     VERMILION,
+    Figure,
     colour_bar,
     draw_weights,
     open_axes,

@@ -1,24 +1,38 @@
 """The common look: colours for colour-blind readers (Okabe and Ito 2008), open axes, colour scales, time axes."""
 
+import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Figure  # for annotations elsewhere
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 
 DPI = 120
 BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
 LIGHT = "0.8"
 COLOURS = (BLACK, VERMILION, BLUE, GREEN)
+# of lines and names of a stimulus' channels; "UV" stands for what cannot be seen
+CHANNEL_COLOURS = {"green": "#1B8A3A", "UV": "#7B2FBE", "red": "#C8102E", "blue": BLUE, "grey": BLACK}
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows as the value of a cell, whether or not pyplot is in use."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=DPI)
+        return stream.getvalue()
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -32,6 +46,21 @@ def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def channel_styles(count: int, names: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Name and colour of every channel of a stimulus; those without a name are numbered.
+
+    Raises:
+        UserError: there are fewer or more names than channels.
+    """
+    if names is None:
+        names = ["grey"] if count == 1 else [f"channel {number}" for number in range(count)]
+    if len(names) != count:
+        raise UserError(f"{len(names)} channels are named ({', '.join(names)}), but the stimulus has {count}")
+    return [
+        (name, CHANNEL_COLOURS.get(name, other)) for name, other in zip(names, itertools.cycle(COLOURS), strict=False)
+    ]
 
 
 def open_axes(axes: Axes) -> None:

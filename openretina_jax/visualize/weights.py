@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.tables import neuron_names
@@ -19,7 +18,16 @@ from openretina_jax.modules.convolutions import SpaceTimeConv
 from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.filters import map_rate_hz, plot_coefficients, plot_filters
 from openretina_jax.visualize.readouts import drawer, plot_neurons
-from openretina_jax.visualize.style import BLUE, colour_bar, draw_weights, label_columns, open_axes, save, whole_ticks
+from openretina_jax.visualize.style import (
+    BLUE,
+    Figure,
+    colour_bar,
+    draw_weights,
+    label_columns,
+    open_axes,
+    save,
+    whole_ticks,
+)
 
 DEFAULT_NEURONS = 24
 MAX_PATTERNS = 100
