@@ -207,15 +207,15 @@ def animate_traces(
     return Animation(frames, frame_rate_hz)
 
 
-def enlarged(frames: Frames, pixel_px: int | None) -> Frames:
+def enlarged(frames: Frames, pixel_px: int | None) -> UInt8[np.ndarray, "time larger_height larger_width 3"]:
     """Frames whose pixels have this side (None: so that a frame has about ``SIDE_PX``)."""
     times = pixel_px or max(1, round(SIDE_PX / max(frames.shape[1:3])))
     return frames.repeat(times, axis=1).repeat(times, axis=2)
 
 
-def _centred(frames: Frames, height: int) -> Frames:
+def _centred(frames: Frames, least_height: int) -> UInt8[np.ndarray, "time {least_height} larger_width 3"]:
     """Frames of this height: enlarged by a whole number, and with a white margin."""
-    frames = enlarged(frames, height // frames.shape[1])
-    missing = height - frames.shape[1]
+    large = enlarged(frames, least_height // frames.shape[1])
+    missing = least_height - large.shape[1]
     ends = (missing // 2, missing - missing // 2)
-    return np.pad(frames, ((0, 0), ends, (0, 0), (0, 0)), constant_values=255)
+    return np.pad(large, ((0, 0), ends, (0, 0), (0, 0)), constant_values=255)

@@ -6,12 +6,13 @@ import numpy as np
 from jaxtyping import Float, Float64, Int, Int32, Integer
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure as AnyFigure  # of the caller, such as one of pyplot
 from matplotlib.patheffects import withStroke
 
 from openretina_jax.errors import UserError
 from openretina_jax.sources.hoefling_2024.cells import CELL_CLASSES, cell_class
 from openretina_jax.visualize.animation import Animation, enlarged
-from openretina_jax.visualize.style import BLACK, Figure, colour_bar
+from openretina_jax.visualize.style import BLACK, Figure, colour_bar, figure_of
 
 CLASS_COLOURS = dict(zip(CELL_CLASSES, ("#4477DD", "#BB44CC", "#EE6644", "#EEBB33", "#AAAAAA", "#44BB77"), strict=True))
 _DIM = 0.12  # light of a silent neuron, so that it can be seen
@@ -63,7 +64,7 @@ def plot_rois(
     pixel_size_um: float | None = None,
     numbered: bool = True,
     axes: Axes | None = None,
-) -> Figure:
+) -> AnyFigure:
     """Plot a value of every neuron, such as its score, in the imaging field.
 
     Args:
@@ -102,9 +103,7 @@ def plot_rois(
     axes.set_xlabel(f"column ({unit})", fontsize=8)
     axes.set_ylabel(f"row ({unit})", fontsize=8)
     axes.tick_params(labelsize=7)
-    figure = axes.get_figure(root=True)
-    assert isinstance(figure, Figure)
-    return figure
+    return figure_of(axes)
 
 
 def class_colours(cell_types: Sequence[int] | Integer[np.ndarray, " neuron"]) -> Float64[np.ndarray, "neuron 3"]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
+from matplotlib.figure import FigureBase, SubFigure
 
 from openretina_jax.insilico.decomposition import LOW_PASS_HZ, Composition, composition
 from openretina_jax.visualize.style import (
@@ -29,8 +29,8 @@ def plot_composition(
     channels: Sequence[str] | None = None,
     pixel_size_um: float | None = None,
     windows_s: Sequence[tuple[float, float]] = (),
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: FigureBase | None = None,
+) -> FigureBase:
     """Plot space, time and frequencies of a stimulus, for every channel: see ``decomposition.composition``.
 
     First the images, divided by their largest pixel, with the share of the channel's power that image and time course
@@ -43,7 +43,7 @@ def plot_composition(
         channels: names of the channels, as ``DataInfo.channels``.
         pixel_size_um: side of a pixel on the retina, for a scale bar (None: pixels are numbered).
         windows_s: beginnings and ends of times to mark, such as those that a response is measured in.
-        figure: where to draw (None: a new figure).
+        figure: where to draw, a figure or a part of one (None: a new figure).
 
     Returns:
         The figure that was drawn into.
@@ -55,10 +55,10 @@ def plot_composition(
     styles = channel_styles(movie.shape[3], channels)
     if len(styles) == 1:  # all in a row
         figure = figure or Figure(figsize=(9, 2.6), layout="constrained")
-        space, courses = figure.subfigures(1, 2, width_ratios=(1, 2.2))
+        space, courses = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.2))[0]
     else:
         figure = figure or Figure(figsize=(max(6.5, 2.2 * len(styles)), 4.6), layout="constrained")
-        space, courses = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+        space, courses = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.15, 1))[:, 0]
     _draw_space(space, found, styles, pixel_size_um)
     time_axes, frequency_axes = courses.subplots(1, 2)
     _draw_time(time_axes, found, styles, windows_s)

@@ -63,6 +63,13 @@ def channel_styles(count: int, names: Sequence[str] | None = None) -> list[tuple
     ]
 
 
+def figure_of(axes: Axes) -> matplotlib.figure.Figure:
+    """Figure that axes belong to, through all parts of figures."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
 def open_axes(axes: Axes) -> None:
     """Hide the frame above and to the right."""
     axes.spines[["top", "right"]].set_visible(False)

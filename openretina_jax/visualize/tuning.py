@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as AnyFigure  # of the caller, such as one of pyplot
 from matplotlib.projections.polar import PolarAxes
 
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.tuning.result import Tuning
-from openretina_jax.visualize.style import BLACK, BLUE, COLOURS, VERMILION, Figure, open_axes, whole_ticks
+from openretina_jax.visualize.style import BLACK, BLUE, COLOURS, VERMILION, Figure, figure_of, open_axes, whole_ticks
 
 FOLDS = {"direction": 1, "orientation": 2}  # an orientation comes twice in a full turn
 INDICES = {"direction": "DSI", "orientation": "OSI"}  # usual names of the selectivity
@@ -24,7 +25,9 @@ _ARROW = {"color": VERMILION, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
 _GROUP_COLOURS = (*COLOURS[1:], "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def plot_directions(tuning: Tuning, neuron: int, *, name: str | None = None, axes: PolarAxes | None = None) -> Figure:
+def plot_directions(
+    tuning: Tuning, neuron: int, *, name: str | None = None, axes: PolarAxes | None = None
+) -> AnyFigure:
     """Plot the responses of a neuron to all directions, or orientations, around a circle.
 
     Angles are those of the stimulus: 0° moves to the right and 90° up. Responses below that to grey are drawn as 0,
@@ -47,7 +50,9 @@ def plot_directions(tuning: Tuning, neuron: int, *, name: str | None = None, axe
     if tuning.name not in FOLDS:
         raise UserError(f'tuning "{tuning.name}" has no angles; take that of {" or ".join(FOLDS)}')
     if axes is None:
-        axes = Figure(figsize=(3.6, 3.8), layout="constrained").subplots(subplot_kw={"projection": "polar"})
+        panel = Figure(figsize=(3.6, 3.8), layout="constrained").add_subplot(projection="polar")
+        assert isinstance(panel, PolarAxes)
+        axes = panel
     fold = FOLDS[tuning.name]
     turns = np.arange(fold) * 360 / fold
     angles = np.deg2rad((tuning.values[None, :] + turns[:, None]).ravel())
@@ -72,9 +77,7 @@ def plot_directions(tuning: Tuning, neuron: int, *, name: str | None = None, axe
     axes.grid(color="0.85", linewidth=0.6)
     facts = f"{INDICES[tuning.name]} {selectivity:.2f}, preferred {preferred:.0f}°, p {tuning.indices['p'][neuron]:.2g}"
     axes.set_title(f"{f'neuron {neuron}' if name is None else name}\n{facts}", fontsize=9)
-    figure = axes.get_figure(root=True)
-    assert isinstance(figure, Figure)
-    return figure
+    return figure_of(axes)
 
 
 def plot_tuning(
@@ -239,7 +242,7 @@ def _label(axes: Axes, tuning: Tuning, channels: Sequence[str] | None) -> None:
 
 
 def _logarithmic(values: Float[np.ndarray, " value"]) -> bool:
-    return len(values) < 20 and bool((values > 0).all()) and values.max() / values.min() >= LOGARITHMIC
+    return len(values) < 20 and bool((values > 0).all() and values.max() / values.min() >= LOGARITHMIC)
 
 
 def _marker(tuning: Tuning) -> str:
