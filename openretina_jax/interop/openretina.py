@@ -13,7 +13,7 @@ from openretina_jax.data import roi_masks
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.data.sta import filters_of_sta, load_sta
 from openretina_jax.errors import UserError
-from openretina_jax.interop.exported import shortest_stimulus
+from openretina_jax.interop.exported import is_exported, shortest_stimulus
 from openretina_jax.interop.names import Options, core_to_ours, model_to_theirs, readout_to_ours, refuse_unknown
 from openretina_jax.interop.torch_files import LightningCheckpoint, Record, read_lightning_checkpoint
 from openretina_jax.interop.weights import assign, load_state, state_dict, state_to_ours
@@ -103,6 +103,11 @@ def open_model(source: str | Path, **arguments: Any) -> Model:
         UserError: there is no such model, it is damaged, or it has no counterpart here.
     """
     folder = Path(source).is_dir()
+    if not folder and is_exported(source):
+        raise UserError(
+            f"{source} is an exported program, which has no weights to look at or to train; open it by "
+            "openretina_jax.load_exported, or give the model that it was made of"
+        )
     if not folder and (str(source) in PUBLISHED or is_url(str(source)) or Path(source).is_file()):
         return load_checkpoint(source, **arguments)
     if not folder:

@@ -72,7 +72,8 @@ def plot_directions(
     axes.set_ylim(0, highest)
     axes.set_xticks(np.deg2rad(np.arange(0, 360, 45)))
     axes.set_yticks([highest / 2, highest], [f"{highest / 2:.2g}", f"{highest:.2g}"])
-    axes.set_rlabel_position(preferred + 180 / fold + 22.5)  # where the curve is low
+    opposite = preferred + 180 / fold  # where the curve is low
+    axes.set_rlabel_position(45 * math.floor(opposite / 45) + 22.5)
     axes.tick_params(labelsize=7)
     axes.grid(color="0.85", linewidth=0.6)
     facts = f"{INDICES[tuning.name]} {selectivity:.2f}, preferred {preferred:.0f}°, p {tuning.indices['p'][neuron]:.2g}"
