@@ -57,7 +57,7 @@ def channel_styles(count: int, names: Sequence[str] | None = None) -> list[tuple
     if names is None:
         names = ["grey"] if count == 1 else [f"channel {number}" for number in range(count)]
     if len(names) != count:
-        raise UserError(f"{len(names)} channels are named ({', '.join(names)}), but the stimulus has {count}")
+        raise UserError(f"{len(names)} channels are named ({', '.join(names)}), but there are {count}")
     return [
         (name, CHANNEL_COLOURS.get(name, other)) for name, other in zip(names, itertools.cycle(COLOURS), strict=False)
     ]

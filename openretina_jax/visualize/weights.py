@@ -120,12 +120,14 @@ def _parts(model: Model) -> Iterator[tuple[str, Model]]:
 
 
 def _core_figures(model: CoreReadout) -> dict[str, Figure]:
-    core, rate = model.core, model.data_info.frame_rate_hz
+    core, info = model.core, model.data_info
     figures = {}
     for number, layer in enumerate(getattr(core, "layers", ())):
-        figures[f"filters_layer_{number}"] = plot_filters(core, number, frame_rate_hz=rate)
+        mixed = any(getattr(core, part, None) is not None for part in ("grey", "projection"))
+        known = {"frame_rate_hz": info.frame_rate_hz, "inputs": None if number or mixed else info.channels}
+        figures[f"filters_layer_{number}"] = plot_filters(core, number, **known)
         if isinstance(layer.conv, SpaceTimeConv):
-            figures[f"coefficients_layer_{number}"] = plot_coefficients(core, number, frame_rate_hz=rate)
+            figures[f"coefficients_layer_{number}"] = plot_coefficients(core, number, **known)
     if getattr(core, "log_speed", None) is not None:
         figures["speeds"] = plot_speeds(core, list(model.data_info.sessions))
     if getattr(core, "gru", None) is not None:

@@ -16,5 +16,5 @@ def test_channels_have_names_and_colours() -> None:
     assert channel_styles(2, ["green", "UV"]) == [("green", CHANNEL_COLOURS["green"]), ("UV", CHANNEL_COLOURS["UV"])]
     assert channel_styles(1) == [("grey", BLACK)]
     assert channel_styles(5)[4] == ("channel 4", COLOURS[0])
-    with pytest.raises(UserError, match=r"2 channels are named \(green, UV\), but the stimulus has 1"):
+    with pytest.raises(UserError, match=r"2 channels are named \(green, UV\), but there are 1"):
         channel_styles(1, ["green", "UV"])
