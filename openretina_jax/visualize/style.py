@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import Collection
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
@@ -119,15 +120,16 @@ def label_columns(axes: Axes, places: Float[np.ndarray, " column"], names: Seque
     above.tick_params(length=0)
 
 
-def colour_bar(image: AxesImage, panels: Any, label: str, *, fraction: float = 0.02) -> None:
-    """Draw the colour scale of an image beside the panels that share it.
+def colour_bar(image: AxesImage | Collection, panels: Any, label: str, *, fraction: float = 0.02) -> None:
+    """Draw the colour scale of a picture beside the panels that share it.
 
     Args:
-        image: any image with that scale.
+        image: any image, contours or points with that scale.
         panels: one or several axes.
         label: name of the quantity that the colours show.
         fraction: fraction of the panels' width for the bar.
     """
+    assert image.axes is not None
     figure = image.axes.get_figure()
     assert figure is not None
     bar = figure.colorbar(image, ax=panels, fraction=fraction, pad=0.01, aspect=30)

@@ -124,7 +124,10 @@ def _core_figures(model: CoreReadout) -> dict[str, Figure]:
     figures = {}
     for number, layer in enumerate(getattr(core, "layers", ())):
         mixed = any(getattr(core, part, None) is not None for part in ("grey", "projection"))
-        known = {"frame_rate_hz": info.frame_rate_hz, "inputs": None if number or mixed else info.channels}
+        known: dict[str, Any] = {
+            "frame_rate_hz": info.frame_rate_hz,
+            "inputs": None if number or mixed else info.channels,
+        }
         figures[f"filters_layer_{number}"] = plot_filters(core, number, **known)
         if isinstance(layer.conv, SpaceTimeConv):
             figures[f"coefficients_layer_{number}"] = plot_coefficients(core, number, **known)
