@@ -11,7 +11,17 @@ from matplotlib.projections.polar import PolarAxes
 
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.tuning.result import Tuning
-from openretina_jax.visualize.style import BLACK, BLUE, COLOURS, VERMILION, Figure, figure_of, open_axes, whole_ticks
+from openretina_jax.visualize.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    VERMILION,
+    Figure,
+    channel_styles,
+    figure_of,
+    open_axes,
+    whole_ticks,
+)
 
 FOLDS = {"direction": 1, "orientation": 2}  # an orientation comes twice in a full turn
 INDICES = {"direction": "DSI", "orientation": "OSI"}  # usual names of the selectivity
@@ -22,7 +32,7 @@ MAX_GROUPS = 6
 LOGARITHMIC = 8  # values above 0 that span such a factor are drawn on a logarithmic axis
 SELECTIVE = 0.3  # selectivity from which a preferred direction counts
 _ARROW = {"color": VERMILION, "linewidth": 2, "shrinkA": 0, "shrinkB": 0}
-_GROUP_COLOURS = (*COLOURS[1:], "#CC79A7", "#E69F00", "#56B4E9")
+_GROUP_COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def plot_directions(
@@ -30,9 +40,10 @@ def plot_directions(
 ) -> AnyFigure:
     """Plot the responses of a neuron to all directions, or orientations, around a circle.
 
-    Angles are those of the stimulus: 0° moves to the right and 90° up. Responses below that to grey are drawn as 0,
-    as they count for the selectivity. The arrow points in the preferred direction; it ends on the outer circle if the
-    selectivity is 1. A preferred orientation is a line without head.
+    Angles are those of the stimulus: bars move to the right at 0° and up at 90°; stripes are horizontal at 0° and
+    vertical at 90°. Responses below that to grey are drawn as 0, as they count for the selectivity. The arrow points in
+    the preferred direction; it ends on the outer circle if the selectivity is 1. A preferred orientation is a line
+    without head.
 
     Args:
         tuning: of ``tuning.direction`` or ``tuning.orientation``.
@@ -93,7 +104,7 @@ def plot_tuning(
         channels: names of the stimulus' channels, as ``DataInfo.channels``.
 
     Raises:
-        UserError: there is no tuning, or no such neuron.
+        UserError: there is no tuning, no such neuron, or fewer or more names than channels.
     """
     figure, panels = _grid(found)
     for axes, (experiment, tuning) in zip(panels, found.items(), strict=False):
@@ -129,7 +140,7 @@ def plot_population(
         selective: selectivity from which a neuron's preferred angle counts.
 
     Raises:
-        UserError: there is no tuning, or the groups are those of other neurons.
+        UserError: there is no tuning, the groups are those of other neurons, or the names those of other channels.
     """
     figure, panels = _grid(found, wide=True)
     members = _members(groups, len(next(iter(found.values())).curve))
@@ -140,26 +151,15 @@ def plot_population(
             _draw_selectivity(axes, tuning, selective)
             _draw_preferred(next(rest), tuning, selective)
             continue
-        curves = tuning.curve / np.maximum(np.abs(tuning.curve).max(axis=1, keepdims=True), 1e-12)
-        for (group, rows), colour in zip(
-            members.items(), _GROUP_COLOURS if groups is not None else (BLUE,), strict=False
-        ):
-            low, middle, high = np.quantile(curves[rows], (0.25, 0.5, 0.75), axis=0)
-            axes.fill_between(tuning.values, low, high, color=colour, alpha=0.15, linewidth=0)
-            label = f"{group} ({len(rows)})"
-            axes.plot(
-                tuning.values, middle, color=colour, linewidth=1.2, marker=_marker(tuning), markersize=3, label=label
-            )
-        axes.set_ylim(top=1.05)
+        _draw_groups(axes, tuning, members)
         axes.set_title(_spoken(experiment), fontsize=9)
         _label(axes, tuning, channels)
+        axes.set_ylim(top=1.05)
     for axes in rest:
         axes.set_visible(False)
-    labelled = [axes for axes in panels if axes.get_legend_handles_labels()[1]]
-    if labelled and groups is not None:
-        figure.legend(
-            *labelled[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
-        )
+    labels = next((both for axes in panels if (both := axes.get_legend_handles_labels())[1]), None)
+    if labels is not None and groups is not None:
+        figure.legend(*labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     count = len(next(iter(found.values())).curve)
     figure.suptitle(f"{count} neurons: response less that to grey, relative to each neuron's largest", fontsize=10)
     return figure
@@ -174,6 +174,18 @@ def _members(groups: Sequence[str] | None, count: int) -> dict[str, np.ndarray]:
     names, sizes = np.unique(np.asarray(groups, str), return_counts=True)
     largest = names[np.argsort(-sizes, kind="stable")][:MAX_GROUPS]
     return {str(name): np.flatnonzero(np.asarray(groups, str) == name) for name in largest}
+
+
+def _draw_groups(axes: Axes, tuning: Tuning, members: Mapping[str, np.ndarray]) -> None:
+    """Draw median and quartiles of every group, at the values for which a neuron of it has a response."""
+    largest = np.nan_to_num(np.abs(tuning.curve)).max(axis=1, keepdims=True)
+    curves = tuning.curve / np.where(largest > 0, largest, 1)
+    for (group, rows), colour in zip(members.items(), _GROUP_COLOURS, strict=False):
+        known = np.isfinite(curves[rows]).any(axis=0)
+        low, middle, high = np.nanquantile(curves[rows][:, known], (0.25, 0.5, 0.75), axis=0)
+        values, label = tuning.values[known], f"{group} ({len(rows)})"
+        axes.fill_between(values, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(values, middle, color=colour, linewidth=1.2, marker=_marker(tuning), markersize=3, label=label)
 
 
 def _draw_selectivity(axes: Axes, tuning: Tuning, selective: float) -> None:
@@ -231,8 +243,10 @@ def _label(axes: Axes, tuning: Tuning, channels: Sequence[str] | None) -> None:
     unit = f" ({UNITS.get(tuning.unit, tuning.unit)})" if tuning.unit else ""
     axes.set_xlabel(f"{tuning.parameter}{unit}", fontsize=8)
     if tuning.parameter == "channel":
-        names = channels or [f"{value:.0f}" for value in tuning.values]
-        axes.set_xticks(tuning.values, names)
+        styles = channel_styles(len(tuning.values), channels)
+        axes.set_xticks(tuning.values, [name for name, _ in styles])
+        for label, (_, colour) in zip(axes.get_xticklabels(), styles, strict=True):
+            label.set_color(colour)
         axes.set_xlim(tuning.values[0] - 0.5, tuning.values[-1] + 0.5)
     elif _logarithmic(tuning.values):
         axes.set_xscale("log")

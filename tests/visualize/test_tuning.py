@@ -1,5 +1,7 @@
 """Polar plots, curves of a neuron, and of all neurons."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,9 @@ def test_all_neurons() -> None:
     counts = [bar.get_height() for bar in preferred.patches]
     assert (sum(counts), counts[6], counts[23]) == (3, 2, 1)  # 90 and 91 degrees, and 350
     np.testing.assert_allclose(speed.lines[0].get_ydata(), [0, 0, 0])  # medians of four neurons
+    gaps = dataclasses.replace(SPEED, curve=np.where(SPEED.values == 500, np.nan, SPEED.curve).astype(np.float32))
+    (median,) = plot_population({"speed": gaps}).axes[0].lines[:1]
+    assert median.get_xdata().tolist() == [250, 2000]
     figure = plot_population({"speed": SPEED}, ["b", "a", "b", "b"])
     lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].lines[:2]}
     assert lines == {"b (3)": [0, 0, 0], "a (1)": [0, 1, 0]}
