@@ -104,6 +104,7 @@ def from_arrays(
     validation_clips: int | Sequence[int] | None = None,
     normalization: tuple[float, float] | None = None,
     pixel_size_um: float | None = None,
+    channels: Sequence[str] | None = None,
     seed: int = 42,
 ) -> Dataset:
     """Make a data set of recordings that are arrays; see docs/your_own_data.md.
@@ -117,6 +118,7 @@ def from_arrays(
             the shortest movie).
         normalization: mean and standard deviation of pixels (None: those of each training movie).
         pixel_size_um: side of a pixel on the retina (None: not known).
+        channels: names of the channels of all movies, such as green and UV, for pictures (None: not known).
         seed: seed of the draw of validation clips.
 
     Raises:
@@ -140,6 +142,7 @@ def from_arrays(
         normalization=normalization,
         frame_rate_hz=float(frame_rate_hz),
         pixel_size_um=pixel_size_um,
+        channels=channels,
         source={"publication": "arrays", "sha256": {name: _sha256(recording) for name, recording in read.items()}},
     )
 
@@ -153,6 +156,7 @@ def assemble(
     normalization: tuple[float, float] | None = None,
     frame_rate_hz: float,
     pixel_size_um: float | None = None,
+    channels: Sequence[str] | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Make a data set of recordings; movies that several of them saw are kept once.
@@ -166,6 +170,7 @@ def assemble(
             which then hold for the tests of its recording too).
         frame_rate_hz: frames, and responses, per second.
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
+        channels: names of the channels of all movies (None: not known).
         source: where the data came from, as plain values.
 
     Raises:
@@ -213,6 +218,7 @@ def assemble(
             name: validation_clips(len(stimuli[name].frames) // clip_length, validation, seed) for name in trained_on
         },
         pixel_size_um=pixel_size_um,
+        channels=None if channels is None else tuple(channels),
         source=source or {},
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Float32, Int, Int32, UInt8
 
+from openretina_jax.data import roi_masks
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
@@ -131,6 +132,8 @@ class Session:
         metadata: further facts (eye, date, ...) as plain values.
         condition: numbers that describe the session (light level, age, ...) for a core that takes them, or None.
         test_stimuli: stimulus of a test by the name of the test, where the two names differ.
+        roi_mask: region of interest (ROI) at every pixel of the imaging field, its ``neurons["roi_id"]``, or 0 (None:
+            not known).
 
     Raises:
         UserError: the arrays of the session do not fit each other.
@@ -146,6 +149,7 @@ class Session:
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
     condition: tuple[float, ...] | None = None
     test_stimuli: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    roi_mask: Int32[np.ndarray, "row column"] | None = None
 
     def __post_init__(self) -> None:
         time, count = self.responses.shape
@@ -199,6 +203,8 @@ class DataInfo:
         pixel_low, pixel_high: range of every channel of the normalised training movies (None: not known).
         frame_norm: root mean square over the frames of these movies of the norm of a frame; ``n`` frames have about
             the norm ``frame_norm * sqrt(n)`` (None: not known).
+        channels: names of the channels of a frame, such as green and UV (None: not known).
+        packed_roi_masks: ``Session.roi_mask`` as text, by session name, without sessions that have none.
     """
 
     sessions: Mapping[str, int]
@@ -214,6 +220,8 @@ class DataInfo:
     pixel_low: list[float] | None = None
     pixel_high: list[float] | None = None
     frame_norm: float | None = None
+    channels: list[str] | None = None
+    packed_roi_masks: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def n_neurons(self) -> int:
@@ -226,6 +234,17 @@ class DataInfo:
         if any(column is None for column in columns):
             return None
         return [value for column in columns for value in column]  # type: ignore[union-attr]
+
+    def roi_mask(self, session: str) -> Int32[np.ndarray, "row column"]:
+        """Mask of the neurons of a session, see ``Session``.
+
+        Raises:
+            UserError: it is not known.
+        """
+        if session not in self.packed_roi_masks:
+            known = ", ".join(self.packed_roi_masks) or "none"
+            raise UserError(f'the ROI mask of session "{session}" is not known; known are those of: {known}')
+        return roi_masks.unpack(self.packed_roi_masks[session])
 
     def __hash__(self) -> int:
         # JAX hashes the static parts of a model to find its compiled functions; dicts have no hash of their own
@@ -258,6 +277,7 @@ class Dataset:
         validation_clips: indices of the clips kept for validation, by the name of the training stimulus.
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
         source: where the data came from, as plain values.
+        channels: names of the channels of all stimuli, such as green and UV (None: not known).
 
     Raises:
         UserError: stimuli, sessions and split do not fit each other.
@@ -269,6 +289,7 @@ class Dataset:
     validation_clips: Mapping[str, tuple[int, ...]]
     pixel_size_um: float | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    channels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.sessions:
@@ -280,6 +301,8 @@ class Dataset:
         shapes = {name: stimulus.frames.shape[1:] for name, stimulus in self.stimuli.items()}
         if len(set(shapes.values())) > 1:
             raise UserError(f"all stimuli need frames of one (height, width, channel), but they have {shapes}")
+        if self.channels is not None and {len(self.channels)} != {shape[2] for shape in shapes.values()}:
+            raise UserError(f"channels are named {', '.join(self.channels)}, but frames have the shapes {shapes}")
         ordered = sorted(self.sessions, key=lambda session: (session.stimulus, session.mirrored))
         object.__setattr__(self, "sessions", tuple(ordered))
         for session in self.sessions:
@@ -373,6 +396,12 @@ class Dataset:
             pixel_low=np.min([one.low for one in pixels], axis=0).tolist(),
             pixel_high=np.max([one.high for one in pixels], axis=0).tolist(),
             frame_norm=math.sqrt(power),
+            channels=None if self.channels is None else list(self.channels),
+            packed_roi_masks={
+                session.name: roi_masks.pack(session.roi_mask)
+                for session in self.sessions
+                if session.roi_mask is not None
+            },
         )
 
 

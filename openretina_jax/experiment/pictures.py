@@ -1,17 +1,52 @@
-"""Pictures of a model while it trains: what its filters, masks and predictions look like."""
+"""Pictures of a model, while it trains and afterwards: what its filters, masks and predictions look like."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from openretina_jax import load
 from openretina_jax.data.timelines import Tables
+from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import Split
 from openretina_jax.evaluation.tables import neuron_names
 from openretina_jax.models.model import Model
 from openretina_jax.visualize.scores import plot_predictions
 from openretina_jax.visualize.style import Figure, pixels
-from openretina_jax.visualize.weights import weight_figures
+from openretina_jax.visualize.weights import save_weights, session_neurons, weight_figures
 
 PICTURED_NEURONS = 6
+PICTURES = "pictures"
+
+
+def draw_weights(
+    sources: Sequence[str], folder: Path | None = None, session: str | None = None, numbers: Sequence[int] | None = None
+) -> list[Path]:
+    """Write the pictures of a model from disk, as ``scripts/visualize.py`` does.
+
+    Args:
+        sources: whatever ``openretina_jax.load`` opens; several make an ensemble.
+        folder: where to write (None: ``pictures`` in the folder of the first model).
+        session: draw the neurons of this session (None: some of all sessions).
+        numbers: numbers of neurons in that session (None: all).
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: the model cannot be opened, has no such session or neuron, or has nothing that can be drawn; or it is
+            not in a folder, and none is given.
+    """
+    first = Path(sources[0])
+    model = load(sources[0] if len(sources) == 1 else list(sources))
+    if folder is None and not first.is_dir():
+        raise UserError(f"{first} is not a folder of ours; say where to write its pictures: --out=DIR")
+    neurons = None if session is None else session_neurons(model, session, numbers)
+    files = save_weights(model, folder or first / PICTURES, neurons)
+    if not files:
+        raise UserError(f"there is no picture of a {type(model).__name__} of these parts: {model.options}")
+    return files
 
 
 def epoch_pictures(

@@ -145,6 +145,14 @@ def load_exported(path: str | Path) -> ExportedModel:
         raise UserError(f"{path}: is damaged or no exported model ({error}); export it again") from error
 
 
+def is_exported(path: str | Path) -> bool:
+    """Whether a file is a program that ``export`` wrote, by the names of its parts."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {PROGRAM, METADATA} <= set(archive.namelist())
+
+
 def shortest_stimulus(model: Model) -> int:
     """Number of frames of the shortest stimulus that has a response."""
 

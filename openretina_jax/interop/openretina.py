@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
+from openretina_jax.data import roi_masks
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.data.sta import filters_of_sta, load_sta
 from openretina_jax.errors import UserError
-from openretina_jax.interop.exported import shortest_stimulus
+from openretina_jax.interop.exported import is_exported, shortest_stimulus
 from openretina_jax.interop.names import Options, core_to_ours, model_to_theirs, readout_to_ours, refuse_unknown
 from openretina_jax.interop.torch_files import LightningCheckpoint, Record, read_lightning_checkpoint
 from openretina_jax.interop.weights import assign, load_state, state_dict, state_to_ours
@@ -24,7 +25,7 @@ from openretina_jax.modules.readouts.receptive_field import patch_corners
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 from openretina_jax.runtime.fetch import FetchedFile, HubFile, fetch, is_url
 from openretina_jax.runtime.files import whole_file
-from openretina_jax.sources.hoefling_2024.cells import roi_positions
+from openretina_jax.sources.hoefling_2024.cells import roi_mask, roi_positions
 
 _NEW, _OLD = "model_checkpoints/2026-03-09", "model_checkpoints/27-11-2025"
 PUBLISHED: Mapping[str, HubFile] = {
@@ -102,6 +103,11 @@ def open_model(source: str | Path, **arguments: Any) -> Model:
         UserError: there is no such model, it is damaged, or it has no counterpart here.
     """
     folder = Path(source).is_dir()
+    if not folder and is_exported(source):
+        raise UserError(
+            f"{source} is an exported program, which has no weights to look at or to train; open it by "
+            "openretina_jax.load_exported, or give the model that it was made of"
+        )
     if not folder and (str(source) in PUBLISHED or is_url(str(source)) or Path(source).is_file()):
         return load_checkpoint(source, **arguments)
     if not folder:
@@ -255,11 +261,13 @@ def data_info_to_ours(
     """
     activity = theirs.get("mean_activity_dict") or {}
     norm = (theirs.get("movie_norm_dict") or {}).get("default", {})
-    neurons, of_sessions = {}, {}
+    neurons, of_sessions, masks = {}, {}, {}
     for session, count in sessions.items():
         known = (theirs.get("sessions_kwargs") or {}).get(session) or {}
         performance = (theirs.get("pretrained_performance") or {}).get(session)
         neurons[session], of_sessions[session] = _columns(known, performance, count)
+        if _has_mask(known):
+            masks[session] = roi_masks.pack(roi_mask(known["roi_mask"]))
     rest = {name: _jsonable(value) for name, value in theirs.items() if name not in _PLACED}
     return DataInfo(
         sessions=dict(sessions),
@@ -273,6 +281,7 @@ def data_info_to_ours(
         norm_std=number(theirs.get("stim_std", norm.get("norm_std"))),
         neurons=neurons,
         source={**(source or {}), "data_info": rest, "sessions": of_sessions},
+        packed_roi_masks=masks,
     )
 
 
@@ -387,14 +396,18 @@ def _columns(known: Mapping[str, Any], performance: Any, count: int) -> tuple[di
             columns[_COLUMNS.get(name, name)] = _jsonable(array)
         elif name != "roi_mask":  # the image of all ROIs
             of_session[name] = _jsonable(value)
-    mask = known.get("roi_mask")
-    if isinstance(mask, np.ndarray) and mask.ndim == 2 and "roi_id" in columns:
-        columns["roi_coords"] = roi_positions(mask, np.asarray(columns["roi_id"], np.int64)).tolist()
+    if _has_mask(known) and "roi_id" in columns:
+        columns["roi_coords"] = roi_positions(known["roi_mask"], np.asarray(columns["roi_id"], np.int64)).tolist()
     if isinstance(performance, np.ndarray) and performance.shape == (count,):
         columns["published_performance"] = _jsonable(np.asarray(performance, float))
     elif performance is not None:
         of_session["published_performance"] = _jsonable(performance)
     return columns, of_session
+
+
+def _has_mask(known: Mapping[str, Any]) -> bool:
+    mask = known.get("roi_mask")
+    return isinstance(mask, np.ndarray) and mask.ndim == 2
 
 
 def _jsonable(value: Any) -> Any:

@@ -72,7 +72,7 @@ def merge(new: DataInfo, known: DataInfo) -> DataInfo:
         mine, theirs = getattr(new, name), getattr(known, name)
         return dict(mine) | {key: value for key, value in theirs.items() if key not in mine}
 
-    stimulus = ("frame_rate_hz", "pixel_size_um", "norm_mean", "norm_std")
+    stimulus = ("frame_rate_hz", "pixel_size_um", "norm_mean", "norm_std", "channels")
     unknown = {name: getattr(new, name) for name in stimulus if getattr(known, name) is None}
     return dataclasses.replace(
         known,
@@ -81,6 +81,7 @@ def merge(new: DataInfo, known: DataInfo) -> DataInfo:
         mean_activity=both("mean_activity"),
         neurons=both("neurons"),
         conditions=both("conditions"),
+        packed_roi_masks=both("packed_roi_masks"),
         source={"added": new.source, "trained": known.source},
     )
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.masked import mean_of, variance_of
 from openretina_jax.data.quality import split_half_reliability
-from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, open_axes, whole_ticks
+from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, Figure, open_axes, whole_ticks
 
 _FRAMES = 4
 _SECONDS = 60.0

@@ -1,15 +1,24 @@
 """The kernels of a core's layers in space and time, and the sines and cosines that temporal kernels are made of."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
-from openretina_jax.visualize.style import COLOURS, colour_bar, draw_tiles, label_columns, open_axes, time_axis
+from openretina_jax.visualize.style import (
+    COLOURS,
+    Figure,
+    channel_styles,
+    colour_bar,
+    draw_tiles,
+    label_columns,
+    open_axes,
+    time_axis,
+)
 
 MAX_OUTPUTS = 16
 MAX_INPUTS = len(COLOURS)  # each input channel has its own colour
@@ -19,7 +28,9 @@ TILE, TEMPORAL_HEIGHT = 0.8, 0.9  # inches
 Convolution = SpaceTimeConv | SeparableConv | FullConv | TimeIndependentConv
 
 
-def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = None) -> Figure:
+def plot_filters(
+    core: Any, layer: int = 0, *, frame_rate_hz: float | None = None, inputs: Sequence[str] | None = None
+) -> Figure:
     """Plot the kernels of a layer: a column per output channel, a row per input channel, temporal kernels below.
 
     Spatial kernels share one colour scale. The sign of every pair of a spatial and a temporal kernel is chosen so that
@@ -31,37 +42,41 @@ def plot_filters(core: Any, layer: int = 0, *, frame_rate_hz: float | None = Non
         core: a core with convolutional layers, such as ``SimpleCore``.
         layer: number of the layer, counted from 0.
         frame_rate_hz: frames of the stimulus per second, for a time axis in milliseconds (None: in frames).
+        inputs: names of the input channels, such as those of the stimulus for the first layer (None: numbers).
 
     Raises:
-        UserError: the core has no such layer.
+        UserError: the core has no such layer, or other inputs than are named.
     """
     conv = _convolution(core, layer)
     spatial, temporal = separable_kernels(conv)
     title = _title(layer, conv, spatial.shape, MAX_OUTPUTS, MAX_INPUTS)
+    styles = _input_styles(spatial.shape[1], inputs)[:MAX_INPUTS]
     sign = centre_sign(spatial)
     spatial, temporal = sign[:, :, None, None] * spatial, sign[:, :, None] * temporal
     spatial, temporal = (kernel[:MAX_OUTPUTS, :MAX_INPUTS] for kernel in (spatial, temporal))
-    outputs, inputs, height, width = spatial.shape
-    shares = [inputs * TILE * height / width, TEMPORAL_HEIGHT][: 1 + (temporal.shape[2] > 1)]  # of the height
+    outputs, count, height, width = spatial.shape
+    shares = [count * TILE * height / width, TEMPORAL_HEIGHT][: 1 + (temporal.shape[2] > 1)]  # of the height
 
     figure = Figure(figsize=(1.7 + TILE * max(outputs, 4), 1 + sum(shares)), layout="constrained")
     above, *below = figure.subplots(len(shares), squeeze=False, sharex=True, height_ratios=shares)[:, 0]
     image = draw_tiles(above, spatial.swapaxes(0, 1), float(np.abs(spatial).max()))
     colour_bar(image, above, "spatial weight")
-    above.set_yticks(np.arange(inputs) + 0.5, [f"input {i}" for i in range(inputs)], fontsize=7)
-    for label, colour in zip(above.get_yticklabels(), COLOURS, strict=False):
+    above.set_yticks(np.arange(count) + 0.5, [name for name, _ in styles], fontsize=7)
+    for label, (_, colour) in zip(above.get_yticklabels(), styles, strict=True):
         label.set_color(colour)
     above.tick_params(axis="x", bottom=False, labelbottom=False)
     label_columns(above, np.arange(outputs) + 0.5, [f"output {o}" for o in range(outputs)])
     for axes in below:
         time, unit = time_axis(temporal.shape[2], map_rate_hz(core, frame_rate_hz), _frames_ahead(conv))
-        _plot_temporal(axes, time, temporal)
+        _plot_temporal(axes, time, temporal, [colour for _, colour in styles])
         axes.set_xlabel(f"time relative to the response ({unit})", fontsize=8)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def plot_coefficients(core: Any, layer: int = 0, *, frame_rate_hz: float | None = None) -> Figure:
+def plot_coefficients(
+    core: Any, layer: int = 0, *, frame_rate_hz: float | None = None, inputs: Sequence[str] | None = None
+) -> Figure:
     """Plot the coefficients of the sines (top) and cosines (bottom) of a layer's temporal kernels, a column per input.
 
     All share one colour scale, and have the signs of the kernels in ``plot_filters``. The sine of frequency 0 is zero;
@@ -72,9 +87,10 @@ def plot_coefficients(core: Any, layer: int = 0, *, frame_rate_hz: float | None 
         core: a core with "custom_separable" convolutions.
         layer: number of the layer, counted from 0.
         frame_rate_hz: frames of the stimulus per second, for frequencies in Hz (None: in cycles per frame).
+        inputs: as in ``plot_filters``.
 
     Raises:
-        UserError: the core has no such layer, or the layer has no sines and cosines.
+        UserError: the core has no such layer, the layer has no sines and cosines, or other inputs than are named.
     """
     conv = _convolution(core, layer)
     if not isinstance(conv, SpaceTimeConv):
@@ -84,25 +100,26 @@ def plot_coefficients(core: Any, layer: int = 0, *, frame_rate_hz: float | None 
     sines[:, :, 0] = np.nan
     kinds = {"sines": sines, "cosines": cosines}
     title = _title(layer, conv, conv.spatial.shape, MAX_COEFFICIENT_OUTPUTS, MAX_COEFFICIENT_INPUTS)
-    outputs, inputs, frequencies = sines[:MAX_COEFFICIENT_OUTPUTS, :MAX_COEFFICIENT_INPUTS].shape
+    styles = _input_styles(sines.shape[1], inputs)[:MAX_COEFFICIENT_INPUTS]
+    outputs, count, frequencies = sines[:MAX_COEFFICIENT_OUTPUTS, :MAX_COEFFICIENT_INPUTS].shape
     rate = map_rate_hz(core, frame_rate_hz)
     step, unit = (1, "cycles per frame") if rate is None else (rate, "Hz")
     step /= conv.temporal_size
     ends = step * np.array([0, frequencies - 1])
 
-    size = max(2 + TILE * inputs, 5), 1.2 + 2 * (0.3 + 0.1 * outputs)
+    size = max(2 + TILE * count, 5), 1.2 + 2 * (0.3 + 0.1 * outputs)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(2, squeeze=False, sharex=True)[:, 0]
     limit = float(np.nanmax(np.abs([sines, cosines])))
     for axes, (name, values) in zip(grid, kinds.items(), strict=True):
-        image = draw_tiles(axes, values[None, :outputs, :inputs].swapaxes(1, 2), limit)
+        image = draw_tiles(axes, values[None, :outputs, :count].swapaxes(1, 2), limit)
         rows = np.arange(0, outputs, 1 if outputs <= MAX_OUTPUTS else 4)
         axes.set_yticks((rows + 0.5) / outputs, rows.astype(str), fontsize=6)
         axes.set_ylabel(f"{name}\noutput", fontsize=8)
-    label_columns(grid[0], np.arange(inputs) + 0.5, [f"input {i}" for i in range(inputs)])
+    label_columns(grid[0], np.arange(count) + 0.5, [name for name, _ in styles])
     inside = np.array([0.5, frequencies - 0.5]) / frequencies
-    ticks = np.arange(inputs)[:, None] + inside
-    grid[1].set_xticks(ticks.ravel(), [f"{end:.3g}" for end in ends] * inputs, fontsize=6)
+    ticks = np.arange(count)[:, None] + inside
+    grid[1].set_xticks(ticks.ravel(), [f"{end:.3g}" for end in ends] * count, fontsize=6)
     colour_bar(image, grid, "coefficient")
     grid[1].set_xlabel(f"frequency ({unit}), {frequencies} from {ends[0]:.3g} to {ends[1]:.3g}", fontsize=8)
     figure.suptitle(f"coefficients of temporal kernels, {title}", fontsize=10)
@@ -150,6 +167,11 @@ def _convolution(core: Any, layer: int) -> Convolution:
     return layers[layer].conv
 
 
+def _input_styles(count: int, names: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Name and colour of every input of a layer."""
+    return channel_styles(count, [f"input {number}" for number in range(count)] if names is None else names)
+
+
 def _first_pair(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Best separable approximation of ``(out, in, time, height, width)``, in space and in time.
 
@@ -169,14 +191,14 @@ def _frames_ahead(conv: Convolution) -> int:
     return sum(padding[0][1] for padding in paddings)
 
 
-def _plot_temporal(axes: Axes, time: np.ndarray, temporal: np.ndarray) -> None:
+def _plot_temporal(axes: Axes, time: np.ndarray, temporal: np.ndarray, colours: Sequence[str]) -> None:
     """Plot temporal kernels below their tiles, with ticks at the first time and at 0."""
     lowest, highest = time.min(), max(time.max(), 0)
     place, zero = (0.15 + 0.75 * (at - lowest) / (highest - lowest) for at in (time, 0))
     axes.axhline(0, color="0.7", linewidth=0.6)
     for output, kernels in enumerate(temporal):
         axes.axvline(output + zero, color="0.7", linewidth=0.6)
-        for kernel, colour in zip(kernels, COLOURS, strict=False):
+        for kernel, colour in zip(kernels, colours, strict=True):
             axes.plot(output + place, kernel, color=colour, linewidth=1)
     ticks = np.arange(len(temporal))[:, None] + [place[0], zero]
     axes.set_xticks(ticks.ravel(), [f"{lowest:.0f}", "0"] * len(temporal), fontsize=6)

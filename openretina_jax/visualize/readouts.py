@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
@@ -28,6 +28,7 @@ from openretina_jax.visualize.style import (
     BLUE,
     COLOURS,
     VERMILION,
+    Figure,
     colour_bar,
     draw_weights,
     open_axes,
@@ -40,6 +41,7 @@ MAX_RANKS = len(COLOURS)
 QUANTILES = 32  # of the normal distribution along each axis
 WIDTH, ROW_HEIGHT = 9.0, 2.1  # inches
 TITLE_CHARACTERS = 130
+_LEAST_BARS, _MOST_TICKS = 4, 10  # room for bars, so that a single one is no block, and ticks below them
 CONTRAST_PARAMETERS = {"w": "w (weight of contrast)", "a": "a (gain)", "b": "b (slope)", "c": "c (offset)"}
 
 Drawer = Callable[[SubFigure, Any, int, float | None], None]
@@ -253,7 +255,8 @@ def _draw_bars(axes: Axes, values: Float[np.ndarray, " number"], what: str, labe
     axes.axhline(0, color=BLACK, linewidth=0.6)
     axes.set_xlabel(what, fontsize=8)
     axes.set_ylabel(label, fontsize=8)
-    whole_ticks(axes.xaxis, 8)
+    axes.set_xlim(-0.6, max(len(values), _LEAST_BARS) - 0.4)
+    axes.set_xticks(np.arange(0, len(values), -(-len(values) // _MOST_TICKS)))
     axes.tick_params(labelsize=6)
     open_axes(axes)
 

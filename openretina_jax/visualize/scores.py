@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import SessionResponses
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, open_axes, whole_ticks
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure, open_axes, whole_ticks
 
 HISTOGRAMS = {
     "correlation": "correlation with the mean over trials",

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, open_axes, whole_ticks
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure, open_axes, whole_ticks
 
 COLUMNS = 3  # of panels
 TICKS = 4  # at most, in a panel

@@ -1,24 +1,39 @@
 """The common look: colours for colour-blind readers (Okabe and Ito 2008), open axes, colour scales, time axes."""
 
+import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.figure
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Figure  # for annotations elsewhere
+from matplotlib.collections import Collection
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 
 DPI = 120
 BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
 LIGHT = "0.8"
 COLOURS = (BLACK, VERMILION, BLUE, GREEN)
+# of lines and names of a stimulus' channels; "UV" stands for what cannot be seen
+CHANNEL_COLOURS = {"green": "#1B8A3A", "UV": "#7B2FBE", "red": "#C8102E", "blue": BLUE, "grey": BLACK}
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows as the value of a cell, whether or not pyplot is in use."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=DPI)
+        return stream.getvalue()
 
 
 def save(figure: Figure, file: Path) -> None:
@@ -32,6 +47,28 @@ def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def channel_styles(count: int, names: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Name and colour of every channel of a stimulus; those without a name are numbered.
+
+    Raises:
+        UserError: there are fewer or more names than channels.
+    """
+    if names is None:
+        names = ["grey"] if count == 1 else [f"channel {number}" for number in range(count)]
+    if len(names) != count:
+        raise UserError(f"{len(names)} channels are named ({', '.join(names)}), but there are {count}")
+    return [
+        (name, CHANNEL_COLOURS.get(name, other)) for name, other in zip(names, itertools.cycle(COLOURS), strict=False)
+    ]
+
+
+def figure_of(axes: Axes) -> matplotlib.figure.Figure:
+    """Figure that axes belong to, through all parts of figures."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def open_axes(axes: Axes) -> None:
@@ -83,15 +120,16 @@ def label_columns(axes: Axes, places: Float[np.ndarray, " column"], names: Seque
     above.tick_params(length=0)
 
 
-def colour_bar(image: AxesImage, panels: Any, label: str, *, fraction: float = 0.02) -> None:
-    """Draw the colour scale of an image beside the panels that share it.
+def colour_bar(image: AxesImage | Collection, panels: Any, label: str, *, fraction: float = 0.02) -> None:
+    """Draw the colour scale of a picture beside the panels that share it.
 
     Args:
-        image: any image with that scale.
+        image: any image, contours or points with that scale.
         panels: one or several axes.
         label: name of the quantity that the colours show.
         fraction: fraction of the panels' width for the bar.
     """
+    assert image.axes is not None
     figure = image.axes.get_figure()
     assert figure is not None
     bar = figure.colorbar(image, ax=panels, fraction=fraction, pad=0.01, aspect=30)

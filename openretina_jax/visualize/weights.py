@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.tables import neuron_names
@@ -19,7 +18,16 @@ from openretina_jax.modules.convolutions import SpaceTimeConv
 from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.filters import map_rate_hz, plot_coefficients, plot_filters
 from openretina_jax.visualize.readouts import drawer, plot_neurons
-from openretina_jax.visualize.style import BLUE, colour_bar, draw_weights, label_columns, open_axes, save, whole_ticks
+from openretina_jax.visualize.style import (
+    BLUE,
+    Figure,
+    colour_bar,
+    draw_weights,
+    label_columns,
+    open_axes,
+    save,
+    whole_ticks,
+)
 
 DEFAULT_NEURONS = 24
 MAX_PATTERNS = 100
@@ -112,12 +120,17 @@ def _parts(model: Model) -> Iterator[tuple[str, Model]]:
 
 
 def _core_figures(model: CoreReadout) -> dict[str, Figure]:
-    core, rate = model.core, model.data_info.frame_rate_hz
+    core, info = model.core, model.data_info
     figures = {}
     for number, layer in enumerate(getattr(core, "layers", ())):
-        figures[f"filters_layer_{number}"] = plot_filters(core, number, frame_rate_hz=rate)
+        mixed = any(getattr(core, part, None) is not None for part in ("grey", "projection"))
+        known: dict[str, Any] = {
+            "frame_rate_hz": info.frame_rate_hz,
+            "inputs": None if number or mixed else info.channels,
+        }
+        figures[f"filters_layer_{number}"] = plot_filters(core, number, **known)
         if isinstance(layer.conv, SpaceTimeConv):
-            figures[f"coefficients_layer_{number}"] = plot_coefficients(core, number, frame_rate_hz=rate)
+            figures[f"coefficients_layer_{number}"] = plot_coefficients(core, number, **known)
     if getattr(core, "log_speed", None) is not None:
         figures["speeds"] = plot_speeds(core, list(model.data_info.sessions))
     if getattr(core, "gru", None) is not None:

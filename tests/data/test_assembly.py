@@ -225,6 +225,13 @@ def test_arrays_become_a_data_set():
     np.testing.assert_allclose([normalized.mean(), normalized.std()], [0, 1], atol=2e-3)
 
 
+def test_channels_have_names():
+    assert array_dataset(array_recording(), channels=["green"]).info.channels == ["green"]
+    assert array_dataset(array_recording()).info.channels is None
+    with pytest.raises(UserError, match="channels are named green, UV, but frames have the shapes"):
+        array_dataset(array_recording(), channels=["green", "UV"])
+
+
 @settings(max_examples=15)
 @given(st.permutations(MOVIE.split()), st.permutations(REPEATS.split()))
 def test_named_axes_are_put_in_order(movie_axes, repeat_axes):

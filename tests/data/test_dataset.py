@@ -142,3 +142,17 @@ def test_info_survives_json() -> None:
     assert info.input_shape == (2, 3, 1)
     assert DataInfo.from_json(info.to_json()) == info
     assert json.loads(info.to_json())["source"] == source
+
+
+def test_channels_and_roi_masks_are_kept_as_plain_values() -> None:
+    mask = np.zeros((4, 5), np.int32)
+    mask[1:3, 2], mask[3, 4] = 7, 300
+    data = dataset(session(roi_mask=mask), session("b"), channels=("grey",))
+    info = DataInfo.from_json(data.info.to_json())
+    assert info.channels == ["grey"]
+    assert info.packed_roi_masks.keys() == {"a"}
+    np.testing.assert_array_equal(info.roi_mask("a"), mask)
+    with pytest.raises(UserError, match='ROI mask of session "b" is not known; known are those of: a'):
+        info.roi_mask("b")
+    with pytest.raises(UserError, match="channels are named green, UV, but frames have the shapes"):
+        dataset(session(), channels=("green", "UV"))

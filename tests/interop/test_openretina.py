@@ -68,6 +68,7 @@ def test_facts_are_carried_over(trained: CoreReadout) -> None:
         assert columns["cell_type"] == known["group_assignment"].tolist()
         assert columns["roi_id"] == known["roi_ids"].tolist()
         assert np.shape(columns["roi_coords"]) == (info.sessions[session], 2)
+        np.testing.assert_array_equal(info.roi_mask(session), -known["roi_mask"])
         np.testing.assert_allclose(columns["published_performance"], theirs["pretrained_performance"][session])
         np.testing.assert_allclose(info.mean_activity[session], theirs["mean_activity_dict"][session], rtol=1e-6)
         assert info.source["sessions"][session] == {

@@ -14,7 +14,7 @@ from openretina_jax.data.sta import gaussian_2d
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
-from openretina_jax.models.transfer import add_sessions, read_sta_filters
+from openretina_jax.models.transfer import add_sessions, merge, read_sta_filters
 from tests import tiny
 
 OPTIONS = tiny.MODEL | {"core": tiny.MODEL["core"] | {"adapt_speed": True}}
@@ -61,6 +61,14 @@ def test_a_session_that_comes_again_keeps_its_rows(trained: CoreReadout) -> None
     found, expected = (tiny.predict(one, movie, session="left") for one in (model, trained))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert model.data_info.mean_activity["left"] == [0.5] * 4
+
+
+def test_masks_and_channels_of_both() -> None:
+    trained = dataclasses.replace(info_of({"a": 2, "b": 2}), packed_roi_masks={"a": "old", "b": "old"})
+    new = dataclasses.replace(info_of({"a": 2, "c": 1}), packed_roi_masks={"a": "new"}, channels=["green", "UV"])
+    both = merge(new, trained)
+    assert both.packed_roi_masks == {"a": "new", "b": "old"}
+    assert both.channels == ["green", "UV"]
 
 
 @pytest.mark.parametrize(

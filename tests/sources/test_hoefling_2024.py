@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openretina_jax.errors import UserError
-from openretina_jax.sources.hoefling_2024.cells import roi_position
+from openretina_jax.sources.hoefling_2024.cells import CELL_CLASSES, CELL_TYPE_NAMES, cell_class, roi_position
 from openretina_jax.sources.hoefling_2024.selection import QualityFilter, open_sessions, select_neurons
 from openretina_jax.sources.hoefling_2024.sessions import (
     CLIP_FRAMES,
@@ -82,6 +82,8 @@ def test_one_session_end_to_end(tmp_path, stimuli_file):
     assert session.neurons["cell_type"].tolist() == [1, 2, 3, 4]
     assert session.neurons["cell_type_name"][3] == "OFF slow"
     assert dataset.pixel_size_um == 50.0
+    assert dataset.channels == ("green", "UV")
+    np.testing.assert_array_equal(session.roi_mask, np.where(values["roi_mask"] < 0, -values["roi_mask"], 0))
 
 
 def test_normalisation_covers_training_and_test_together(tmp_path, stimuli_file):
@@ -205,6 +207,13 @@ def test_lost_rois_are_reported(tmp_path, stimuli_file, caplog):
     (session,) = load_one(tmp_path, stimuli_file, values).sessions
     assert "session_1: ROIs [2] are not in the mask" in caplog.text
     assert np.isnan(session.neurons["roi_coords"]).any(axis=1).tolist() == [False, True, False, False]
+
+
+def test_every_cell_type_has_a_class():
+    assert [kind for types in CELL_CLASSES.values() for kind in types] == list(CELL_TYPE_NAMES)
+    assert [cell_class(kind) for kind in (9, 10, 28, 32, 33, 47)] == [
+        "OFF", "ON-OFF", "slow ON", "uncertain RGC", "AC", "unknown",
+    ]  # fmt: skip
 
 
 def test_source_is_recorded_as_plain_values(tmp_path, stimuli_file):

@@ -10,7 +10,7 @@ from openretina_jax.modules.convolutions import CONVOLUTIONS
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.visualize.filters import plot_coefficients, plot_filters, separable_kernels
-from openretina_jax.visualize.style import COLOURS
+from openretina_jax.visualize.style import CHANNEL_COLOURS, COLOURS
 from tests.visualize.models import CORES
 
 
@@ -73,6 +73,20 @@ def test_temporal_kernels_lie_below_their_outputs() -> None:
     _, below, _ = plot_filters(make(), frame_rate_hz=20.0).axes
     curves = [line.get_xdata() for line in below.lines if len(line.get_xdata()) > 2]
     assert [(np.floor(x.min()), np.floor(x.max())) for x in curves] == [(o, o) for o in range(4) for _ in range(2)]
+
+
+def test_inputs_have_names() -> None:
+    above, below, _ = plot_filters(make(), inputs=["green", "UV"]).axes
+    colours = [CHANNEL_COLOURS[name] for name in ("green", "UV")]
+    assert [(label.get_text(), label.get_color()) for label in above.get_yticklabels()] == [
+        ("green", colours[0]),
+        ("UV", colours[1]),
+    ]
+    assert [line.get_color() for line in below.lines if len(line.get_xdata()) > 2][:2] == colours
+    (names,) = plot_coefficients(make(), inputs=["green", "UV"]).axes[0].child_axes
+    assert [label.get_text() for label in names.get_xticklabels()] == ["green", "UV"]
+    with pytest.raises(UserError, match=r"1 channels are named \(grey\), but there are 2"):
+        plot_filters(make(), inputs=["grey"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What is drawn of the neurons of every kind of readout."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from openretina_jax.errors import UserError
+from openretina_jax.models.build import make_model
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.lnp import LnpReadout
 from openretina_jax.visualize.readouts import MAX_CHANNELS, plot_neurons
-from tests.visualize.models import UnknownReadout, make
+from tests.visualize.models import UnknownReadout, info, make, options, randomised
 
 NAMES = [f"{session}/{number}" for session in "ab" for number in range(3)]
 
@@ -45,6 +47,21 @@ def test_every_kind_has_its_picture(kind: str) -> None:
         labelled = [axes for axes in row.axes if axes.get_label() != "<colorbar>"]
         assert all(axes.get_xlabel() for axes in labelled)
         assert labelled[0].get_ylabel() == "row (px)"
+
+
+@pytest.mark.parametrize("kind", ["lnp", "separable_lnp"])
+def test_kernels_of_a_single_channel(kind: str) -> None:
+    parts = options("identity", kind)
+    model = randomised(make_model(parts, dataclasses.replace(info(), input_shape=(12, 10, 1))))
+    (row,) = panels(plot_neurons(model.readout, [4], NAMES))
+    kernels = [axes for axes in row if axes.images and axes.get_label() != "<colorbar>"]
+    assert [axes.get_title() for axes in kernels] == (
+        ["channel 0"] if kind == "lnp" else ["rank 0, channel 0", "rank 1, channel 0"]
+    )
+    if kind == "lnp":
+        norms = row[1]
+        assert heights(norms) == pytest.approx([np.linalg.norm(image(kernels[0]))], rel=1e-5)
+        assert norms.get_xticks().tolist() == [0]
 
 
 @pytest.mark.parametrize("positive", [False, True])

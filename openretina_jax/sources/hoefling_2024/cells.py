@@ -1,7 +1,7 @@
 """Cell types and positions of the neurons of Höfling et al. 2024."""
 
 import numpy as np
-from jaxtyping import Float32, Integer, Shaped
+from jaxtyping import Float32, Int32, Integer, Shaped
 
 # Groups of Baden et al. 2016 (doi:10.1038/nature16468): 1 to 32 are ganglion cells, 33 to 46 amacrine cells.
 CELL_TYPE_NAMES = {
@@ -54,6 +54,26 @@ CELL_TYPE_NAMES = {
 }
 
 GANGLION_CELL_TYPES = tuple(range(1, 33))
+
+# broader classes of the same publication; AC: amacrine cells
+CELL_CLASSES = {
+    "OFF": range(1, 10),
+    "ON-OFF": range(10, 15),
+    "fast ON": range(15, 21),
+    "slow ON": range(21, 29),
+    "uncertain RGC": range(29, 33),
+    "AC": range(33, 47),
+}
+
+
+def cell_class(cell_type: int) -> str:
+    """Name the class of a cell type; "unknown" if it has none."""
+    return next((name for name, types in CELL_CLASSES.items() if cell_type in types), "unknown")
+
+
+def roi_mask(published: Shaped[np.ndarray, "row column"]) -> Int32[np.ndarray, "row column"]:
+    """Make ``Session.roi_mask`` of a published mask, which holds ``-id`` at the pixels of an ROI, and 1 elsewhere."""
+    return np.where(published < 0, -published, 0).astype(np.int32)
 
 
 def roi_position(

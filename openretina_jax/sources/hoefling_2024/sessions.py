@@ -14,11 +14,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer
 
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.normalization import Normalization
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile, fetch, unpacked
 from openretina_jax.runtime.pickles import load_plain_pickle
 from openretina_jax.sources import SOURCES
-from openretina_jax.sources.hoefling_2024.cells import CELL_TYPE_NAMES, roi_positions
+from openretina_jax.sources.hoefling_2024.cells import CELL_TYPE_NAMES, roi_mask, roi_positions
 from openretina_jax.sources.hoefling_2024.selection import QualityFilter, SessionGroup, open_sessions, select_neurons
 from openretina_jax.sources.hoefling_2024.traces import (
     CHIRP,
@@ -39,9 +40,15 @@ STIMULI_72X64 = HubFile(
 PUBLISHED_STIMULI = {"18x16": STIMULI_18X16, "72x64": STIMULI_72X64}
 RESPONSES = HubFile(_REPOSITORY, "euler_lab/hoefling_2024/responses/rgc_natstim_2024-08-14.zip")
 
+CHANNELS = ("green", "UV")
 CLIP_FRAMES = 150
 N_CLIPS = 108
 TEST_CLIPS = 5
+# grey levels of the published movies, with a mean and a deviation for each channel, as the first models were trained
+NORMALIZATION_18X16 = Normalization((37.417128327480455, 36.13151406772875), (28.904812895781816, 39.84109959857139))
+NORMALIZATION_72X64 = Normalization((37.19756061097937, 36.76101593081903), (30.26892576088715, 42.65469417011324))
+# and with one for both, which the file of 72 x 64 pixels holds too
+JOINT_NORMALIZATION_72X64 = Normalization(36.979288270899204, 36.98463253226166)
 VALIDATION_CLIPS = (0, 4, 10, 11, 18, 30, 45, 62, 67, 77, 79, 80, 81, 83, 95)
 
 _STIMULI_SUFFIXES = (".pkl", ".pickle")
@@ -104,6 +111,7 @@ def load_hoefling_2024(
             "quality": dataclasses.asdict(quality),
             "traces": dataclasses.asdict(conversion),
         },
+        channels=CHANNELS if stimuli["train"].frames.shape[3] == len(CHANNELS) else None,
     )
 
 
@@ -208,6 +216,7 @@ def _session(
         mirrored=eye == "left" and group.name != _LABELLED_LEFT_BUT_RIGHT,
         neurons=_neurons(group, kept),
         metadata={"eye": eye, "scan_sequence_idx": order},
+        roi_mask=roi_mask(group.numbers("roi_mask", "row column")),
     )
 
 
