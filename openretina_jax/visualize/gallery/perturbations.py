@@ -2,10 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from openretina_jax.visualize.gallery.frame import card, drawing, page
-from openretina_jax.visualize.style import open_axes
+from openretina_jax.visualize.style import Figure, open_axes
 
 _SPREAD = 0.15  # of the points of a perturbation
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from openretina_jax.insilico.gradients import ContrastGrid
 from openretina_jax.insilico.vector_field import VectorField
 from openretina_jax.visualize.gallery.frame import card, drawing, page, signed_image
+from openretina_jax.visualize.style import Figure
 
 _ARROWS = 11  # along each side of a contrast grid, at most
 

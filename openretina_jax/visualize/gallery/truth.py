@@ -3,10 +3,9 @@
 import html
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from openretina_jax.visualize.gallery.frame import COLOURS, card, drawing, page
-from openretina_jax.visualize.style import BLUE, open_axes
+from openretina_jax.visualize.style import BLUE, Figure, open_axes
 
 COLUMNS = ("name", "value", "low", "high", "threshold", "better", "neurons", "passes")
 
