@@ -7,6 +7,7 @@ shown.beside(active).save("session.mp4")
 
 import base64
 import dataclasses
+import html
 import io
 import itertools
 import subprocess
@@ -73,10 +74,9 @@ class Animation:
             return
         content = self._gif() if path.suffix == ".gif" else self._webp()
         if path.suffix == ".html":
-            page = (
-                f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{path.stem}</title>{self._repr_html_()}'
-            )
-            content = f"{page}</html>".encode()
+            title = html.escape(path.stem)
+            head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+            content = f"{head}{self._repr_html_()}</html>".encode()
         with whole_file(path) as stream:
             stream.write(content)
 
