@@ -1,7 +1,7 @@
 """Measure the speed and memory of a model configuration, alone or beside openretina; prints one JSON line each.
 
 python scripts/benchmark.py --config=configs/hoefling_low_res.py [--measure=train_step,epoch] [--threads=1,2]
-    [--variant=all] [--lowering=dense,factored] [--table] [--against=openretina --reference-python=/path/to/python]
+    [--variant=all] [--lowering=dense,factored] [--table] [--against=openretina --reference_python=/path/to/python]
 """
 
 import json
@@ -37,10 +37,11 @@ _FRAMES = flags.DEFINE_integer("frames", 50, "Frames of such a window.", lower_b
 command_line.define_shape()
 _AGAINST = flags.DEFINE_enum("against", None, ["openretina"], "Measure this too, in turns, and print the ratio.")
 _REFERENCE_PYTHON = flags.DEFINE_string(
-    "reference-python", sys.executable, "With --against: the Python in which openretina is installed."
+    "reference_python", sys.executable, "With --against: the Python in which openretina is installed."
 )
+flags.DEFINE_alias("reference-python", "reference_python")
 _TABLE = flags.DEFINE_bool("table", False, "Print a table of all lines at the end, on standard error.")
-flags.mark_flag_as_required("config")
+command_line.require_config()
 flags.register_validator(
     "threads", lambda numbers: all(number.isdigit() for number in numbers), "must be numbers of cores, such as 1,2"
 )

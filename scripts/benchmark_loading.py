@@ -1,7 +1,7 @@
 """Measure how long recordings take to load, and how much memory, alone or beside openretina; prints one JSON line each.
 
 python scripts/benchmark_loading.py --source=karamanlis_2024 [--sessions=1] [--neurons=50] [--set=n_blocks=90]
-    [--reference-python=/path/to/python]
+    [--reference_python=/path/to/python]
 
 Simulates files of that source, and loads them twice in fresh processes: the first time movies are rendered or unpacked,
 the second time they are on the disk.
@@ -22,8 +22,9 @@ _SESSIONS = flags.DEFINE_integer("sessions", 1, "Sessions to simulate.", lower_b
 _NEURONS = flags.DEFINE_integer("neurons", 50, "Neurons of each session.", lower_bound=1)
 _SET = flags.DEFINE_multi_string("set", [], "Another number or word of the simulation, as name=value.")
 _REFERENCE_PYTHON = flags.DEFINE_string(
-    "reference-python", None, "The Python in which openretina is installed, to measure it too."
+    "reference_python", None, "The Python in which openretina is installed, to measure it too."
 )
+flags.DEFINE_alias("reference-python", "reference_python")
 
 
 def main() -> None:

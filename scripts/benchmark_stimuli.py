@@ -1,7 +1,7 @@
 """Measure how fast most exciting stimuli are found, alone or beside openretina; prints one JSON line each.
 
 python scripts/benchmark_stimuli.py --checkpoint=runs/hoefling_low_res [--neurons=all] [--steps=100]
-    [--norm=30 --low=-0.6 --high=6.2] [--threads=2] [--reference-python=/path/to/python]
+    [--norm=30 --low=-0.6 --high=6.2] [--threads=2] [--reference_python=/path/to/python]
 """
 
 import json
@@ -22,9 +22,10 @@ _LOW = flags.DEFINE_float("low", None, "Least value of a pixel. Default: that of
 _HIGH = flags.DEFINE_float("high", None, "Largest value of a pixel. Default: that of the training movies.")
 _THREADS = flags.DEFINE_integer("threads", None, "Cores of each process. Default: all.", lower_bound=1)
 _REFERENCE_PYTHON = flags.DEFINE_string(
-    "reference-python", None, "The Python in which openretina is installed, to measure it too."
+    "reference_python", None, "The Python in which openretina is installed, to measure it too."
 )
-_OF_REFERENCE = flags.DEFINE_string("reference-neurons", "every:16", "Neurons for openretina, one after the other.")
+_OF_REFERENCE = flags.DEFINE_string("reference_neurons", "every:16", "Neurons for openretina, one after the other.")
+flags.DEFINE_alias("reference-python", "reference_python")
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ _GPU = flags.DEFINE_string("gpu", None, "Description of the GPU: a file of xla/b
 _SESSIONS = flags.DEFINE_integer("sessions", 67, "Sessions of the recordings.", lower_bound=1)
 _NEURONS = flags.DEFINE_integer("neurons", 64, "Neurons of each session.", lower_bound=1)
 command_line.define_shape()
-flags.mark_flags_as_required(["config", "topology"])
+command_line.require_config()
+flags.mark_flag_as_required("topology")
 
 
 def main() -> None:

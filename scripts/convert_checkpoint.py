@@ -1,61 +1,10 @@
-"""Convert a trained model of openretina to one of ours, or one of ours to a file for openretina.
+"""Convert a model from or to openretina: ``openretina-jax convert`` from a checkout."""
 
-python scripts/convert_checkpoint.py --checkpoint=hoefling_2024_low_res --folder=models/low_res
-python scripts/convert_checkpoint.py --checkpoint=runs/mine --out=mine.npz
-
-The first writes a folder that openretina_jax.load, --config.start_from and the other scripts take; nothing in the
-checkpoint is run. The second writes parameters and arguments for openretina, see docs/published_models.md.
-"""
-
-import json
+import sys
 from pathlib import Path
 
-from absl import flags
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from openretina_jax.experiment import command_line
+from openretina_jax.commands import run
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Published name, .ckpt file or its address; or a folder of ours.", required=True
-)
-_FOLDER = flags.DEFINE_string("folder", None, "Write a saved model of ours; an earlier one is replaced.")
-_OUT = flags.DEFINE_string("out", None, "Write an .npz file for openretina.")
-_ARGUMENTS = flags.DEFINE_string(
-    "arguments",
-    "{}",
-    "Arguments of the model that the checkpoint does not say, as JSON: '{\"in_shape\": [1, 30, 36, 36]}'.",
-)
-
-flags.register_multi_flags_validator(
-    ["folder", "out"], lambda given: given["folder"] or given["out"], "give --folder or --out"
-)
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-flags.register_validator("arguments", _is_object, 'must be JSON like {"name": value}')
-
-
-def main() -> None:
-    """Convert, and print where the result is."""
-    from openretina_jax.interop import to_openretina  # takes seconds: flags are checked before
-    from openretina_jax.interop.openretina import open_model
-    from openretina_jax.models.saving import save_model
-
-    model = open_model(_CHECKPOINT.value, **json.loads(_ARGUMENTS.value))
-    if _FOLDER.value:
-        save_model(model, _FOLDER.value)
-    if _OUT.value:
-        to_openretina(model, Path(_OUT.value))
-    info = model.data_info
-    command_line.console.print(f"{info.n_neurons} neurons in {len(info.sessions)} sessions", soft_wrap=True)
-    for place in filter(None, (_FOLDER.value, _OUT.value)):
-        command_line.console.print(place, soft_wrap=True)
-
-
-if __name__ == "__main__":
-    command_line.run(main)
+run("convert")

@@ -1,45 +1,10 @@
-"""Draw the weights of a trained model: filters of the core, and what chosen neurons look at.
+"""Draw the weights of a trained model: ``openretina-jax visualize`` from a checkout."""
 
-python scripts/visualize.py --run=runs/hoefling_low_res [--out=DIR] [--session=NAME [--neurons=0,3,7]]
-python scripts/visualize.py --run=hoefling_2024_low_res --out=DIR
-
-writes PNG files: the core's pictures, and one per neuron in a folder of its session. Without a session, 24 neurons of
-all sessions are drawn.
-"""
-
+import sys
 from pathlib import Path
 
-from absl import flags
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from openretina_jax.experiment import command_line
+from openretina_jax.commands import run
 
-_RUN = flags.DEFINE_multi_string(
-    "run",
-    None,
-    "Folder of a run, of a checkpoint or of a saved model; or a name, path or address of openretina's. Several are "
-    "drawn as members of an ensemble.",
-    required=True,
-)
-_OUT = flags.DEFINE_string("out", None, "Where to write; made if missing. Default: pictures/ in the (first) folder.")
-_SESSION = flags.DEFINE_string("session", None, "Draw the neurons of this session.")
-_NEURONS = flags.DEFINE_list("neurons", None, "Numbers of neurons in that session. Default: all.")
-
-flags.register_validator("neurons", lambda value: all(map(str.isdecimal, value or [])), "must be like 0,3,7")
-flags.register_multi_flags_validator(
-    ["session", "neurons"], lambda given: given["session"] or not given["neurons"], "--neurons needs --session"
-)
-
-
-def main() -> None:
-    """Draw, and say where the files are."""
-    from openretina_jax.experiment.pictures import draw_weights  # takes seconds: flags are checked before
-
-    numbers = None if _NEURONS.value is None else [int(number) for number in _NEURONS.value]
-    out = None if _OUT.value is None else Path(_OUT.value)
-    files = draw_weights(_RUN.value, out, _SESSION.value, numbers)
-    for file in files:
-        command_line.console.print(file, soft_wrap=True)
-
-
-if __name__ == "__main__":
-    command_line.run(main)
+run("visualize")

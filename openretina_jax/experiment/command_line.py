@@ -5,6 +5,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,8 @@ from rich.console import Console
 
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.progress import ProgressLine
+from openretina_jax.experiment.usage import usage, wants_help
+from openretina_jax.runtime import presets
 from openretina_jax.runtime.settings import explained, read_config
 
 console = Console(highlight=False)
@@ -26,15 +29,21 @@ def run(main: Callable[[], None]) -> None:
 
     A process that has joined others does not wait for them when it fails, and they fail at once.
     """
+    _answer_questions(main)
     _run(lambda _: main(), parse_flags)
 
 
-def run_with_options(main: Callable[[dict[str, str]], None]) -> None:
-    """Run as ``run`` does, and give ``main`` the flags that no part of the script has defined.
+def run_with_options(main: Callable[[dict[str, str]], None], more: Callable[[], str]) -> None:
+    """Run as ``run`` does, and give ``main`` the flags that no part of the command has defined.
 
     A flag without a value has the text "true". Flags that are defined are checked before; it is for ``main`` to check
     the others.
+
+    Args:
+        main: the command.
+        more: what ``--help`` says of these flags.
     """
+    _answer_questions(main, more)
 
     def parse(arguments: list[str]) -> list[str]:
         return parse_flags(arguments, known_only=True)
@@ -44,6 +53,20 @@ def run_with_options(main: Callable[[dict[str, str]], None]) -> None:
         return {name: value if equals else "true" for name, equals, value in pairs}
 
     _run(lambda arguments: main(options(arguments[1:])), parse)
+
+
+def _answer_questions(main: Callable[..., None], more: Callable[[], str] | None = None) -> None:
+    """Print the help or the version where the flags ask for it, and leave."""
+    if "--version" in sys.argv[1:]:
+        print(f"openretina-jax {version('openretina-jax')}")
+    elif wants_help(sys.argv[1:]):
+        try:
+            print(usage(main.__globals__["__doc__"], more() if more is not None else ""))
+        except UserError as error:
+            fail(str(error))
+    else:
+        return
+    sys.exit(0)
 
 
 def _run(main: Callable[[list[str]], None], parser: Callable[[list[str]], list[str]]) -> None:
@@ -158,6 +181,16 @@ def define_config(text: str, flag_values: flags.FlagValues = flags.FLAGS) -> Non
     """The flag ``--config=file.py:word,word``, and one such as ``--config.train.epochs`` for every setting."""
     config_flags.DEFINE_config_file("config", None, text, flag_values)
     flag_values["config"].parser = _ConfigParser()
+
+
+def require_config() -> None:
+    """Let the flag ``--config`` be needed; without it a line says which configurations there are."""
+    flags.register_validator(
+        "config",
+        lambda config: config is not None,
+        f"give one, such as --config=hoefling_low_res:simulated; there are {', '.join(presets.names())}, and files of "
+        "your own",
+    )
 
 
 def define_shape() -> None:

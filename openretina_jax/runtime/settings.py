@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import sys
 import traceback
 import types
 import typing
@@ -14,6 +13,7 @@ import ml_collections
 from ml_collections.config_dict import FieldReference, placeholder
 
 from openretina_jax.errors import UserError, nearest
+from openretina_jax.runtime import presets
 from openretina_jax.runtime.registry import Registry
 
 Entries = Mapping[str, tuple[type, Any]]  # type and value of every setting of a configuration, by dotted names
@@ -31,13 +31,14 @@ _ONLY_IF = (
 def read_config(path: str | Path) -> ml_collections.ConfigDict:
     """The configuration in a file, locked; words after a colon choose variants.
 
+    Args:
+        path: a file, or the name of a configuration that comes with the package: "hoefling_low_res:simulated,quick".
+
     Raises:
         UserError: there is no such file, it does not know a word, or there is a mistake in it.
     """
     name, colon, words = str(path).partition(":")
-    folder = str(Path(name).resolve().parent.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # where configurations find configs/common.py
+    name = presets.file_of(name)
     config = returned_by(name, "get_config", *([words] if colon else []))
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(f"{name}: get_config() must return a ConfigDict, but returns {type(config).__name__}")
@@ -52,6 +53,7 @@ def returned_by(file: str, function: str, *arguments: str) -> Any:
     """
     if not Path(file).is_file():
         raise UserError(f"there is no file {file}; {_others(file, function)}")
+    presets.make_importable(file)
     try:
         names = runpy.run_path(file)
         if function in names:

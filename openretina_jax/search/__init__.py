@@ -1,1 +1,1 @@
-"""Search for good hyper-parameters: every trial is a run of scripts/train.py."""
+"""Search for good hyper-parameters: every trial is a run of ``openretina-jax train``."""

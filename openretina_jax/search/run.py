@@ -1,8 +1,6 @@
 """A whole search, from plain settings to the report of the best trial."""
 
-import os
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ def run_search(
     entries: Entries,
     config: str,
     given: Mapping[str, Any],
-    script: Path,
+    program: Sequence[str],
     workdir: Path,
     storage: Path,
     name: str,
@@ -41,7 +39,7 @@ def run_search(
         entries: entries of the configuration.
         config: file and words of the configuration, as the training script takes them.
         given: settings that the user has fixed, by their dotted names.
-        script: the training script.
+        program: the training command, to which flags are added.
         workdir: folder of the search.
         storage: an SQLite file, or a folder for one; made if missing.
         name: name of the study in the storage.
@@ -73,16 +71,14 @@ def run_search(
             study,
             space,
             rules,
-            command=lambda drawn: [sys.executable, str(script), *flags_of(drawn)],
+            command=lambda drawn: [*program, *flags_of(drawn)],
             workdir=workdir,
             trials=trials,
             places=places,
             lock=lock,
         )
         finished = search.run()
-        lines = report(
-            study, rules.objective, workdir, lambda drawn: ["python", os.path.relpath(script), *flags_of(drawn)]
-        )
+        lines = report(study, rules.objective, workdir, lambda drawn: ["openretina-jax", "train", *flags_of(drawn)])
     lines += [f"{what:<12}{workdir / file}" for what, file in (("trials", "trials.csv"), ("pictures", "*.png"))]
     if not finished:
         lines.append("stopped; the same command goes on from there")

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def search(workdir: Path, rates: Any = None, seed: int = 0, epochs: int = EPOCHS
         "entries": ENTRIES,
         "config": "configs/x.py:small",
         "given": {"train.epochs": epochs, "seed": seed},
-        "script": FAKE,
+        "program": [sys.executable, str(FAKE)],
         "workdir": workdir,
         "storage": workdir,
         "name": "x_small",

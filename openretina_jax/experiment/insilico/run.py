@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import json
 import logging
 import shutil
@@ -92,6 +93,26 @@ def run(kind: str, checkpoints: Sequence[str], folder: Path, texts: Mapping[str,
             shutil.rmtree(unfinished, ignore_errors=True)
         lock.release()
     return list(failures)
+
+
+def describe(kind: str) -> str:
+    """Describe what an experiment does, and its options with their defaults.
+
+    Raises:
+        UserError: there is no such experiment.
+    """
+    maker = EXPERIMENTS[kind]
+    about, lines = inspect.getdoc(maker) or "", []
+    for one in reversed(maker.__mro__):
+        lines += inspect.cleandoc("\n" + (one.__doc__ or "").partition("Attributes:\n")[2]).splitlines()
+    defaults = [
+        f"--{field.name}" + ("" if field.default is dataclasses.MISSING else f"={field.default}")
+        for field in dataclasses.fields(maker)
+    ]
+    return "\n".join(
+        [f"\n{kind}: {about.partition(chr(10))[0]}", *(f"  {line}" for line in lines if line), "", "defaults:"]
+        + [f"  {line}" for line in defaults]
+    )
 
 
 def make_experiment(kind: str, texts: Mapping[str, str]) -> Experiment:

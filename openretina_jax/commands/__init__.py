@@ -1,0 +1,21 @@
+"""Commands of ``openretina-jax``: a module for each, with its flags."""
+
+import ast
+import runpy
+from pathlib import Path
+
+
+def names() -> list[str]:
+    """Names of the commands."""
+    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
+
+
+def first_line(name: str) -> str:
+    """What a command does, in a line; its module is not imported."""
+    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
+
+
+def run(name: str) -> None:
+    """Run a command with the flags in ``sys.argv``."""
+    runpy.run_module(f"{__name__}.{name}", run_name="__main__")

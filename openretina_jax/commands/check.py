@@ -1,0 +1,48 @@
+"""Read a data set before training: what is in it, what is wrong with it, and a picture.
+
+openretina-jax check --config=hdf5_core_readout[:word,word] [--config.data.path=DIR ...] [--folder=DIR]
+openretina-jax check --recordings=my_data [--tests=movie_b,movie_c] [--folder=DIR]
+
+The first form checks what openretina-jax train with the same flags would see. The second is a quick look at a folder of
+the layout in docs/your_own_data.md, with pixels normalised by the training movie (--config=...:normalized).
+All problems are listed. The exit status is 0 if there are none and 2 if there are some.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from openretina_jax.experiment import command_line
+
+command_line.define_config("Configuration file; words after a colon choose variants.")
+_RECORDINGS = flags.DEFINE_string("recordings", None, "Folder of recordings of your own, instead of a configuration.")
+_TESTS = flags.DEFINE_list("tests", [], "Names of the stimuli in --recordings that are tests.")
+_FOLDER = flags.DEFINE_string("folder", None, "Where to write the picture; made if missing. Default: no picture.")
+flags.DEFINE_alias("out", "folder")
+
+flags.register_multi_flags_validator(
+    ["config", "recordings"],
+    lambda given: (given["config"] is None) != (given["recordings"] is None),
+    "give one of --config and --recordings",
+)
+
+
+def main() -> None:
+    """Check, and leave with what was found."""
+    if _RECORDINGS.value is None:
+        config, _ = command_line.configuration()
+        data, train = config.data.to_dict(), config.train.to_dict()
+    else:
+        # clips as short as can be, so that short recordings can be checked too
+        data = {"source": "hdf5", "path": _RECORDINGS.value, "test_names": _TESTS.value, "clip_length": 1}
+        data["validation_clips"], train = 1, None
+
+    from openretina_jax.experiment.check_data import check_data  # takes seconds: flags are checked before
+
+    if check_data(data, train, None if _FOLDER.value is None else Path(_FOLDER.value), command_line.console):
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    command_line.run(main)
