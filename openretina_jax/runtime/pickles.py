@@ -96,7 +96,7 @@ class PickleReader:
             name, form = code.name, code.arg
             if name == "BYTEARRAY8":  # as bytes, without a copy
                 form = pickletools.bytes8
-            argument = None if form is None else form.reader(self._stream)
+            argument = None if form is None else form.reader(self._stream)  # type: ignore[arg-type]
             if name in _PUSHED:
                 self._stack.append(argument)
             elif name in _MADE:
