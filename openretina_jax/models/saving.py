@@ -166,8 +166,8 @@ def best_checkpoint(path: Path) -> Path:
             damaged.append(error)
     if not scores:
         raise damaged[0]
-    for error in damaged:
-        _log.warning("%s; it is left out", error)
+    for problem in damaged:
+        _log.warning("%s; it is left out", problem)
     return max(scores, key=scores.__getitem__)
 
 
