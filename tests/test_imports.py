@@ -26,7 +26,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # where a library may be imported; those not named here may be imported anywhere
 HOME = {
     "matplotlib": ("visualize/",),
-    "ml_collections": ("__init__.py", "experiment/", "runtime/settings.py"),
+    "ml_collections": ("__init__.py", "experiment/", "commands/", "runtime/settings.py"),
     "absl": ("experiment/", "commands/"),
     "wandb": ("training/callbacks/wandb.py",),
     "mlflow": ("training/callbacks/mlflow.py",),

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from absl import flags
+from ml_collections import config_flags
 
 from openretina_jax.errors import require
 from openretina_jax.experiment import command_line
@@ -19,7 +20,7 @@ from openretina_jax.runtime.settings import entries, returned_by
 
 command_line.define_config("Configuration file; words after a colon choose variants.")
 _SPACE = flags.DEFINE_string(
-    "space", None, "Python file whose get_space() returns a distribution by setting, or a name of ours."
+    "space", None, "Python file whose get_space() returns a distribution by setting, or a name of ours.", required=True
 )
 _TRIALS = flags.DEFINE_integer("trials", 20, "Number of trials, those of earlier calls included.", lower_bound=1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Trials side by side: each has a GPU, or a share of the cores.", lower_bound=1)
@@ -34,7 +35,6 @@ _PRUNER = flags.DEFINE_enum("pruner", "median", ["median", "hyperband", "none"],
 _WARMUP = flags.DEFINE_integer("warmup_epochs", 5, "Epochs before a trial may be pruned.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 42, "Of the draws.", lower_bound=0)
 command_line.require_config()
-flags.mark_flag_as_required("space")
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     for line in run_search(
         distributions=returned_by(file_of(_SPACE.value, "spaces"), "get_space"),
         entries=entries(config),
-        config=flags.FLAGS["config"].config_filename,
+        config=config_flags.get_config_filename(flags.FLAGS["config"]),
         given=command_line.given_settings(),
         program=[sys.executable, "-m", "openretina_jax", "train"],
         workdir=workdir,

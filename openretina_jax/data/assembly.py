@@ -5,13 +5,15 @@
 
 import dataclasses
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float32, Num
 
+from openretina_jax.data.conversion import column, count_or_clips, number, real_numbers, whole_number
 from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
 from openretina_jax.errors import UserError
 
@@ -19,9 +21,11 @@ MOVIE = "time height width channel"
 RESPONSES = "time neuron"
 REPEATS = "trial time neuron"
 
+Numbers = Any  # an array, or what ``conversion.real_numbers`` makes one of: a masked array, data frame, nested lists
 TRAIN = "train"
-_PIXEL_TYPES = (np.uint8, np.float16, np.float32)  # kept as they are; others become float32
+_PIXEL_TYPES = (np.uint8, np.int8, np.float16, np.float32)  # kept as they are; others become float32
 _DEFAULT_CLIP_S = 5.0
+_LEAST_SHARE = 10  # clips are no shorter than a tenth of the shortest that was shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,8 +39,8 @@ class ArrayTest:
             trial time" or the like. Nothing is guessed from shapes.
     """
 
-    movie: np.ndarray
-    responses: np.ndarray
+    movie: Numbers
+    responses: Numbers
     axes: str
 
 
@@ -54,13 +58,13 @@ class ArrayRecording:
         neurons: facts about the neurons (cell types, ...): arrays with an entry per neuron, by name.
     """
 
-    movie: np.ndarray
-    responses: np.ndarray
+    movie: Numbers
+    responses: Numbers
     tests: Mapping[str, ArrayTest] = dataclasses.field(default_factory=dict)
     movie_axes: str = MOVIE
     response_axes: str = RESPONSES
     clip_starts: Sequence[int] = ()
-    neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    neurons: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,13 +103,13 @@ class MovieRecording:
 def from_arrays(
     recordings: Mapping[str, ArrayRecording],
     *,
-    frame_rate_hz: float,
-    clip_length: int | None = None,
-    validation_clips: int | Sequence[int] | None = None,
+    frame_rate_hz: float | np.number,
+    clip_length: SupportsIndex | None = None,
+    validation_clips: SupportsIndex | Sequence[SupportsIndex] | None = None,
     normalization: tuple[float, float] | None = None,
-    pixel_size_um: float | None = None,
+    pixel_size_um: float | np.number | None = None,
     channels: Sequence[str] | None = None,
-    seed: int = 42,
+    seed: SupportsIndex = 42,
 ) -> Dataset:
     """Make a data set of recordings that are arrays; see docs/your_own_data.md.
 
@@ -126,22 +130,32 @@ def from_arrays(
     """
     if not recordings:
         raise UserError("there are no recordings; give at least one, by its name")
-    if not frame_rate_hz > 0:
-        raise UserError(f"frame_rate_hz is {frame_rate_hz}; it must be above 0")
+    rate_hz = number("frame_rate_hz", frame_rate_hz, positive=True)
+    pixel_um = None if pixel_size_um is None else number("pixel_size_um", pixel_size_um, positive=True)
+    if normalization is not None:
+        mean, deviation = normalization
+        normalization = (
+            number("the mean of normalization", mean),
+            number("the deviation of normalization", deviation, positive=True),
+        )
+    drawn_by = whole_number("seed", seed, 0, 2**32 - 1)
     read = {name: _movie_recording(name, recording) for name, recording in recordings.items()}
     shortest = min(len(recording.movie) for recording in read.values())
-    length = clip_length or _clip_length(recordings, shortest, frame_rate_hz)
+    if clip_length is None:
+        length = _clip_length(recordings, shortest, rate_hz)
+    else:
+        length = whole_number("clip_length (config.data)", clip_length, 1)
     _check_clip_starts(recordings, length)
     if validation_clips is None:
         validation_clips = max(shortest // length // 10, 1)
     return assemble(
         read.values(),
         clip_length=length,
-        validation=validation_clips if isinstance(validation_clips, int) else tuple(validation_clips),
-        seed=seed,
+        validation=count_or_clips("validation_clips", validation_clips),
+        seed=drawn_by,
         normalization=normalization,
-        frame_rate_hz=float(frame_rate_hz),
-        pixel_size_um=pixel_size_um,
+        frame_rate_hz=rate_hz,
+        pixel_size_um=pixel_um,
         channels=channels,
         source={"publication": "arrays", "sha256": {name: _sha256(recording) for name, recording in read.items()}},
     )
@@ -248,17 +262,17 @@ def validation_clips(n_clips: int, chosen: int | Sequence[int], seed: int) -> tu
     Raises:
         UserError: the movie has fewer clips, or none would be left for training.
     """
-    clips = None if isinstance(chosen, int) else chosen
-    count = chosen if isinstance(chosen, int) else len(chosen)
+    given = count_or_clips("validation_clips", chosen)
+    count = given if isinstance(given, int) else len(given)
     if not 0 <= count < n_clips:
         raise UserError(
             f"validation takes {count} of {n_clips} clips of the training movie; leave at least one for training, or "
             "take shorter clips"
         )
-    if clips is None:
-        # numpy's legacy generator, so that the split is openretina's
-        clips = np.random.RandomState(seed).choice(n_clips, count, replace=False).tolist()
-    return tuple(int(clip) for clip in clips)
+    if not isinstance(given, int):
+        return given
+    # numpy's legacy generator, so that the split is openretina's
+    return tuple(np.random.RandomState(seed).choice(n_clips, count, replace=False).tolist())
 
 
 def mean_and_deviation(movie: Num[np.ndarray, "time height width channel"]) -> tuple[float, float]:
@@ -271,7 +285,9 @@ def mean_and_deviation(movie: Num[np.ndarray, "time height width channel"]) -> t
         return sum(float(function(block).sum()) for block in blocks(movie))
 
     mean = total(lambda frames: frames.astype(np.float64)) / movie.size
-    return mean, float(np.sqrt(total(lambda frames: np.square(frames - mean)) / max(movie.size - 1, 1)))
+    wide = np.float32 if movie.dtype == np.float16 else movie.dtype  # half floats would overflow
+    squares = total(lambda frames: np.square(frames.astype(wide, copy=False) - mean))
+    return mean, float(np.sqrt(squares / max(movie.size - 1, 1)))
 
 
 def arranged(values: np.ndarray, axes: str, wanted: str, what: str) -> np.ndarray:
@@ -305,7 +321,11 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
         test: _repeated_movie(f'{name}: test "{test}"', shown, recording.movie_axes)
         for test, shown in recording.tests.items()
     }
-    result = MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=recording.neurons)
+    neurons = {
+        key: column(f'{name}: neurons["{key}"]', values, responses.shape[1])
+        for key, values in recording.neurons.items()
+    }
+    result = MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=neurons)
     check_lengths(result)
     for test, shown in tests.items():
         if shown.repeats.shape[2] != responses.shape[1]:
@@ -325,30 +345,38 @@ def _repeated_movie(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovi
     )
 
 
-def _movie(what: str, pixels: np.ndarray, axes: str) -> Num[np.ndarray, "time height width channel"]:
+def _movie(what: str, pixels: Numbers, axes: str) -> Num[np.ndarray, "time height width channel"]:
+    pixels = real_numbers(what, pixels)
     if axes == MOVIE and pixels.ndim == len(MOVIE.split()) - 1:
         axes = "time height width"
-    _check_real(what, pixels)
     return arranged(pixels, axes, MOVIE, what)
 
 
-def _responses(what: str, values: np.ndarray, axes: str, wanted: str) -> np.ndarray:
-    _check_real(what, values)
+def _responses(what: str, values: Numbers, axes: str, wanted: str) -> np.ndarray:
+    values = real_numbers(what, values)
     result = np.ascontiguousarray(arranged(values, axes, wanted, what), np.float32)
     if np.isinf(result).any():
         raise UserError(f"{what} hold infinity; put NaN where nothing was recorded")
     return result
 
 
-def _check_real(what: str, values: np.ndarray) -> None:
-    if values.dtype.kind not in "biuf" or 0 in values.shape:
-        raise UserError(f"{what}: must hold real numbers, but is {values.dtype} of shape {values.shape}")
-
-
 def _clip_length(recordings: Mapping[str, ArrayRecording], shortest: int, frame_rate_hz: float) -> int:
     """Longest clip that crosses no border; without known borders 5 s, or a tenth of the shortest movie."""
-    starts = [int(start) for recording in recordings.values() for start in recording.clip_starts if start]
-    return math.gcd(*starts) if starts else max(min(round(_DEFAULT_CLIP_S * frame_rate_hz), shortest // 10), 1)
+    starts = [
+        [whole_number(f"{name}: a clip's start", start, 0) for start in recording.clip_starts]
+        for name, recording in recordings.items()
+    ]
+    borders = [start for of_one in starts for start in of_one if start]
+    if not borders:
+        return max(min(round(_DEFAULT_CLIP_S * frame_rate_hz), shortest // 10), 1)
+    length = math.gcd(*borders)
+    lengths = [end - start for of_one in starts for start, end in itertools.pairwise(sorted({0, *of_one}))]
+    if _LEAST_SHARE * length < min(lengths):
+        raise UserError(
+            f"the longest clips that cross no border have {length} frames, because the clips have different lengths "
+            f"({min(lengths)} to {max(lengths)} frames); cut them to equal lengths, or give clip_length"
+        )
+    return length
 
 
 def _check_clip_starts(recordings: Mapping[str, ArrayRecording], clip_length: int) -> None:

@@ -8,19 +8,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int, Int32, UInt8
+from jaxtyping import Float16, Float32, Int, Int8, Int32, UInt8
 
 from openretina_jax.data import roi_masks
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 
 _BLOCK_FRAMES = 1000
+_SPLITS = {"train", "validation"}
 _PIXELS_FOR_STATISTICS = 2**28
 
 Frames = (
     Float32[np.ndarray, "time height width channel"]
     | Float16[np.ndarray, "time height width channel"]
     | UInt8[np.ndarray, "time height width channel"]
+    | Int8[np.ndarray, "time height width channel"]
 )
 
 
@@ -56,18 +58,16 @@ class Stimulus:
     def __post_init__(self) -> None:
         if min(self.frames.shape) == 0:
             raise UserError(f'stimulus "{self.name}" is empty: shape {self.frames.shape}')
-        if self.norm_std is not None and not self.norm_std > 0:
+        if self.frames.dtype in (np.uint8, np.int8):
+            if not self.raw:
+                raise UserError(f'stimulus "{self.name}" holds bytes; normalise them, or say that they are raw')
+        elif bad := sum(int((~np.isfinite(block)).any(axis=(1, 2, 3)).sum()) for block in blocks(self.frames)):
+            raise UserError(f'stimulus "{self.name}" holds NaN or infinity in {bad} of {len(self.frames)} frames')
+        if self.norm_std is not None and not 0 < self.norm_std < math.inf:
             raise UserError(
                 f'stimulus "{self.name}" has the standard deviation {self.norm_std}; it must be above 0: are all '
                 "pixels equal?"
             )
-        if self.frames.dtype == np.uint8:
-            if not self.raw:
-                raise UserError(f'stimulus "{self.name}" holds bytes; normalise them, or say that they are raw')
-            return
-        bad = sum(int((~np.isfinite(block)).any(axis=(1, 2, 3)).sum()) for block in blocks(self.frames))
-        if bad:
-            raise UserError(f'stimulus "{self.name}" holds NaN or infinity in {bad} of {len(self.frames)} frames')
 
     @property
     def shift_and_scale(self) -> tuple[float, float]:
@@ -223,6 +223,12 @@ class DataInfo:
     channels: list[str] | None = None
     packed_roi_masks: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("norm_mean", "norm_std", "frame_norm"):  # published files have NaN where nothing is known
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                object.__setattr__(self, name, None)
+
     @property
     def n_neurons(self) -> int:
         """Number of neurons of all sessions."""
@@ -298,6 +304,8 @@ class Dataset:
         duplicates = sorted({name for name in names if names.count(name) > 1})
         if duplicates:
             raise UserError(f"session names must be unique, but these come twice: {', '.join(duplicates)}")
+        for name in _SPLITS.intersection(self.test_names):
+            raise UserError(f'a test is called "{name}", which is the name of a split; call it otherwise')
         shapes = {name: stimulus.frames.shape[1:] for name, stimulus in self.stimuli.items()}
         if len(set(shapes.values())) > 1:
             raise UserError(f"all stimuli need frames of one (height, width, channel), but they have {shapes}")

@@ -14,6 +14,7 @@ from flax import traverse_util
 from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import SCORES
+from openretina_jax.experiment.ranges import check_ranges
 from openretina_jax.interop.openretina import open_model
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
@@ -22,7 +23,7 @@ from openretina_jax.models.transfer import add_sessions, read_sta_filters
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime.registry import Registry
-from openretina_jax.runtime.settings import chosen
+from openretina_jax.runtime.settings import check_parts, chosen
 from openretina_jax.training.objective import (
     LOSSES,
     Objective,
@@ -52,8 +53,10 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as runs keep them: the chosen kind of every part alone, its options beside its name.
 
     Raises:
-        UserError: there is no such kind, or options are given that have no effect.
+        UserError: parts or entries are missing, there is no such kind, options are given that have no effect, or a
+            number is out of its range.
     """
+    check_parts(settings)
     result: dict[str, Any] = json.loads(json.dumps(settings))
     for name, registry in CHOICES.items():
         *outer, last = name.split(".")
@@ -61,6 +64,7 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
         parent[last] = chosen(name, parent[last], registry)
     if result["train"]["average_decay"] == 0:
         result["train"]["average_decay"] = None  # no average at all, not a copy of every step
+    check_ranges(result)
     return result
 
 
@@ -97,6 +101,7 @@ def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, 
     models, recipes = [], []
     for number, values in enumerate(members):
         own = with_values(settings, values)
+        check_ranges(own)
         models.append(start_model(own, info) if number or vary else model)
         weights = {name.removeprefix("model."): values[name] for name in vary if name.startswith(PARTS)}
         recipes.append(dataclasses.replace(make_recipe(own, models[-1]), penalty_weights=weights))

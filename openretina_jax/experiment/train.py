@@ -1,5 +1,6 @@
 """From a configuration to a run."""
 
+import contextlib
 import functools
 import json
 import logging
@@ -21,7 +22,7 @@ from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_values
 from openretina_jax.models.build import complete_options
 from openretina_jax.models.model import Model
-from openretina_jax.models.saving import load_model, read_about
+from openretina_jax.models.saving import DamagedError, load_model, read_about
 from openretina_jax.runtime.devices import matmul_precision
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
@@ -221,6 +222,19 @@ def use_compilation_cache() -> None:
     _log.info("compiled programs are kept in %s", folder)
 
 
+def read_newest(checkpoints: Sequence[Path]) -> dict[str, Any]:
+    """The description of the newest checkpoint whose description is whole.
+
+    Raises:
+        UserError: there is none.
+    """
+    newest_first = sorted(checkpoints, key=lambda folder: int(folder.name), reverse=True)
+    for folder in newest_first:
+        with contextlib.suppress(DamagedError):
+            return read_about(folder)
+    return read_about(newest_first[0])
+
+
 def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     """A workdir with checkpoints must hold the same run, or one that was told to train longer.
 
@@ -231,7 +245,7 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
     folders = [folder for folder in folders if folder.name.isdigit()]
     if not folders:
         return
-    saved = read_about(max(folders, key=lambda folder: int(folder.name)))
+    saved = read_newest(folders)
     # a run that kept only the options that were given had the others' defaults
     model = json.loads(json.dumps(complete_options(saved["config"]["model"])))
     then = ADDED | flatten_dict(saved["config"] | {"model": model}, sep=".")

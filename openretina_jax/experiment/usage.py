@@ -48,5 +48,5 @@ def _shown(flag: flags.Flag) -> str:
         return f"{flag.name} (or --no{flag.name}), default: {'yes' if flag.default else 'no'}"
     choices = getattr(flag.parser, "enum_values", None)
     value = "|".join(choices) if choices else flag.name.upper()
-    default = "" if flag.default in (None, [], "") else f", default: {flag.default_as_str.strip(chr(39))}"
+    default = "" if flag.default in (None, [], "") else f", default: {str(flag.default_as_str).strip(chr(39))}"
     return f"{flag.name}={value}{default}"

@@ -15,7 +15,7 @@ from openretina_jax.data.sta import filters_of_sta, load_sta
 from openretina_jax.errors import UserError
 from openretina_jax.interop.exported import is_exported, shortest_stimulus
 from openretina_jax.interop.names import Options, core_to_ours, model_to_theirs, readout_to_ours, refuse_unknown
-from openretina_jax.interop.torch_files import LightningCheckpoint, Record, read_lightning_checkpoint
+from openretina_jax.interop.torch_files import LightningCheckpoint, read_lightning_checkpoint
 from openretina_jax.interop.weights import assign, load_state, state_dict, state_to_ours
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_core_readout
@@ -25,6 +25,7 @@ from openretina_jax.modules.readouts.receptive_field import patch_corners
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 from openretina_jax.runtime.fetch import FetchedFile, HubFile, fetch, is_url
 from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.pickled_values import Record
 from openretina_jax.sources.hoefling_2024.cells import roi_mask, roi_positions
 
 _NEW, _OLD = "model_checkpoints/2026-03-09", "model_checkpoints/27-11-2025"

@@ -2,12 +2,12 @@
 
 Such a file is a zip archive: a pickle, and the numbers of every tensor as plain bytes beside it. The pickle may name
 tensors, numpy arrays and plain containers; an object of any other class becomes a ``Record``, which holds its content
-and has none of its methods.
+and has none of its methods. Tensors are views of numbers that were read from the archive, and of nothing else.
 """
 
 import dataclasses
 import io
-import pickletools
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -17,52 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from openretina_jax.errors import UserError
-from openretina_jax.runtime.pickles import ForbiddenGlobalError, PlainUnpickler
+from openretina_jax.runtime.pickled_values import PLAIN, ForbiddenError, Named, Record
+from openretina_jax.runtime.pickles import PickleReader
 
 NEWEST_FORMAT = 10  # torch writes 3, and promises to read up to 10
-
-
-class Record:
-    """An object of a class that is not known here.
-
-    Attributes:
-        origin: dotted name of the class.
-        arguments: of its constructor.
-        state: usually its attributes by name.
-        items: its entries, if it is a mapping.
-        elements: its entries, if it is a sequence or a set.
-    """
-
-    origin = ""
-    arguments: tuple[Any, ...]
-    state: Any
-    items: dict[Any, Any]
-    elements: list[Any]
-
-    def __new__(cls, *arguments: Any, **_: Any) -> "Record":
-        """Keeps the arguments."""
-        record = object.__new__(cls)
-        record.arguments, record.state, record.items, record.elements = arguments, None, {}, []
-        return record
-
-    def __init__(self, *arguments: Any, **_: Any):
-        del arguments
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.items[key] = value
-
-    def append(self, value: Any) -> None:
-        """Called by the unpickler for an entry of a list."""
-        self.elements.append(value)
-
-    add = append  # for an entry of a set
-
-    def extend(self, values: Any) -> None:
-        """Called by the unpickler for several entries of a list."""
-        self.elements.extend(values)
+_MOST_VALUES = 1_000_000  # of hyper-parameters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,16 +48,25 @@ def read_lightning_checkpoint(path: str | Path) -> LightningCheckpoint:
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"{path}: is a file of PyTorch but no checkpoint of Lightning, which has a state_dict inside")
     state = dict(content["state_dict"])
-    others = [str(name) for name, value in state.items() if not isinstance(value, np.ndarray) or value.dtype.hasobject]
+    others = [str(name) for name, value in state.items() if not isinstance(value, np.ndarray)]
     if others:
         raise UserError(f"{path}: its state_dict holds {', '.join(others)}, which are no tensors")
+    _check_names(path, "state_dict", state)
     try:
         hyper_parameters = plain(content.get("hyper_parameters") or {})
-    except (KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path}: its hyper-parameters cannot be understood ({error})") from error
+    except Exception as error:  # objects of unknown classes may hold anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: its hyper-parameters cannot be understood ({reason}); save them again") from error
     if not isinstance(hyper_parameters, dict):
         raise UserError(f"{path}: its hyper-parameters are {hyper_parameters!r}, but must be a dictionary")
+    _check_names(path, "hyper_parameters", hyper_parameters)
     return LightningCheckpoint(state, hyper_parameters)
+
+
+def _check_names(path: str | Path, what: str, entries: Mapping[Any, Any]) -> None:
+    for name in entries:
+        if not isinstance(name, str):
+            raise UserError(f"{path}: {what} has the name {name!r}, but names must be text; save it again")
 
 
 def read_torch_file(path: str | Path) -> Any:
@@ -119,6 +87,8 @@ def read_torch_file(path: str | Path) -> Any:
             return _Archive(path, archive).load()
     except UserError:
         raise
+    except ForbiddenError as error:
+        raise UserError(f"{path}: {error}, which no checkpoint of PyTorch does; nothing was run") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except Exception as error:  # the bytes of a foreign file can make zipfile and the unpickler raise anything
@@ -131,29 +101,45 @@ def plain(value: Any) -> Any:
 
     Interpolations such as ``${model.learning_rate}`` are followed as far as the whole configuration is in the file.
     Tensors and arrays stay, as do objects of other classes; a class or function becomes its name.
+
+    Raises:
+        Exception: of any kind, if the values are no such configuration, or hold each other.
     """
-    if isinstance(value, type) and issubclass(value, Record):
-        return value.origin
-    if isinstance(value, Record) and value.origin.startswith("omegaconf."):
-        # a container has _content, a leaf has _val
-        content = value.state["_content"] if "_content" in value.state else value.state["_val"]
-        if isinstance(content, str) and content.startswith("${") and content.endswith("}"):
-            return plain(_referenced(value, content[2:-1]))
-        return plain(content)
-    if isinstance(value, Record) and value.origin.endswith(".AttributeDict"):
-        return plain(value.items)
-    if isinstance(value, dict):
-        return {plain(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(plain(entry) for entry in value)
-    return value.item() if isinstance(value, np.generic) else value
+    left = _MOST_VALUES
+
+    def of(value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"they hold themselves, or more than {_MOST_VALUES} values")
+        if isinstance(value, Named):
+            return value.name
+        if isinstance(value, Record) and value.origin.startswith("omegaconf."):
+            # a container has _content, a leaf has _val
+            content = value.state["_content"] if "_content" in value.state else value.state["_val"]
+            if isinstance(content, str) and content.startswith("${") and content.endswith("}"):
+                return of(_referenced(value, content[2:-1]))
+            return of(content)
+        if isinstance(value, Record) and value.origin.endswith(".AttributeDict"):
+            return of(value.items)
+        if isinstance(value, dict):
+            return {of(key): of(entry) for key, entry in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return type(value)(of(entry) for entry in value)
+        return value.item() if isinstance(value, np.generic) else value
+
+    return of(value)
 
 
 def _referenced(node: Record, reference: str) -> Any:
     """The node that an interpolation names: by a path from the root, or with leading dots from a parent."""
     rest = reference.lstrip(".")
     upwards = len(reference) - len(rest)
+    passed: list[Record] = []
     while node.state.get("_parent") is not None and upwards != 1:
+        if node in passed:
+            raise ValueError("a node is its own parent")
+        passed.append(node)
         node, upwards = node.state["_parent"], upwards - 1
     if upwards == 1:
         node = node.state["_parent"]
@@ -170,7 +156,7 @@ class _Archive:
 
     def __init__(self, path: Path, archive: zipfile.ZipFile):
         self._path, self._archive = path, archive
-        self._storages: dict[str, np.ndarray] = {}
+        self._storages: dict[str, bytes] = {}
         folders = [name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(folders) != 1:
             raise UserError(f"{path}: is a zip archive but no checkpoint of PyTorch, which has one data.pkl inside")
@@ -190,15 +176,22 @@ class _Archive:
                 "on the machine that you have now"
             )
         content = self._bytes("data.pkl")
-        _check_memo(content)
-        return _TorchUnpickler(io.BytesIO(content), self).load()
+        reader = PickleReader(
+            io.BytesIO(content), len(content), {**PLAIN, **_FUNCTIONS}, records=True, persistent=self._storage
+        )
+        return reader.read()
 
-    def storage(self, dtype: "np.dtype[Any]", key: str) -> np.ndarray:
+    def _storage(self, reference: Any) -> "_Storage":
         """Read all numbers of a storage, which several tensors may share."""
+        _, kind, key, _, count = reference
+        dtype = _DTYPES[kind.name]
         if key not in self._storages:
-            content = self._bytes(f"data/{key}")
-            self._storages[key] = np.frombuffer(content[: len(content) // dtype.itemsize * dtype.itemsize], dtype)
-        return self._storages[key].view(dtype)
+            self._storages[key] = self._bytes(f"data/{key}")
+        if not isinstance(count, int) or not 0 <= count * dtype.itemsize <= len(self._storages[key]):
+            raise ValueError(f"a storage of {count} numbers has {len(self._storages[key])} bytes")
+        numbers = np.frombuffer(self._storages[key], dtype, count) if count else np.empty(0, dtype)
+        # other bytes than 0 and 1 are no booleans
+        return _Storage(numbers.view(np.uint8).astype(bool) if dtype.kind == "b" else numbers)
 
     def _text(self, name: str, default: str) -> str:
         if self._folder + name not in self._archive.namelist():
@@ -212,46 +205,40 @@ class _Archive:
         return self._archive.read(member)
 
 
-class _TorchUnpickler(PlainUnpickler):
-    """Admits tensors too, and makes records of all other objects."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Storage:
+    """Numbers of a file, of which tensors are views."""
 
-    def __init__(self, stream: io.BytesIO, archive: _Archive):
-        super().__init__(stream)
-        self._archive = archive
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return super().find_class(module, name)
-        except ForbiddenGlobalError:
-            origin = f"{module}.{name}".replace("__builtin__.", "builtins.")
-            known = _KNOWN.get(origin)
-            return known if known is not None else type(name, (Record,), {"origin": origin})
-
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        _, dtype, key, _, count = pid
-        return self._archive.storage(np.dtype(dtype), key)[:count]
+    numbers: np.ndarray
 
 
-def _check_memo(content: bytes) -> None:
-    """Refuse a pickle that numbers its objects beyond its own length: Python would make a table of that length."""
-    for code, argument, _ in pickletools.genops(content):
-        if code.name.endswith("PUT") and int(str(argument)) > len(content):
-            raise ValueError(f"an object has the number {argument}")
-
-
-def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
     """A view of a storage; torch counts offsets and strides in numbers, not in bytes."""
-    if storage.ndim != 1 or not storage.flags.c_contiguous:  # a view of a view could leave the memory of the first
+    if not isinstance(storage, _Storage):
         raise ValueError("a tensor is a view of no storage")
+    numbers = storage.numbers
+    if not all(isinstance(number, int) for number in (offset, *size, *stride)):
+        raise ValueError("a tensor has a size or a stride that is no number")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(storage)):
-        raise ValueError(f"a tensor of {size} lies outside of its {len(storage)} numbers")
-    steps = tuple(step * storage.itemsize for step in stride)
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
+    if min((offset, *size, *stride)) < 0 or (0 not in size and last >= len(numbers)):
+        raise ValueError(f"a tensor of {size} lies outside of its {len(numbers)} numbers")
+    if math.prod(size) > max(len(numbers), _MOST_VALUES):  # one number, shown again and again
+        raise ValueError(f"a tensor of {size} has only {len(numbers)} numbers")
+    if 0 in size:
+        return np.empty(size, numbers.dtype)
+    steps = tuple(step * numbers.itemsize for step in stride)
+    return np.lib.stride_tricks.as_strided(numbers[offset:], size, steps, writeable=False)
 
 
-def _known() -> Mapping[str, Any]:
-    """The functions, types and classes that are understood; objects of all others become records."""
+def _tensor_of_type(storage: Any, offset: Any, size: Any, stride: Any, _: Any, __: Any, kind: Any, *___: Any) -> Any:
+    """A view of a storage of bytes as another type, which has no storage class of its own."""
+    dtype = _DTYPES[kind.name]
+    raw = storage.numbers.view(np.uint8)
+    return _tensor(_Storage(raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)), offset, size, stride)
+
+
+def _dtypes() -> Mapping[str, "np.dtype[Any]"]:
+    """The types of numbers, by the names of their storages and their own."""
     storages = {
         "Double": "float64",
         "Float": "float32",
@@ -266,16 +253,17 @@ def _known() -> Mapping[str, Any]:
         "ComplexFloat": "complex64",
         "ComplexDouble": "complex128",
     }
-    known: dict[str, Any] = {f"torch.{storage}Storage": jnp.dtype(dtype) for storage, dtype in storages.items()}
+    known = {f"torch.{storage}Storage": jnp.dtype(dtype) for storage, dtype in storages.items()}
     known |= {f"torch.{dtype}": jnp.dtype(dtype) for dtype in (*storages.values(), "uint16", "uint32", "uint64")}
-    known["torch.storage.UntypedStorage"] = np.dtype(np.uint8)
+    return known | {"torch.storage.UntypedStorage": np.dtype(np.uint8)}
+
+
+def _functions() -> Mapping[str, Callable[..., Any]]:
+    """What is understood beside plain values; objects of all other classes become records."""
     functions: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": _tensor,
         "torch._utils._rebuild_tensor_v2": _tensor,
-        # of a type without a storage class of its own
-        "torch._utils._rebuild_tensor_v3": lambda storage, offset, size, stride, gradient, hooks, dtype, *_: _tensor(
-            storage.view(dtype), offset, size, stride
-        ),
+        "torch._utils._rebuild_tensor_v3": _tensor_of_type,
         # a parameter becomes its tensor
         "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
         "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
@@ -286,7 +274,7 @@ def _known() -> Mapping[str, Any]:
     for kind in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath"):
         for module in ("pathlib", "pathlib._local"):
             functions[f"{module}.{kind}"] = lambda *parts: str(PurePosixPath(*parts))
-    return known | functions
+    return functions
 
 
-_KNOWN = _known()
+_DTYPES, _FUNCTIONS = _dtypes(), _functions()

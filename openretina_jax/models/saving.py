@@ -1,8 +1,14 @@
-"""Trained models from disk: arrays by readable names, and the options they were built from."""
+"""Trained models from disk: arrays by readable names, and the options they were built from.
+
+A checkpoint is a folder with the arrays (``state``) and their description as JSON (``about/metadata``), which has
+hashes of both. Checkpoints of earlier versions have none, and are read without.
+"""
 
 import csv
 import dataclasses
+import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +24,19 @@ from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
+from openretina_jax.runtime.files import whole_file
 
 SCORE = "validation_correlation"  # in checkpoints; of another score that is monitored, its value or negative loss
+
+_HASHES = "sha256"  # of the description and of the arrays
+_REMEDY = "delete it, or put back the copy that was written"
+_DESCRIPTION = Path("about", "metadata")
+
+_log = logging.getLogger(__name__)
+
+
+class DamagedError(UserError):
+    """A checkpoint is not what was written."""
 
 
 def load_model(path: str | Path) -> Model:
@@ -34,8 +51,11 @@ def load_model(path: str | Path) -> Model:
     """
     checkpoint = best_checkpoint(Path(path))
     about = read_about(checkpoint)
-    info = with_scores(DataInfo.from_json(json.dumps(about["data_info"])), checkpoint.parent.parent / "neurons.csv")
-    model = make_model(about["config"]["model"], info)
+    try:
+        info = DataInfo.from_json(json.dumps(about["data_info"]))
+        model = make_model(about["config"]["model"], with_scores(info, checkpoint.parent.parent / "neurons.csv"))
+    except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{checkpoint / _DESCRIPTION} describes no model: {_in_a_line(error)}; {_REMEDY}") from error
     saved = read_arrays(checkpoint)
     # validation scores the moving average where there is one; without it, the trained parameters and the statistics
     parts = ("average",) if any(name.startswith("average/") for name in saved) else ("params", "statistics")
@@ -69,57 +89,146 @@ def with_scores(info: DataInfo, table: Path) -> DataInfo:
 def save_model(model: Model, folder: str | Path) -> None:
     """Save a model that ``load_model`` opens; an earlier one in the folder is replaced, other files beside it stay.
 
+    At every moment the folder holds the earlier model or this one: the description is replaced at once, and its hash
+    says which of ``state`` and ``state.new`` belongs to it.
+
     Args:
         model: any model.
         folder: made if missing.
 
     Raises:
-        UserError: the folder holds something else, and no saved model.
+        UserError: the folder holds something else and no saved model, or cannot be written.
     """
-    folder = Path(folder).resolve()
-    earlier = list(folder.iterdir()) if folder.is_dir() else []
-    if folder.is_file() or (earlier and not (folder / "about" / "metadata").is_file()):
+    folder = Path(folder).expanduser().resolve()
+    description, state, new = folder / _DESCRIPTION, folder / "state", folder / "state.new"
+    ours = (new.name, _DESCRIPTION.parts[0])
+    if not description.is_file() and (folder.is_file() or any(f.name not in ours for f in _entries(folder))):
         raise UserError(f"{folder} holds no saved model, and is not overwritten; give another folder")
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(temporary / "state", {f"params/{n}": v for n, v in by_name(nnx.state(model)).items()})
-    about = {"config": {"model": model.options}, "data_info": json.loads(model.data_info.to_json())}
-    (temporary / "about").mkdir()
-    (temporary / "about" / "metadata").write_text(json.dumps(about))
-    for other in earlier:
-        if other.name not in ("state", "about"):
-            other.rename(temporary / other.name)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    arrays = jax.device_get({f"params/{name}": value for name, value in by_name(nnx.state(model)).items()})
+    about = with_hashes(
+        {"config": {"model": model.options}, "data_info": json.loads(model.data_info.to_json())}, arrays
+    )
+    try:
+        if new.is_dir() and _matches(new, description):  # of a save that was ended in between
+            _replace(new, state)
+        for left in folder.glob("state.*"):
+            shutil.rmtree(left)
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(new, arrays)
+        with whole_file(description) as stream:
+            stream.write(json.dumps(about).encode())
+        _replace(new, state)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror or error}); check the folder and disk") from error
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _replace(new: Path, state: Path) -> None:
+    old = state.with_name("state.old")
+    if state.is_dir():
+        state.replace(old)
+    new.replace(state)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _matches(arrays: Path, description: Path) -> bool:
+    """Whether arrays are those of a description."""
+    try:
+        return fingerprint(_restored(arrays)) == json.loads(description.read_bytes())[_HASHES]["arrays"]
+    except Exception:  # half of them were written
+        return False
 
 
 def best_checkpoint(path: Path) -> Path:
     """Find the checkpoint: the path itself, or that of a run with the highest validation score.
 
+    A damaged one is left out with a warning, as long as there are others.
+
     Raises:
         UserError: there is none.
     """
-    if (path / "state").is_dir():
+    path = path.expanduser()
+    if (path / _DESCRIPTION).is_file() or (path / "state").is_dir():
         return path
     folders = [*path.glob("checkpoints/*"), *path.glob("members/*/checkpoints/*")]
     folders = [folder for folder in folders if folder.name.isdigit() and (folder / "state").is_dir()]
     if not folders:
         raise UserError(f"{path} holds no checkpoint; give the --workdir of a run, or one folder of its checkpoints")
     folders.sort(key=lambda folder: (folder.parent, int(folder.name)))  # of equal scores the first must always win
-    return max(folders, key=lambda folder: read_about(folder)[SCORE])
+    scores, damaged = {}, []
+    for folder in folders:
+        try:
+            scores[folder] = score_of(folder)
+        except DamagedError as error:
+            damaged.append(error)
+    if not scores:
+        raise damaged[0]
+    for problem in damaged:
+        _log.warning("%s; it is left out", problem)
+    return max(scores, key=scores.__getitem__)
+
+
+def score_of(checkpoint: Path) -> float:
+    """Validation score of a checkpoint of a run.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    score = read_about(checkpoint).get(SCORE)
+    if not isinstance(score, int | float):
+        raise DamagedError(f"{checkpoint / _DESCRIPTION} has no {SCORE}; {_REMEDY}")
+    return score
 
 
 def read_about(checkpoint: Path) -> dict[str, Any]:
     """Read the JSON beside the arrays of a checkpoint: "config", "data_info", "epoch", ...
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or was changed.
     """
+    about, hashes = _description(checkpoint)
+    if hashes and hashes.get("about") != _sha256_of_json(about):
+        raise DamagedError(f"{checkpoint / _DESCRIPTION} was changed since it was written; {_REMEDY}")
+    return about
+
+
+def _description(checkpoint: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The JSON beside the arrays, and its hashes; an earlier version wrote none."""
     try:
-        return json.loads((checkpoint / "about" / "metadata").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{checkpoint} is not a complete checkpoint: {error}") from None
+        about = json.loads((checkpoint / _DESCRIPTION).read_bytes())
+        if not isinstance(about, dict):
+            raise ValueError("its description is no dictionary")
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{checkpoint} is not a complete checkpoint: {_in_a_line(error)}; {_REMEDY}") from None
+    hashes = about.pop(_HASHES, {})
+    return about, hashes if isinstance(hashes, dict) else {"about": ""}
+
+
+def with_hashes(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A description with hashes of itself and of the arrays that it goes with."""
+    plain = json.loads(json.dumps(about))
+    return plain | {_HASHES: {"about": _sha256_of_json(plain), "arrays": fingerprint(arrays)}}
+
+
+def fingerprint(arrays: Mapping[str, jax.Array | np.ndarray]) -> str:
+    """Hash of the names, types, shapes and numbers of arrays."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        values = np.asarray(array)
+        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def restore_arrays(checkpoint: Path, like: Any) -> Any:
@@ -135,13 +244,24 @@ def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
     """Read the arrays of a checkpoint by their names.
 
     Raises:
-        UserError: the checkpoint is damaged.
+        UserError: they are damaged, or not those that were written.
     """
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore((checkpoint / "state").absolute())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{checkpoint} cannot be read: {str(error).splitlines()[0]}") from None
+    wanted = _description(checkpoint)[1].get("arrays")
+    problem = "they are not those that were written"
+    for folder in (checkpoint / "state", checkpoint / "state.new"):  # see ``save_model``
+        try:
+            arrays = _restored(folder)
+        except Exception as error:  # damaged files can make the library raise anything
+            problem = problem if folder.name == "state.new" else _in_a_line(error)
+            continue
+        if wanted in (None, fingerprint(arrays)):
+            return arrays
+    raise DamagedError(f"{checkpoint}: its arrays cannot be read: {problem}; {_REMEDY}")
+
+
+def _restored(folder: Path) -> Mapping[str, jax.Array | np.ndarray]:
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute())
 
 
 def fitted(checkpoint: Path, saved: Mapping[str, jax.Array | np.ndarray], like: Any) -> Any:

@@ -2,18 +2,23 @@
 
 import contextlib
 import errno
+import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 from jaxtyping import Shaped
 
 from openretina_jax.errors import UserError
 
 REMEDY = "check the folder and the disk"
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.[A-Za-z0-9-]*\.(\d+)\.part")
 
 
 @contextlib.contextmanager
@@ -51,6 +56,32 @@ def whole_folder(path: Path, needs: int = 0, *, remedy: str = REMEDY) -> Iterato
         put_in_place(work, path)
 
 
+@contextlib.contextmanager
+def locked(path: Path, *, remedy: str = REMEDY, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a file or folder, which lies beside it; the system lets go of it when the process ends.
+
+    Args:
+        path: of what is locked; its folder is made if missing.
+        remedy: advice for the message if the lock cannot be had.
+        wait: whether to wait until another process lets go of it.
+
+    Raises:
+        UserError: the folder cannot be written, or another process has the lock and ``wait`` is False.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{path} is in use by another process; {remedy}") from None
+    except (OSError, NotImplementedError) as error:  # some file systems have no locks
+        raise UserError(f"{path} cannot be locked ({getattr(error, 'strerror', None) or error}); {remedy}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def check_writable(path: Path, *, remedy: str = REMEDY) -> None:
     """Check before long work whether a file or folder can be written after it.
 
@@ -63,10 +94,14 @@ def check_writable(path: Path, *, remedy: str = REMEDY) -> None:
 
 @contextlib.contextmanager
 def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
-    """A temporary path on the same disk that no other process uses; nothing is left there at the end."""
-    temporary = path.parent / f".{uuid.uuid4().hex}.part"
+    """A temporary path on the same disk that no other process uses; nothing is left there at the end.
+
+    Its name says the machine and the process, by which the next one recognises what a dead process left.
+    """
+    temporary = path.parent / f".{uuid.uuid4().hex}.{_machine()}.{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         free = shutil.disk_usage(path.parent).free
         if free < needs:
             raise OSError(f"it needs {needs} bytes, {path.parent} has {free}")
@@ -74,9 +109,41 @@ def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror or error}); {remedy}") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _remove(temporary)
+
+
+def _machine() -> str:
+    """Short name of this machine, and of the numbering of its processes, of which containers have their own."""
+    with contextlib.suppress(OSError):
+        return _name(f"{socket.gethostname()}-{os.readlink('/proc/self/ns/pid')}")
+    return _name(socket.gethostname())
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "", text)[-48:]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine that were killed left half-written in a folder."""
+    for file in folder.glob(f".*.{_machine()}.*.part"):
+        if (found := _TEMPORARY.fullmatch(file.name)) and not _lives(int(found[1])):
+            _remove(file)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def put_in_place(work: Path, path: Path) -> None:

@@ -18,6 +18,27 @@ from openretina_jax.runtime.registry import Registry
 
 Entries = Mapping[str, tuple[type, Any]]  # type and value of every setting of a configuration, by dotted names
 
+# the parts of a configuration, and entries that each must have
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "seed": (),
+    "start_from": (),
+    "callbacks": (),
+    "autoencoder": ("hidden", "sparsity"),
+    "data": ("source",),
+    "logging": ("tensorboard", "wandb", "mlflow", "project", "run", "wandb_mode", "mlflow_uri"),
+    "mesh": ("data", "neuron"),
+    "model": ("core", "readout"),
+    "objective": ("loss", "cell_type_weighted"),
+    "optimizer": ("kind", "learning_rate", "clip_norm", "accumulate", "reset_when_lowered"),
+    "population": ("size", "seed", "vary", "chunk", "ensemble"),
+    "schedule": ("kind",),
+    "stopping": ("epochs", "threshold", "score"),
+    "train": (
+        *("order", "windows", "epochs", "picture_every", "trainable", "compute_dtype", "matmul_precision"),
+        *("frames_on_device", "rematerialize", "average_decay"),
+    ),
+}
+
 # settings that have an effect only if another one has a certain value, besides the options of chosen kinds
 _ONLY_IF = (
     ("model", "start_from", None),
@@ -42,7 +63,29 @@ def read_config(path: str | Path) -> ml_collections.ConfigDict:
     config = returned_by(name, "get_config", *([words] if colon else []))
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(f"{name}: get_config() must return a ConfigDict, but returns {type(config).__name__}")
+    check_parts(config)
     return config.lock()
+
+
+def check_parts(config: Mapping[str, Any] | ml_collections.ConfigDict) -> None:
+    """Refuse a configuration that lacks a part or an entry, or has a part that nothing reads.
+
+    Raises:
+        UserError: names the first.
+    """
+    for name in config:
+        if name not in PARTS:
+            known = [*PARTS, *(f"{part}.{entry}" for part, entries in PARTS.items() for entry in entries)]
+            inside = [other for other in known if other.endswith(f".{name}")]
+            hint = f"did you mean config.{inside[0]}?" if inside else nearest(str(name), known)
+            raise UserError(f"config.{name} is no part of a configuration, and nothing reads it; {hint}")
+    for name, entries in PARTS.items():
+        missing = [name] if name not in config else [f"{name}.{one}" for one in entries if one not in config[name]]
+        if missing:
+            raise UserError(
+                f"the configuration lacks config.{missing[0]}; begin with common.training(), as configs/template.py "
+                "does, and change what differs"
+            )
 
 
 def returned_by(file: str, function: str, *arguments: str) -> Any:
@@ -68,7 +111,11 @@ def returned_by(file: str, function: str, *arguments: str) -> Any:
 
 def _others(file: str, function: str) -> str:
     """What to take instead of a file: one beside it that has the function."""
-    known = [str(other) for other in sorted(Path(file).parent.glob("*.py")) if f"def {function}(" in other.read_text()]
+    known = [
+        str(other)
+        for other in sorted(Path(file).parent.glob("*.py"))
+        if f"def {function}(" in other.read_text("utf-8", "replace")
+    ]
     return nearest(file, known) if known else f"give one that has a function {function}(), such as those in configs/"
 
 

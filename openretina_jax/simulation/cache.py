@@ -13,12 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from filelock import FileLock
-
 from openretina_jax import simulation
 from openretina_jax.errors import UserError, nearest
-from openretina_jax.runtime.fetch import CACHE_REMEDY
-from openretina_jax.runtime.files import whole_folder
+from openretina_jax.runtime.fetch import CACHE_REMEDY, file_sha256
+from openretina_jax.runtime.files import locked, whole_folder
 from openretina_jax.runtime.registry import construct
 from openretina_jax.simulation import publications
 from openretina_jax.simulation.writing import Progress
@@ -99,19 +97,39 @@ def simulated_files(
     """
     module = simulator(name)
     config = _config(module, name, options)
-    texts = [file.read_text() for file in modules_of(Path(module.__file__ or ""))]
+    texts = [file.read_text(encoding="utf-8") for file in modules_of(Path(module.__file__ or ""))]
     digest = hashlib.sha256(json.dumps([repr(config), *texts]).encode()).hexdigest()[:12]
     folder = cache / f"{name}_{digest}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{folder.name}.lock"):  # trials of a search begin at the same time
-        if not (folder / _WRITTEN).exists():
-            with whole_folder(folder, remedy=CACHE_REMEDY) as work:
-                files = module.simulate(work, config, progress)
-                names = {option: str(file.relative_to(work)) for option, file in files.items()}
-                (work / _WRITTEN).write_text(json.dumps(names))
+    names = _written(folder)  # of a cache that may be read-only
+    if names is None:
+        with locked(folder, remedy=CACHE_REMEDY):  # trials of a search begin at the same time
+            names = _written(folder) or _simulate(module, config, folder, progress)
     _log.info("simulated recordings are in %s", folder)
-    names = json.loads((folder / _WRITTEN).read_text())
     return {option: str(folder / file) for option, file in names.items()}
+
+
+def _simulate(module: ModuleType, config: Any, folder: Path, progress: Progress | None) -> dict[str, str]:
+    with whole_folder(folder, remedy=CACHE_REMEDY) as work:
+        files = module.simulate(work, config, progress)
+        names = {option: str(file.relative_to(work)) for option, file in files.items()}
+        about = {"files": names, "sha256": _hashes(work)}
+        (work / _WRITTEN).write_text(json.dumps(about), encoding="utf-8")
+    return names
+
+
+def _written(folder: Path) -> dict[str, str] | None:
+    """What was simulated before: paths in the folder by option; None if it is not there, or no longer what it was."""
+    try:
+        about = json.loads((folder / _WRITTEN).read_text(encoding="utf-8"))
+        return about["files"] if about["sha256"] == _hashes(folder) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Hashes of all files of a folder but the list itself, by their paths in it."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / _WRITTEN)
+    return {str(file.relative_to(folder)): file_sha256(file) for file in files}
 
 
 def modules_of(file: Path) -> list[Path]:
@@ -124,7 +142,7 @@ def modules_of(file: Path) -> list[Path]:
             continue
         found.add(file)
         with _PARSING:
-            tree = ast.parse(file.read_text())
+            tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]

@@ -93,7 +93,7 @@ def _fetched(path: HubFolder | HubFile | str | Path | None, species: str) -> Fet
 
 
 def _files(folder: FetchedFolder, species: str) -> list[Path]:
-    return sorted(file for file in folder.path.rglob(f"*{species}*") if file.suffix in SUFFIXES)
+    return sorted(file for file in folder.path.rglob(f"*{species}*") if file.suffix.lower() in SUFFIXES)
 
 
 def _recordings(files: list[Path], unit: float) -> Iterator[MovieRecording]:

@@ -107,7 +107,17 @@ def _fetched(path: HubFolder | HubFile | str | Path | None) -> FetchedFolder:
 
 
 def _session_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
+    return _visible(folder, SUFFIXES)
+
+
+def _stimulus_files(folder: Path) -> list[Path]:
+    return _visible(folder / STIMULI_FOLDER, (".npy",))
+
+
+def _visible(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files with one of the endings, in capitals too; hidden ones, which Macs add, are left out."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file for file in files if file.suffix.lower() in suffixes and not file.name.startswith("."))
 
 
 def _shared_stimulus(file: Path) -> np.ndarray:
@@ -121,7 +131,7 @@ def _problems(folder: Path, test_names: Sequence[str], size: tuple[int, int, int
     if not files:
         yield UserError(f"{folder}: holds no files ending in {' or '.join(SUFFIXES)}; give one for each session")
     stimuli: dict[str, tuple[int, ...] | None] = {}  # None: it is not to be read
-    for file in sorted((folder / STIMULI_FOLDER).glob("*.npy")):
+    for file in _stimulus_files(folder):
         stimuli[file.stem] = None
         try:
             shown = _shared_stimulus(file)
@@ -183,7 +193,7 @@ def _neurons_and_frames(session: SessionFile, name: str, is_test: bool) -> tuple
 
 
 def _axes_of_responses(session: SessionFile, name: str, is_test: bool) -> str:
-    by_trial = is_test and getattr(session.group[RESPONSES + name], "ndim", 0) == 3
+    by_trial = is_test and getattr(session.find(RESPONSES + name), "ndim", 0) == 3
     return "trial neuron time" if by_trial else "neuron time"
 
 
@@ -219,7 +229,7 @@ def _check_size(what: str, shape: tuple[int, ...], size: tuple[int, int, int] | 
 def _check_length(session: SessionFile, name: str, frames: int, shape: tuple[int, ...]) -> None:
     if shape[1] == frames:
         return
-    if shape[1] in session.group[RESPONSES + name].shape:
+    if shape[1] in getattr(session.find(RESPONSES + name), "shape", ()):
         hint = "are the axes of the responses swapped? They are (neuron, time)"
     elif frames in shape:
         hint = f"are the axes of the stimulus swapped? They are ({AXES.replace(' ', ', ')})"
@@ -229,7 +239,7 @@ def _check_length(session: SessionFile, name: str, frames: int, shape: tuple[int
 
 
 def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
-    shared = {file.stem: file for file in (folder / STIMULI_FOLDER).glob("*.npy")}
+    shared = {file.stem: file for file in _stimulus_files(folder)}
     joined: dict[tuple[str, ...], np.ndarray] = {}  # training movies of shared stimuli
 
     def movie(session: SessionFile, names: tuple[str, ...]) -> Num[np.ndarray, "time height width channel"]:
@@ -291,7 +301,7 @@ def _information(session: SessionFile, n_neurons: int) -> tuple[dict[str, np.nda
     for name in session.names(INFORMATION):
         values = session.values(f"{INFORMATION}/{name}")
         if values.dtype.kind in "OS":
-            values = np.vectorize(lambda word: word.decode() if isinstance(word, bytes) else str(word))(values)
+            values = _words(session, f"{INFORMATION}/{name}", values)
         if values.ndim and len(values) == n_neurons:
             columns[name] = values
         elif values.size == 1:
@@ -306,3 +316,10 @@ def _information(session: SessionFile, n_neurons: int) -> tuple[dict[str, np.nda
                 n_neurons,
             )
     return columns, facts
+
+
+def _words(session: SessionFile, key: str, values: np.ndarray) -> np.ndarray:
+    try:
+        return np.vectorize(lambda word: word.decode() if isinstance(word, bytes) else str(word), otypes=[str])(values)
+    except UnicodeDecodeError as error:
+        raise session.error(f'"{key}" holds words that are not UTF-8 ({error}); write them again as UTF-8') from error

@@ -1,4 +1,8 @@
-"""HDF5 files of sessions, read with checks: every error names the file and the entry."""
+"""HDF5 files of sessions, read with checks: every error names the file and the entry.
+
+Everything comes from the file itself: links to other files, storage outside it and virtual arrays of other files are
+refused, and so are arrays that claim to be larger than the file's bytes could be.
+"""
 
 import contextlib
 import logging
@@ -15,6 +19,9 @@ from openretina_jax.data.assembly import MOVIE, RESPONSES, MovieRecording, arran
 from openretina_jax.errors import UserError
 
 SUFFIXES = (".h5", ".hdf5")
+_MOST_LINKS = 16  # that follow each other
+_LARGEST_RATIO = 1032  # of deflate
+_ALWAYS_TAKEN = 1 << 20  # bytes of an array that are not compared with the file's
 _CELL = re.compile(r".*cell_?(\d+)")
 
 _log = logging.getLogger(__name__)
@@ -36,12 +43,29 @@ class SessionFile:
         return UserError(f"{self.path.parent.name}/{self.path.name}: {message}")
 
     def __contains__(self, key: str) -> bool:
-        return key in self.group or key in self.group.attrs
+        return self.find(key) is not None or key in self.group.attrs
+
+    def find(self, key: str) -> h5py.Group | h5py.Dataset | None:
+        """Find a group, or an array without reading it; None if it is not there.
+
+        Raises:
+            UserError: it lies in another file, its links lead in a circle, or it is damaged.
+        """
+        found: Any = self.group
+        for part in key.split("/"):
+            if not isinstance(found, h5py.Group):
+                return None
+            found = self._follow(found, part, key)
+        return found if isinstance(found, h5py.Group | h5py.Dataset) else None
 
     def names(self, key: str = "") -> list[str]:
         """List the names in a group, sorted; none if there is no such group."""
-        group = self.group.get(key) if key else self.group
-        return sorted(group) if isinstance(group, h5py.Group) else []
+        group = self.find(key) if key else self.group
+        return sorted(map(_text, group)) if isinstance(group, h5py.Group) else []
+
+    def groups(self) -> list[h5py.Group]:
+        """List the groups in the group."""
+        return [found for name in self.names() if isinstance(found := self.find(name), h5py.Group)]
 
     def values(self, key: str) -> np.ndarray:
         """Read an entry of any type that numpy can hold.
@@ -170,17 +194,54 @@ class SessionFile:
         )
         return mean[None]
 
+    def _follow(self, group: h5py.Group, name: str, key: str) -> Any:
+        """What a name in a group stands for; links are followed here, so that none leaves the file."""
+        for _ in range(_MOST_LINKS):
+            links = group.id.links
+            raw = next((raw for raw in _raw(name) if links.exists(raw)), None)
+            if raw is None:
+                return None
+            kind = links.get_info(raw).type
+            if kind == h5py.h5l.TYPE_HARD:
+                return group[raw]
+            target = links.get_val(raw)
+            if kind != h5py.h5l.TYPE_SOFT:
+                other = target[0].decode(errors="replace") if isinstance(target, tuple) else "another file"
+                raise self.error(f'"{key}" is a link to {other}; copy the array into the file')
+            path = target.decode(errors="surrogateescape")
+            *outer, name = path.split("/")
+            group = group.file if path.startswith("/") else group
+            for part in filter(None, outer):
+                group = self._follow(group, part, key)
+                if not isinstance(group, h5py.Group):
+                    return None
+        raise self.error(f'"{key}" is a link that leads in a circle; put the array in its place')
+
     def _entry(self, key: str) -> Any:
         """A dataset, which is not read yet, or an attribute."""
-        found = self.group.get(key)
+        found = self.find(key)
         if isinstance(found, h5py.Dataset):
+            self._check_storage(found, key)
             return found
         if found is None and key in self.group.attrs:
             return np.asarray(self.group.attrs[key])
         parent = key.rpartition("/")[0]
-        beside = ", ".join([*self.names(parent), *(() if parent else sorted(self.group.attrs))]) or "nothing"
+        beside = ", ".join([*self.names(parent), *(() if parent else map(_text, sorted(self.group.attrs)))])
         what = "is missing" if found is None else "is a group, not an array"
-        raise self.error(f'"{key}" {what}; the file was cut or is of another kind: beside it is {beside}')
+        raise self.error(f'"{key}" {what}; the file was cut or is of another kind: beside it is {beside or "nothing"}')
+
+    def _check_storage(self, dataset: h5py.Dataset, key: str) -> None:
+        """Refuse numbers of other files, and more numbers than the file can hold."""
+        if dataset.is_virtual and any(source.file_name != "." for source in dataset.virtual_sources()):
+            raise self.error(f'"{key}" is a virtual array of other files; copy the numbers into the file')
+        if dataset.external:
+            raise self.error(f'"{key}" is stored in another file, {dataset.external[0][0]}; copy it into the file')
+        size, own = dataset.size or 0, self.path.stat().st_size
+        if size * dataset.dtype.itemsize > max(_LARGEST_RATIO * own, _ALWAYS_TAKEN):
+            raise self.error(
+                f'"{key}" claims to be {dataset.shape} ({dataset.dtype}), but the file has only {own} bytes; fetch it '
+                "again, or write it again"
+            )
 
     def _numeric(self, key: str, axes: str | None) -> Any:
         values = self._entry(key)
@@ -193,8 +254,18 @@ class SessionFile:
     def _read(self, values: Any, key: str) -> np.ndarray:
         try:
             return np.asarray(values[()])
-        except (OSError, RuntimeError) as error:
-            raise self.error(f'"{key}" cannot be read ({error}); the file is damaged: fetch it again') from error
+        except Exception as error:
+            if not _of_h5py(error):
+                raise
+            if isinstance(values, h5py.Dataset) and (filters := _missing_filters(values)):
+                raise self.error(
+                    f'"{key}" is compressed by {filters}, which is not here; run pip install hdf5plugin and import it, '
+                    "or save the array with gzip"
+                ) from error
+            raise self.error(f'"{key}" cannot be read ({_reason(error)}); the file is damaged: {_AGAIN}') from error
+
+
+_AGAIN = "fetch it again, or write it again"
 
 
 @contextlib.contextmanager
@@ -202,16 +273,60 @@ def open_session(path: Path) -> Iterator[SessionFile]:
     """Open the file of a session; it is closed when the context ends.
 
     Raises:
-        UserError: it is truncated, missing or not an HDF5 file.
+        UserError: it is missing, open for writing elsewhere, or not an HDF5 file; or, in the block too, damaged.
     """
     try:
         opened = h5py.File(path, "r")
-    except OSError as error:
+    except BlockingIOError as error:
         raise UserError(
-            f"{path}: is truncated, missing or not an HDF5 file ({error}); delete it and fetch it again"
+            f"{path}: is open for writing in another program; close it there (a notebook keeps files open), or set "
+            "HDF5_USE_FILE_LOCKING=FALSE if nothing is being written"
         ) from error
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or _reason(error)}); check the path") from error
+    except Exception as error:
+        raise UserError(f"{path}: is truncated or not an HDF5 file ({_reason(error)}); {_AGAIN}") from error
     with opened:
-        yield SessionFile(path, opened)
+        try:
+            yield SessionFile(path, opened)
+        except Exception as error:
+            if not _of_h5py(error):
+                raise
+            raise UserError(f"{path}: cannot be read ({_reason(error)}); the file is damaged: {_AGAIN}") from error
+
+
+def _of_h5py(error: BaseException) -> bool:
+    """Whether an error was raised by the library: damaged files can make it raise anything."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and "h5py" in traceback.tb_frame.f_code.co_filename
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).strip("'\"").split()) or type(error).__name__
+
+
+def _missing_filters(dataset: h5py.Dataset) -> str:
+    """Names of the filters of an array that are not installed."""
+    plan = dataset.id.get_create_plist()
+    filters = [plan.get_filter(number) for number in range(plan.get_nfilters())]
+    return ", ".join(
+        f"{name.decode(errors='replace') or 'a filter'} ({code})"
+        for code, _, _, name in filters
+        if not h5py.h5z.filter_avail(code)
+    )
+
+
+def _text(name: str | bytes) -> str:
+    """A name as text; one that is not UTF-8 is taken for Latin-1."""
+    return name.decode("latin1") if isinstance(name, bytes) else name
+
+
+def _raw(name: str) -> list[bytes]:
+    """The names in a file that ``_text`` makes this text of."""
+    utf8 = name.encode(errors="surrogateescape")
+    return [utf8] if name.isascii() else [utf8, name.encode("latin1", errors="replace")]
 
 
 def check_same_neurons(session: SessionFile, counts: Mapping[str, int]) -> None:

@@ -1,7 +1,9 @@
 """The checkpoints of a run: the last and the best, each written whole or not at all."""
 
 import dataclasses
+import json
 import logging
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,19 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array, Float32
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from openretina_jax.models.saving import SCORE, by_name, read_about, restore_arrays
+from openretina_jax.errors import UserError
+from openretina_jax.models.saving import (
+    SCORE,
+    DamagedError,
+    by_name,
+    read_about,
+    read_arrays,
+    restore_arrays,
+    score_of,
+    with_hashes,
+)
+from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.training.trainer import TrainState
 
 _log = logging.getLogger(__name__)
@@ -23,10 +37,15 @@ class Checkpoints:
     Args:
         folder: where they lie, one subfolder per epoch.
         about: what goes with every checkpoint as JSON (configuration, facts of the data).
+
+    Raises:
+        UserError: all checkpoints in the folder are damaged.
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any]):
         self.folder, self._about = folder, about
+        with first_before_others():
+            set_aside_damaged(folder)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
@@ -50,8 +69,8 @@ class Checkpoints:
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
         """Save the state after an epoch; of several processes each must call."""
-        about = {**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}
         arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
+        about = with_hashes({**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}, arrays)
         self._manager.save(
             epoch,
             args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)),
@@ -78,6 +97,46 @@ class Checkpoints:
     def about(self, epoch: int) -> dict[str, Any]:
         """What was saved with the state."""
         return read_about(self.folder / str(epoch))
+
+
+def set_aside_damaged(folder: Path) -> None:
+    """Move checkpoints that are not what was written to ``damaged``, so that a run goes on from the newest whole one.
+
+    Raises:
+        UserError: no whole one is left.
+    """
+    found = sorted((one for one in folder.glob("*") if one.name.isdigit()), key=lambda one: int(one.name))
+    damaged = {one: error for one in found if (error := _damage(one)) is not None}
+    for one, error in damaged.items():
+        if len(damaged) == len(found):
+            raise UserError(f"{error}; no whole checkpoint is left: delete {folder} to start anew")
+        aside = folder.with_name("damaged") / f"{one.name}-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(exist_ok=True)
+        one.replace(aside)
+        _log.warning("%s; it was moved to %s, and the run goes on from the newest whole checkpoint", error, aside)
+
+
+def _damage(checkpoint: Path) -> DamagedError | None:
+    """What is wrong with a checkpoint; its file of scores is written again if it is not that of its description."""
+    try:
+        score = score_of(checkpoint)
+        seconds = read_about(checkpoint).get("seconds")
+        if not isinstance(seconds, int | float):
+            raise DamagedError(f"{checkpoint} does not say its seconds")
+        read_arrays(checkpoint)
+    except DamagedError as error:
+        return error
+    metrics = checkpoint / "metrics" / "metrics"
+    content = json.dumps({SCORE: score}).encode()
+    try:
+        right = json.loads(metrics.read_bytes()) == {SCORE: score}
+    except (OSError, ValueError):
+        right = False
+    if not right:
+        _log.warning("%s was damaged, and is written again", metrics)
+        with whole_file(metrics) as stream:
+            stream.write(content)
+    return None
 
 
 def _saved(state: TrainState) -> TrainState:

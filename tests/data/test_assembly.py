@@ -154,7 +154,7 @@ def test_validation_clips_are_drawn_as_the_reference_draws_them() -> None:
         golden.check(f"output/{name}", np.array(drawn))
 
 
-@pytest.mark.parametrize("chosen", [4, 5, (0, 1, 2, 3), -1])
+@pytest.mark.parametrize("chosen", [4, 5, (0, 1, 2, 3)])
 def test_training_needs_a_clip(chosen: int | tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="leave at least one for training"):
         validation_clips(4, chosen, seed=0)
@@ -302,7 +302,7 @@ MISTAKES = {
         {"tests": {"clip": ArrayTest(TEST_MOVIE, REPEATED[..., :1], REPEATS)}},
         'responses to test "clip" have 1 neurons, the others 2; are axes swapped',
     ),
-    "columns": ({"neurons": {"cell_type": np.ones(3)}}, '"cell_type" has 3 entries for 2 neurons'),
+    "columns": ({"neurons": {"cell_type": np.ones(3)}}, '"cell_type"\\] has 3 entries for 2 neurons'),
     "infinity": (
         {"responses": np.full((TIME, NEURONS), np.inf)},
         "the responses hold infinity; put NaN where nothing was recorded",

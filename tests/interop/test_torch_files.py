@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.torch_files import Record, _tensor, plain, read_lightning_checkpoint, read_torch_file
+from openretina_jax.interop.torch_files import (
+    _Storage,
+    _tensor,
+    plain,
+    read_lightning_checkpoint,
+    read_torch_file,
+)
+from openretina_jax.runtime.pickled_values import Record
 from tests.interop.frozen import FOLDER, path_of
 
 
@@ -83,9 +90,7 @@ def test_configurations_are_plain_values() -> None:
 
 def node(parent: Record | None, **state: Any) -> Record:
     """A node of OmegaConf as it is read."""
-    record = type("Node", (Record,), {"origin": "omegaconf.nodes.AnyNode"})()
-    record.__setstate__({"_parent": parent, **state})
-    return record
+    return Record("omegaconf.nodes.AnyNode", state={"_parent": parent, **state})
 
 
 def test_interpolations_are_followed() -> None:
@@ -131,10 +136,9 @@ def test_files_of_others_are_refused(tmp_path: Path, content: bytes, message: st
         read_lightning_checkpoint(written(tmp_path, content))
 
 
-def test_memos_larger_than_the_file_are_refused(tmp_path: Path) -> None:
-    """Python would ask for 64 GB."""
-    with pytest.raises(UserError, match="an object has the number 4294967280"):
-        read_torch_file(written(tmp_path, b"\x80\x02}r\xf0\xff\xff\xff."))
+def test_memos_larger_than_the_file_take_no_memory(tmp_path: Path) -> None:
+    """Python's own reader would ask for 64 GB."""
+    assert read_torch_file(written(tmp_path, b"\x80\x02}r\xf0\xff\xff\xff.")) == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x02}q\x00.", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"])
@@ -184,17 +188,43 @@ def test_damaged_pickles_are_refused_or_read(tmp_path_factory: pytest.TempPathFa
 )
 def test_tensors_outside_their_storage_are_refused(view: tuple[int, tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="lies outside of its 24 numbers"):
-        _tensor(np.arange(24.0), *view)
+        _tensor(_Storage(np.arange(24.0)), *view)
 
 
 def test_views_of_views_are_refused() -> None:
     """The first says that it has a hundred numbers, which all are one."""
-    hundred = _tensor(np.arange(1.0), 0, (100,), (0,))
+    hundred = _tensor(_Storage(np.arange(1.0)), 0, (100,), (0,))
     with pytest.raises(ValueError, match="is a view of no storage"):
         _tensor(hundred, 0, (100,), (1,))
 
 
+def test_one_number_is_no_terabyte() -> None:
+    with pytest.raises(ValueError, match="has only 1 numbers"):
+        _tensor(_Storage(np.arange(1.0)), 0, (1 << 40,), (0,))
+
+
 def test_arrays_of_objects_are_no_tensors(tmp_path: Path) -> None:
     content = {"state_dict": {"weight": np.array([None, {}])}}
-    with pytest.raises(UserError, match="its state_dict holds weight, which are no tensors"):
+    with pytest.raises(UserError, match="holds an array of "):
+        read_lightning_checkpoint(written(tmp_path, pickle.dumps(content)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"state_dict": {5: np.zeros(3)}}, "state_dict has the name 5, but names must be text"),
+        ({"state_dict": {}, "hyper_parameters": {1: 2}}, "hyper_parameters has the name 1"),
+    ],
+)
+def test_names_must_be_text(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_lightning_checkpoint(written(tmp_path, pickle.dumps(content, 2)))
+
+
+def test_hyper_parameters_that_hold_each_other_are_refused(tmp_path: Path) -> None:
+    doubled: list[Any] = []
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    content = {"state_dict": {}, "hyper_parameters": {"model": doubled}}
+    with pytest.raises(UserError, match="hold themselves, or more than 1000000 values"):
         read_lightning_checkpoint(written(tmp_path, pickle.dumps(content)))

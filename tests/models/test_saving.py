@@ -1,9 +1,12 @@
 """Trained models from disk: the same predictions, or one line that says why not."""
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +17,7 @@ from flax import nnx
 import openretina_jax
 from openretina_jax.errors import UserError
 from openretina_jax.models.model import CoreReadout
-from openretina_jax.models.saving import SCORE, best_checkpoint, load_model
+from openretina_jax.models.saving import SCORE, best_checkpoint, by_name, fingerprint, load_model
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.optimizers import AdamW
 from tests import tiny
@@ -113,8 +116,8 @@ def empty_files(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (empty_files, "1 cannot be read: "),
-        (lambda checkpoint: (checkpoint / "state" / "_METADATA").unlink(), "1 cannot be read: "),
+        (empty_files, "1: its arrays cannot be read: "),
+        (lambda checkpoint: (checkpoint / "state" / "_METADATA").unlink(), "1: its arrays cannot be read: "),
         (lambda checkpoint: (checkpoint / "about" / "metadata").write_text('{"config": '), "1 is not a complete"),
         (lambda checkpoint: shutil.rmtree(checkpoint / "about"), "1 is not a complete checkpoint"),
     ],
@@ -127,9 +130,108 @@ def test_damaged_checkpoints(damaged: Path, damage: Callable[[Path], None], mess
     assert "\n" not in str(caught.value)
 
 
-def test_checkpoint_of_another_model(damaged: Path) -> None:
+def edit(checkpoint: Path, changes: dict[str, Any]) -> None:
+    """Change a description as if it were of an earlier version, which wrote no hashes."""
+    file = checkpoint / "about" / "metadata"
+    about = json.loads(file.read_text())
+    del about["sha256"]
+    file.write_text(json.dumps(about | changes))
+
+
+def test_checkpoints_without_hashes_open(damaged: Path, trained: CoreReadout) -> None:
+    edit(damaged, {})
+    np.testing.assert_array_equal(load_model(damaged).readout.features[...], trained.readout.features[...])
+
+
+def test_an_edited_description_is_noticed(damaged: Path) -> None:
     file = damaged / "about" / "metadata"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"config": {"model": WIDER}}))
+    about = json.loads(file.read_text())
+    about["data_info"]["norm_mean"] = 7.0
+    file.write_text(json.dumps(about))
+    with pytest.raises(UserError, match="metadata was changed since it was written; delete it, or"):
+        load_model(damaged)
+
+
+def test_arrays_of_another_model_are_noticed(damaged: Path, workdir: Path) -> None:
+    shutil.rmtree(damaged / "state")
+    shutil.copytree(workdir / "checkpoints" / "2" / "state", damaged / "state")
+    with pytest.raises(UserError, match="its arrays cannot be read: they are not those that were written"):
+        load_model(damaged)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the library, after damage
+def test_no_flipped_bit_goes_unnoticed(workdir: Path, tmp_path: Path) -> None:
+    """Every file of the arrays, a bit at some place: one line, or the numbers that were written."""
+    rng = np.random.default_rng(0)
+    whole = load_model(workdir / "checkpoints" / "1")
+    expected = fingerprint(by_name(nnx.state(whole)))
+    files = [file for file in (workdir / "checkpoints" / "1" / "state").rglob("*") if file.stat().st_size]
+    noticed = 0
+    for number, file in enumerate(file for file in files if file.is_file()):
+        copy = Path(shutil.copytree(workdir / "checkpoints" / "1", tmp_path / str(number)))
+        content = bytearray(file.read_bytes())
+        content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        (copy / file.relative_to(workdir / "checkpoints" / "1")).write_bytes(content)
+        try:
+            loaded = load_model(copy)
+        except UserError:
+            noticed += 1
+            continue
+        assert fingerprint(by_name(nnx.state(loaded))) == expected
+    assert noticed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"config": None},
+        {"config": {"model": {"core": None, "readout": None}}},
+        {"config": {"model": tiny.MODEL | {"core": {"kind": ["simple"]}}}},
+        {"data_info": []},
+        {"data_info": {"sessions": ["left"]}},
+    ],
+)
+def test_descriptions_of_no_model(damaged: Path, changes: dict[str, Any]) -> None:
+    edit(damaged, changes)
+    with pytest.raises(UserError) as caught:
+        load_model(damaged)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_save_that_was_ended_leaves_a_model(
+    trained: CoreReadout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended at each of its moves: the folder holds the earlier model or the new one, and the next save goes well."""
+    earlier, folder = tiny.model(), tmp_path / "model"
+    known = {fingerprint(by_name(nnx.state(model))) for model in (earlier, trained)}
+
+    class EndedError(Exception):
+        pass
+
+    for moment in range(5):
+        shutil.rmtree(folder, ignore_errors=True)
+        openretina_jax.save(earlier, folder)
+        (folder / "notes.txt").write_text("mine")
+        moves = iter(range(100))
+
+        def move(path: Path, target: Path, moment: int = moment, moves: Iterator[int] = moves) -> Path:
+            if next(moves) == moment:
+                raise EndedError
+            os.replace(path, target)
+            return target
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", move)
+            with contextlib.suppress(EndedError):
+                openretina_jax.save(trained, folder)
+        assert fingerprint(by_name(nnx.state(load_model(folder)))) in known
+        openretina_jax.save(trained, folder)
+        assert sorted(file.name for file in folder.iterdir()) == ["about", "notes.txt", "state"]
+        assert fingerprint(by_name(nnx.state(load_model(folder)))) == fingerprint(by_name(nnx.state(trained)))
+
+
+def test_checkpoint_of_another_model(damaged: Path) -> None:
+    edit(damaged, {"config": {"model": WIDER}})
     with pytest.raises(UserError, match="1 belongs to another model: ") as caught:
         load_model(damaged)
     message = str(caught.value)
@@ -141,8 +243,7 @@ def test_checkpoint_of_another_model(damaged: Path) -> None:
 
 
 def test_checkpoint_with_too_much(damaged: Path) -> None:
-    file = damaged / "about" / "metadata"
     small = tiny.MODEL | {"core": {"kind": "identity", "cut_first_frames": 6}}
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"config": {"model": small}}))
+    edit(damaged, {"config": {"model": small}})
     with pytest.raises(UserError, match=r"core/layers/0/conv/sin is left over; .*readout/features has shape"):
         load_model(damaged)

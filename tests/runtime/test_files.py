@@ -1,6 +1,8 @@
 """Files and folders that are there as a whole or not at all."""
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from openretina_jax.errors import UserError
+from openretina_jax.runtime import files
 from openretina_jax.runtime.files import check_writable, whole_file, whole_folder
 
 NAMES = ("a", "b", "c")  # of files in a folder
@@ -118,3 +121,30 @@ def test_a_folder_is_tried_before_it_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
     with pytest.raises(UserError, match=r"new cannot be written \(File exists\); give another"):
         check_writable(tmp_path / "out" / "a" / "new", remedy="give another")
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    machine = files._machine()
+    names = {
+        f".{'0' * 32}.{machine}.{dead.pid}.part": False,
+        f".{'1' * 32}.{machine}.{os.getpid()}.part": True,
+        f".{'2' * 32}.another-machine.{dead.pid}.part": True,
+        f".mine.{machine}.{dead.pid}.part": True,
+    }
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_bytes(b"a")
+    with files.whole_file(tmp_path / "whole") as stream:
+        stream.write(b"b")
+    assert {name: (tmp_path / name).exists() for name in names} == names
+
+
+def test_a_lock_that_another_process_has_is_refused(tmp_path):
+    refused = pytest.raises(UserError, match="run is in use by another process; stop it")
+    again = files.locked(tmp_path / "run", wait=False, remedy="stop it")
+    with files.locked(tmp_path / "run"), refused, again:
+        raise AssertionError
+    with files.locked(tmp_path / "run", wait=False):
+        pass

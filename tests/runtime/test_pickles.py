@@ -1,6 +1,7 @@
 import os
 import pickle
 import pickletools
+import struct
 
 import numpy as np
 import pytest
@@ -17,11 +18,8 @@ PLAIN = {
     "empty": np.empty((0, 2), np.uint8),
     "big-endian": np.arange(3, dtype=">i4"),
     "words": np.array(["green", "UV"]),
-    "objects": np.array([1, None], dtype=object),
-    "record": np.zeros(2, [("mean", "f4"), ("sd", "f4")]),
     "scalar": np.float32(2.5),
     "boolean": np.bool_(True),
-    "dtype": np.dtype("float32"),
     "bytes": b"\x00\xff",
     "containers": [{1, 2}, frozenset({3}), (4, [5.0, None, True, 1j]), bytearray(b"a")],
 }
@@ -36,7 +34,7 @@ def test_plain_values_come_back(tmp_path, protocol):
     for key, value in expected.items():
         assert type(loaded[key]) is type(value)
         if isinstance(value, np.ndarray):
-            assert loaded[key].dtype == value.dtype
+            assert loaded[key].dtype == value.dtype.newbyteorder("=")
             np.testing.assert_array_equal(loaded[key], PLAIN[key])
         else:
             assert loaded[key] == PLAIN[key]
@@ -61,9 +59,10 @@ def test_both_spellings_of_numpy_are_read(tmp_path, protocol):
 
 
 def test_booleans_that_old_versions_wrote_as_numbers(tmp_path):
-    file = tmp_path / "dtype.pkl"
-    file.write_bytes(b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x01\x87R.")
-    assert load_plain_pickle(file) == np.dtype("f4")
+    file = tmp_path / "scalar.pkl"
+    dtype = b"cnumpy\ndtype\nX\x02\x00\x00\x00f4K\x00K\x01\x87R"
+    file.write_bytes(b"\x80\x03cnumpy.core.multiarray\nscalar\n" + dtype + b"C\x04\x00\x00\x80?\x86R.")
+    assert load_plain_pickle(file) == np.float32(1)
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,6 +119,71 @@ def test_nothing_is_run_and_the_global_is_named(tmp_path):
     with pytest.raises(UserError, match=r"asks for posix\.mkdir"):
         load_plain_pickle(file)
     assert not trace.exists()
+
+
+class Made:
+    """Pickled as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+ADDRESS = struct.pack("Q", 0x4141414141)
+V8 = b"cnumpy\ndtype\nX\x02\x00\x00\x00%sI00\nI01\n\x87R"
+LARGER = b"(K\x03X\x01\x00\x00\x00|NNNJ\x00\x00\x00\x10K\x01K\x00tb"  # a state: 268 MB an entry
+HOSTILE = {
+    "objects at addresses of the file": pickle.dumps(Made(np.ndarray, (1,), np.dtype("O"), ADDRESS)),
+    "the same while it is read": pickle.dumps(Made(set, Made(np.ndarray, (1,), np.dtype("O"), ADDRESS))),
+    "strides that leave the memory": pickle.dumps(Made(np.ndarray, (1 << 40,), np.dtype("u1"), b"1234", 0, (0,))),
+    "objects": pickle.dumps(np.array([1, None], dtype=object)),
+    "objects from bytes": pickle.dumps(np.zeros(1)).replace(b"f8", b"O8"),
+    "fields": pickle.dumps(np.zeros(2, [("mean", "f4"), ("sd", "f4")])),
+    "dates": pickle.dumps(np.array(["2020-01-01"], "datetime64[D]")),
+    "a larger type": b"\x80\x03" + V8 % b"S8" + LARGER + b".",
+    "a larger type of numbers": b"\x80\x03" + V8 % b"f8" + LARGER + b".",
+    "a state of a function": b"\x80\x03c_codecs\nencode\n}X\x01\x00\x00\x00aK\x01sb.",
+    "a state of a number": b"\x80\x03K\x01}X\x01\x00\x00\x00aK\x01sb.",
+    "an array without content": pickle.dumps(np.zeros(9), 2)[:30] + b".",
+    "more bytes than there are": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fabc.",
+    "a gigantic allocation": b"cbuiltins\nbytearray\n(I9999999999999\ntR.",
+    "a gigantic memo": b"\x80\x02}r\xf0\xff\xff\xff.",
+    "a list in itself": b"]p0\ng0\na.",
+    "keys that are hashed for ever": b"\x80\x02}K\x01" + b"2\x86" * 60 + b"Ns.",
+    "a key that is as deep as the stack": b"\x80\x02})" + b"\x85" * 1_000_000 + b"Ns.",
+    "lists that double": b"\x80\x02]" + b"2\x86" * 60 + b".",
+    "a class": b"cnumpy\nndarray\n.",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_file_decides_what_memory_is_read(tmp_path, name):
+    file = tmp_path / "hostile.pkl"
+    file.write_bytes(HOSTILE[name])
+    if name == "a gigantic memo":
+        assert load_plain_pickle(file) == {}
+        return
+    with pytest.raises(UserError, match=r"hostile\.pkl: ") as raised:
+        load_plain_pickle(file)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 600
+
+
+def test_bytes_that_are_no_booleans_are_true(tmp_path):
+    file = tmp_path / "mask.pkl"
+    file.write_bytes(pickle.dumps(np.array([False, True])).replace(b"\x00\x01\x94t", b"\x00\x7f\x94t"))
+    assert load_plain_pickle(file).tobytes() == b"\x00\x01"
+
+
+def test_containers_may_be_shared(tmp_path):
+    file = tmp_path / "shared.pkl"
+    array = np.arange(3.0)
+    file.write_bytes(pickle.dumps([array, (array, {"again": array})]))
+    first, (second, third) = load_plain_pickle(file)
+    assert first is second is third["again"]
+    np.testing.assert_array_equal(first, array)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip", b"\x89HDF\r\n\x1a\n", b"\x80\x04N", b"\x80\xff."])

@@ -3,10 +3,10 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def test_the_best_trial_and_its_command(finished: tuple[Path, list[str]]) -> Non
     best = table.iloc[0]
     (said,) = [line for line in lines if "the best one is" in line]
     assert said.startswith(f"4 trials (4 complete); the best one is trial {best['trial']}, validation/correlation")
-    (command,) = [line for line in lines if line.startswith("python ")]
+    (command,) = [line for line in lines if line.startswith("openretina-jax train ")]
     assert command.split()[2:] == [
         "--config=configs/x.py:small",
         f"--config.train.epochs={EPOCHS}",

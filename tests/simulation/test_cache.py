@@ -96,3 +96,17 @@ def test_mistakes_are_one_line(tmp_path: Path, name: str, options: dict[str, int
     with pytest.raises(UserError) as error:
         simulate(name, tmp_path, options, texts)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"pa', b"[]", None])
+def test_simulations_that_changed_are_made_again(tmp_path: Path, content: bytes | None) -> None:
+    path = Path(simulated_files("hdf5", TINY, tmp_path)["path"])
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    if content is None:
+        next(path.rglob("*.npy")).write_bytes(b"another movie")
+    else:
+        next(tmp_path.rglob("files.json")).write_bytes(content)
+    assert simulated_files("hdf5", TINY, tmp_path)["path"] == str(path)
+    for file, saved in before.items():
+        if file.suffix == ".npy":
+            assert file.read_bytes() == saved

@@ -114,10 +114,10 @@ def cut(folder: Path) -> None:
 
 
 MISTAKES = {
-    "truncated": (cut, "mouse_session_1.h5: is truncated, missing or not an HDF5 file"),
+    "truncated": (cut, "mouse_session_1.h5: is truncated or not an HDF5 file"),
     "no HDF5": (
         lambda folder: (folder / "mouse_session_1.h5").write_text("x"),
-        "mouse_session_1.h5: is truncated, missing or not an HDF5 file",
+        "mouse_session_1.h5: is truncated or not an HDF5 file",
     ),
     "missing": (
         lambda folder: change(folder, "train/response/binned", None),

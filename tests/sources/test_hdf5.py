@@ -125,7 +125,7 @@ def save_stimulus(folder: Path, values: np.ndarray) -> None:
 MISTAKES = {
     "truncated": (
         lambda folder: (folder / "session_0.hdf5").write_bytes((folder / "session_0.hdf5").read_bytes()[:3000]),
-        "session_0.hdf5: is truncated, missing or not an HDF5 file",
+        "session_0.hdf5: is truncated or not an HDF5 file",
     ),
     "no stimulus": (
         lambda folder: (folder / "stimuli/random_noise_0.npy").unlink(),

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -25,7 +26,7 @@ def test_a_movie_is_computed_once(folder):
     assert isinstance(movie, np.memmap)
     np.testing.assert_array_equal(movie, MOVIE)
     np.testing.assert_array_equal(cached_movie(recipe, SHAPE, must_not_run), MOVIE)
-    assert [file.suffix for file in folder.iterdir()] == [".npy"]
+    assert sorted(file.suffix for file in folder.iterdir()) == [".npy", ".sha256"]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
@@ -43,7 +44,7 @@ def test_another_recipe_size_or_type_is_another_movie(folder):
         ({"of": 1}, SHAPE, np.uint8),
     ):
         cached_movie(recipe, shape, lambda frames=shape[0]: [MOVIE[:frames]], dtype=dtype)
-    assert len(list(folder.iterdir())) == 4
+    assert len(list(folder.glob("*.npy"))) == 4
 
 
 def test_nothing_is_left_of_a_movie_that_failed(folder):
@@ -62,3 +63,27 @@ def test_a_full_disk_is_told(folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(UserError, match=r"\.npy cannot be written \(it needs 120 bytes, .* has 0\); check the disk"):
         cached_movie({}, SHAPE, must_not_run)
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 255
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: os.truncate(file, 150),
+        lambda file: file.write_bytes(b""),
+        lambda file: np.save(file, np.zeros((3, 3))),
+        flip,
+        lambda file: file.with_suffix(".sha256").unlink(),
+    ],
+    ids=["cut", "empty", "another", "a byte", "no hash"],
+)
+def test_a_movie_that_changed_is_computed_again(folder, damage):
+    cached_movie({}, SHAPE, lambda: [MOVIE])
+    damage(next(folder.glob("*.npy")))
+    np.testing.assert_array_equal(cached_movie({}, SHAPE, lambda: [MOVIE]), MOVIE)
+    np.testing.assert_array_equal(cached_movie({}, SHAPE, must_not_run), MOVIE)

@@ -1,5 +1,7 @@
 """The last and the best state are kept, also when a run is continued."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,36 @@ def test_a_state_of_another_optimizer(state: TrainState, tmp_path: Path) -> None
     assert {problem.split()[-1] for problem in problems} == {"missing", "over"}
     for name, problem in (("momentum", "is missing"), ("mu", "is left over"), ("nu", "is left over")):
         assert any(f"optimizer/{name}/readout/features" in line and problem in line for line in problems)
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("damaged", ["about/metadata", "state/_METADATA", "state/manifest.ocdbt"])
+def test_a_run_goes_on_from_the_newest_whole_checkpoint(
+    state: TrainState, tmp_path: Path, damaged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {})
+    for epoch, score in ((1, 0.5), (2, 0.1)):
+        checkpoints.save(epoch, state, score, seconds=1.0)
+    cut(tmp_path / "checkpoints" / "2" / damaged)
+    again = Checkpoints(tmp_path / "checkpoints", {})
+    assert (again.last_epoch, again.best_epoch) == (1, 1)
+    assert "the run goes on from the newest whole checkpoint" in caplog.text
+    assert len(list((tmp_path / "damaged").iterdir())) == 1
+    again.save(2, state, 0.1, seconds=2.0)
+    assert kept(tmp_path / "checkpoints") == {1, 2}
+    for epoch in (1, 2):
+        cut(tmp_path / "checkpoints" / str(epoch) / damaged)
+    with pytest.raises(UserError, match="no whole checkpoint is left: delete"):
+        Checkpoints(tmp_path / "checkpoints", {})
+
+
+@pytest.mark.parametrize("content", [b"", b'{"valid', b'{"x": 1}', b'{"validation_correlation": "x"}'])
+def test_scores_beside_a_checkpoint_are_written_again(state: TrainState, tmp_path: Path, content: bytes) -> None:
+    Checkpoints(tmp_path, {}).save(1, state, 0.5, seconds=1.0)
+    file = tmp_path / "1" / "metrics" / "metrics"
+    file.write_bytes(content)
+    assert Checkpoints(tmp_path, {}).best_epoch == 1
+    assert json.loads(file.read_bytes()) == {SCORE: 0.5}

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
 import numpy as np
 from jaxtyping import Bool
 
@@ -81,7 +80,7 @@ def open_sessions(file: str | Path) -> Iterator[tuple[SessionGroup, ...]]:
     """
     file = Path(file)
     with open_session(file) as opened:
-        groups = [group for group in opened.group.values() if isinstance(group, h5py.Group)]
+        groups = opened.groups()
         if not groups:
             raise UserError(f"{file}: holds no sessions (HDF5 groups); give the file of the responses")
         yield tuple(SessionGroup(file, group) for group in groups)

@@ -263,10 +263,13 @@ def _frames(
     return movie.transpose(1, 2, 3, 0).astype(np.float32, copy=False)
 
 
-def _clip_orders(file: Path, orders: np.ndarray | None) -> Integer[np.ndarray, "clip order"]:
+def _clip_orders(file: Path, orders: Any) -> Integer[np.ndarray, "clip order"]:
     if orders is None:
         return np.arange(N_CLIPS)[:, None]
-    orders = np.asarray(orders)
+    try:
+        orders = np.asarray(orders)
+    except ValueError as error:
+        raise UserError(f"{file.name}: random_sequences must be one array, but its parts differ ({error})") from error
     if orders.ndim != 2 or orders.dtype.kind not in "iu" or len(orders) != N_CLIPS:
         raise UserError(
             f"{file.name}: random_sequences has shape {orders.shape} ({orders.dtype}), but must hold the order of "
