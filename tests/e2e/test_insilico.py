@@ -114,7 +114,7 @@ def test_mistakes_leave_nothing_behind(model: Path, mei: Path, tmp_path: Path) -
 
 def test_diverse_stimuli_say_what_share_they_reach(model: Path, tmp_path: Path) -> None:
     table = conduct("dei", model, tmp_path / "dei", count="2", share="0.5", **FEW)
-    assert table["least_share"].min() > 0.5
+    assert table["least_share"].min() >= 0.5 - 1e-5  # rounding
     assert Stimuli.load(tmp_path / "dei" / "stimuli.h5").movies.shape[:2] == (4, 2)
     assert len(Stimuli.load(tmp_path / "dei" / "best.h5")) == 4
 
