@@ -28,7 +28,7 @@ from openretina_jax.insilico.targets import Targets, as_targets
 from openretina_jax.models.model import Model
 
 COUNT, SHARE = 8, 0.85
-STEPS = 60
+STEPS = 100  # fewer leave sets of eight short of the share
 BLOCK = 16  # stimuli at once
 RATE = 0.25  # of the first step, relative to the stimulus
 SHARPNESS = 10.0  # with which the most similar other stimulus outweighs the rest
