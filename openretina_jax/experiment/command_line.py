@@ -124,6 +124,7 @@ def fail(message: str) -> NoReturn:
 
 def print_error(message: str) -> None:
     """One line on standard error."""
+    show_progress.clear()
     print("error:", " ".join(message.split()), file=sys.stderr)
 
 

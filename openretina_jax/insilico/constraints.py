@@ -77,7 +77,7 @@ class Constraint(struct.PyTreeNode):
             return
         largest = np.maximum(np.square(self.low), np.square(self.high))
         free = np.ones(shape, bool) if self.free is None else np.asarray(self.free)
-        most = np.sqrt((free * largest).sum(axis=(-4, -3, -2, -1)))
+        most = np.sqrt(np.where(free, largest, 0).sum(axis=(-4, -3, -2, -1)))
         if (np.asarray(self.norm) > most * (1 + TOLERANCE)).any():
             raise UserError(
                 f"the norm {float(np.max(self.norm)):g} cannot be reached within the range {_listed(self.low)} to "

@@ -130,6 +130,8 @@ class Stimuli:
             UserError: there is no such file, or it holds no stimuli.
         """
         path = Path(path)
+        if not path.is_file():
+            raise UserError(f"{path} cannot be read as optimised stimuli: there is no such file")
         try:
             if path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as file:

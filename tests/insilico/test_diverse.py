@@ -25,7 +25,7 @@ def test_diverse_stimuli_excite_enough_and_differ() -> None:
     found = diverse_exciting(model, [0, 3, 4], count=3, share=0.8, best=best, kept=kept)
     assert found.movies.shape == (3, 3, *best.movies.shape[2:])
     reached = (found.activation - best.grey[:, None]) / (best.activation - best.grey[:, None])
-    assert reached.min() > 0.8
+    assert reached.min() >= 0.8 - 1e-5  # rounding
     assert found.agreement.max() < 0.7
     norms = np.sqrt(np.square(found.movies, dtype=np.float64).sum(axis=(2, 3, 4, 5)))
     np.testing.assert_allclose(norms, 2.0, rtol=1e-4)
