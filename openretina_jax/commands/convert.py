@@ -2,9 +2,11 @@
 
 openretina-jax convert --checkpoint=hoefling_2024_low_res --folder=models/low_res
 openretina-jax convert --checkpoint=runs/mine --out=mine.npz
+openretina-jax convert --checkpoint=runs/mine --program=mine.zip
 
 The first writes a folder that openretina_jax.load, --config.start_from and the other scripts take; nothing in the
-checkpoint is run. The second writes parameters and arguments for openretina, see docs/published_models.md.
+checkpoint is run. The second writes parameters and arguments for openretina, the third a program that needs
+nothing but JAX; see docs/published_models.md.
 """
 
 import json
@@ -19,6 +21,7 @@ _CHECKPOINT = flags.DEFINE_string(
 )
 _FOLDER = flags.DEFINE_string("folder", None, "Write a saved model of ours; an earlier one is replaced.")
 _OUT = flags.DEFINE_string("out", None, "Write an .npz file for openretina.")
+_PROGRAM = flags.DEFINE_string("program", None, "Write the model as a program for JAX alone, a .zip file.")
 _ARGUMENTS = flags.DEFINE_string(
     "arguments",
     "{}",
@@ -26,7 +29,7 @@ _ARGUMENTS = flags.DEFINE_string(
 )
 
 flags.register_multi_flags_validator(
-    ["folder", "out"], lambda given: given["folder"] or given["out"], "give --folder or --out"
+    ["folder", "out", "program"], lambda given: any(given.values()), "give --folder, --out or --program"
 )
 
 
@@ -42,7 +45,7 @@ flags.register_validator("arguments", _is_object, 'must be JSON like {"name": va
 
 def main() -> None:
     """Convert, and print where the result is."""
-    from openretina_jax.interop import to_openretina  # takes seconds: flags are checked before
+    from openretina_jax.interop import export, to_openretina  # takes seconds: flags are checked before
     from openretina_jax.interop.openretina import open_model
     from openretina_jax.models.saving import save_model
 
@@ -51,9 +54,11 @@ def main() -> None:
         save_model(model, _FOLDER.value)
     if _OUT.value:
         to_openretina(model, Path(_OUT.value))
+    if _PROGRAM.value:
+        export(model, _PROGRAM.value)
     info = model.data_info
     command_line.console.print(f"{info.n_neurons} neurons in {len(info.sessions)} sessions", soft_wrap=True)
-    for place in filter(None, (_FOLDER.value, _OUT.value)):
+    for place in filter(None, (_FOLDER.value, _OUT.value, _PROGRAM.value)):
         command_line.console.print(place, soft_wrap=True)
 
 

@@ -1,6 +1,8 @@
 """What all scripts share: flags, logging, and one line instead of a traceback for a user's mistake."""
 
+import ast
 import ctypes
+import inspect
 import logging
 import sys
 import traceback
@@ -61,7 +63,8 @@ def _answer_questions(main: Callable[..., None], more: Callable[[], str] | None 
         print(f"openretina-jax {version('openretina-jax')}")
     elif wants_help(sys.argv[1:]):
         try:
-            print(usage(main.__globals__["__doc__"], more() if more is not None else ""))
+            text = Path(inspect.unwrap(main).__code__.co_filename).read_text(encoding="utf-8")
+            print(usage(ast.get_docstring(ast.parse(text)) or "", more() if more is not None else ""))
         except UserError as error:
             fail(str(error))
     else:
@@ -217,6 +220,11 @@ def configuration() -> tuple[ml_collections.ConfigDict, str]:
     """
     path, _, words = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     return flags.FLAGS["config"].value, "_".join([Path(path).stem, *filter(None, words.split(","))])
+
+
+def preset() -> ml_collections.ConfigDict:
+    """The configuration of the flags as its file has it, without the settings that flags change."""
+    return read_config(config_flags.get_config_filename(flags.FLAGS["config"]))
 
 
 def given_settings() -> dict[str, Any]:

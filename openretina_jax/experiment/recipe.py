@@ -68,6 +68,19 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def listed(settings: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str]:
+    """List all settings that have an effect, a line each, with the value of the preset where that is another one.
+
+    Raises:
+        UserError: see ``resolved``.
+    """
+    now, before = (traverse_util.flatten_dict(resolved(one), sep=".") for one in (settings, preset))
+    return [
+        f"config.{name} = {value!r}" + ("" if before.get(name, value) == value else f"  (preset: {before[name]!r})")
+        for name, value in sorted(now.items())
+    ]
+
+
 def without_kind(name: str) -> str:
     """A setting's name where the chosen kinds stand alone: "optimizer.adamw.b1" is "optimizer.b1" there."""
     for part in CHOICES:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import ml_collections
+from flax import nnx
 from flax.traverse_util import flatten_dict
 from rich.console import Console
 
@@ -21,8 +22,9 @@ from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_values
 from openretina_jax.models.build import complete_options
-from openretina_jax.models.model import Model
+from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.saving import DamagedError, load_model, read_about
+from openretina_jax.models.summary import summary
 from openretina_jax.runtime.devices import matmul_precision
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
@@ -83,6 +85,7 @@ def train(
     profile: bool = False,
     dataset: Dataset | None = None,
     callbacks: Sequence[Callback] = (),
+    dry_run: bool = False,
 ) -> None:
     """Train, or go on training, what ``config`` describes; report at the end.
 
@@ -93,6 +96,7 @@ def train(
         profile: whether to write a trace of the second epoch.
         dataset: what to train on instead of ``config.data`` (None: that).
         callbacks: followers of the run besides those of the configuration.
+        dry_run: whether to stop when all is ready, and say what would be trained.
 
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
@@ -118,8 +122,12 @@ def train(
         "data_info": json.loads(model.data_info.to_json()),
     }
     check_same_run(workdir, about)
-    workdir.mkdir(parents=True, exist_ok=True)
     data = make_feed(settings, dataset, trainer)
+    if dry_run:
+        for line in plan(settings, trainer, data, workdir):
+            console.print(line, highlight=False, soft_wrap=True, markup=False)
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(workdir / (WHOLE if members else "checkpoints"), about)
     with matmul_precision(settings["train"]["matmul_precision"]):
         followers = make_callbacks(about["config"], workdir=workdir, trainer=trainer, data=data, console=console)
@@ -140,6 +148,28 @@ def train(
         files.append(("tensorboard", "tensorboard"))
     for name, file in files:
         console.print(f"{name:<12}{workdir / file}", highlight=False, soft_wrap=True)
+
+
+def plan(settings: Mapping[str, Any], trainer: Trainer, data: Feed, workdir: Path) -> list[str]:
+    """What would be trained: the model by its parts, the steps, and what the data take on the device."""
+    model = trainer.start
+    lines = [f"model, which predicts from frame {model.lag} on"]
+    if isinstance(model, CoreReadout):
+        for part, row in summary(model).iterrows():
+            parameters, products = row["parameters"], row["multiplications"]
+            lines.append(f"  {part:<28}{parameters:>12,} parameters {products:>14,} multiplications a frame")
+    else:
+        count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+        lines.append(f"  {type(model).__name__}, {count:,} parameters")
+    epochs, steps = settings["train"]["epochs"], data.steps_per_epoch
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(data.recordings) if hasattr(leaf, "nbytes"))
+    place = "on the device" if data.on_device else "on the device, and movies in the memory of the host"
+    return [
+        *lines,
+        f"{steps} steps in an epoch, at most {epochs} epochs, {steps * epochs:,} steps",
+        f"recordings: {size / 1e6:,.0f} MB {place}",
+        f"the run would be in {workdir}",
+    ]
 
 
 def conclude(
