@@ -1,7 +1,5 @@
 """Experiments from the command line, on a saved model."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +8,9 @@ import pytest
 from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.models.saving import save_model
 from tests import tiny
+from tests.scripts import call, mistake, printed
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "insilico.py"
+SCRIPT = "insilico.py"
 pytestmark = pytest.mark.slow
 
 
@@ -22,34 +21,26 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False)
-
-
-def test_stimuli_their_table_and_their_page(model: Path, tmp_path: Path) -> None:
+def test_stimuli_their_table_and_their_page(cache: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "mei"
-    done = run("mei", f"--checkpoint={model}", f"--folder={out}", "--neurons=left", "--steps=3", "--window=2")
-    assert done.returncode == 0, done.stderr
-    assert f"written to {out}" in done.stdout
+    where = (f"--checkpoint={model}", f"--folder={out}")
+    output = printed(call(SCRIPT, "mei", *where, "--neurons=left", "--steps=3", "--window=2", cache=cache))
+    assert f"written to {out}" in output
     assert len(pd.read_csv(out / "neurons.csv")) == tiny.NEURONS["left"]
     assert len(Stimuli.load(out / "stimuli.h5")) == tiny.NEURONS["left"]
     page = (out / "gallery.html").read_text(encoding="utf-8")
     assert page.count("data:image/gif") == tiny.NEURONS["left"]
     assert "viewport" in page
-    again = run("mei", f"--checkpoint={model}", f"--folder={out}")
-    assert again.returncode == 2
-    assert "exists" in again.stderr
+    assert "exists" in mistake(call(SCRIPT, "mei", *where, cache=cache))
 
 
-def test_receptive_fields_have_a_row_for_every_neuron(model: Path, tmp_path: Path) -> None:
+def test_receptive_fields_have_a_row_for_every_neuron(cache: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "fields"
-    done = run("receptive_fields", f"--checkpoint={model}", f"--folder={out}", "--frames=200")
-    assert done.returncode == 0, done.stderr
+    printed(call(SCRIPT, "receptive_fields", f"--checkpoint={model}", f"--folder={out}", "--frames=200", cache=cache))
     assert len(pd.read_csv(out / "neurons.csv")) == sum(tiny.NEURONS.values())
 
 
-def test_a_mistake_is_one_line(model: Path, tmp_path: Path) -> None:
-    done = run("mei", f"--checkpoint={model}", f"--folder={tmp_path / 'x'}", "--neurons=type:99", "--steps=1")
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_a_mistake_is_one_line(cache: Path, model: Path, tmp_path: Path) -> None:
+    flags = (f"--checkpoint={model}", f"--folder={tmp_path / 'x'}", "--neurons=type:99", "--steps=1")
+    mistake(call(SCRIPT, "mei", *flags, cache=cache))
     assert not (tmp_path / "x").exists()

@@ -24,7 +24,7 @@ from openretina_jax.runtime.settings import check_effect, entries, read_config
 from tests import tiny
 from tests.experiment.configuration import configuration
 from tests.presets import shrink
-from tests.scripts import call, mistake, printed, start, wait
+from tests.scripts import call, mistake, printed
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
@@ -146,7 +146,7 @@ def test_the_script_trains_a_core_of_ones_own(folder: Path) -> None:
     file.write_text(text.replace("from configs import common\n", "from configs import common, hdf5_core_readout\n"))
     data = [f"--config.data.{name}={size}" for name, size in SIZES.items()]
     line = (f"--config={file}", "--workdir=run", *data)
-    assert "neurons.csv" in printed(wait(start("train.py", *line, cache=folder / "cache", folder=folder)))
+    assert "neurons.csv" in printed(call("train.py", *line, cache=folder / "cache", folder=folder))
     wrong = call("train.py", *line, "--config.model.core.difference.fetures=3", cache=folder / "cache", folder=folder)
     assert mistake(wrong) == 'error: the configuration has no entry "fetures"; did you mean "features"?'
 
