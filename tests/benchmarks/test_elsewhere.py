@@ -17,7 +17,6 @@ from openretina_jax.training.sharding import Sharding
 from tests.benchmarks.test_benchmark import CONFIG, SETTINGS
 from tests.scripts import call, mistake
 
-
 PROGRAM = """
 %body.1 (arg.1: (f32[2])) -> (f32[2]) {
   %a = f32[2] fusion(%arg.1), kind=kLoop

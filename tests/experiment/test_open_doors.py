@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ CHOOSE = 'config.model.core.kind, config.model.readout.kind = "difference", "mea
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a package of somebody else's, in which the process is; what registers itself is forgotten."""
     for registry in (CORES, READOUTS):
         registry.kinds()
@@ -83,9 +84,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_lab" / "cores.py").write_text(DIFFERENCE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
     for name in ("my_lab", "my_lab.readouts", "my_lab.cores"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path
+        sys.modules.pop(name, None)
 
 
 def registering(folder: Path, choose: str = CHOOSE) -> Path:

@@ -63,6 +63,7 @@ def test_a_session_that_comes_again_keeps_its_rows(trained: CoreReadout) -> None
     assert model.data_info.mean_activity["left"] == [0.5] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("readout", "sessions"),
     [
