@@ -51,7 +51,7 @@ def wait(process: subprocess.Popen[str]) -> Done:
 def call(script: str, *arguments: str, cache: Path, folder: Path = ROOT) -> Done:
     """Run a script in this process, which has imported everything already; its pictures stay blank."""
     output, errors, status = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, _own_state():
+    with pytest.MonkeyPatch.context() as patch, _own_state(folder):
         patch.setenv("OPENRETINA_JAX_CACHE", str(cache))
         patch.chdir(folder)
         patch.setattr(sys, "argv", [script, *arguments])
@@ -82,8 +82,11 @@ def mistake(done: Done) -> str:
 
 
 @contextlib.contextmanager
-def _own_state() -> Iterator[None]:
-    """Block after which flags, logging, environment and paths are as before, and programs are not kept on disk."""
+def _own_state(folder: Path) -> Iterator[None]:
+    """Block after which flags, logging, environment and paths are as before, and programs are not kept on disk.
+
+    Modules of a folder outside the checkout are forgotten: others may have the same names.
+    """
     with contextlib.ExitStack() as stack:
         for where, kept in ((vars(flags.FLAGS), _copy(vars(flags.FLAGS))), (os.environ, {})):
             stack.enter_context(mock.patch.dict(where, kept, clear=bool(kept)))
@@ -95,6 +98,10 @@ def _own_state() -> Iterator[None]:
         stack.callback(jax.config.update, "jax_compilation_cache_dir", None)
         compilation_cache.reset_cache()
         yield
+        if folder != ROOT:
+            for name, module in list(sys.modules.items()):
+                if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+                    del sys.modules[name]
 
 
 def _copy(flag_values: dict[str, Any]) -> dict[str, Any]:

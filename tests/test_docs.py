@@ -1,10 +1,7 @@
 """Examples in the documentation run."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -20,6 +17,7 @@ from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.trainer import Trainer
 from tests import tiny
+from tests.scripts import Done, call, mistake, printed
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -91,22 +89,18 @@ def test_an_experiment_whose_parts_are_all_ones_own(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    script = DOCS.parent / "scripts" / "train.py"
 
-    def train(*flags: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(script), "--config=my_lab/experiment.py", "--workdir=run", *flags]
-        environment = {**os.environ, "OPENRETINA_JAX_CACHE": str(tmp_path / "cache")}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    def train(*flags: str) -> Done:
+        where = {"cache": tmp_path / "cache", "folder": tmp_path}
+        return call("train.py", "--config=my_lab/experiment.py", "--workdir=run", *flags, **where)
 
-    done = train()
-    assert done.returncode == 0, done.stderr
+    printed(train())
     rows = [json.loads(line) for line in (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
     assert rows[0]["validation/monitored"] <= rows[-1]["validation/best"] <= 1
     wrong = train("--config.model.readout.kind=my_lab.readouts:PixelReadot")
-    assert wrong.returncode == 2
-    assert 'my_lab.readouts has no "PixelReadot"; did you mean "PixelReadout"' in wrong.stderr
+    assert 'my_lab.readouts has no "PixelReadot"; did you mean "PixelReadout"' in mistake(wrong)
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """Measurements: their lines, the turns of two programs, our work, and what is said when something is wrong."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.recipe import resolved
 from openretina_jax.modules.kernels.lowerings import Lowering
 from openretina_jax.runtime.settings import read_config
+from tests.scripts import call, mistake, start, wait
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
 CONFIG = Path(__file__).parents[2] / "configs" / "hoefling_low_res.py"
 CORE = {"kind": "simple", "hidden_channels": [2], "temporal_kernel_sizes": [3], "spatial_kernel_sizes": [3]}
 SETTINGS = resolved(read_config(CONFIG).to_dict())
@@ -91,10 +90,6 @@ def measure_only(settings: dict[str, Any] = SETTINGS, **options: Any) -> list[di
     return list(benchmark({"configured": settings}, **(chosen | options)))
 
 
-def run_script(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *flags], capture_output=True, text=True, check=False)
-
-
 def test_programs_take_turns(tmp_path: Path) -> None:
     fast, slow, ratio = take(TASK, [fake(tmp_path, "a", 0.01), fake(tmp_path, "b", 0.03)], repeats=3)
     assert (
@@ -155,7 +150,7 @@ def test_every_measure_has_its_work() -> None:
 
 
 @pytest.mark.slow
-def test_script_prints_a_line_per_lowering() -> None:
+def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
     options = [
         "--measure=eval_step",
         "--windows=1",
@@ -165,7 +160,7 @@ def test_script_prints_a_line_per_lowering() -> None:
         "--shape=20,17,1",
         "--table",
     ]
-    done = run_script(f"--config={CONFIG}", *options)
+    done = wait(start("benchmark.py", f"--config={CONFIG}", *options, cache=tmp_path))
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["lowering"] for line in lines] == ["auto", "factored"]
@@ -248,9 +243,7 @@ def test_our_refusal_is_passed_on() -> None:
         (["--config=none.py"], "there is no file none.py"),
     ],
 )
-def test_wrong_flags(flags: Sequence[str], message: str) -> None:
-    done = run_script(*flags)
-    assert done.returncode == 2
+def test_wrong_flags(flags: Sequence[str], message: str, tmp_path: Path) -> None:
+    done = call("benchmark.py", *flags, cache=tmp_path)
     assert done.stdout == ""
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in mistake(done)

@@ -10,6 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from openretina_jax.errors import UserError
@@ -40,10 +41,18 @@ TRAINED = (f"--config={SIMULATED}", *SMALL)
 NEURONS, SESSIONS = 10, 2
 
 
-class Slow(Callback):
+class Blank(Callback):
+    """Leaves the pictures of a process blank, which take seconds."""
+
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        Figure.draw = lambda figure, renderer: None
+
+
+class Slow(Blank):
     """Takes its time after every epoch, so that a run is met in the middle of its life."""
 
     def on_epoch_end(self, epoch: Epoch) -> None:
+        super().on_epoch_end(epoch)
         time.sleep(0.5)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts import call, mistake
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,11 +32,6 @@ def test_loading_is_measured() -> None:
     assert second["peak_memory_mb"] > second["before_mb"] > 0
 
 
-def test_only_known_sources_are_measured() -> None:
-    done = subprocess.run(
-        [sys.executable, "scripts/benchmark_loading.py", "--source=goldin"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 2
-    assert (
-        done.stderr == 'error: the loading of "goldin" is not measured; choose among hoefling_2024, karamanlis_2024\n'
-    )
+def test_only_known_sources_are_measured(cache: Path) -> None:
+    line = mistake(call("benchmark_loading.py", "--source=goldin", cache=cache))
+    assert line == 'error: the loading of "goldin" is not measured; choose among hoefling_2024, karamanlis_2024'

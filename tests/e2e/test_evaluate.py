@@ -1,6 +1,7 @@
 """``scripts/evaluate.py`` as a user runs it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from openretina_jax.experiment.recipe import resolved
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import save_model
 from tests import tiny
-from tests.scripts import call, mistake, printed, start, wait
+from tests.scripts import call, mistake, printed
 
 pytestmark = pytest.mark.slow
 
@@ -82,11 +83,11 @@ def test_the_numbers_agree_with_each_other(evaluated: tuple[Path, str]) -> None:
 
 def test_the_same_again(cache: Path, folder: Path, evaluated: tuple[Path, str]) -> None:
     """By a configuration; an earlier evaluation is replaced when asked."""
-    out = folder / "again"
+    out = Path(shutil.copytree(evaluated[0], folder / "again"))
     settings = [f"--config.{key}={value}" for key, value in SMALL.items()]
     flags = [f"--checkpoint={folder / 'first'}", f"--config={CONFIG}", *settings, f"--folder={out}"]
-    printed(wait(start(SCRIPT, *flags, cache=cache)))
     printed(call(SCRIPT, *flags, "--overwrite", cache=cache))
+    assert not (out / "responses.npz").exists()
     summary, first = (json.loads((one / "summary.json").read_text()) for one in (out, evaluated[0]))
     assert summary["splits"]["test"] == first["splits"]["test"]
 

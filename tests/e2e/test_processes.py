@@ -20,6 +20,7 @@ from tests.e2e.runs import (
     SIMULATED,
     SMALL,
     TRAINED,
+    Blank,
     Slow,
     arrays,
     epochs,
@@ -95,7 +96,7 @@ def survived(
     assert re.search(r"^stopped after epoch \d; ", first, re.MULTILINE)
     assert second == ""
     assert len(epochs(workdir)) < EPOCHS
-    return workdir, finish(start_two(cache, workdir))
+    return workdir, finish(start_two(cache, workdir, follow(Blank)))
 
 
 def test_processes_that_come_and_go_learn_what_one_learns(

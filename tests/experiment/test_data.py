@@ -1,6 +1,5 @@
 """Data sets from settings: sources of this package and of users, with and without a simulator."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from openretina_jax.experiment.data import data_config, make_dataset, source_pro
 from openretina_jax.runtime.settings import entries, read_config
 from openretina_jax.simulation.cache import simulate, simulator_names
 from openretina_jax.sources import SOURCES
+from tests.scripts import call, printed
 
 ROOT = Path(__file__).parents[2]
 TINY = {"n_sessions": 1, "clips": 6, "clip_length": 10, "neurons_per_session": 2, "n_repeats": 2}
@@ -194,16 +194,7 @@ def test_the_example_of_the_docs_trains(tmp_path):
     flags = ["--config=my_config.py", "--config.data.path=recording.npz", "--config.data.validation_clips=4"]
 
     def run(script: str, *more: str) -> str:
-        done = subprocess.run(
-            [sys.executable, ROOT / "scripts" / script, *flags, *more],
-            cwd=tmp_path,
-            env=os.environ | {"OPENRETINA_JAX_CACHE": str(tmp_path / "cache")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
+        return printed(call(script, *flags, *more, cache=tmp_path / "cache", folder=tmp_path))
 
     assert "3 neurons, clips of 50 frames, for validation 4 of train" in run("check_data.py")
     trained = run("train.py", "--workdir=run", "--config.train.epochs=2", "--config.logging.tensorboard=False")

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from openretina_jax.runtime.settings import check_effect, entries, read_config
 from tests import tiny
 from tests.experiment.configuration import configuration
 from tests.presets import shrink
-from tests.scripts import call, mistake, printed, start, wait
+from tests.scripts import call, mistake, printed
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
@@ -73,7 +74,7 @@ CHOOSE = 'config.model.core.kind, config.model.readout.kind = "difference", "mea
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a package of somebody else's, in which the process is; what registers itself is forgotten."""
     for registry in (CORES, READOUTS):
         registry.kinds()
@@ -83,9 +84,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_lab" / "cores.py").write_text(DIFFERENCE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
     for name in ("my_lab", "my_lab.readouts", "my_lab.cores"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return tmp_path
+        sys.modules.pop(name, None)
 
 
 def registering(folder: Path, choose: str = CHOOSE) -> Path:
@@ -146,7 +147,7 @@ def test_the_script_trains_a_core_of_ones_own(folder: Path) -> None:
     file.write_text(text.replace("from configs import common\n", "from configs import common, hdf5_core_readout\n"))
     data = [f"--config.data.{name}={size}" for name, size in SIZES.items()]
     line = (f"--config={file}", "--workdir=run", *data)
-    assert "neurons.csv" in printed(wait(start("train.py", *line, cache=folder / "cache", folder=folder)))
+    assert "neurons.csv" in printed(call("train.py", *line, cache=folder / "cache", folder=folder))
     wrong = call("train.py", *line, "--config.model.core.difference.fetures=3", cache=folder / "cache", folder=folder)
     assert mistake(wrong) == 'error: the configuration has no entry "fetures"; did you mean "features"?'
 

@@ -31,6 +31,7 @@ def test_selective_targets_weigh_the_others_of_the_session() -> None:
     np.testing.assert_allclose(targets.weights, [[1, -0.5, -0.5], [1, -1, 0]])
 
 
+@pytest.mark.slow
 def test_discriminative_stimuli_favour_their_group() -> None:
     members = {"a": [0, 2], "b": [1], "c": [3, 4]}
     found = experiments.most_discriminative(lnp(), members, normalise=False, **OPTIONS)
@@ -41,6 +42,7 @@ def test_discriminative_stimuli_favour_their_group() -> None:
         experiments.most_discriminative(lnp(), {"a": [0]}, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_clusters_are_found_by_their_stimuli() -> None:
     found = experiments.cluster_by_stimuli(lnp(), "all", count=2, iterations=4, **OPTIONS)
     assert set(found.cluster.tolist()) == {0, 1}
@@ -51,6 +53,7 @@ def test_clusters_are_found_by_their_stimuli() -> None:
         experiments.cluster_by_stimuli(lnp(), "all", count=6)
 
 
+@pytest.mark.slow
 def test_a_surround_leaves_the_centre_and_changes_the_response() -> None:
     centre = experiments.most_exciting(lnp(), [0, 3], **OPTIONS)
     found = experiments.contextual(lnp(), centre, [0, 3], sign=-1, ascent=OPTIONS["ascent"])
@@ -60,6 +63,7 @@ def test_a_surround_leaves_the_centre_and_changes_the_response() -> None:
     assert (found.activation[:, 0] > found.grey).all()
 
 
+@pytest.mark.slow
 def test_controversial_stimuli_part_two_members() -> None:
     ensemble = Ensemble([convolutional(0), convolutional(1)])
     found = experiments.controversial(ensemble, [0, 1], **OPTIONS)

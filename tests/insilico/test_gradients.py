@@ -49,6 +49,7 @@ def test_gradients_are_finite_differences() -> None:
     assert (found[:, 0, 0] == 0).all()  # two responses do not see the first of nine frames
 
 
+@pytest.mark.slow
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = stimuli(2)
     whole = gradients(model(), shown, NEURONS)
@@ -72,6 +73,7 @@ def test_integrated_gradients_are_complete() -> None:
     np.testing.assert_allclose(found.sum(axis=(1, 2, 3, 4)), ends[0] - ends[1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_lsta_sums_over_the_frames_of_the_image_alone() -> None:
     images = stimuli(1)[0, :3]
     found = lsta(model(), images, NEURONS, shown_frames=5, window=(1, 4))
@@ -116,6 +118,7 @@ def test_jacobian_spectrum() -> None:
     assert (few.participation_ratio <= 3).all()
 
 
+@pytest.mark.slow
 def test_models_without_end_of_their_memory_or_an_answer_to_every_frame() -> None:
     core = {"kind": "gru", "hidden_channels": (4,), "temporal_kernel_sizes": (7,), "spatial_kernel_sizes": (5,)}
     info = tiny.dataset().info

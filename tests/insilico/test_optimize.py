@@ -38,6 +38,7 @@ def test_the_best_stimulus_of_an_lnp_model_is_its_filter() -> None:
     assert cosine.max() < -0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [1, 3, 7])
 def test_blocks_give_the_stimuli_of_single_runs(block: int) -> None:
     model = convolutional()
@@ -49,6 +50,7 @@ def test_blocks_give_the_stimuli_of_single_runs(block: int) -> None:
         np.testing.assert_allclose(together.history[row], alone.history[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_results_have_their_norm_range_history_and_baselines() -> None:
     model = convolutional()
     natural = np.random.default_rng(0).standard_normal((7, FRAMES + 2, HEIGHT, WIDTH, CHANNELS)).astype(np.float32)
@@ -79,6 +81,7 @@ def test_no_frame_of_the_default_stimulus_is_without_gradient(model: object) -> 
     assert frames == model.lag + 10
 
 
+@pytest.mark.slow
 def test_targets_that_end_early_make_room() -> None:
     model = lnp()
     early = Ascent(steps=200, patience=5, block=2)
@@ -112,6 +115,7 @@ def test_an_experiment_compiles_once_and_the_next_not_at_all(
     assert "MB" in caplog.text
 
 
+@pytest.mark.slow
 def test_adam_jitter_and_ones_own_objective() -> None:
     def peak(responses: jax.Array, targets: object) -> jax.Array:
         return targets.mean(responses).max(axis=1)
@@ -124,6 +128,7 @@ def test_adam_jitter_and_ones_own_objective() -> None:
     assert found.config["objective"] == "peak"
 
 
+@pytest.mark.slow
 def test_metamers_evoke_the_responses_that_are_wanted() -> None:
     model, targets = convolutional(), neurons(convolutional(), [0, 3])
     movie = np.random.default_rng(3).standard_normal((2, FRAMES + 3, HEIGHT, WIDTH, CHANNELS)).astype(np.float32)

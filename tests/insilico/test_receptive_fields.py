@@ -82,6 +82,7 @@ def test_stc_finds_what_the_average_misses() -> None:
     assert found.eigenvectors.shape == (1, 3, 2, models.HEIGHT, models.WIDTH, models.CHANNELS)
 
 
+@pytest.mark.slow
 def test_every_neuron_answers_as_in_its_own_session() -> None:
     """Sessions whose temporal kernels have speeds of their own."""
     model = models.lively(adapt_speed=True)

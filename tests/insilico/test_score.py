@@ -97,6 +97,7 @@ def windows(count: int) -> np.ndarray:
     return np.stack([movie[5 * start : 5 * start + 40] for start in range(count)])
 
 
+@pytest.mark.slow
 def test_the_model_and_the_truth_answer_at_the_same_frames(path: Path, truth: SimulatedRetina) -> None:
     targets, stimuli = Targets.of(truth, [[0, 3], [7, 7], [13, 1]], ["a", "b", "c"]), windows(3)
     found = score.mean_responses(truth, stimuli, targets)

@@ -85,6 +85,7 @@ def test_rows_are_in_the_order_of_the_trained_model(path: Path, everyone: Simula
     assert DataInfo.from_json(model.data_info.to_json()) == model.data_info
 
 
+@pytest.mark.slow
 def test_with_the_lag_of_a_trained_model_the_last_responses_stay(path: Path, everyone: SimulatedRetina) -> None:
     late = truth_model(path, lag=30)
     assert (everyone.lag, late.lag) == (0, 30)

@@ -71,6 +71,7 @@ def test_masks_and_channels_of_both() -> None:
     assert both.channels == ["green", "UV"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("readout", "sessions"),
     [

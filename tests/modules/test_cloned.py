@@ -46,6 +46,7 @@ def make(source: dict[str, Any], sizes: tuple[int, ...] = (SIZE,) * SESSIONS, **
 MAPS = jax.random.normal(jax.random.key(0), (2, 3, 4, 5, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source["kind"])
 def test_sessions_and_slices(source: dict[str, Any]) -> None:
     readout = make(source)

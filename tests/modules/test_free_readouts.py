@@ -81,6 +81,7 @@ def movie(kind: str, time: int = FRAMES + 2, image: tuple[int, int] = (HEIGHT, W
     return jax.random.normal(jax.random.key(1), (2, time, *image, features_of(kind)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_slices_equal_the_whole(kind: str) -> None:
     readout, x = make(kind), movie(kind)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from openretina_jax.data.dataset import Dataset, Stimulus
 from openretina_jax.data.timelines import Tables
@@ -41,12 +42,19 @@ def feed_of(dataset: Dataset, on_device: bool) -> Feed:
 
 
 @pytest.fixture
-def optimized() -> Iterator[None]:
-    """Programs as users have them: those that tests compile in a hurry round the running means differently."""
+def optimized(tmp_path: Path) -> Iterator[None]:
+    """Programs as users have them: those that tests compile in a hurry round the running means differently.
+
+    They take long to compile, and equal ones of several runs are kept.
+    """
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
+    compilation_cache.reset_cache()
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
 
 
 @pytest.mark.slow

@@ -98,6 +98,7 @@ def unrecorded(batch: Batch) -> Batch:
     return dataclasses.replace(batch, responses=jnp.asarray(responses))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["poisson", "correlation"])
 def test_windows_that_come_twice_change_nothing(loss: str) -> None:
     given = batch("right_1")
@@ -113,6 +114,7 @@ def test_windows_that_come_twice_change_nothing(loss: str) -> None:
         np.testing.assert_allclose(value, once[name], rtol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sessions", "average_penalty"), [(("right_1", "right_2"), False), (("all",), True)])
 def test_sessions_that_share_a_step_are_averaged(sessions: tuple[str, ...], average_penalty: bool) -> None:
     one, other = (evaluate(batch(name), average_penalty=average_penalty) for name in ("right_1", "right_2"))

@@ -37,6 +37,7 @@ def curves(axes: Axes) -> np.ndarray:
     return np.array([line.get_ydata() for line in axes.lines[1:]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READOUTS.kinds())
 def test_every_kind_has_its_picture(kind: str) -> None:
     """A new kind needs a case in ``drawer``."""
@@ -117,6 +118,7 @@ def test_lnp_kernels() -> None:
     assert (norms.get_ylabel(), bar.get_ylabel()) == ("norm of kernel", "weight")
 
 
+@pytest.mark.slow
 def test_the_strongest_of_many_channels_are_shown() -> None:
     readout = LnpReadout((12, 10, MAX_CHANNELS + 2), 6, rngs=nnx.Rngs(0))
     readout.kernel[...] = readout.kernel[...] * np.arange(MAX_CHANNELS + 2, 0, -1, np.float32)[:, None, None]

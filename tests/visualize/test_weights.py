@@ -44,6 +44,7 @@ def test_every_kind_of_core(core: str) -> None:
     assert all(figure.axes for name, figure in figures.items() if name != "neurons")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readout", READOUTS.kinds())
 def test_every_kind_of_readout(readout: str) -> None:
     figures = weight_figures(make_model(options("identity", readout), info()), [0, 5])
@@ -77,6 +78,7 @@ def test_time_axis_of_neurons_counts_maps() -> None:
     np.testing.assert_allclose(time.lines[1].get_xdata(), 2 / 30 * 1000 * np.arange(-6, 1))
 
 
+@pytest.mark.slow
 def test_autoencoder() -> None:
     model = make_model({"base": options("simple"), "autoencoder": {"hidden": 7}}, info())
     assert weight_figures(model, [0]).keys() == LAYERS | {"patterns", "neurons"}

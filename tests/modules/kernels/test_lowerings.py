@@ -39,6 +39,7 @@ def test_lowerings_equal_dense(time: int, temporal_size: int, padding: Padding, 
     check_equal(lowering, x, random_kernel(rng, temporal_size, 3, 4), padding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "kernel", "padding", "strides"),
     [
@@ -73,6 +74,7 @@ def check_equal(
         np.testing.assert_allclose(gradient, reference, atol=5e-6 * float(jnp.abs(reference).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lowering", ["dense", "factored", "basis"])
 def test_bfloat16_rounds_the_output_alone(lowering: str) -> None:
     """On CPUs; 0.0017 is what that makes. With the parts of the kernel rounded, too, it was 0.0029 to 0.0040."""
