@@ -229,7 +229,8 @@ def test_a_killed_experiment_goes_on(model: Path, mei: Path, tmp_path: Path, cap
 
 def test_an_experiment_of_ones_own_may_fail(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of docs/insilico.md, which is made to fail."""
-    (example,) = re.findall(r"```python\n(.*?)```", (SCRIPT.parents[1] / "docs" / "insilico.md").read_text(), re.DOTALL)
+    text = (SCRIPT.parents[1] / "docs" / "insilico.md").read_text()
+    (example,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "(Experiment)" in block]
     (tmp_path / "names_lab.py").write_text(example.replace("return []", 'return ["too few neurons"]'))
     monkeypatch.syspath_prepend(str(tmp_path))
     out = tmp_path / "out"

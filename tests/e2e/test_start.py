@@ -12,5 +12,5 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("script", ["compile_for.py", "evaluate.py", "insilico.py", "simulate.py"])
 def test_a_script_starts(script: str, tmp_path: Path) -> None:
     done = wait(start(script, "--help", cache=tmp_path / "cache", folder=tmp_path))
-    assert f"python scripts/{script} " in done.stdout
+    assert "flags:" in done.stdout
     assert done.stderr == ""
