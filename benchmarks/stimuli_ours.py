@@ -16,7 +16,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     """The search for all neurons, which keeps what it has found in a file.
 
     Args:
-        task: ``checkpoint``, ``rows`` of neurons, ``steps``, ``frames`` and ``window`` of stimuli, ``norm``, ``low``
+        task: ``checkpoint``, ``rows`` of neurons, ``steps``, ``seeds``, ``frames`` and ``window`` of stimuli, ``norm``, ``low``
             and ``high`` (by channel), and a ``folder``.
     """
     model = openretina_jax.load(task["checkpoint"])
@@ -26,7 +26,13 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
 
     def work() -> None:
         found = most_exciting(
-            model, task["rows"], constraint=constraint, window=task["window"], frames=task["frames"], ascent=ascent
+            model,
+            task["rows"],
+            constraint=constraint,
+            window=task["window"],
+            frames=task["frames"],
+            seeds=task["seeds"],
+            ascent=ascent,
         )
         np.save(Path(task["folder"]) / "openretina_jax.npy", found.best)
 

@@ -1,6 +1,6 @@
 """Measure how fast most exciting stimuli are found, alone or beside openretina; prints one JSON line each.
 
-python scripts/benchmark_stimuli.py --checkpoint=runs/hoefling_low_res [--neurons=all] [--steps=100]
+python scripts/benchmark_stimuli.py --checkpoint=runs/hoefling_low_res [--neurons=all] [--steps=100] [--seeds=1]
     [--norm=30 --low=-0.6 --high=6.2] [--threads=2] [--reference_python=/path/to/python]
 """
 
@@ -17,6 +17,7 @@ from openretina_jax.experiment import command_line
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a run, or a saved model.", required=True)
 _NEURONS = flags.DEFINE_string("neurons", "all", "all, best:50, every:10, type:28, SESSION, or SESSION:0,3.")
 _STEPS = flags.DEFINE_integer("steps", 100, "Gradients of every stimulus.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Starts of every stimulus here; the best one counts.", lower_bound=1)
 _NORM = flags.DEFINE_float("norm", None, "Norm of stimuli. Default: a fifth of that of training windows.")
 _LOW = flags.DEFINE_float("low", None, "Least value of a pixel. Default: that of the training movies.")
 _HIGH = flags.DEFINE_float("high", None, "Largest value of a pixel. Default: that of the training movies.")
@@ -36,6 +37,7 @@ def main() -> None:
         _CHECKPOINT.value,
         chosen=_NEURONS.value,
         steps=_STEPS.value,
+        seeds=_SEEDS.value,
         norm=_NORM.value,
         low=_LOW.value,
         high=_HIGH.value,

@@ -46,9 +46,11 @@ def test_lines_and_their_comparison(checkpoint: str, tmp_path: Path, monkeypatch
     assert ours["neurons"] == tiny.NEURONS["left"]
     assert theirs["neurons"] == again["neurons"] == compared["neurons"] == 2
     assert ours["ms_per_neuron_and_step"] == pytest.approx(1000 * ours["seconds"] / ours["neurons"] / 6, abs=2)
-    mine, other = compared["mean_activation"]
-    assert mine > other
-    assert compared["share_at_least_as_high"] == 1
+    mine, as_it_is, moved = compared["mean_activation"]
+    assert mine > as_it_is
+    assert mine > moved
+    assert compared["share_at_least_as_high"] == [1, 1]
+    assert compared["mean_norm"] == 1
     assert np.isfinite(list(compared["ratio"].values())).all()
 
 

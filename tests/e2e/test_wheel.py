@@ -21,7 +21,16 @@ pytestmark = pytest.mark.slow
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds what the wheel holds."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        f"--wheel-dir={folder}",
+    ]
     _copy(folder / "source")
     subprocess.run([*command, str(folder / "source")], check=True, timeout=TIMEOUT_S)
     (wheel,) = folder.glob("*.whl")
