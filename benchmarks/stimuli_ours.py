@@ -16,8 +16,8 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     """The search for all neurons, which keeps what it has found in a file.
 
     Args:
-        task: ``checkpoint``, ``rows`` of neurons, ``steps``, ``seeds``, ``frames`` and ``window`` of stimuli, ``norm``, ``low``
-            and ``high`` (by channel), and a ``folder``.
+        task: ``checkpoint``, ``rows`` of neurons, ``steps``, ``seeds``, ``frames`` and ``window`` of stimuli, ``norm``,
+            ``low`` and ``high`` (by channel), and a ``folder``.
     """
     model = openretina_jax.load(task["checkpoint"])
     channels = model.data_info.input_shape[2]
