@@ -23,7 +23,7 @@ from openretina_jax.experiment.recipe import make_trainer, order_options, resolv
 from openretina_jax.models.build import complete_options
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import DamagedError, load_model, read_about
-from openretina_jax.runtime.devices import matmul_precision
+from openretina_jax.runtime.devices import matmul_precision, own_numbers
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
@@ -73,9 +73,11 @@ def train_on(
         raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
     check_effect(settings, entries(config))
     train(config, workdir, Console(highlight=False), dataset=dataset, callbacks=callbacks)
-    return load_model(workdir)
+    with own_numbers():
+        return load_model(workdir)
 
 
+@own_numbers()
 def train(
     config: ml_collections.ConfigDict,
     workdir: Path,
