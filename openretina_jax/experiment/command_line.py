@@ -16,6 +16,8 @@ from rich.console import Console
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.settings import explained, read_config
 
+INTERRUPTED = 130  # exit status, as shells have it
+
 console = Console(highlight=False)
 
 
@@ -30,6 +32,9 @@ def run(main: Callable[[], None]) -> None:
         keep_freed_memory()
         try:
             main()
+        except KeyboardInterrupt:
+            print_error("stopped by Ctrl-C; the same command begins again, or goes on from the last checkpoint")
+            sys.exit(INTERRUPTED)
         except Exception as error:
             end(error)
 
@@ -45,6 +50,11 @@ def end(error: Exception) -> NoReturn:
         error = UserError(
             f"another process of this run has ended ({reason}); see its output, and start all of them again with the "
             "same command: the run goes on from its last checkpoint"
+        )
+    if isinstance(error, OSError) and error.errno is not None:  # of the machine: a full disk, a folder that is gone
+        error = UserError(
+            f"{error.filename or 'a file'}: {error.strerror}; check the folder and the disk, and give the same command "
+            "again: a run goes on from its last checkpoint"
         )
     if not processes.several():
         if isinstance(error, UserError):

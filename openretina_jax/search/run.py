@@ -19,6 +19,8 @@ from openretina_jax.search.study import Rules, Search, locked, make_places, open
 from openretina_jax.visualize.search import plot_importances, plot_scores, plot_slices
 from openretina_jax.visualize.style import save
 
+SQLITE = (".sqlite", ".sqlite3", ".db")
+
 
 def run_search(
     *,
@@ -43,7 +45,7 @@ def run_search(
         given: settings that the user has fixed, by their dotted names.
         script: the training script.
         workdir: folder of the search.
-        storage: an SQLite file, or a folder for one; made if missing.
+        storage: an SQLite file (ending in .sqlite, .sqlite3 or .db), or a folder for one; made if missing.
         name: name of the study in the storage.
         rules: rules of the search.
         trials: number of trials, those of earlier calls included.
@@ -58,7 +60,7 @@ def run_search(
     space = make_space(distributions, entries, given)
     check_effect(given, entries, free=space)
     places = make_places(jobs)
-    if storage.is_dir() or not storage.suffix:
+    if storage.is_dir() or storage.suffix not in SQLITE:
         storage = storage / "search.sqlite"
     flags = [f"--config={config}", *(f"--config.{key}={as_flag(value)}" for key, value in given.items())]
 
