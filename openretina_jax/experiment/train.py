@@ -162,7 +162,7 @@ def run(
     with matmul_precision(settings["train"]["matmul_precision"]):
         followers = make_callbacks(about["config"], workdir=workdir, trainer=trainer, data=data, console=console)
         if members:
-            abouts = [about | {"config": with_values(about["config"], values)} for values in members]
+            abouts = [{**about, "config": with_values(about["config"], values)} for values in members]
             followers.insert(0, MemberCheckpoints(workdir, abouts))
         if profile:
             followers.insert(0, Profile(workdir))

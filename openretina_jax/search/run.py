@@ -12,6 +12,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
 
+from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.runtime.settings import Entries, check_effect
 from openretina_jax.search.space import as_flag, as_flags, make_space
@@ -85,6 +86,9 @@ def run_search(
         lines = report(
             study, rules.objective, workdir, lambda drawn: ["python", os.path.relpath(script), *flags_of(drawn)]
         )
+    tried = study.get_trials(deepcopy=False)
+    if finished and tried and all(trial.state == TrialState.FAIL for trial in tried):
+        raise UserError(f"all {len(tried)} trials have failed, the last one with: {tried[-1].user_attrs.get('error')}")
     lines += [f"{what:<12}{workdir / file}" for what, file in (("trials", "trials.csv"), ("pictures", "*.png"))]
     if not finished:
         lines.append("stopped; the same command goes on from there")
