@@ -1,6 +1,7 @@
 """What all scripts share: flags, logging, and one line instead of a traceback for a user's mistake."""
 
 import ctypes
+import io
 import logging
 import sys
 import traceback
@@ -28,6 +29,9 @@ def run(main: Callable[[], None]) -> None:
     """
 
     def guarded(_: list[str]) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # of a terminal that knows only ASCII: never fail after long work
+                stream.reconfigure(errors="backslashreplace")
         log_to_console()
         keep_freed_memory()
         try:

@@ -3,7 +3,7 @@
 import abc
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +149,12 @@ class Model(nnx.Module):
         after = np.minimum(own + field.future + 1, n_frames)
         so_far = jnp.pad(jnp.cumsum(frames, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))
         return so_far[:, after] > so_far[:, first]
+
+    def __reduce__(self) -> NoReturn:
+        raise UserError(
+            "a model cannot be pickled; write it with openretina_jax.save(model, folder), and give the other process "
+            "the folder, for openretina_jax.load"
+        )
 
     def check_stimulus(self, stimulus: Array | np.ndarray) -> None:
         """Refuse a stimulus of other pixels or channels than the model's.

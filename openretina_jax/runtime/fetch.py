@@ -8,9 +8,7 @@ import re
 import shutil
 import stat
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
