@@ -177,7 +177,7 @@ def of_ckpt(place: Path) -> Sample:
 
     def read(path: Path) -> None:
         for array in read_lightning_checkpoint(path).state.values():
-            array.astype(np.float32).sum()  # every number lies in the file
+            array.tobytes()  # every number lies in the file
 
     return place / "sample.ckpt", read
 

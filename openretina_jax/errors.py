@@ -6,6 +6,7 @@ ours and keeps its traceback.
 
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
 from types import TracebackType
@@ -16,8 +17,13 @@ _FEW = 50  # names that a line can list
 class UserError(Exception):
     """Bad input: the message says what was wrong, the value, the rule and the remedy, in one line.
 
-    One that nobody catches is shown by Python as that line, without a traceback.
+    One that nobody catches is shown by Python as that line, without a traceback. Words of a file that a message holds
+    add no lines to it, and nothing that a terminal would obey.
     """
+
+    def __init__(self, message: str):
+        line = re.sub(r"\s*[\r\n]\s*", " ", message)
+        super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
 
 
 def _in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
