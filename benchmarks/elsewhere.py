@@ -46,7 +46,7 @@ def devices_elsewhere(platform: str, topology: str, description: Path | None = N
     options = {"topology": topology} if platform == "cuda" else {}
     if description is not None:
         try:
-            options["target_config"] = description.read_text()
+            options["target_config"] = description.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"{description}: cannot be read ({error.strerror or error})") from error
     try:

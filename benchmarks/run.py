@@ -247,7 +247,7 @@ def _core_seconds_of_all() -> float:
 
 
 def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(": ")[2]
     return platform.processor()

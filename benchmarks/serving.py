@@ -76,7 +76,7 @@ def memory_mb_of(work: Callable[[], Any]) -> float:
     """By how much memory grows during one repeat, at its peak, if all that was free has been given back before."""
     ctypes.CDLL(None).malloc_trim(0)
     before = _memory_mb("VmRSS")
-    with open("/proc/self/clear_refs", "w") as clear:
+    with open("/proc/self/clear_refs", "w", encoding="utf-8") as clear:
         clear.write("5")  # the peak begins anew
     work()
     return peak_memory_mb() - before
@@ -91,7 +91,7 @@ def peak_memory_mb() -> float:
 
 
 def _memory_mb(name: str) -> float:
-    with open("/proc/self/status") as status:
+    with open("/proc/self/status", encoding="utf-8") as status:
         kibibytes = next(line.split()[1] for line in status if line.startswith(name))
     return int(kibibytes) * 1024 / 1e6
 

@@ -55,7 +55,7 @@ def preset(name: str) -> ModuleType:
         UserError: there is none of that name.
     """
     files = sorted(Path(__file__).parent.glob("*.py"))
-    known = [file.stem for file in files if "\nWORDS = " in file.read_text()]
+    known = [file.stem for file in files if "\nWORDS = " in file.read_text(encoding="utf-8")]
     if name not in known:
         raise UserError(f'there is no configuration "{name}"; {nearest(name, known)}')
     return importlib.import_module(f"configs.{name}")

@@ -6,13 +6,34 @@ ours and keeps its traceback.
 
 import difflib
 import importlib.util
+import re
+import sys
 from collections.abc import Iterable
+from types import TracebackType
 
 _FEW = 50  # names that a line can list
 
 
 class UserError(Exception):
-    """Bad input: the message says what was wrong, the value, the rule and the remedy, in one line."""
+    """Bad input: the message says what was wrong, the value, the rule and the remedy, in one line.
+
+    One that nobody catches is shown by Python as that line, without a traceback. Words of a file that a message holds
+    add no lines to it, and nothing that a terminal would obey.
+    """
+
+    def __init__(self, message: str):
+        line = re.sub(r"\s*[\r\n]\s*", " ", message)
+        super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line))
+
+
+def _in_one_line(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, UserError):
+        print(f"{kind.__name__}:", " ".join(str(error).split()), file=sys.stderr)
+    else:
+        _others(kind, error, traceback)
+
+
+_others, sys.excepthook = sys.excepthook, _in_one_line
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

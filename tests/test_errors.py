@@ -2,7 +2,7 @@
 
 import pytest
 
-from openretina_jax.errors import nearest
+from openretina_jax.errors import UserError, nearest
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,7 @@ from openretina_jax.errors import nearest
 )
 def test_the_nearest_name(name: str, known: list[str], advice: str) -> None:
     assert nearest(name, known).startswith(advice)
+
+
+def test_messages_are_one_line_and_nothing_that_a_terminal_obeys():
+    assert str(UserError("a\n  b \x1b[31m café")) == "a b \\x1b[31m café"

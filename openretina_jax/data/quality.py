@@ -7,6 +7,7 @@ leaked into the training movie.
 import dataclasses
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
 from openretina_jax.data.masked import correlation, mean_of, variance_of
 from openretina_jax.data.timelines import Tables
 
+_CHANCE = 1000  # one in so many movies has a sequence of the test by chance
 LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # of normalised pixels
 
 
@@ -147,14 +149,32 @@ def _leaks(dataset: Dataset) -> list[str]:
     found = []
     for session in dataset.sessions:
         for test in session.repeats:
-            shown = numbers[session.test_stimulus(test)]
-            common = np.isin(shown, numbers[session.stimulus]).sum()
-            if common > len(shown) // 2:
+            shown, trained = numbers[session.test_stimulus(test)], numbers[session.stimulus]
+            runs = min(_telling_run(trained), len(shown))
+            common = np.isin(_runs(shown, runs), _runs(trained, runs)).sum()
+            if common > (len(shown) - runs + 1) // 2:
+                what = "frames" if runs == 1 else f"sequences of {runs} frames"
                 found.append(
-                    f'{session.name}: {common} of {len(shown)} frames of the test "{test}" are in the training movie '
-                    "too; scores of the test would be too good"
+                    f'{session.name}: {common} of {len(shown) - runs + 1} {what} of the test "{test}" are in the '
+                    "training movie too; scores of the test would be too good"
                 )
     return found
+
+
+def _telling_run(movie: Integer[np.ndarray, " time"]) -> int:
+    """Frames of a sequence that would not be in a movie by chance: one, unless the movie has few different frames."""
+    different = len(np.unique(movie))
+    if 2 * different > len(movie):
+        return 1
+    return math.ceil(math.log(_CHANCE * len(movie)) / math.log(max(different, 2)))
+
+
+def _runs(movie: Integer[np.ndarray, " time"], length: int) -> np.ndarray:
+    """All sequences of some frames, each as one value that can be compared."""
+    if length == 1:
+        return movie
+    windows = np.lib.stride_tricks.sliding_window_view(movie, length)
+    return np.array([hash(window.tobytes()) for window in windows])
 
 
 @dataclasses.dataclass(frozen=True)

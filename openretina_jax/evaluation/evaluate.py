@@ -14,6 +14,7 @@ from openretina_jax.evaluation.predict import Scorer, SessionResponses, Split, c
 from openretina_jax.evaluation.tables import Summary, SummaryOptions, score_table, summarize, with_metadata
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.transfer import add_sessions
+from openretina_jax.runtime.devices import own_numbers
 
 _NAMED = 3  # sessions that a message names
 
@@ -48,11 +49,13 @@ class Evaluator:
         dataset: the data set.
     """
 
+    @own_numbers()
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
         self.tables = Tables(dataset)
         self._data = DataArrays.of(self.tables, with_frames=False)
 
+    @own_numbers()
     def __call__(self, name: str, model: Model, splits: Sequence[str], options: SummaryOptions) -> Evaluation:
         """Evaluate a model, with one call to the device per split.
 

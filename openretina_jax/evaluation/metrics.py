@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from openretina_jax.data.masked import correlation, mean_of, variance_of
 
-RATE_EPSILON = 1e-8  # added to rates inside logarithms
+RATE_EPSILON = 1e-16  # added to rates inside logarithms
 VARIANCE_EPSILON = 1e-9  # smallest explainable variance
 
 Trials = Float[np.ndarray, "trial time neuron"]

@@ -3,6 +3,7 @@
 import ast
 import ctypes
 import inspect
+import io
 import logging
 import sys
 import traceback
@@ -21,6 +22,8 @@ from openretina_jax.experiment.progress import ProgressLine
 from openretina_jax.experiment.usage import usage, wants_help
 from openretina_jax.runtime import presets
 from openretina_jax.runtime.settings import explained, read_config
+
+INTERRUPTED = 130  # exit status, as shells have it
 
 console = Console(highlight=False)
 show_progress = ProgressLine(console)
@@ -74,10 +77,16 @@ def _answer_questions(main: Callable[..., None], more: Callable[[], str] | None 
 
 def _run(main: Callable[[list[str]], None], parser: Callable[[list[str]], list[str]]) -> None:
     def guarded(arguments: list[str]) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # of a terminal that knows only ASCII: never fail after long work
+                stream.reconfigure(errors="backslashreplace")
         log_to_console()
         keep_freed_memory()
         try:
             main(arguments)
+        except KeyboardInterrupt:
+            print_error("stopped by Ctrl-C; the same command begins again, or goes on from the last checkpoint")
+            sys.exit(INTERRUPTED)
         except Exception as error:
             end(error)
 
@@ -93,6 +102,11 @@ def end(error: Exception) -> NoReturn:
         error = UserError(
             f"another process of this run has ended ({reason}); see its output, and start all of them again with the "
             "same command: the run goes on from its last checkpoint"
+        )
+    if isinstance(error, OSError) and error.errno is not None:  # of the machine: a full disk, a folder that is gone
+        error = UserError(
+            f"{error.filename or 'a file'}: {error.strerror}; check the folder and the disk, and give the same command "
+            "again: a run goes on from its last checkpoint"
         )
     if not processes.several():
         if isinstance(error, UserError):

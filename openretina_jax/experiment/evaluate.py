@@ -177,7 +177,7 @@ def write(evaluation: Evaluation, folder: Path, about: dict[str, Any], dataset: 
         evaluation.neurons.to_csv(table, index=False)
     splits = {split: summary.to_json() for split, summary in evaluation.summaries.items()}
     summary = {**about, "lag": evaluation.lag, "splits": splits}
-    (folder / "summary.json").write_text(json.dumps(plain(summary), indent=1, allow_nan=False))
+    (folder / "summary.json").write_text(json.dumps(plain(summary), indent=1, allow_nan=False), encoding="utf-8")
     (folder / "report.html").write_text(evaluation_page(evaluation, dataset), encoding="utf-8")
     if output.responses:
         arrays = {

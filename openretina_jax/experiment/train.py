@@ -4,17 +4,20 @@ import contextlib
 import functools
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict
 from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.fingerprint import fingerprint
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
@@ -25,9 +28,10 @@ from openretina_jax.models.build import complete_options
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.saving import DamagedError, load_model, read_about
 from openretina_jax.models.summary import summary
-from openretina_jax.runtime.devices import matmul_precision
+from openretina_jax.runtime.devices import matmul_precision, own_numbers
 from openretina_jax.runtime.fetch import cache_folder
-from openretina_jax.runtime.processes import first_before_others
+from openretina_jax.runtime.files import check_writable, locked
+from openretina_jax.runtime.processes import first_before_others, is_first
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
 from openretina_jax.training.callbacks import Callback, Callbacks
 from openretina_jax.training.callbacks.profile import Profile
@@ -51,6 +55,9 @@ MAY_CHANGE = (
     "logging",
 )
 ADDED = {"stopping.score": "correlation"}  # settings that older runs did not have
+CONTENT = "data_sha256"  # of checkpoints: hash of the content of the data
+# facts of the data that say whether they are the same but for rounding
+FACTS = ("mean_activity", "norm_mean", "norm_std", "pixel_low", "pixel_high", "frame_norm")
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
 
 
@@ -75,9 +82,11 @@ def train_on(
         raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
     check_effect(settings, entries(config))
     train(config, workdir, Console(highlight=False), dataset=dataset, callbacks=callbacks)
-    return load_model(workdir)
+    with own_numbers():
+        return load_model(local_folder(workdir))
 
 
+@own_numbers()
 def train(
     config: ml_collections.ConfigDict,
     workdir: Path,
@@ -101,6 +110,7 @@ def train(
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
     """
+    workdir = local_folder(workdir)
     settings = resolved(config.to_dict())
     check_callbacks(settings)
     use_compilation_cache()
@@ -117,22 +127,51 @@ def train(
     )
     trainer, members = make_trainer(settings, dataset.info)
     model = trainer.start
-    about = {
+    about: dict[str, Any] = {
         "config": json.loads(json.dumps(settings | {"model": model.options})),
         "data_info": json.loads(model.data_info.to_json()),
+        CONTENT: fingerprint(dataset),
     }
-    check_same_run(workdir, about)
     data = make_feed(settings, dataset, trainer)
     if dry_run:
+        check_same_run(workdir, about)
         for line in plan(settings, trainer, data, workdir):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
         return
-    workdir.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        if is_first():
+            held.enter_context(locked(workdir / "run", wait=False, remedy="wait for it, or give another --workdir"))
+        run(settings, about, data, trainer, members, workdir, console, profile, callbacks)
+
+
+def run(
+    settings: Mapping[str, Any],
+    about: Mapping[str, Any],
+    data: Feed,
+    trainer: Trainer,
+    members: Sequence[Mapping[str, float | int]],
+    workdir: Path,
+    console: Console,
+    profile: bool,
+    callbacks: Sequence[Callback],
+) -> None:
+    """Train in a workdir that no other run uses, and report; see ``train``.
+
+    Args:
+        settings, data, trainer, members: of the run.
+        about: what goes with every checkpoint.
+        workdir, console, profile, callbacks: as in ``train``.
+
+    Raises:
+        UserError: the workdir holds another run, or cannot be written.
+    """
+    check_same_run(workdir, about)
+    check_writable(workdir / "metrics.csv", remedy="give a --workdir that can be written")
     checkpoints = Checkpoints(workdir / (WHOLE if members else "checkpoints"), about)
     with matmul_precision(settings["train"]["matmul_precision"]):
         followers = make_callbacks(about["config"], workdir=workdir, trainer=trainer, data=data, console=console)
         if members:
-            abouts = [about | {"config": with_values(about["config"], values)} for values in members]
+            abouts = [{**about, "config": with_values(about["config"], values)} for values in members]
             followers.insert(0, MemberCheckpoints(workdir, abouts))
         if profile:
             followers.insert(0, Profile(workdir))
@@ -147,7 +186,7 @@ def train(
     if settings["logging"]["tensorboard"]:
         files.append(("tensorboard", "tensorboard"))
     for name, file in files:
-        console.print(f"{name:<12}{workdir / file}", highlight=False, soft_wrap=True)
+        console.print(f"{name:<12}{workdir / file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def plan(settings: Mapping[str, Any], trainer: Trainer, data: Feed, workdir: Path) -> list[str]:
@@ -203,7 +242,7 @@ def conclude(
     with data.sharding.active():
         scores, of_model = report(result, model, data, workdir)
     for line in lines + of_model:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return scores, [*files, ("neurons", "neurons.csv"), ("metrics", "metrics.csv"), ("pictures", "*.png")]
 
 
@@ -287,7 +326,44 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name) and not {name, name.partition(".")[0]} & may_change
     ]
-    if saved["data_info"]["sessions"] != about["data_info"]["sessions"]:
-        different.append("the sessions or their numbers of neurons are others")
+    before, here = saved["data_info"], about["data_info"]
+    if list(before["sessions"].items()) != list(here["sessions"].items()):
+        same = before["sessions"] == here["sessions"]
+        what = "come in another order" if same else "or their numbers of neurons are others"
+        different.append(
+            f"the sessions {what} ({', '.join(here['sessions'])} now, {', '.join(before['sessions'])} there)"
+        )
+    elif changed := [name for name in FACTS if not agree(before.get(name), here.get(name))]:
+        different.append(f"the recordings or their split have changed ({', '.join(changed)} differ)")
     if different:
         raise UserError(f"{workdir} holds another run: {'; '.join(different)}; give another --workdir")
+    if saved.get(CONTENT) not in (None, about[CONTENT]):
+        _log.warning(
+            "%s: the data are not to the bit those that the run began with: rounding on another machine, or a change; "
+            "it goes on with what is here",
+            workdir,
+        )
+
+
+def agree(before: Any, here: Any) -> bool:
+    """Whether facts of data are equal but for rounding; one that an earlier version did not keep agrees."""
+    if isinstance(before, dict) and isinstance(here, dict):
+        return before.keys() == here.keys() and all(agree(before[name], here[name]) for name in before)
+    if before is None or here is None:
+        return before is None
+    one, other = np.asarray(before, np.float64), np.asarray(here, np.float64)
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def local_folder(workdir: Path) -> Path:
+    """A workdir as an absolute path, with ``~`` as the home.
+
+    Raises:
+        UserError: it is an address.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(workdir)):
+        raise UserError(f"--workdir is {workdir}, an address; give a folder of this machine, and copy it afterwards")
+    try:
+        return workdir.expanduser().absolute()
+    except RuntimeError as error:
+        raise UserError(f"--workdir is {workdir}: {error}; give the whole path") from error

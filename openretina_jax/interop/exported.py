@@ -4,6 +4,7 @@ The file is a zip archive of the ``program`` that ``jax.export`` serialised, and
 shapes and rates.
 """
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ def export(model: Model, path: str | Path) -> None:
         jax.ShapeDtypeStruct((batch, time, *model.data_info.input_shape), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.int32),
     )
-    exported = jax_export.export(jax.jit(respond), platforms=PLATFORMS)(*shapes)
+    program = bytes(jax_export.export(jax.jit(respond), platforms=PLATFORMS)(*shapes).serialize())
     metadata = {
         "format": FORMAT,
         "shortest_stimulus": frames,
@@ -69,12 +70,13 @@ def export(model: Model, path: str | Path) -> None:
             "responses": ["batch", "new_time", "neuron"],
         },
         "platforms": list(PLATFORMS),
+        "sha256": hashlib.sha256(program).hexdigest(),
         "options": model.options,
         "data_info": json.loads(model.data_info.to_json()),
     }
     with whole_file(Path(path)) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(METADATA, json.dumps(metadata, indent=1))
-        archive.writestr(PROGRAM, bytes(exported.serialize()))
+        archive.writestr(PROGRAM, program)
 
 
 class ExportedModel:
@@ -138,10 +140,16 @@ def load_exported(path: str | Path) -> ExportedModel:
                 raise UserError(
                     f"{path}: has format {metadata['format']}, only {FORMAT} is known; update openretina_jax"
                 )
-            return ExportedModel(jax_export.deserialize(bytearray(archive.read(PROGRAM))), metadata)
+            program = archive.read(PROGRAM)
+            # programs of earlier versions have no hash
+            if metadata.get("sha256") not in (None, hashlib.sha256(program).hexdigest()):
+                raise ValueError("the program is not the one that was written")
+            return ExportedModel(jax_export.deserialize(bytearray(program)), metadata)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+    except Exception as error:  # arbitrary bytes can raise anything
         raise UserError(f"{path}: is damaged or no exported model ({error}); export it again") from error
 
 

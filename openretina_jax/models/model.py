@@ -3,7 +3,7 @@
 import abc
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -106,12 +106,55 @@ class Model(nnx.Module):
             session: session of the neurons (None: all sessions, in the order of ``data_info.sessions``).
             condition: condition of every window, for cores that take one (None: that of its session).
 
+        Frames with NaN or infinity make NaN of the predictions that depend on them, and of no others, however a
+        convolution is computed: transforms and matrix products multiply all frames by zeros, at least.
+
         Raises:
-            UserError: the session is unknown, or the stimulus has other pixels or channels than the model's.
+            UserError: the session is unknown, the stimulus has other pixels or channels than the model's, or it is no
+                longer than the model's lag.
         """
         self.check_stimulus(stimulus)
         given = None if condition is None else jnp.asarray(condition)
-        return self.respond(jnp.asarray(stimulus)[None], *self.slice_of(session), condition=given)[0]
+        movie = jnp.asarray(stimulus)
+        bad = ~jnp.isfinite(movie).all(axis=(2, 3, 4))
+        movie = jnp.where(bad[..., None, None, None], 0, movie)
+        try:
+            responses = self.respond(movie[None], *self.slice_of(session), condition=given)[0]
+        except (ArithmeticError, TypeError, ValueError) as error:
+            self.check_length(movie.shape[1], error)
+            raise
+        if responses.shape[1] == 0:
+            self.check_length(movie.shape[1])
+        return jnp.where(self._depends(bad, responses.shape[1])[..., None], jnp.nan, responses)
+
+    def check_length(self, frames: int, cause: Exception | None = None) -> None:
+        """Refuse a stimulus that is no longer than the lag.
+
+        Raises:
+            UserError: names both.
+        """
+        if frames < PROBE_FRAMES and frames <= self.lag:
+            raise UserError(
+                f"the stimulus has {frames} frames, but the model predicts none of the first {self.lag} (its lag); "
+                "give a longer one, such as with frames of grey before it"
+            ) from cause
+
+    def _depends(self, frames: Bool[Array, "batch time"], count: int) -> Bool[Array, "batch new_time"]:
+        """Which of ``count`` predictions depend on some of the frames."""
+        field, n_frames = self.receptive_field(), frames.shape[1]
+        if field.future is None:
+            return jnp.broadcast_to(frames.any(axis=1, keepdims=True), (len(frames), count))
+        own = np.arange(n_frames - count, n_frames)
+        first = np.zeros_like(own) if field.past is None else np.maximum(own - field.past, 0)
+        after = np.minimum(own + field.future + 1, n_frames)
+        so_far = jnp.pad(jnp.cumsum(frames, axis=1, dtype=jnp.int32), ((0, 0), (1, 0)))
+        return so_far[:, after] > so_far[:, first]
+
+    def __reduce__(self) -> NoReturn:
+        raise UserError(
+            "a model cannot be pickled; write it with openretina_jax.save(model, folder), and give the other process "
+            "the folder, for openretina_jax.load"
+        )
 
     def check_stimulus(self, stimulus: Array | np.ndarray) -> None:
         """Refuse a stimulus of other pixels or channels than the model's.

@@ -24,7 +24,7 @@ from openretina_jax.data.dataset import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
-from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.files import whole_file, without_patterns
 
 SCORE = "validation_correlation"  # in checkpoints; of another score that is monitored, its value or negative loss
 
@@ -114,7 +114,8 @@ def save_model(model: Model, folder: str | Path) -> None:
         for left in folder.glob("state.*"):
             shutil.rmtree(left)
         with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(new, arrays)
+            folder.mkdir(parents=True, exist_ok=True)
+            checkpointer.save(without_patterns(folder) / new.name, arrays)
         with whole_file(description) as stream:
             stream.write(json.dumps(about).encode())
         _replace(new, state)
@@ -261,7 +262,7 @@ def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
 
 def _restored(folder: Path) -> Mapping[str, jax.Array | np.ndarray]:
     with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(folder.absolute())
+        return checkpointer.restore(without_patterns(folder))
 
 
 def fitted(checkpoint: Path, saved: Mapping[str, jax.Array | np.ndarray], like: Any) -> Any:

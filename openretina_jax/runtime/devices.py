@@ -179,3 +179,14 @@ def matmul_precision(chosen: str) -> contextlib.AbstractContextManager[None]:
         known = " or ".join(get_args(MatmulPrecision))
         raise UserError(f'matmul_precision is "{chosen}"; choose {known}')
     return jax.default_matmul_precision(chosen)
+
+
+@contextlib.contextmanager
+def own_numbers() -> Iterator[None]:
+    """Block that computes in single precision, and where NaN stands for what was not recorded.
+
+    ``JAX_ENABLE_X64`` and ``JAX_DEBUG_NANS`` of a notebook mean other computations: a run has the same numbers with
+    them, and stops by itself at the first loss or gradient that is not finite.
+    """
+    with jax.enable_x64(False), jax.debug_nans(False):
+        yield

@@ -3,22 +3,18 @@
 import contextlib
 import dataclasses
 import hashlib
-import http.client
 import os
 import re
 import shutil
 import stat
-import time
-import urllib.error
+import sys
 import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
-from filelock import FileLock
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
@@ -27,19 +23,17 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     XetDownloadError,
 )
-from huggingface_hub.utils.tqdm import tqdm
 
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.download import CACHE_REMEDY, download
 from openretina_jax.runtime.files import whole_file
 
 WAYS_OUT = (
     "connect to the network, or give local files by --config.data.stimuli_path=... "
     "--config.data.responses_path=..., or train on simulated data by appending :simulated to the config"
 )
-CACHE_REMEDY = "check the disk, or set OPENRETINA_JAX_CACHE to another folder"
-_ATTEMPTS = 3
-_PAUSE_S = 2.0  # before the second attempt; grows with every further one
-_TIMEOUT_S = 30.0
+_LARGEST_RATIO = 200  # of an archive's unpacked and packed bytes
+_SMALL_BYTES = 1 << 28  # unpacked archives up to here are taken whatever the ratio
 _BLOCK_BYTES = 1 << 20
 _HUB = "huggingface.co"
 _HUB_ERRORS = (OSError, EntryNotFoundError, CachedRepoTreeNotFoundError, HFValidationError, XetDownloadError)
@@ -74,13 +68,23 @@ class HubPlace:
         """
         try:
             yield
-        except _HUB_ERRORS as error:
+        except Exception as error:
+            if not isinstance(error, (*_HUB_ERRORS, *_http_errors())):
+                raise
             # without a cached file the library reports only that; the cause tells why the file was not fetched
             cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
             reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
             raise UserError(
                 f"{self.path} of {self.repo_id} (revision {self.revision}) cannot be fetched: {reason}; {ways_out}"
             ) from error
+
+
+def _http_errors() -> tuple[type[Exception], ...]:
+    """What the HTTP library of ``huggingface_hub`` raises: its name has changed between versions."""
+    loaded = [sys.modules.get(name) for name in ("httpx", "httpx2", "httpcore", "requests")]
+    names = ("HTTPError", "InvalidURL", "StreamError", "RequestException", "ProtocolError")
+    found = [getattr(module, name, None) for module in loaded if module is not None for name in names]
+    return tuple(kind for kind in found if isinstance(kind, type) and issubclass(kind, Exception))
 
 
 class HubFile(HubPlace):
@@ -190,81 +194,6 @@ def check_hash_of_hub(path: Path, sha256: str) -> None:
         )
 
 
-def download(url: str, cache: Path) -> Path:
-    """Download the file at an address, unless that was done before.
-
-    Bytes are collected in ``<name>.part``, which is renamed when it is whole. After an error the next call goes on from
-    there, if the server confirms that the file has not changed.
-
-    Args:
-        url: address, http or https.
-        cache: folder of downloads; each address has a folder of its own in it, so that equal names do not collide.
-
-    Raises:
-        UserError: the server does not have the file or does not send all of it, or the disk is full.
-    """
-    name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "file"
-    target = cache / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
-    if target.is_file():
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{name}.lock")):
-            if not target.is_file():
-                _collect(url, target)
-    except OSError as error:
-        raise UserError(f"{url} cannot be written to {target}: {error.strerror or error}; {CACHE_REMEDY}") from error
-    return target
-
-
-def _collect(url: str, target: Path) -> None:
-    """Try a few times, each time from where the last attempt ended."""
-    part, mark = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.etag")
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            _append(url, part, mark)
-            break
-        except (http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            status = None
-            if isinstance(error, urllib.error.HTTPError):
-                status = error.code
-                error.close()
-            if status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # the part is longer than the file
-                part.unlink(missing_ok=True)
-            elif (status is not None and status < http.client.INTERNAL_SERVER_ERROR) or attempt == _ATTEMPTS:
-                kept = f" (the first {part.stat().st_size} bytes are kept for the next try)" if part.is_file() else ""
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise UserError(
-                    f"{url} cannot be fetched: {reason}{kept}; check the address and the network, or fetch the file "
-                    "by hand and give its path"
-                ) from error
-        time.sleep(_PAUSE_S * attempt)
-    part.replace(target)
-    mark.unlink(missing_ok=True)
-
-
-def _append(url: str, part: Path, mark: Path) -> None:
-    """Append the missing bytes to the part; start anew if the file may have changed since."""
-    have = part.stat().st_size if part.is_file() and mark.is_file() else 0
-    headers = {"Range": f"bytes={have}-", "If-Range": mark.read_text()} if have else {}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
-        have = have if answer.status == http.client.PARTIAL_CONTENT else 0
-        length = answer.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
-        tag = answer.headers.get("ETag", "")
-        with part.open("ab" if have else "wb") as stream:
-            mark.unlink(missing_ok=True)
-            if tag.startswith('"'):  # a weak tag (W/"...") does not promise equal bytes
-                mark.write_text(tag)
-            with tqdm(desc=part.stem, initial=have, total=total, unit="B", unit_scale=True) as bar:
-                while chunk := answer.read(_BLOCK_BYTES):
-                    stream.write(chunk)
-                    have += len(chunk)
-                    bar.update(len(chunk))
-    if total is not None and have != total:
-        raise http.client.HTTPException(f"the server sent {have} of {total} bytes")
-
-
 def is_url(source: object) -> bool:
     """Whether a source is a web address."""
     return isinstance(source, str) and source.startswith(("http://", "https://"))
@@ -280,7 +209,7 @@ def file_sha256(path: Path) -> str:
         status = path.stat()
         key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
         known = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
-        if known.is_file() and _SHA256.fullmatch(text := known.read_text()):
+        if known.is_file() and _SHA256.fullmatch(text := known.read_text(encoding="latin1")):
             return text
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -288,7 +217,7 @@ def file_sha256(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     with contextlib.suppress(OSError):  # it will be computed again
         known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text(sha256)
+        known.write_text(sha256, encoding="ascii")
     return sha256
 
 
@@ -328,9 +257,15 @@ def safe_members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.Zip
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_ratio(path, archive)
             for member in archive.infolist():
                 name = PurePosixPath(member.filename.replace("\\", "/"))
-                outside = name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename)
+                outside = (
+                    not name.parts
+                    or name.is_absolute()
+                    or ".." in name.parts
+                    or re.match(r"[A-Za-z]:", member.filename)
+                )
                 if outside or stat.S_ISLNK(member.external_attr >> 16):
                     raise UserError(
                         f'{path}: its member "{member.filename}" would be written outside the archive\'s folder; '
@@ -338,13 +273,27 @@ def safe_members(path: Path) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.Zip
                     )
             yield archive, archive.infolist()
     # RuntimeError: encrypted; NotImplementedError: compressed by a method that Python does not know
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise UserError(
             f"{path}: is not a whole zip archive ({error}); delete it and fetch it again, or unpack it by hand and "
             "give the path of what was in it"
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be unpacked ({error}); {CACHE_REMEDY}") from error
+
+
+def _check_ratio(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that unpacks to far more than recordings do.
+
+    Raises:
+        UserError: says to how much.
+    """
+    unpacked, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
+    if unpacked > max(_LARGEST_RATIO * packed, _SMALL_BYTES):
+        raise UserError(
+            f"{path}: unpacks {packed} bytes to {unpacked}; if it is what you want, unpack it by hand and give the "
+            "path of what was in it"
+        )
 
 
 def _wanted_member(members: list[zipfile.ZipInfo], path: Path, suffixes: tuple[str, ...]) -> zipfile.ZipInfo:

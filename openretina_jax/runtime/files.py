@@ -1,11 +1,14 @@
 """Files: written whole or not at all, however many processes write them, and arrays read with checks."""
 
+import atexit
 import contextlib
 import errno
+import glob
 import os
 import re
 import shutil
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +83,22 @@ def locked(path: Path, *, remedy: str = REMEDY, wait: bool = True) -> Iterator[N
         yield
     finally:
         lock.release()
+
+
+def without_patterns(folder: Path) -> Path:
+    """An absolute path of a folder without ``*``, ``?`` and ``[``, which some libraries take for patterns.
+
+    Where its own has some, it is a link in a temporary folder, which goes when the process ends.
+    """
+    folder = folder.absolute()
+    if not glob.has_magic(str(folder)):
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="openretina_jax_"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    link = place / "folder"
+    link.symlink_to(folder, target_is_directory=True)
+    return link
 
 
 def check_writable(path: Path, *, remedy: str = REMEDY) -> None:

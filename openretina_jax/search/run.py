@@ -10,12 +10,15 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
 
+from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.runtime.settings import Entries, check_effect
 from openretina_jax.search.space import as_flag, as_flags, make_space
 from openretina_jax.search.study import Rules, Search, locked, make_places, open_study
 from openretina_jax.visualize.search import plot_importances, plot_scores, plot_slices
 from openretina_jax.visualize.style import save
+
+SQLITE = (".sqlite", ".sqlite3", ".db")
 
 
 def run_search(
@@ -41,7 +44,7 @@ def run_search(
         given: settings that the user has fixed, by their dotted names.
         program: the training command, to which flags are added.
         workdir: folder of the search.
-        storage: an SQLite file, or a folder for one; made if missing.
+        storage: an SQLite file (ending in .sqlite, .sqlite3 or .db), or a folder for one; made if missing.
         name: name of the study in the storage.
         rules: rules of the search.
         trials: number of trials, those of earlier calls included.
@@ -56,7 +59,7 @@ def run_search(
     space = make_space(distributions, entries, given)
     check_effect(given, entries, free=space)
     places = make_places(jobs)
-    if storage.is_dir() or not storage.suffix:
+    if storage.is_dir() or storage.suffix not in SQLITE:
         storage = storage / "search.sqlite"
     flags = [f"--config={config}", *(f"--config.{key}={as_flag(value)}" for key, value in given.items())]
 
@@ -79,6 +82,9 @@ def run_search(
         )
         finished = search.run()
         lines = report(study, rules.objective, workdir, lambda drawn: ["openretina-jax", "train", *flags_of(drawn)])
+    tried = study.get_trials(deepcopy=False)
+    if finished and tried and all(trial.state == TrialState.FAIL for trial in tried):
+        raise UserError(f"all {len(tried)} trials have failed, the last one with: {tried[-1].user_attrs.get('error')}")
     lines += [f"{what:<12}{workdir / file}" for what, file in (("trials", "trials.csv"), ("pictures", "*.png"))]
     if not finished:
         lines.append("stopped; the same command goes on from there")

@@ -97,7 +97,7 @@ class TrialProcess:
         environment = dict(os.environ)
         if place.device is not None:
             environment["CUDA_VISIBLE_DEVICES"] = place.device
-        with self._output.open("w") as output:
+        with self._output.open("w", encoding="utf-8") as output:
             # a new session: Ctrl-C in the terminal reaches the search, which passes it on
             self._process = subprocess.Popen(
                 command,
@@ -132,7 +132,9 @@ class TrialProcess:
         """Say in one line why it ended without a trained model; None if it has one."""
         if self._process.returncode == 0 and (self.workdir / "neurons.csv").exists():
             return None
-        lines = [line for line in self._output.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line for line in self._output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
+        ]
         said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines
         if self._process.returncode < 0:
             said = [f"killed by {signal.Signals(-self._process.returncode).name}"]
@@ -144,7 +146,7 @@ def read_epochs(workdir: Path) -> list[dict[str, float]]:
     file = workdir / "metrics.csv"
     if not file.exists():
         return []
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
     return [{name: float(value) for name, value in row.items()} for row in rows]
 
@@ -385,7 +387,7 @@ def locked(file: Path) -> Iterator[int]:
         UserError: another search, or a trial of one that was killed, holds the lock.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as stream:
+    with file.open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,7 +15,8 @@ from typing import Any
 
 from openretina_jax import simulation
 from openretina_jax.errors import UserError, nearest
-from openretina_jax.runtime.fetch import CACHE_REMEDY, file_sha256
+from openretina_jax.runtime.download import CACHE_REMEDY
+from openretina_jax.runtime.fetch import file_sha256
 from openretina_jax.runtime.files import locked, whole_folder
 from openretina_jax.runtime.registry import construct
 from openretina_jax.simulation import publications

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.download import CACHE_REMEDY
 from openretina_jax.runtime.fetch import (
-    CACHE_REMEDY,
     FetchedFile,
     HubFile,
     HubPlace,

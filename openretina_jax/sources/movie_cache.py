@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Float32, UInt8
 
-from openretina_jax.runtime.fetch import CACHE_REMEDY, cache_folder, file_sha256
+from openretina_jax.runtime.download import CACHE_REMEDY
+from openretina_jax.runtime.fetch import cache_folder, file_sha256
 from openretina_jax.runtime.files import whole_file
 
 Movie = (

@@ -24,7 +24,7 @@ from openretina_jax.models.saving import (
     score_of,
     with_hashes,
 )
-from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.files import whole_file, without_patterns
 from openretina_jax.runtime.processes import first_before_others
 from openretina_jax.training.trainer import TrainState
 
@@ -48,7 +48,7 @@ class Checkpoints:
             set_aside_damaged(folder)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+            without_patterns(folder),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[SCORE],
@@ -71,11 +71,21 @@ class Checkpoints:
         """Save the state after an epoch; of several processes each must call."""
         arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
         about = with_hashes({**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}, arrays)
-        self._manager.save(
-            epoch,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)),
-            metrics={SCORE: float(score)},
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
+        try:
+            self._manager.save(epoch, args=args, metrics={SCORE: float(score)})
+        except Exception as error:  # the library raises anything where it cannot write
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise UserError(
+                f"{self.folder / str(epoch)} cannot be written ({reason}); {self.last_good()}; check the folder and "
+                "the disk, and give the same command again"
+            ) from error
+
+    def last_good(self) -> str:
+        """Where to go back to, as a part of a message."""
+        good = [one for one in self.folder.glob("*") if one.name.isdigit() and _damage(one) is None]
+        newest = max(good, key=lambda one: int(one.name), default=None)
+        return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
 
     def restore(self, epoch: int, like: TrainState) -> TrainState:
         """The state saved after that epoch, in the structure of ``like``.

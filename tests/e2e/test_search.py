@@ -76,7 +76,7 @@ def test_a_search_that_is_stopped_and_resumed(
     ],
 )
 def test_mistakes(cache: Path, tmp_path: Path, space: Path, text: str, flags: list[str], words: list[str]) -> None:
-    space.write_text(text)
+    space.write_text(text, encoding="utf-8")
     where = (f"--config={SIMULATED}", f"--space={space}", f"--workdir={tmp_path / 'search'}")
     line = mistake(call("search.py", *where, *flags, cache=cache))
     for word in words:

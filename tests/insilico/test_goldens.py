@@ -256,6 +256,10 @@ def test_video_analysis() -> None:
 
 def test_every_case_has_a_test() -> None:
     """Cases whose names end as no text of this file does would pass unseen."""
-    texts = {node.value for node in ast.walk(ast.parse(Path(__file__).read_text())) if isinstance(node, ast.Constant)}
+    texts = {
+        node.value
+        for node in ast.walk(ast.parse(Path(__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+    }
     ends = tuple(f"_{text}" for text in texts if isinstance(text, str) and text)
     assert [case.name for case in cases("insilico") if not f"_{case.name}".endswith(ends)] == []

@@ -15,7 +15,7 @@ import huggingface_hub.constants
 import pytest
 
 from openretina_jax.errors import UserError
-from openretina_jax.runtime import fetch as module
+from openretina_jax.runtime import download as module
 from openretina_jax.runtime.fetch import FetchedFile, HubFile, cache_folder, download, fetch, hub_source, unpacked
 from openretina_jax.sources.folders import HubFolder
 from tests.runtime.web import serving

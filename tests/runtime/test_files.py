@@ -36,7 +36,7 @@ def fill(place: Any, text: str) -> None:
 
 
 def contents(path: Path) -> set[str]:
-    return {(path / name).read_text() for name in NAMES} if path.is_dir() else {path.read_text()}
+    return {(path / name).read_text() for name in NAMES} if path.is_dir() else {path.read_text(encoding="utf-8")}
 
 
 @pytest.mark.parametrize("folder", [False, True])

@@ -36,7 +36,7 @@ def test_two_that_ask_at_once_get_the_files_of_one_simulation(tmp_path: Path, mo
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(ask, range(2))
     assert first == second
-    assert Path(first["path"]).read_text() == "recordings"
+    assert Path(first["path"]).read_text(encoding="utf-8") == "recordings"
     assert len(written) == 1
 
 

@@ -50,7 +50,7 @@ class Mlflow(Callback):
         with self._one_line():
             self._client = mlflow.MlflowClient(uri)
             if identity.exists():
-                self._run = identity.read_text()
+                self._run = identity.read_text(encoding="utf-8")
                 self._client.update_run(self._run, status="RUNNING")
                 return
             project = project or os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)

@@ -1,7 +1,5 @@
 """The live display of a run."""
 
-import logging
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -9,8 +7,6 @@ from openretina_jax.training.callbacks.callback import CALLBACKS, Callback, Epoc
 from openretina_jax.training.trainer import Trainer
 
 QUIET_EPOCHS = 10  # without a terminal, one line of progress every so many epochs
-
-_log = logging.getLogger(__name__)
 
 
 @CALLBACKS("progress")
@@ -45,7 +41,7 @@ class LiveDisplay(Callback):
         )
         self._progress.update(self._task, completed=number, scores=scores)
         if not self._live and (number == 1 or number % QUIET_EPOCHS == 0):
-            _log.info("epoch %d: %s", number, scores)
+            self._progress.console.print(f"epoch {number}: {scores}", highlight=False, markup=False, soft_wrap=True)
 
     def on_train_end(self) -> None:
         """Leave the last line standing."""

@@ -48,7 +48,7 @@ class Wandb(Callback):
             self._run = wandb.init(
                 project=project or os.environ.get("WANDB_PROJECT", PROJECT),
                 name=run or os.environ.get("WANDB_NAME", workdir.absolute().name),
-                id=identity.read_text() if identity.exists() else None,
+                id=identity.read_text(encoding="utf-8") if identity.exists() else None,
                 resume="allow",
                 dir=str(workdir),
                 mode=wandb_mode,  # type: ignore[arg-type]

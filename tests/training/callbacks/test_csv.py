@@ -11,7 +11,7 @@ from tests.training.callbacks.epochs import epoch_of
 
 
 def rows(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as stream:
+    with file.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
