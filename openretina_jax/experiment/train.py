@@ -25,7 +25,6 @@ from openretina_jax.models.saving import load_model, read_about
 from openretina_jax.runtime.devices import matmul_precision
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.processes import first_before_others
-from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
 from openretina_jax.training.callbacks import Callback, Callbacks
 from openretina_jax.training.callbacks.profile import Profile
 from openretina_jax.training.checkpoint import Checkpoints
@@ -49,30 +48,6 @@ MAY_CHANGE = (
 )
 ADDED = {"stopping.score": "correlation"}  # settings that older runs did not have
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
-
-
-def train_on(
-    dataset: Dataset,
-    config: str | Path | ml_collections.ConfigDict,
-    workdir: Path,
-    settings: Mapping[str, Any],
-    callbacks: Sequence[Callback] = (),
-) -> Model:
-    """Train, or go on training, on a data set in memory; see ``openretina_jax.train``."""
-    if not isinstance(config, ml_collections.ConfigDict):
-        config = read_config(config)
-    check_known(settings, entries(config))
-    if unused := [name for name in settings if name.startswith("data.")]:
-        raise UserError(
-            f"config.{unused[0]} is given, but config.data is not used with a data set in memory; leave it out"
-        )
-    try:
-        config.update_from_flattened_dict(settings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
-    check_effect(settings, entries(config))
-    train(config, workdir, Console(highlight=False), dataset=dataset, callbacks=callbacks)
-    return load_model(workdir)
 
 
 def train(
