@@ -21,6 +21,7 @@ MEMORY_S = 0.7  # that the first layer sees, and half of it the second: as the m
 LARGEST_KERNELS = (11, 5)  # pixels, theirs too
 LONGEST_KERNELS = (41, 21)  # frames: faster movies are seen for a shorter time
 SHORTEST_KERNEL = 3  # frames: the first function of time of a kernel needs them
+PENALTY_FRAMES = 14_000  # training frames for which the weights of the penalties were chosen
 PREDICTED_FRAMES = 60  # of a window
 STEPS = 16  # of an epoch, if the movie is long enough
 MOST_WINDOWS = 4  # of a step
@@ -108,8 +109,9 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
     """The configuration of arrays, with kernels and windows that fit the data.
 
     It is "template" with two layers. The kernels of the first one are as large as those for the recordings of Höfling
-    et al. 2024, where frames, clips and tests are large and long enough. All sessions that saw one movie are trained
-    together, and a moving average of the parameters over about 100 steps is what is scored.
+    et al. 2024, where frames, clips and tests are large and long enough. Penalties count more against the data where
+    these are few. All sessions that saw one movie are trained together, and a moving average of the parameters over
+    about 100 steps is what is scored.
     """
     config = read_config("template")
     movies = [dataset.stimuli[session.stimulus] for session in dataset.sessions]
@@ -126,6 +128,7 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
         core.hidden_padding = (0, second // 2, second // 2)
     length = min(map(len, (movie.frames for movie in movies))) - dataset.clip_length
     window = min(sum(frames) - 2 + PREDICTED_FRAMES, length)
+    config.objective.loss.poisson.samples *= min(length / PENALTY_FRAMES, 1.0)
     config.train.order, config.train.average_decay = "shared", 0.99
     config.train.windows.shared.window_frames = window
     config.train.windows.shared.windows_per_step = min(max(length // window // STEPS, 1), MOST_WINDOWS)
