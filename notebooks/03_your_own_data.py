@@ -2,8 +2,8 @@
 # # Your own data
 #
 # You need a movie and one number per neuron and frame. Nothing else: no files, no configuration. Here the arrays come
-# from five model neurons that look at noise, so that we know what a good fit is: 3,000 frames of 12 x 12 pixels at
-# 30 Hz, and a test movie with 8 repeats.
+# from five model neurons that look at noise, so that we know what a good fit is: 3,000 frames of 12 x 12 pixels at 30
+# Hz, and a test movie with 8 repeats.
 
 # %%
 import numpy as np

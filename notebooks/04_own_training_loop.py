@@ -18,7 +18,7 @@ from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.trainer import Trainer
-from openretina_jax.visualize.style import BLACK, VERMILION, Figure, open_axes
+from openretina_jax.visualize.style import VERMILION, Figure, open_axes
 
 dataset = openretina_jax.load_dataset("hoefling_low_res:simulated,quick")
 dataset
@@ -45,9 +45,8 @@ trainer = Trainer(model, Recipe(ResponseObjective(Poisson()), AdamW(), learning_
 model
 
 # %% [markdown]
-# `batches_of` cuts the training movie into windows and gathers frames and responses on the device. All
-# neurons whose sessions saw the same clips share a batch; the first frames of a window are history, and have no
-# prediction.
+# `batches_of` cuts the training movie into windows and gathers frames and responses on the device. All neurons whose
+# sessions saw the same clips share a batch; the first frames of a window are history, and have no prediction.
 
 # %%
 batch = next(iter(batches_of(dataset, window_frames=50, windows_per_step=32, epochs=1)))
@@ -141,5 +140,6 @@ print("correlation in the last step:", np.asarray(metrics["correlation"]).round(
 # %% [markdown]
 # ## Evaluation, checkpoints, early stopping
 #
-# When you want these too, `openretina_jax.fit(trainer, data, checkpoints, epochs=...)` is the loop that `train` uses: it
-# saves the whole state after every epoch and resumes to the bit. `docs/extending.md` has the parts that you can replace.
+# When you want these too, `openretina_jax.fit(trainer, data, checkpoints, epochs=...)` is the loop that `train` uses:
+# it saves the whole state after every epoch and resumes to the bit. `docs/extending.md` has the parts that you can
+# replace.

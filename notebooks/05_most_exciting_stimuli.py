@@ -22,12 +22,12 @@ look = {"channels": info.channels, "pixel_size_um": info.pixel_size_um}
 # %% [markdown]
 # ## One optimisation for many neurons
 #
-# Neurons are chosen by words: here the six with the best validation correlation. All of them climb in one program, from
-# two starts each.
+# Neurons are chosen by words: here the four with the best validation correlation. All of them climb in one program,
+# from two starts each.
 
 # %%
-windows = insilico.natural_windows(dataset, model.lag + 40, count=200)
-stimuli = insilico.most_exciting(model, "best:6", seeds=2, natural=windows)
+windows = insilico.natural_windows(dataset, model.lag + 10, count=200)
+stimuli = insilico.most_exciting(model, "best:4", seeds=2, natural=windows)
 stimuli
 
 # %%
@@ -35,8 +35,8 @@ table = stimuli.table().set_index("target")
 table[["activation", "natural", "linear", "grey", "agreement", "steps"]].round(2)
 
 # %% [markdown]
-# How to read it. `activation` is the mean response in the last third of a second. `natural` is the best of 200 windows of
-# the natural movie, given the same power: the optimised movie must beat it, or the optimisation failed. `linear` is
+# How to read it. `activation` is the mean response in the last third of a second. `natural` is the best of 200 windows
+# of the natural movie, given the same power: the optimised movie must beat it, or the optimisation failed. `linear` is
 # the response to the gradient at grey: what a linear neuron would like best. `agreement` is the correlation between the
 # two starts.
 
@@ -70,7 +70,7 @@ plots.animate_stimulus(stimuli.best[0], info.frame_rate_hz, channels=info.channe
 # `contextual` stimulus keeps the MEI in the centre and looks for the *surround* that suppresses it most.
 
 # %%
-suppressive = insilico.most_suppressive(model, "best:6")
+suppressive = insilico.most_suppressive(model, "best:4")
 suppressive.table().set_index("target")[["activation", "grey"]].round(2)
 
 # %%
@@ -81,7 +81,7 @@ correlations = [
 print("correlation of most exciting and most suppressive stimuli:", np.round(correlations, 2))
 
 # %%
-surround = insilico.contextual(model, stimuli, "best:6", sign=-1)
+surround = insilico.contextual(model, stimuli, "best:4", sign=-1)
 table = surround.table().set_index("target")[["activation", "grey"]]
 table = -table.rename(columns={"activation": "with surround", "grey": "centre alone"})
 table.round(2)
@@ -92,9 +92,9 @@ plots.plot_composition(surround.best[0], info.frame_rate_hz, **look)
 # %% [markdown]
 # ## How much can the model be trusted?
 #
-# A stimulus that excites the *model* need not excite the *neuron*. Three safeguards: the range and the norm keep the movie
-# near what the model was trained on; an ensemble (`openretina_jax.load([...])`) shows where models disagree; and the
-# closed loop, which shows the movie to the retina, decides. Notebook 07 does it on the simulated retina.
+# A stimulus that excites the *model* need not excite the *neuron*. Three safeguards: the range and the norm keep the
+# movie near what the model was trained on; an ensemble (`openretina_jax.load([...])`) shows where models disagree; and
+# the closed loop, which shows the movie to the retina, decides. Notebook 07 does it on the simulated retina.
 #
 # How does the answer depend on the power of the movie? Half the norm gives less response, and nearly the same movie:
 
@@ -102,7 +102,7 @@ plots.plot_composition(surround.best[0], info.frame_rate_hz, **look)
 constraint = insilico.Constraint.of(
     len(info.channels), norm=stimuli.norm[0] / 2, low=info.pixel_low, high=info.pixel_high
 )
-weaker = insilico.most_exciting(model, "best:6", constraint=constraint)
+weaker = insilico.most_exciting(model, "best:4", constraint=constraint)
 similar = [
     float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) for one, other in zip(stimuli.best, weaker.best, strict=True)
 ]
