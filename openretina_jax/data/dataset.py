@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float16, Float32, Int, Int8, Int32, UInt8
 from openretina_jax.data import roi_masks
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.described import Described, counted
 
 _BLOCK_FRAMES = 1000
 _SPLITS = {"train", "validation"}
@@ -117,8 +118,8 @@ class PixelStatistics:
     frame_power: float
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Session:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Session(Described):
     """Simultaneously recorded neurons: their responses, in the order in which the stimulus was shown.
 
     Attributes:
@@ -185,9 +186,14 @@ class Session:
         """Number of neurons."""
         return self.responses.shape[1]
 
+    def _facts(self) -> dict[str, str]:
+        shown = counted(len(self.responses), "frame") + f' of "{self.stimulus}"' + ", mirrored" * self.mirrored
+        tests = [f"{name} ({_repeated(len(trials))})" for name, trials in self.repeats.items()]
+        return {"name": self.name, "neurons": f"{self.n_neurons:,}", "stimulus": shown, "tests": _listed(tests)}
 
-@dataclasses.dataclass(frozen=True)
-class DataInfo:
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class DataInfo(Described):
     """Facts about its data that a model keeps: plain values, saved as JSON in every checkpoint.
 
     Attributes:
@@ -234,6 +240,13 @@ class DataInfo:
         """Number of neurons of all sessions."""
         return sum(self.sessions.values())
 
+    def _facts(self) -> dict[str, str]:
+        return {
+            "neurons": _in_sessions(self.n_neurons, len(self.sessions)),
+            "frames": _frame_text(self.input_shape, self.frame_rate_hz, self.channels),
+            "metadata of neurons": _listed(sorted({name for columns in self.neurons.values() for name in columns})),
+        }
+
     def neuron_column(self, name: str) -> list[Any] | None:
         """A column of the neurons' metadata in the order of the readout's rows; None if a session lacks it."""
         columns = [self.neurons.get(session, {}).get(name) for session in self.sessions]
@@ -268,8 +281,8 @@ class DataInfo:
         return cls(**values)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Described):
     """Sessions, their stimuli, and the split into training, validation and test data.
 
     Training movies are cut into clips of equal length; the last one may be shorter. Every ``clip_length`` successive
@@ -371,6 +384,25 @@ class Dataset:
         """Number of neurons of all sessions."""
         return sum(session.n_neurons for session in self.sessions)
 
+    def _facts(self) -> dict[str, str]:
+        movie = self.stimuli[self.sessions[0].stimulus]
+        movies = {session.stimulus: len(self.stimuli[session.stimulus].frames) for session in self.sessions}
+        frames, kept = sum(movies.values()), sum(len(self.validation_clips.get(name, ())) for name in movies)
+        clips = sum(-(-length // self.clip_length) for length in movies.values())
+        return {
+            "neurons": _in_sessions(self.n_neurons, len(self.sessions)),
+            "frames": _frame_text(movie.frames.shape[1:], movie.frame_rate_hz, self.channels),
+            "training": f"{counted(frames, 'frame')} of {_listed(sorted(movies))}",
+            "validation": f"{kept} of {counted(clips, 'clip')}",
+            "tests": _listed([f"{name} ({self._shown(name)})" for name in self.test_names]),
+        }
+
+    def _shown(self, test: str) -> str:
+        """How often a test was shown, for how long."""
+        trials = [session.repeats[test].shape[:2] for session in self.sessions if test in session.repeats]
+        most, frames = np.max(trials, axis=0)
+        return f"{counted(int(frames), 'frame')}, {_repeated(int(most))}"
+
     @property
     def test_names(self) -> tuple[str, ...]:
         """Names of the test stimuli, sorted."""
@@ -411,6 +443,28 @@ class Dataset:
                 if session.roi_mask is not None
             },
         )
+
+
+def _in_sessions(neurons: int, sessions: int) -> str:
+    return f"{neurons:,} in {counted(sessions, 'session')}"
+
+
+def _frame_text(shape: tuple[int, ...], rate_hz: float | None, channels: Sequence[str] | None) -> str:
+    """Size, channels and rate of frames, in words."""
+    height, width, count = shape
+    colours = f" ({', '.join(channels)})" if channels else ""
+    rate = "" if rate_hz is None else f" at {rate_hz:g} Hz"
+    return f"{height} x {width} pixels, {counted(count, 'channel')}{colours}{rate}"
+
+
+def _repeated(trials: int) -> str:
+    return "shown once" if trials == 1 else f"{trials} repeats"
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    """Names, of which so many are written out."""
+    others = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) + others) or "none"
 
 
 def _common(statistics: list[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from flax import nnx
 
@@ -10,17 +11,26 @@ from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.predict import Scorer, SessionResponses, Split, check_clips, split_responses
+from openretina_jax.evaluation.predict import (
+    VALIDATION,
+    Scorer,
+    SessionResponses,
+    Split,
+    check_clips,
+    chosen_splits,
+    split_responses,
+)
 from openretina_jax.evaluation.tables import Summary, SummaryOptions, score_table, summarize, with_metadata
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.transfer import add_sessions
+from openretina_jax.runtime.described import Described, counted
 from openretina_jax.runtime.devices import own_numbers
 
 _NAMED = 3  # sessions that a message names
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Described):
     """Scores of a model.
 
     Attributes:
@@ -36,6 +46,14 @@ class Evaluation:
     responses: dict[str, list[SessionResponses]]
     neurons: pd.DataFrame
     summaries: dict[str, Summary]
+
+    def _facts(self) -> dict[str, str]:
+        facts = {}
+        for split, summary in self.summaries.items():
+            means = summary.scores["mean_of_all"]
+            feve = "" if np.isnan(means["feve"]) else f", FEVe {means['feve']:.3f}"
+            facts[split] = f"correlation {means['correlation']:.3f}{feve} ({counted(summary.neurons, 'neuron')})"
+        return facts
 
     def of_split(self, split: str) -> pd.DataFrame:
         """Rows of the table of neurons that belong to a split."""
@@ -97,6 +115,31 @@ class Evaluator:
                 for split in splits
             },
         )
+
+
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    splits: Sequence[str] | None = None,
+    options: SummaryOptions | None = None,
+    name: str = "model",
+) -> Evaluation:
+    """Score a model on a data set: ``evaluate(model, dataset).neurons`` has a row per neuron.
+
+    Args:
+        model: model that has the sessions of the data.
+        dataset: the data set; several models are better evaluated by one ``Evaluator``, which keeps its arrays.
+        splits: "train", "validation", "test" for all test movies, or names of test movies (None: all test movies, or
+            validation where there are none).
+        options: choice of neurons, and bootstrap (None: the defaults).
+        name: name of the model in tables and reports.
+
+    Raises:
+        UserError: the model has other sessions or another stimulus, the data have no such split, or clips are too short
+            for the model.
+    """
+    chosen = chosen_splits(dataset, splits or dataset.test_names or [VALIDATION])
+    return Evaluator(dataset)(name, model, chosen, options or SummaryOptions())
 
 
 def check_fits(model: Model, dataset: Dataset) -> None:

@@ -24,6 +24,7 @@ from openretina_jax.evaluation.resampling import (
     confidence_interval,
     jackknife_deviations,
 )
+from openretina_jax.runtime.described import counted
 
 # in the order of tables and reports; docs/evaluation.md has the formulas
 SCORES = {
@@ -333,7 +334,7 @@ def headline(split: str, correlation: np.ndarray, sessions: int) -> str:
     """Summarise a run in one line: its mean correlation over all neurons that have one."""
     known = correlation[np.isfinite(correlation)]
     mean = known.mean() if len(known) else np.nan
-    return f"{split} correlation {mean:.4f} ({len(known)} neurons, {sessions} sessions)"
+    return f"{split} correlation {mean:.4f} ({counted(len(known), 'neuron')}, {counted(sessions, 'session')})"
 
 
 def opening_lines(summary: Summary) -> list[str]:

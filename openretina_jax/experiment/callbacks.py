@@ -1,4 +1,4 @@
-"""Callbacks from plain settings, and the pictures of an epoch."""
+"""Callbacks from plain settings, the pictures of an epoch, and the live display."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +10,14 @@ from rich.console import Console
 
 from openretina_jax.errors import require
 from openretina_jax.evaluation.predict import Scorer
+from openretina_jax.experiment.progress import ProgressLine
 from openretina_jax.experiment.recipe import with_kind
 from openretina_jax.runtime.processes import is_first
 from openretina_jax.training.callbacks import CALLBACKS, Callback, Epoch
 from openretina_jax.training.feed import Feed
 from openretina_jax.training.trainer import Trainer
 
+_FIRST_EPOCH = "compiling and first epoch"
 TRACKERS = ("tensorboard", "wandb", "mlflow")  # switches of config.logging
 
 
@@ -97,6 +99,44 @@ class Pictures(Callback):
         correlation = np.atleast_2d(np.asarray(epoch.scores["correlation"]))[number or 0]
         if is_first():
             epoch.pictures.update(epoch_pictures(model, correlation, predicted, data.tables, data.validation))
+
+
+@CALLBACKS("progress")
+class LiveDisplay(Callback):
+    """How far the run is, with the time left: see ``ProgressLine``.
+
+    The first epoch is shown by itself, since it waits for the compiler.
+
+    Args:
+        console: where to write.
+        epochs: most epochs of the run.
+        trainer: of the run, which says what score is monitored.
+    """
+
+    def __init__(self, console: Console, epochs: int, trainer: Trainer):
+        self._line, self._epochs = ProgressLine(console), epochs
+        self._score, self._compiled = f"validation/{trainer.recipe.monitor.name}", False
+
+    def on_train_begin(self, epoch: int, step: int) -> None:
+        """Say that the work has begun."""
+        self._line(_FIRST_EPOCH, 0, 1)
+
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        """Show the numbers of an epoch."""
+        row = epoch.metrics
+        members = f"{row['training_members']} members, " if "training_members" in row else ""
+        note = (
+            f"{members}loss {row['train/loss']:.3f}, validation {row[self._score]:.4f} "
+            f"(best {row['validation/best']:.4f})"
+        )
+        if not self._compiled:
+            self._line(_FIRST_EPOCH, 1, 1)
+            self._compiled = True
+        self._line("epochs", epoch.number, self._epochs, note)
+
+    def on_train_end(self) -> None:
+        """Make room for the report."""
+        self._line.clear()
 
 
 def finished_files(workdir: Path) -> Sequence[Path]:

@@ -46,19 +46,20 @@ def check_data(
 
 
 def check_dataset(
-    dataset: Dataset, console: Console, folder: Path | None = None, known: Sequence[str] = ()
+    dataset: Dataset, console: Console | None = None, folder: Path | None = None, known: Sequence[str] = ()
 ) -> list[str]:
     """Print tables of the movies and sessions of a data set, and its problems; draw a picture.
 
     Args:
         dataset: data set from files or arrays.
-        console: where tables and problems are printed.
+        console: where tables and problems are printed (None: standard output).
         folder: where the picture is written (None: none is drawn).
         known: problems that are known already, which are printed too.
 
     Returns:
         All problems, a line each.
     """
+    console = console or Console(highlight=False)
     for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
         _print_table(console, title, table)
     console.print(

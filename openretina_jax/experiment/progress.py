@@ -27,12 +27,13 @@ class ProgressLine:
         self._began, self._before = 0.0, 0  # time of its first call, and what was done by then
         self._done, self._shown, self._open = 0, 0.0, False
 
-    def __call__(self, what: str, done: int, total: int) -> None:
+    def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
         """Show that ``done`` of ``total`` are done.
 
         Args:
             what: name of the work; another name, another total or a smaller number begins a new piece.
             done, total: numbers of whatever the work consists of.
+            note: what to say besides, such as the last score.
         """
         now, live = self._clock(), self._console.is_terminal or self._console.is_jupyter
         if self._piece != (what, total) or done < self._done:
@@ -43,12 +44,13 @@ class ProgressLine:
             self.clear()
             self._piece = None
             if taken >= SHORT_S:
-                self._write(f"{what}: {total} in {clock_text(taken)}", "\n")
+                self._write(f"{what}: {f'{total} in ' if total > 1 else ''}{clock_text(taken)}", "\n")
         elif now - self._shown >= (LIVE_S if live else PLAIN_S):
             left = (
                 "" if done == self._before else f", {clock_text(taken / (done - self._before) * (total - done))} left"
             )
-            self._write(f"{what}: {done} of {total}, {clock_text(taken)} elapsed{left}", "" if live else "\n")
+            parts = [f"{what}: {done} of {total}, {clock_text(taken)} elapsed{left}", *filter(None, [note])]
+            self._write(", ".join(parts), "" if live else "\n")
             self._shown, self._open = now, live
 
     def clear(self) -> None:

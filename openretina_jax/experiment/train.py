@@ -32,7 +32,6 @@ from openretina_jax.runtime.devices import matmul_precision, own_numbers
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.files import check_writable, locked
 from openretina_jax.runtime.processes import first_before_others, is_first
-from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
 from openretina_jax.training.callbacks import Callback, Callbacks
 from openretina_jax.training.callbacks.profile import Profile
 from openretina_jax.training.checkpoint import Checkpoints
@@ -59,31 +58,6 @@ CONTENT = "data_sha256"  # of checkpoints: hash of the content of the data
 # facts of the data that say whether they are the same but for rounding
 FACTS = ("mean_activity", "norm_mean", "norm_std", "pixel_low", "pixel_high", "frame_norm")
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
-
-
-def train_on(
-    dataset: Dataset,
-    config: str | Path | ml_collections.ConfigDict,
-    workdir: Path,
-    settings: Mapping[str, Any],
-    callbacks: Sequence[Callback] = (),
-) -> Model:
-    """Train, or go on training, on a data set in memory; see ``openretina_jax.train``."""
-    if not isinstance(config, ml_collections.ConfigDict):
-        config = read_config(config)
-    check_known(settings, entries(config))
-    if unused := [name for name in settings if name.startswith("data.")]:
-        raise UserError(
-            f"config.{unused[0]} is given, but config.data is not used with a data set in memory; leave it out"
-        )
-    try:
-        config.update_from_flattened_dict(settings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
-    check_effect(settings, entries(config))
-    train(config, workdir, Console(highlight=False), dataset=dataset, callbacks=callbacks)
-    with own_numbers():
-        return load_model(local_folder(workdir))
 
 
 @own_numbers()

@@ -16,11 +16,12 @@ from openretina_jax.errors import UserError
 from openretina_jax.modules.cores.core import Core, ReceptiveField
 from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.runtime import devices
+from openretina_jax.runtime.described import Described
 
 PROBE_FRAMES = 512  # longer than any receptive field that has an end
 
 
-class Model(nnx.Module):
+class Model(Described, nnx.Module):
     """Base of whole models, which training, evaluation and notebooks use.
 
     A subclass writes ``respond``, ``receptive_field`` and ``per_session``, and where its parameters are constrained
@@ -43,6 +44,11 @@ class Model(nnx.Module):
     def options(self) -> dict[str, Any]:
         """Options that the model was built from, as plain values."""
         return json.loads(self._options)
+
+    def _facts(self) -> dict[str, str]:
+        parameters = sum(value.size for value in jax.tree.leaves(nnx.state(self, nnx.Param)))
+        seen = self.data_info._facts()
+        return {"neurons": seen["neurons"], "stimulus": seen["frames"], "parameters": f"{parameters:,}"}
 
     @property
     @abc.abstractmethod
@@ -248,6 +254,12 @@ class CoreReadout(Model):
     def __init__(self, core: Core, readout: Readout, options: Mapping[str, Any], data_info: DataInfo):
         super().__init__(options, data_info)
         self.core, self.readout = core, readout
+
+    def _facts(self) -> dict[str, str]:
+        kinds = {part: self.options[part]["kind"] for part in ("core", "readout")}
+        field = self.receptive_field()
+        frames = "no end" if field.frames is None else f"{field.frames} frames"
+        return {**kinds, **super()._facts(), "receptive field": f"{frames}, {field.height} x {field.width} pixels"}
 
     @property
     def per_session(self) -> bool:

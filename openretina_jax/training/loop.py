@@ -16,6 +16,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import Score
 from openretina_jax.evaluation.predict import VALIDATION, check_clips
 from openretina_jax.models.model import Model
+from openretina_jax.runtime.described import Described
 from openretina_jax.runtime.processes import in_any, interruptible
 from openretina_jax.training.callbacks import Callback, Callbacks, Epoch
 from openretina_jax.training.checkpoint import Checkpoints
@@ -24,8 +25,8 @@ from openretina_jax.training.objective import Metrics
 from openretina_jax.training.trainer import Trainer, TrainState
 
 
-@dataclasses.dataclass(frozen=True)
-class FitResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class FitResult(Described):
     """A finished or interrupted run.
 
     Attributes:
@@ -41,6 +42,10 @@ class FitResult:
     best_epoch: int
     finished: bool
     seconds: float
+
+    def _facts(self) -> dict[str, str]:
+        best = f"{self.best_epoch} of {self.epochs}"
+        return {"best epoch": best, "finished": str(self.finished), "seconds": f"{self.seconds:.0f}"}
 
 
 def fit(

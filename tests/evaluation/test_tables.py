@@ -222,4 +222,4 @@ def test_printed_scores(usual: Summary) -> None:
 
 def test_headline() -> None:
     assert headline("test", np.array([0.5, np.nan, 0.25]), 2) == "test correlation 0.3750 (2 neurons, 2 sessions)"
-    assert headline("test", np.array([np.nan]), 1) == "test correlation nan (0 neurons, 1 sessions)"
+    assert headline("test", np.array([np.nan]), 1) == "test correlation nan (0 neurons, 1 session)"

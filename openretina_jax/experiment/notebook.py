@@ -1,0 +1,143 @@
+"""What notebooks call: data sets of configurations, and training on data sets in memory."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ml_collections
+from rich.console import Console
+
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.errors import UserError
+from openretina_jax.runtime.described import counted
+from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
+
+if TYPE_CHECKING:
+    from openretina_jax.models.model import Model
+    from openretina_jax.training.callbacks import Callback
+
+MEMORY_S = 0.7  # that the first layer sees, and half of it the second: as the models of Höfling et al. 2024
+LARGEST_KERNELS = (11, 5)  # pixels, theirs too
+LONGEST_KERNELS = (41, 21)  # frames: faster movies are seen for a shorter time
+SHORTEST_KERNEL = 3  # frames: the first function of time of a kernel needs them
+PENALTY_FRAMES = 14_000  # training frames for which the weights of the penalties were chosen
+PREDICTED_FRAMES = 60  # of a window
+STEPS = 16  # of an epoch, if the movie is long enough
+MOST_WINDOWS = 4  # of a step
+
+
+def load_dataset(config: str | Path | ml_collections.ConfigDict, settings: Mapping[str, Any] | None = None) -> Dataset:
+    """Make the data set of a configuration: simulated, fetched or read from files.
+
+    Args:
+        config: name or file of a configuration, maybe with words after a colon such as
+            "hoefling_low_res:simulated,quick", or what its ``get_config`` returns.
+        settings: entries to change, such as ``{"data.simulated.neurons_per_session": 20}``.
+
+    Raises:
+        UserError: the configuration is wrong, or the data cannot be had.
+    """
+    from openretina_jax.experiment.command_line import show_progress
+    from openretina_jax.experiment.data import make_dataset
+    from openretina_jax.runtime.fetch import cache_folder
+
+    chosen = changed(config, settings or {})
+    return make_dataset(chosen.to_dict()["data"], cache_folder() / "simulated", show_progress)
+
+
+def train(
+    dataset: Dataset,
+    workdir: str | Path | None = None,
+    config: str | Path | ml_collections.ConfigDict | None = None,
+    settings: Mapping[str, Any] | None = None,
+    callbacks: "Sequence[Callback]" = (),
+) -> "Model":
+    """Train a model on a data set in memory, or go on with a run that was stopped.
+
+    Args:
+        dataset: such as that of ``from_arrays``; ``config.data`` is not used.
+        workdir: folder of the run: checkpoints, scores of the neurons, pictures. A run of the same data set and
+            configuration goes on from its last checkpoint (None: a new folder for temporary files, which is printed).
+        config: name or file of a configuration, maybe with words after a colon, or what its ``get_config`` returns
+            (None: that of ``config_for``, whose sizes fit the data).
+        settings: entries of the configuration to change, such as ``{"train.epochs": 20}``.
+        callbacks: followers of the run besides those of the configuration, see ``training.callbacks.Callback``.
+
+    Returns:
+        The model of the best epoch.
+
+    Raises:
+        UserError: the configuration does not fit the data, or the workdir holds another run.
+    """
+    console, given = Console(highlight=False), settings or {}
+    chosen = changed(config_for(dataset) if config is None else config, given)
+    if unused := [name for name in given if name.startswith("data.")]:
+        raise UserError(
+            f"config.{unused[0]} is given, but config.data is not used with a data set in memory; leave it out"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="openretina_jax_") if workdir is None else workdir)
+    # said before jax is imported, which takes seconds
+    what = f"{counted(dataset.n_neurons, 'neuron')} in {counted(len(dataset.sessions), 'session')}"
+    hint = " (give workdir to keep it)" if workdir is None else ""
+    console.print(f"training on {what}, in {folder}{hint}", soft_wrap=True)
+    from openretina_jax.experiment.train import local_folder
+    from openretina_jax.experiment.train import train as train_run
+    from openretina_jax.models.saving import load_model
+    from openretina_jax.runtime.devices import own_numbers
+
+    train_run(chosen, folder, console, dataset=dataset, callbacks=callbacks)
+    with own_numbers():
+        return load_model(local_folder(folder))
+
+
+def changed(config: str | Path | ml_collections.ConfigDict, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """A configuration with other values of some entries.
+
+    Raises:
+        UserError: there is no such configuration or entry, or a value does not fit or has no effect.
+    """
+    if not isinstance(config, ml_collections.ConfigDict):
+        config = read_config(config)
+    check_known(settings, entries(config))
+    try:
+        config.update_from_flattened_dict(settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"settings do not fit the configuration: {' '.join(str(error).split())}") from error
+    check_effect(settings, entries(config))
+    return config
+
+
+def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
+    """The configuration of arrays, with kernels and windows that fit the data.
+
+    It is "template" with two layers. The kernels of the first one are as large as those for the recordings of Höfling
+    et al. 2024, where frames, clips and tests are large and long enough. Penalties count more against the data where
+    these are few. All sessions that saw one movie are trained together, and a moving average of the parameters over
+    about 100 steps is what is scored.
+    """
+    config = read_config("template")
+    movies = [dataset.stimuli[session.stimulus] for session in dataset.sessions]
+    height, width, _ = movies[0].frames.shape[1:]
+    first = odd(min(LARGEST_KERNELS[0], 2 * min(height, width) // 3))
+    second = odd(min(LARGEST_KERNELS[1], min(height, width) - first + 1))
+    tests = [trials.shape[1] for session in dataset.sessions for trials in session.repeats.values()]
+    shortest = min([dataset.clip_length, *tests])
+    memory = min(MEMORY_S * movies[0].frame_rate_hz, shortest / 3)
+    wanted = (min(longest, memory / part) for longest, part in zip(LONGEST_KERNELS, (1, 2), strict=True))
+    frames = tuple(max(odd(size), SHORTEST_KERNEL) for size in wanted)
+    for core in (config.model.core.simple, config.model.core.gru):
+        core.spatial_kernel_sizes, core.temporal_kernel_sizes = (first, second), frames
+        core.hidden_padding = (0, second // 2, second // 2)
+    length = min(map(len, (movie.frames for movie in movies))) - dataset.clip_length
+    window = min(sum(frames) - 2 + PREDICTED_FRAMES, length)
+    config.objective.loss.poisson.samples *= min(length / PENALTY_FRAMES, 1.0)
+    config.train.order, config.train.average_decay = "shared", 0.99
+    config.train.windows.shared.window_frames = window
+    config.train.windows.shared.windows_per_step = min(max(length // window // STEPS, 1), MOST_WINDOWS)
+    return config
+
+
+def odd(size: int | float) -> int:
+    """Largest odd number up to a size, and at least 1: kernels with a middle."""
+    return max(int(size + 1) // 2 * 2 - 1, 1)

@@ -1,0 +1,5 @@
+"""Version of the installed package."""
+
+import importlib.metadata
+
+VERSION = importlib.metadata.version("openretina-jax")

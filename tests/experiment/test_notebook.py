@@ -1,0 +1,70 @@
+"""Configurations that fit arrays, and training on them as in a notebook."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import openretina_jax
+from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import make_sampler
+from openretina_jax.experiment.notebook import config_for, odd
+from openretina_jax.experiment.recipe import order_options, resolved
+from openretina_jax.models.build import make_model
+from tests import tiny
+
+
+def recorded(frames: int, side: int, rate_hz: float, test_frames: int = 60) -> Dataset:
+    """Two neurons that answer to nothing."""
+    rng = np.random.default_rng(0)
+    movie, test = (rng.integers(256, size=(time, side, side), dtype=np.uint8) for time in (frames, test_frames))
+    responses, repeats = rng.random((frames, 2)), rng.random((3, test_frames, 2))
+    recording = ArrayRecording(movie, responses, tests={"test": ArrayTest(test, repeats, "trial time neuron")})
+    return from_arrays({"mine": recording}, frame_rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize(
+    ("frames", "side", "rate_hz", "test_frames", "spatial", "temporal"),
+    [
+        (3000, 12, 30.0, 300, (7, 5), (21, 9)),
+        (3000, 40, 30.0, 300, (11, 5), (21, 9)),
+        (9000, 6, 100.0, 900, (3, 3), (41, 21)),
+        (400, 1, 20.0, 60, (1, 1), (13, 5)),
+        (300, 4, 1.0, 10, (1, 3), (3, 3)),
+    ],
+)
+def test_sizes_fit_the_data(frames, side, rate_hz, test_frames, spatial, temporal) -> None:
+    dataset = recorded(frames, side, rate_hz, test_frames)
+    settings = resolved(config_for(dataset).to_dict())
+    core = settings["model"]["core"]
+    assert (tuple(core["spatial_kernel_sizes"]), tuple(core["temporal_kernel_sizes"])) == (spatial, temporal)
+    model = make_model(settings["model"], dataset.info)
+    sampler = make_sampler("shared", Tables(dataset), seed=0, **order_options(settings["train"]))
+    assert model.lag < min(dataset.clip_length, test_frames, sampler.window_frames)
+    assert sampler.steps_per_epoch >= 3
+
+
+def test_kernels_have_a_middle() -> None:
+    assert [odd(size) for size in (0, 1, 1.9, 3.5, 4, 5)] == [1, 1, 1, 3, 3, 5]
+
+
+@pytest.mark.slow
+def test_training_without_a_workdir_says_where_it_is(capsys, monkeypatch, tmp_path: Path) -> None:
+    """Without a terminal there are lines: at once, after the first epoch, and at the end."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = openretina_jax.train(tiny.dataset(), settings={"train.epochs": 2, "train.picture_every": 0})
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"training on 12 neurons in 3 sessions, in {tmp_path}/openretina_jax_")
+    assert first.endswith(" (give workdir to keep it)")
+    assert any(line.startswith("test correlation ") for line in others)
+    assert openretina_jax.evaluate(model, tiny.dataset()).summaries["test"].neurons == 12
+
+
+def test_data_of_a_configuration() -> None:
+    dataset = openretina_jax.load_dataset(
+        "hdf5_core_readout:simulated",
+        {"data.simulated.clips": 26, "data.validation_clips": 4, "data.simulated.neurons_per_session": 6},
+    )
+    assert dataset.n_neurons == 12
