@@ -6,10 +6,13 @@ hashes of both. Checkpoints of earlier versions have none, and are read without.
 
 import csv
 import dataclasses
+import gc
 import hashlib
 import json
 import logging
 import shutil
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ SCORE = "validation_correlation"  # in checkpoints; of another score that is mon
 _HASHES = "sha256"  # of the description and of the arrays
 _REMEDY = "delete it, or put back the copy that was written"
 _DESCRIPTION = Path("about", "metadata")
+_LET_GO_S = 0.3
 
 _log = logging.getLogger(__name__)
 
@@ -254,10 +258,23 @@ def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
             arrays = _restored(folder)
         except Exception as error:  # damaged files can make the library raise anything
             problem = problem if folder.name == "state.new" else _in_a_line(error)
-            continue
-        if wanted in (None, fingerprint(arrays)):
+            arrays = None
+        if arrays is None:
+            _let_go()
+        elif wanted in (None, fingerprint(arrays)):
             return arrays
     raise DamagedError(f"{checkpoint}: its arrays cannot be read: {problem}; {_REMEDY}")
+
+
+def _let_go() -> None:
+    """Wait for the other reads of a restore that failed: their threads complain to a loop that is closed."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        gc.collect()
+        time.sleep(_LET_GO_S)
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def _restored(folder: Path) -> Mapping[str, jax.Array | np.ndarray]:
