@@ -311,7 +311,7 @@ def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
         different.append(f"the recordings or their split have changed ({', '.join(changed)} differ)")
     if different:
         raise UserError(f"{workdir} holds another run: {'; '.join(different)}; give another --workdir")
-    if saved.get(CONTENT) not in (None, about[CONTENT]):
+    if saved.get(CONTENT) not in (None, about.get(CONTENT)):
         _log.warning(
             "%s: the data are not to the bit those that the run began with: rounding on another machine, or a change; "
             "it goes on with what is here",

@@ -63,12 +63,12 @@ def read_config(path: str | Path) -> ml_collections.ConfigDict:
     config = returned_by(name, "get_config", *([words] if colon else []))
     if not isinstance(config, ml_collections.ConfigDict):
         raise UserError(f"{name}: get_config() must return a ConfigDict, but returns {type(config).__name__}")
-    check_parts(config)
+    check_known_parts(config)
     return config.lock()
 
 
-def check_parts(config: Mapping[str, Any] | ml_collections.ConfigDict) -> None:
-    """Refuse a configuration that lacks a part or an entry, or has a part that nothing reads.
+def check_known_parts(config: Mapping[str, Any] | ml_collections.ConfigDict) -> None:
+    """Refuse a configuration with a part that nothing reads.
 
     Raises:
         UserError: names the first.
@@ -79,6 +79,15 @@ def check_parts(config: Mapping[str, Any] | ml_collections.ConfigDict) -> None:
             inside = [other for other in known if other.endswith(f".{name}")]
             hint = f"did you mean config.{inside[0]}?" if inside else nearest(str(name), known)
             raise UserError(f"config.{name} is no part of a configuration, and nothing reads it; {hint}")
+
+
+def check_parts(config: Mapping[str, Any] | ml_collections.ConfigDict) -> None:
+    """Refuse a configuration for training that lacks a part or an entry, or has a part that nothing reads.
+
+    Raises:
+        UserError: names the first.
+    """
+    check_known_parts(config)
     for name, entries in PARTS.items():
         missing = [name] if name not in config else [f"{name}.{one}" for one in entries if one not in config[name]]
         if missing:

@@ -30,7 +30,7 @@ def test_all_problems_of_a_folder(tmp_path: Path) -> None:
     options = {"n_sessions": 2, "clips": 6, "clip_length": 10, "neurons_per_session": 2, "n_repeats": 2}
     folder = simulate("hdf5", tmp_path, options)["path"]
     tests = "--tests=random_noise_2,random_noise_3"
-    flags, cache = (f"--folder={folder}", tests), tmp_path / "cache"
+    flags, cache = (f"--recordings={folder}", tests), tmp_path / "cache"
     printed(call("check_data.py", *flags, cache=cache))
     for session in (0, 1):
         with h5py.File(folder / f"session_{session}.hdf5", "a") as file:
@@ -47,8 +47,8 @@ def test_all_problems_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ((), "give one of --config and --folder"),
-        (("--folder=absent",), "error: absent: there is no such folder"),
+        ((), "give one of --config and --recordings"),
+        (("--recordings=absent",), "error: absent: there is no such folder"),
         (("--config=configs/hdf5_core_readout.py",), "error: config.data.path is not given"),
     ],
 )

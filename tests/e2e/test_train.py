@@ -241,4 +241,4 @@ def test_damaged_checkpoint(cache: Path, finished: tuple[Path, str], tmp_path: P
         if file.is_file():
             file.write_bytes(b"")
     line = refusal(cache, workdir, SIMULATED, *SMALL)
-    assert f"checkpoints/{EPOCHS} cannot be read" in line
+    assert f"checkpoints/{EPOCHS}: its arrays cannot be read" in line
