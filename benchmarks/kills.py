@@ -57,9 +57,12 @@ def main() -> None:
             workdir = Path(place, str(number))
             outcome = ended(command, workdir, rng.uniform(0, seconds), signal.Signals[f"SIG{flags.signal}"])
             finish(command, workdir)
+            identical, left = content(workdir) == wanted, leftovers(workdir)
             counts[outcome] += 1
-            counts["identical"] += content(workdir) == wanted
-            counts["left over"] += bool(leftovers(workdir))
+            counts["identical"] += identical
+            counts["left over"] += bool(left)
+            said = "identical" if identical else "DIFFERENT"
+            print(f"{number}: {outcome}, {said}", *map(str, left), flush=True)
     print(f"a run takes {seconds:.1f} s; {flags.count} times SIG{flags.signal} at a random moment of it")
     for outcome in ("ended by it", "ended before", "identical", "left over"):
         print(f"{outcome:<14}{counts[outcome]:>5}")
