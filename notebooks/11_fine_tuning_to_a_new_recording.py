@@ -80,6 +80,8 @@ better = f"{(gain > 0).mean():.0%} of {len(gain)} new cells"
 print(f"the trained core predicts {better} better, by {gain.mean():.2f} on average")
 
 # %% [markdown]
+# Cells at 0 on the horizontal axis are those about which the model from scratch learnt nothing in these epochs.
+#
 # How does the advantage depend on the length of the recording? Change the 10 above. Without `train.trainable`, the core
 # learns too; with so few data, that is rarely worth it. A published model is a start as well: `{"start_from":
 # "hoefling_2024_low_res"}`.
