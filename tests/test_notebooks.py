@@ -23,12 +23,15 @@ def test_cells_of_a_notebook(file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ones_own_data_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ones_own_data_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     file = NOTEBOOKS / "03_your_own_data.py"
     _, lines = file.read_text(encoding="utf-8").split("import openretina_jax\n", maxsplit=1)
     assert len(lines.partition("\n\n# %%")[0].split("\n\n")[1].splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(file))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "training on 5 neurons in 1 session, in runs/my_retina"
+    assert any(line.startswith("noise correlation ") for line in lines)
     assert names["table"]["normalized_correlation"].mean() > 0.8
     centres = names["fields"].centre_px
     assert abs(centres - [(3, 3), (6, 6), (8, 4), (5, 9), (9, 9)]).max() < 1.5
