@@ -207,4 +207,4 @@ def test_the_example_of_the_docs_trains(tmp_path):
 
     assert "3 neurons, clips of 50 frames, for validation 4 of train" in run("check_data.py")
     trained = run("train.py", "--workdir=run", "--config.train.epochs=2", "--config.logging.tensorboard=False")
-    assert re.search(r"^test correlation -?\d\.\d{4} \(3 neurons, 1 sessions\)$", trained, re.MULTILINE)
+    assert re.search(r"^test correlation -?\d\.\d{4} \(3 neurons, 1 session\)$", trained, re.MULTILINE)
