@@ -72,7 +72,7 @@ table.round(3)
 # %%
 from openretina_jax import insilico
 
-fields = insilico.described(model, insilico.noise_sta(model, frames=20_000))
+fields = insilico.described(model, insilico.noise_sta(model, frames=8_000))
 fields.table()[["neuron", "centre_y_px", "centre_x_px", "polarity", "peak_s"]].round(2)
 
 # %% [markdown]

@@ -81,9 +81,7 @@ figure
 found = np.array(list(groups))[responses.argmax(axis=1)]
 right = (found == names[rows]).mean()
 largest = max(map(len, groups.values())) / len(rows)
-print(
-    f"{right:.0%} of {len(rows)} cells are named right by four stimuli; the most frequent name alone gives {largest:.0%}"
-)
+print(f"{right:.0%} of {len(rows)} cells are named right by four stimuli; one name for all gives {largest:.0%}")
 
 # %% [markdown]
 # These cells helped to find the stimuli. A fair test takes other cells: leave half of them out.

@@ -44,7 +44,8 @@ grid = insilico.contrast_grid(model, stimuli.best, chosen)
 plots.plot_contrast_grid(grid, 0, channels=info.channels)
 
 # %% [markdown]
-# How far do the gradients turn within the plane? For a cell that adds colours their direction is the same everywhere.
+# How far do the gradients turn within the plane, the large ones counting more? For a cell that adds colours their
+# direction is the same everywhere.
 
 # %%
 directions = np.rad2deg(np.arctan2(grid.gradient[..., 1], grid.gradient[..., 0]))
@@ -61,10 +62,15 @@ for name, value in zip(grid.names, straight, strict=True):
 # and for the one that enhances it most.
 
 # %%
-centre = -insilico.contextual(model, stimuli, chosen, sign=-1).grey  # the sign is that of the objective
-suppressed = -insilico.contextual(model, stimuli, chosen, sign=-1).table()["activation"].to_numpy()
-enhanced = insilico.contextual(model, stimuli, chosen, sign=1).table()["activation"].to_numpy()
-pd.DataFrame({"suppressed": suppressed, "centre alone": centre, "enhanced": enhanced}, index=stimuli.names).round(2)
+suppressing, enhancing = (insilico.contextual(model, stimuli, chosen, sign=sign) for sign in (-1, 1))
+pd.DataFrame(
+    {
+        "suppressed": -suppressing.table()["activation"].to_numpy(),  # an objective that rises as the response falls
+        "centre alone": enhancing.grey,
+        "enhanced": enhancing.table()["activation"].to_numpy(),
+    },
+    index=stimuli.names,
+).round(2)
 
 # %% [markdown]
 # ## Local receptive fields at natural images

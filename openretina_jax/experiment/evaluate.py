@@ -140,8 +140,8 @@ def data_settings(checkpoint: str, config: ml_collections.ConfigDict | None) -> 
         raise UserError(f"{checkpoint} does not say which data it was trained on; give their --config")
     if recorded["source"] == IN_MEMORY:
         raise UserError(
-            f"{checkpoint} was trained on arrays in memory, which no file holds; call Evaluator(dataset) in Python, as "
-            "in docs/evaluation.md"
+            f"{checkpoint} was trained on arrays in memory, which no file holds; call openretina_jax.evaluate(model, "
+            "dataset) in Python"
         )
     return recorded
 

@@ -20,6 +20,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.described import Described
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.visualize.style import BLACK, DPI, VERMILION, Figure, open_axes, pixels
 
@@ -32,8 +33,8 @@ SIDE_PX = 256  # of an animation, about, without ``pixel_px``
 Frames = UInt8[np.ndarray, "time height width 3"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Animation:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Animation(Described):
     """Frames in red, green and blue that play one after the other; a notebook shows it.
 
     Attributes:
@@ -43,6 +44,10 @@ class Animation:
 
     frames: Frames
     frame_rate_hz: float
+
+    def _facts(self) -> dict[str, str]:
+        count, height, width, _ = self.frames.shape
+        return {"frames": f"{count} of {height} x {width} pixels at {self.frame_rate_hz:g} Hz"}
 
     def beside(self, other: "Animation") -> "Animation":
         """Both side by side; the lower one is enlarged by a whole number where there is room, and centred.

@@ -34,7 +34,7 @@ def test_arrays_in_memory_are_in_no_file(tmp_path: Path) -> None:
         empty(tmp_path / part)
     about = {"config": {"data": {"source": "arrays"}}}
     (tmp_path / "about" / "metadata").write_text(json.dumps(about))
-    with pytest.raises(UserError, match=r"trained on arrays in memory, which no file holds; call Evaluator\(dataset\)"):
+    with pytest.raises(UserError, match=r"in memory, which no file holds; call openretina_jax\.evaluate\(model"):
         data_settings(str(tmp_path), None)
 
 

@@ -53,6 +53,17 @@ def test_what_is_done_at_once_leaves_no_line(terminal: bool) -> None:
     assert written([(0, 0), (0.5, 2), (1, 4)], terminal=terminal).count("\n") == 0
 
 
+def test_a_single_piece_of_work_and_a_note() -> None:
+    stream, clock = io.StringIO(), Clock()
+    line = ProgressLine(Console(file=stream, force_terminal=True, width=80), clock)
+    line("compiling", 0, 1)
+    clock.now += 12
+    line("compiling", 1, 1)
+    line("epochs", 1, 3, "loss 0.500")
+    parts = [part.strip() for part in stream.getvalue().split("\r") if part.strip()]
+    assert parts[1:] == ["compiling: 0:12", "epochs: 1 of 3, 0:00 elapsed, loss 0.500"]
+
+
 def test_the_same_work_begins_anew() -> None:
     shown = written([(0, 0), (40, 4), (100, 0), (110, 4)], terminal=False)
     assert shown.splitlines() == ["stimuli: 4 in 0:40", "stimuli: 4 in 0:10"]
