@@ -61,7 +61,10 @@ linear
 
 # %%
 contrast = openretina_jax.train(
-    dataset, "runs/spikes_sc", "sridhar_2025_nm_sc_multicell:simulated,quick", quiet | {"train.epochs": 6}
+    dataset,
+    "runs/spikes_sc",
+    "sridhar_2025_nm_sc_multicell:simulated,quick",
+    quiet | {"train.epochs": 20, "optimizer.learning_rate": 0.05},
 )
 contrast
 
