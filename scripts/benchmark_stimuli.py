@@ -26,6 +26,7 @@ _REFERENCE_PYTHON = flags.DEFINE_string(
     "reference_python", None, "The Python in which openretina is installed, to measure it too."
 )
 _OF_REFERENCE = flags.DEFINE_string("reference_neurons", "every:16", "Neurons for openretina, one after the other.")
+_REFERENCE_STEPS = flags.DEFINE_integer("reference_steps", 100, "Gradients of its stimuli.", lower_bound=1)
 flags.DEFINE_alias("reference-python", "reference_python")
 
 
@@ -44,6 +45,7 @@ def main() -> None:
         threads=_THREADS.value,
         reference_python=_REFERENCE_PYTHON.value,
         of_reference=_OF_REFERENCE.value,
+        reference_steps=_REFERENCE_STEPS.value,
     ):
         print(json.dumps(line), flush=True)
 
