@@ -18,4 +18,4 @@ def first_line(name: str) -> str:
 
 def run(name: str) -> None:
     """Run a command with the flags in ``sys.argv``."""
-    runpy.run_module(f"{__name__}.{name}", run_name="__main__")
+    runpy.run_path(str(Path(__file__).with_name(f"{name}.py")), run_name="__main__")

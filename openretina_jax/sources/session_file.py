@@ -236,7 +236,7 @@ class SessionFile:
             raise self.error(f'"{key}" is a virtual array of other files; copy the numbers into the file')
         if dataset.external:
             raise self.error(f'"{key}" is stored in another file, {dataset.external[0][0]}; copy it into the file')
-        size, own = dataset.size or 0, self.path.stat().st_size
+        size, own = dataset.size or 0, dataset.file.id.get_filesize()
         if size * dataset.dtype.itemsize > max(_LARGEST_RATIO * own, _ALWAYS_TAKEN):
             raise self.error(
                 f'"{key}" claims to be {dataset.shape} ({dataset.dtype}), but the file has only {own} bytes; fetch it '

@@ -1,9 +1,11 @@
 """Servers and archives that are not what they should be: one line, in bounded time and space."""
 
 import contextlib
+import gc
 import socket
 import threading
 import time
+import warnings
 import zipfile
 
 import pytest
@@ -13,6 +15,15 @@ from openretina_jax.runtime import download as module
 from openretina_jax.runtime import fetch as fetch_module
 from openretina_jax.runtime.download import download
 from openretina_jax.runtime.fetch import fetch, unpacked
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sockets():
+    """Sockets that urllib leaves open after an answer that is none; other tests would find them as garbage."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def serving(answer):
