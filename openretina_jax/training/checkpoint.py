@@ -25,7 +25,7 @@ from openretina_jax.models.saving import (
     with_hashes,
 )
 from openretina_jax.runtime.files import whole_file, without_patterns
-from openretina_jax.runtime.processes import first_before_others
+from openretina_jax.runtime.processes import first_before_others, is_first
 from openretina_jax.training.trainer import TrainState
 
 _log = logging.getLogger(__name__)
@@ -44,8 +44,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, about: Mapping[str, Any]):
         self.folder, self._about = folder, about
-        with first_before_others():
-            set_aside_damaged(folder)
+        set_aside_damaged(folder)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
         self._manager = ocp.CheckpointManager(
             without_patterns(folder),
@@ -116,14 +115,17 @@ def set_aside_damaged(folder: Path) -> None:
         UserError: no whole one is left.
     """
     found = sorted((one for one in folder.glob("*") if one.name.isdigit()), key=lambda one: int(one.name))
+    with first_before_others():
+        pass  # all processes have seen the same checkpoints: orbax reads each of them in all at once
     damaged = {one: error for one in found if (error := _damage(one)) is not None}
-    for one, error in damaged.items():
-        if len(damaged) == len(found):
-            raise UserError(f"{error}; no whole checkpoint is left: delete {folder} to start anew")
-        aside = folder.with_name("damaged") / f"{one.name}-{uuid.uuid4().hex[:8]}"
-        aside.parent.mkdir(exist_ok=True)
-        one.replace(aside)
-        _log.warning("%s; it was moved to %s, and the run goes on from the newest whole checkpoint", error, aside)
+    if damaged and len(damaged) == len(found):
+        raise UserError(f"{next(iter(damaged.values()))}; no whole checkpoint is left: delete {folder} to start anew")
+    with first_before_others():
+        for one, error in damaged.items() if is_first() else ():
+            aside = folder.with_name("damaged") / f"{one.name}-{uuid.uuid4().hex[:8]}"
+            aside.parent.mkdir(exist_ok=True)
+            one.replace(aside)
+            _log.warning("%s; it was moved to %s, and the run goes on from the newest whole checkpoint", error, aside)
 
 
 def _damage(checkpoint: Path) -> DamagedError | None:
@@ -142,7 +144,7 @@ def _damage(checkpoint: Path) -> DamagedError | None:
         right = json.loads(metrics.read_bytes()) == {SCORE: score}
     except (OSError, ValueError):
         right = False
-    if not right:
+    if not right and is_first():
         _log.warning("%s was damaged, and is written again", metrics)
         with whole_file(metrics) as stream:
             stream.write(content)
