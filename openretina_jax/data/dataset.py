@@ -2,18 +2,18 @@
 
 import dataclasses
 import functools
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Float32, Int, Int8, Int32, UInt8
 
 from openretina_jax.data import roi_masks
+from openretina_jax.data.info import DataInfo, frame_text, in_sessions
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
-from openretina_jax.runtime.described import Described, counted
+from openretina_jax.runtime.described import Described, counted, listed
 
 _BLOCK_FRAMES = 1000
 _SPLITS = {"train", "validation"}
@@ -189,96 +189,7 @@ class Session(Described):
     def _facts(self) -> dict[str, str]:
         shown = counted(len(self.responses), "frame") + f' of "{self.stimulus}"' + ", mirrored" * self.mirrored
         tests = [f"{name} ({_repeated(len(trials))})" for name, trials in self.repeats.items()]
-        return {"name": self.name, "neurons": f"{self.n_neurons:,}", "stimulus": shown, "tests": _listed(tests)}
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class DataInfo(Described):
-    """Facts about its data that a model keeps: plain values, saved as JSON in every checkpoint.
-
-    Attributes:
-        sessions: number of neurons by session name, in the order of the readout's rows.
-        mean_activity: mean training response of every neuron, by session name.
-        input_shape: ``(height, width, channel)`` of a frame.
-        frame_rate_hz: frames, and responses, per second (None: not known).
-        pixel_size_um: side of a stimulus pixel on the retina (None: not known).
-        norm_mean, norm_std: normalisation of the stimulus (None: not known, or not the same for all sessions).
-        neurons: metadata of the neurons, by session name and column name.
-        source: where the data came from (paths, revision, hashes, filters).
-        conditions: numbers that describe each session, by session name; empty if there are none.
-        pixel_low, pixel_high: range of every channel of the normalised training movies (None: not known).
-        frame_norm: root mean square over the frames of these movies of the norm of a frame; ``n`` frames have about
-            the norm ``frame_norm * sqrt(n)`` (None: not known).
-        channels: names of the channels of a frame, such as green and UV (None: not known).
-        packed_roi_masks: ``Session.roi_mask`` as text, by session name, without sessions that have none.
-    """
-
-    sessions: Mapping[str, int]
-    mean_activity: Mapping[str, list[float]]
-    input_shape: tuple[int, int, int]
-    frame_rate_hz: float | None
-    pixel_size_um: float | None
-    norm_mean: float | None
-    norm_std: float | None
-    neurons: Mapping[str, Mapping[str, list[Any]]]
-    source: Mapping[str, Any]
-    conditions: Mapping[str, list[float]] = dataclasses.field(default_factory=dict)
-    pixel_low: list[float] | None = None
-    pixel_high: list[float] | None = None
-    frame_norm: float | None = None
-    channels: list[str] | None = None
-    packed_roi_masks: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("norm_mean", "norm_std", "frame_norm"):  # published files have NaN where nothing is known
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                object.__setattr__(self, name, None)
-
-    @property
-    def n_neurons(self) -> int:
-        """Number of neurons of all sessions."""
-        return sum(self.sessions.values())
-
-    def _facts(self) -> dict[str, str]:
-        return {
-            "neurons": _in_sessions(self.n_neurons, len(self.sessions)),
-            "frames": _frame_text(self.input_shape, self.frame_rate_hz, self.channels),
-            "metadata of neurons": _listed(sorted({name for columns in self.neurons.values() for name in columns})),
-        }
-
-    def neuron_column(self, name: str) -> list[Any] | None:
-        """A column of the neurons' metadata in the order of the readout's rows; None if a session lacks it."""
-        columns = [self.neurons.get(session, {}).get(name) for session in self.sessions]
-        if any(column is None for column in columns):
-            return None
-        return [value for column in columns for value in column]  # type: ignore[union-attr]
-
-    def roi_mask(self, session: str) -> Int32[np.ndarray, "row column"]:
-        """Mask of the neurons of a session, see ``Session``.
-
-        Raises:
-            UserError: it is not known.
-        """
-        if session not in self.packed_roi_masks:
-            known = ", ".join(self.packed_roi_masks) or "none"
-            raise UserError(f'the ROI mask of session "{session}" is not known; known are those of: {known}')
-        return roi_masks.unpack(self.packed_roi_masks[session])
-
-    def __hash__(self) -> int:
-        # JAX hashes the static parts of a model to find its compiled functions; dicts have no hash of their own
-        return hash((tuple(self.sessions.items()), self.input_shape))
-
-    def to_json(self) -> str:
-        """All fields as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> "DataInfo":
-        """Read what ``to_json`` wrote."""
-        values = json.loads(text)
-        values["input_shape"] = tuple(values["input_shape"])
-        return cls(**values)
+        return {"name": self.name, "neurons": f"{self.n_neurons:,}", "stimulus": shown, "tests": listed(tests)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -390,11 +301,11 @@ class Dataset(Described):
         frames, kept = sum(movies.values()), sum(len(self.validation_clips.get(name, ())) for name in movies)
         clips = sum(-(-length // self.clip_length) for length in movies.values())
         return {
-            "neurons": _in_sessions(self.n_neurons, len(self.sessions)),
-            "frames": _frame_text(movie.frames.shape[1:], movie.frame_rate_hz, self.channels),
-            "training": f"{counted(frames, 'frame')} of {_listed(sorted(movies))}",
+            "neurons": in_sessions(self.n_neurons, len(self.sessions)),
+            "frames": frame_text(movie.frames.shape[1:], movie.frame_rate_hz, self.channels),
+            "training": f"{counted(frames, 'frame')} of {listed(sorted(movies))}",
             "validation": f"{kept} of {counted(clips, 'clip')}",
-            "tests": _listed([f"{name} ({self._shown(name)})" for name in self.test_names]),
+            "tests": listed([f"{name} ({self._shown(name)})" for name in self.test_names]),
         }
 
     def _shown(self, test: str) -> str:
@@ -445,26 +356,8 @@ class Dataset(Described):
         )
 
 
-def _in_sessions(neurons: int, sessions: int) -> str:
-    return f"{neurons:,} in {counted(sessions, 'session')}"
-
-
-def _frame_text(shape: tuple[int, ...], rate_hz: float | None, channels: Sequence[str] | None) -> str:
-    """Size, channels and rate of frames, in words."""
-    height, width, count = shape
-    colours = f" ({', '.join(channels)})" if channels else ""
-    rate = "" if rate_hz is None else f" at {rate_hz:g} Hz"
-    return f"{height} x {width} pixels, {counted(count, 'channel')}{colours}{rate}"
-
-
 def _repeated(trials: int) -> str:
     return "shown once" if trials == 1 else f"{trials} repeats"
-
-
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    """Names, of which so many are written out."""
-    others = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) + others) or "none"
 
 
 def _common(statistics: list[float | None]) -> float | None:

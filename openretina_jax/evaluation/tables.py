@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from openretina_jax.data.dataset import DataInfo, Dataset
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.info import DataInfo
 from openretina_jax.data.masked import correlation, mean_of
 from openretina_jax.data.quality import SplitStatistics
 from openretina_jax.evaluation import metrics

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from flax import traverse_util
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import SCORES
 from openretina_jax.experiment.ranges import check_ranges

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.layers import Constant, NeuronConstant

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.simulated_retina import SPIKING_PARAMETERS, SimulatedRetina, SpikingRetina, SubunitRetina
 from openretina_jax.simulation import retina, spiking

@@ -18,7 +18,7 @@ from flax import nnx
 from jax import export as jax_export
 from jaxtyping import Array, Float
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import PROBE_FRAMES, Model

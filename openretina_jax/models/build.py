@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
 from openretina_jax.models.ensemble import Ensemble

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.data.sta import load_session_filters
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Num
 
 from openretina_jax.data.batches import Batch
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.model import CoreReadout

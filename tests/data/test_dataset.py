@@ -7,7 +7,8 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from openretina_jax.data.dataset import DataInfo, Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from tests import tiny
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from openretina_jax.data.artificial_patterns import gabor
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.layers import NeuronConstant, nonlinearity

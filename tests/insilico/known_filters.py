@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from tests import tiny

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.insilico.truth import truth_model
 from openretina_jax.simulation import retina
 from openretina_jax.simulation.retina import CELL_TYPES, Neurons, Retina

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.simulated_retina import SimulatedRetina
 from openretina_jax.insilico.truth import truth_model

@@ -12,7 +12,8 @@ import pytest
 import openretina_jax
 from openretina_jax.errors import UserError
 from openretina_jax.interop import load_autoencoder, openretina, to_openretina
-from openretina_jax.interop.openretina import PUBLISHED, describe, number
+from openretina_jax.interop.descriptions import describe, number
+from openretina_jax.interop.openretina import PUBLISHED
 from openretina_jax.interop.torch_files import read_lightning_checkpoint
 from openretina_jax.interop.weights import load_state, state_dict
 from openretina_jax.models.build import make_core_readout

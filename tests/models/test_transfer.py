@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.data.sta import gaussian_2d
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout

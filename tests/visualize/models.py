@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
 from openretina_jax.modules.readouts.readout import Readout

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, UInt8
 
-from openretina_jax.data.dataset import DataInfo
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.insilico import EXPERIMENTS
 from openretina_jax.experiment.insilico.experiment import Experiment, Work, stimuli_file
