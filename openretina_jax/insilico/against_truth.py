@@ -1,6 +1,7 @@
 """Trained models against the truth: both are asked the same questions, and metrics say how far the answers agree."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -178,6 +179,26 @@ def answers(
             natural=questions.natural, seeds=questions.seeds, ascent=questions.ascent, progress=progress,
         ),
     )  # fmt: skip
+
+
+def as_imaged(true: Answers, samples_per_frame: float, frame_rate_hz: float | None) -> Answers:
+    """Blur true gradients in time as a recording is that was imaged at a lower rate and interpolated linearly.
+
+    Over all phases of the imaging, a response at one moment becomes a triangle whose half-width is the time between two
+    samples. A model cannot know the time course of its neurons better than this.
+
+    Args:
+        true: what the truth answers.
+        samples_per_frame: images in the time of a frame of the movie, below 1.
+        frame_rate_hz: of the movie.
+    """
+    from scipy.ndimage import convolve1d  # takes a second to import
+
+    reach = math.ceil(1 / samples_per_frame) - 1
+    triangle = 1 - np.abs(np.arange(-reach, reach + 1)) * samples_per_frame
+    blurred = convolve1d(true.gradients, triangle / triangle.sum(), axis=2, mode="constant")
+    fields = ReceptiveFields.of(blurred.mean(axis=1), true.fields.names, frame_rate_hz)
+    return true._replace(gradients=blurred, fields=fields)
 
 
 def neuron_columns(

@@ -40,6 +40,7 @@ def test_a_run_that_has_learned_little_fails(finished: tuple[Path, str], cache: 
         ("--thresholds=closed_lop=.5", 'did you mean "closed_loop"?'),
         ("--thresholds=closed_loop=high", '"closed_loop=high" must be a name and a number'),
         ("--truth=nowhere", "nowhere"),
+        ("--imaging_hz=100", "must be above 0 and below the movie's"),
     ],
 )
 def test_mistakes(finished: tuple[Path, str], cache: Path, tmp_path: Path, flag: str, says: str) -> None:

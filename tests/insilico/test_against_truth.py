@@ -85,3 +85,13 @@ def test_thresholds_can_be_given(perfect: Columns) -> None:
 def test_metrics_can_be_left_out(perfect: Columns) -> None:
     found = against_truth.metrics(perfect, {"direction_auc": None})
     assert {one.name for one in found} == RULES.keys() - {"direction_auc"}
+
+
+def test_imaging_blurs_the_true_gradients(true: Answers, truth: SimulatedRetina) -> None:
+    one = np.zeros_like(true.gradients)
+    one[:, :, 10] = 1
+    blurred = against_truth.as_imaged(true._replace(gradients=one), 0.25, truth.data_info.frame_rate_hz)
+    course = blurred.gradients[0, 0, :, 0, 0, 0]
+    np.testing.assert_allclose(course[6:15], np.array([0, 1, 2, 3, 4, 3, 2, 1, 0]) / 16, atol=1e-6)
+    same = score.cosine(against_truth.as_imaged(true, 0.999, 30.0).gradients, true.gradients)
+    np.testing.assert_allclose(same[np.isfinite(same)], 1, atol=1e-3)

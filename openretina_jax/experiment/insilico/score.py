@@ -39,6 +39,7 @@ class Score(ConstrainedStimuli):
         thresholds: worst values that pass, instead of those of ``RULES``, as in "closed_loop=0.7,colour=none"; none
             leaves a metric out.
         pixel_size_um: side of a pixel on the retina (None: as the model knows it).
+        imaging_hz: rate at which the recording was imaged, if true gradients are to be blurred as it is.
     """
 
     neurons: str = "every:8"
@@ -48,10 +49,12 @@ class Score(ConstrainedStimuli):
     frames: int = 10_000
     thresholds: str = ""
     pixel_size_um: float | None = None
+    imaging_hz: float | None = None
 
     def conduct(self, model: Model, work: Work) -> Sequence[str]:
         """Ask, and write the tables and the page."""
         thresholds = _thresholds(self.thresholds)
+        samples = None if self.imaging_hz is None else self._samples_per_frame(self.imaging_hz, model)
         path = Path(self.truth) if self.truth is not None else _folder_of_truth(work)
         truth = truth_model(path, model.data_info)
         questions = Questions(
@@ -79,6 +82,8 @@ class Score(ConstrainedStimuli):
 
         tell()
         true = against_truth.answers(truth, truth, model.lag, questions)
+        if samples is not None:
+            true = against_truth.as_imaged(true, samples, model.data_info.frame_rate_hz)
         metrics: dict[str, list[Metric]] = {}
         for name, one in asked.items():
             tell()
@@ -93,6 +98,13 @@ class Score(ConstrainedStimuli):
         work.write_page(truth_page(table, list(metrics)))
         _print(found, metrics)
         return score.failures(found, metrics)
+
+    @staticmethod
+    def _samples_per_frame(imaging_hz: float, model: Model) -> float:
+        rate = model.data_info.frame_rate_hz
+        if rate is None or not 0 < imaging_hz < rate:
+            raise UserError(f"imaging_hz is {imaging_hz}; it must be above 0 and below the movie's {rate} Hz")
+        return imaging_hz / rate
 
 
 def _print(found: Sequence[Metric], broken: Mapping[str, Sequence[Metric]]) -> None:
