@@ -10,7 +10,7 @@ from rich.console import Console
 
 from openretina_jax.errors import require
 from openretina_jax.evaluation.predict import Scorer
-from openretina_jax.experiment.progress import ProgressLine
+from openretina_jax.experiment.progress import progress_of
 from openretina_jax.experiment.recipe import with_kind
 from openretina_jax.runtime.processes import is_first
 from openretina_jax.training.callbacks import CALLBACKS, Callback, Epoch
@@ -114,7 +114,7 @@ class LiveDisplay(Callback):
     """
 
     def __init__(self, console: Console, epochs: int, trainer: Trainer):
-        self._line, self._epochs = ProgressLine(console), epochs
+        self._line, self._epochs = progress_of(console), epochs
         self._score, self._compiled = f"validation/{trainer.recipe.monitor.name}", False
 
     def on_train_begin(self, epoch: int, step: int) -> None:

@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.progress import ProgressLine
+from openretina_jax.experiment.progress import progress_of
 from openretina_jax.experiment.usage import usage, wants_help
 from openretina_jax.runtime import presets
 from openretina_jax.runtime.settings import explained, read_config
@@ -26,7 +26,7 @@ from openretina_jax.runtime.settings import explained, read_config
 INTERRUPTED = 130  # exit status, as shells have it
 
 console = Console(highlight=False)
-show_progress = ProgressLine(console)
+show_progress = progress_of(console)
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """Progress of long work: a line that stays up to date on a terminal or in a notebook, a line now and then elsewhere."""
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -9,6 +10,12 @@ from rich.console import Console
 LIVE_S = 0.1  # between updates of a line that is written over
 PLAIN_S = 30.0  # between lines that stay, as in a log
 SHORT_S = 2.0  # what takes less leaves no line behind
+
+
+@functools.cache
+def progress_of(console: Console) -> "ProgressLine":
+    """The one line of a console: whoever writes there clears it before."""
+    return ProgressLine(console)
 
 
 class ProgressLine:

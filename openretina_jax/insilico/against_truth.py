@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 
-from openretina_jax.data.masked import correlation
+from openretina_jax.data.masked import correlation, mean_of
 from openretina_jax.insilico import tuning
 from openretina_jax.insilico.ascent import Ascent
 from openretina_jax.insilico.constraints import Constraint
@@ -258,10 +258,7 @@ def neuron_columns(
 
 def _single_gradients(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean over windows of the cosine of gradients; a neuron that rests has no gradient there, and no cosine."""
-    each = np.stack([cosine(found[:, number], true[:, number]) for number in range(found.shape[1])])
-    known = np.isfinite(each)
-    count = known.sum(axis=0)
-    return np.divide(np.where(known, each, 0).sum(axis=0), count, out=np.full(len(count), np.nan), where=count > 0)
+    return mean_of(np.stack([cosine(found[:, number], true[:, number]) for number in range(found.shape[1])]))
 
 
 def _of_stimuli(
