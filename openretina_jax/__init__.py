@@ -12,7 +12,7 @@ from openretina_jax.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from openretina_jax import insilico
     from openretina_jax import visualize as plots
-    from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
+    from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
     from openretina_jax.data.dataset import Dataset
     from openretina_jax.evaluation.evaluate import evaluate
     from openretina_jax.experiment.check_data import check_dataset as check
@@ -49,15 +49,15 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "ArrayRecording": "openretina_jax.data.assembly:ArrayRecording",
-        "ArrayTest": "openretina_jax.data.assembly:ArrayTest",
+        "ArrayRecording": "openretina_jax.data.arrays:ArrayRecording",
+        "ArrayTest": "openretina_jax.data.arrays:ArrayTest",
         "Dataset": "openretina_jax.data.dataset:Dataset",
         "__version__": "openretina_jax.runtime.version:VERSION",
         "check": "openretina_jax.experiment.check_data:check_dataset",
         "evaluate": "openretina_jax.evaluation.evaluate:evaluate",
         "export": "openretina_jax.interop.exported:export",
         "fit": "openretina_jax.training.loop:fit",
-        "from_arrays": "openretina_jax.data.assembly:from_arrays",
+        "from_arrays": "openretina_jax.data.arrays:from_arrays",
         "insilico": "openretina_jax.insilico",
         "load": "openretina_jax.interop.loading:load",
         "load_dataset": "openretina_jax.experiment.notebook:load_dataset",

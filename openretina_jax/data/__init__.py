@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
+from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.runtime.lazy import lazy_names
 

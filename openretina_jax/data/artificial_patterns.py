@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Float32
 
-from openretina_jax.data.artificial_stimuli import Movie, distance_along, drifting_grating
+from openretina_jax.data.artificial_stimuli import Movie, check_channel, distance_along, drifting_grating
 from openretina_jax.errors import UserError
 
 Pattern = Float32[np.ndarray, "height width"]
 Course = Float32[np.ndarray, " time"]
 Position = Sequence[float] | Float[np.ndarray, "2"]
 
-_SAMPLES = 4  # along each side of a pixel, by which the covered share of pixels is measured
+_SAMPLES = 4  # points along each side of a pixel, at which the covered share of the pixel is sampled
 
 
 def disc(
@@ -154,12 +154,8 @@ def gabor(
         pixel_size_um: side of a pixel on the retina.
         centre_px: its centre (None: the middle of the screen).
     """
-    middle = _middle(height, width)
-    centre = middle if centre_px is None else centre_px
-    shift = np.array([centre[0] - middle[0], centre[1] - middle[1]])
-    angle = np.deg2rad(orientation_deg - 90)
-    shift_px = np.cos(angle) * shift[1] - np.sin(angle) * shift[0]
-    across = distance_along(height, width, orientation_deg - 90) - shift_px
+    centre = _middle(height, width) if centre_px is None else centre_px
+    across = _distance_along(height, width, orientation_deg - 90, centre)
     waves = np.sin(2 * np.pi * across * pixel_size_um / period_um + np.deg2rad(phase_deg))
     distance_px = np.hypot(np.arange(height)[:, None] - centre[0], np.arange(width) - centre[1])
     return (waves * np.exp(-0.5 * (distance_px * pixel_size_um / sigma_um) ** 2)).astype(np.float32)
@@ -214,8 +210,7 @@ def separable(pattern: Pattern, course: Course, channels: int = 2, *, channel: i
     Raises:
         UserError: there is no such channel.
     """
-    if channel is not None and not 0 <= channel < channels:
-        raise UserError(f"channel is {channel}, but the movie has channels 0 to {channels - 1}")
+    check_channel(channel, channels)
     shown = np.ones(channels, np.float32) if channel is None else np.eye(channels, dtype=np.float32)[channel]
     return course[:, None, None, None] * pattern[:, :, None] * shown
 
@@ -275,11 +270,7 @@ def apparent_motion(
         contrast: contrast of the bars; where and when both are shown, that of one.
         centre_px: point between the bars (None: the middle of the screen).
     """
-    middle = _middle(height, width)
-    centre = middle if centre_px is None else centre_px
-    angle = np.deg2rad(direction_deg)
-    place_px = np.cos(angle) * (centre[1] - middle[1]) - np.sin(angle) * (centre[0] - middle[0])
-    along = distance_along(height, width, direction_deg) - place_px
+    along = _distance_along(height, width, direction_deg, _middle(height, width) if centre_px is None else centre_px)
     time_s = np.arange(round(duration_s * frame_rate_hz)) / frame_rate_hz
     light = np.zeros((len(time_s), height, width))
     for side, onset_s in ((-0.5, 0.0), (0.5, delay_s)):
@@ -292,3 +283,13 @@ def apparent_motion(
 
 def _middle(height: int, width: int) -> tuple[float, float]:
     return (height - 1) / 2, (width - 1) / 2
+
+
+def _distance_along(
+    height: int, width: int, direction_deg: float, centre_px: Position
+) -> Float[np.ndarray, "height width"]:
+    """Distance of every pixel from a point along a direction, in pixels."""
+    middle = _middle(height, width)
+    angle = np.deg2rad(direction_deg)
+    shift_px = np.cos(angle) * (centre_px[1] - middle[1]) - np.sin(angle) * (centre_px[0] - middle[0])
+    return distance_along(height, width, direction_deg) - shift_px

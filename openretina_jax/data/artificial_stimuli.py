@@ -104,7 +104,7 @@ def flashes(
     Raises:
         UserError: there is no such channel.
     """
-    _check_channel(channel, channels)
+    check_channel(channel, channels)
     once = np.r_[np.full(round(off_s * frame_rate_hz), -1.0), np.full(round(on_s * frame_rate_hz), 1.0)]
     movie = full_field(np.tile(once, count), height, width, channels)
     if channel is not None:
@@ -126,7 +126,7 @@ def colored_pulse(
     Raises:
         UserError: there is no such channel.
     """
-    _check_channel(channel, channels)
+    check_channel(channel, channels)
     movie = np.zeros((before + n_frames + after, height, width, channels), np.float32)
     movie[before : before + n_frames, ..., channel] = 1
     return movie
@@ -266,6 +266,11 @@ def distance_along(height: int, width: int, direction_deg: float) -> Float[np.nd
     return np.cos(angle) * columns[None, :] - np.sin(angle) * rows[:, None]
 
 
-def _check_channel(channel: int | None, channels: int) -> None:
+def check_channel(channel: int | None, channels: int) -> None:
+    """Check that a movie has a channel; None stands for all.
+
+    Raises:
+        UserError: there is no such channel.
+    """
     if channel is not None and not 0 <= channel < channels:
         raise UserError(f"channel is {channel}, but the movie has channels 0 to {channels - 1}")

@@ -1,4 +1,4 @@
-"""Arrays of people: lists, masked arrays, data frames and arrays on disk become plain numpy arrays, or one line."""
+"""Conversion of what users pass: lists, masked arrays, data frames and arrays on disk become plain numpy arrays."""
 
 import math
 import numbers
@@ -11,7 +11,7 @@ from openretina_jax.errors import UserError
 
 
 def real_numbers(what: str, values: Any) -> np.ndarray:
-    """Make an array of real numbers; arrays stay as they are, those on disk (``np.memmap``) too.
+    """Make an array of real numbers, without a copy where it is one already, also on disk (``np.memmap``).
 
     Masked entries become NaN, booleans bytes of 0 and 1.
 
@@ -20,15 +20,15 @@ def real_numbers(what: str, values: Any) -> np.ndarray:
         values: array, masked array, data frame, dataset of h5py, or nested lists.
 
     Raises:
-        UserError: they are no real numbers, lists of different lengths, or empty.
+        UserError: the values are empty, not real numbers, or nested lists of different lengths.
     """
     if isinstance(values, np.ma.MaskedArray):
         masked = np.ma.getmaskarray(values)
         values = np.where(masked, np.nan, values.data) if masked.any() else values.data
-    elif hasattr(values, "to_numpy"):  # of pandas and its relatives
+    elif hasattr(values, "to_numpy"):  # pandas and its relatives
         values = values.to_numpy()
     elif not isinstance(values, np.ndarray) and hasattr(values, "shape") and hasattr(values, "dtype"):
-        values = values[()]  # of h5py
+        values = values[()]  # h5py
     try:
         array = np.asanyarray(values)
     except ValueError as error:
@@ -42,10 +42,10 @@ def real_numbers(what: str, values: Any) -> np.ndarray:
 
 
 def column(what: str, values: Any, count: int) -> np.ndarray:
-    """Make a column of facts about neurons, of numbers or words that JSON can hold; dates become words.
+    """Make a column of neuron metadata, of numbers or words that JSON can hold; dates become words.
 
     Raises:
-        UserError: it has another length, or entries that are neither numbers nor words.
+        UserError: there is not one entry per neuron, or an entry is neither a number nor a word.
     """
     array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     if array.ndim == 0 or len(array) != count:
@@ -61,7 +61,7 @@ def column(what: str, values: Any, count: int) -> np.ndarray:
 
 
 def _word(what: str, entry: Any) -> Any:
-    if isinstance(entry, bytes):  # of h5py and MATLAB
+    if isinstance(entry, bytes):  # h5py and MATLAB
         try:
             return entry.decode()
         except UnicodeDecodeError as error:
@@ -74,10 +74,10 @@ def _word(what: str, entry: Any) -> Any:
 
 
 def whole_number(what: str, value: Any, least: int, most: int | None = None) -> int:
-    """A whole number in a range; numpy's will do.
+    """Check that a value is a whole number (numpy's too) in a range, and return it.
 
     Raises:
-        UserError: it is none, or outside.
+        UserError: it is not a whole number, or out of the range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
         raise UserError(f"{what} is {value!r}; it must be a whole number of at least {least}")
@@ -87,10 +87,10 @@ def whole_number(what: str, value: Any, least: int, most: int | None = None) -> 
 
 
 def number(what: str, value: Any, *, positive: bool = False) -> float:
-    """A finite number; numpy's will do.
+    """Check that a value is a finite number (numpy's too), and return it.
 
     Raises:
-        UserError: it is none, or not above 0 where it must be.
+        UserError: it is not a finite number, or not above 0 although ``positive``.
     """
     good = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not good or (positive and not value > 0):
@@ -100,10 +100,10 @@ def number(what: str, value: Any, *, positive: bool = False) -> float:
 
 
 def count_or_clips(what: str, value: Any) -> int | tuple[int, ...]:
-    """A number of clips, or the clips themselves.
+    """Check a number of clips, or indices of clips, and return them.
 
     Raises:
-        UserError: it is neither, or a clip comes twice.
+        UserError: the value is neither, or an index comes twice.
     """
     if isinstance(value, numbers.Integral):
         return whole_number(what, value, 0)

@@ -16,8 +16,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.runtime.described import Described, counted, listed
 
 _BLOCK_FRAMES = 1000
+_SAMPLED_PIXELS = 2**28
 _SPLITS = {"train", "validation"}
-_PIXELS_FOR_STATISTICS = 2**28
 
 Frames = (
     Float32[np.ndarray, "time height width channel"]
@@ -30,6 +30,13 @@ Frames = (
 def blocks(frames: np.ndarray) -> Iterator[np.ndarray]:
     """Iterate over a movie block by block, so that one that lies on disk is never whole in memory."""
     return (frames[start : start + _BLOCK_FRAMES] for start in range(0, len(frames), _BLOCK_FRAMES))
+
+
+def sample_slices(frames: np.ndarray) -> Iterator[slice]:
+    """Iterate over a movie as ``blocks`` does, in slices; of a long one (over 2**28 pixels) they skip frames evenly."""
+    stride = max(1, math.ceil(frames.size / _SAMPLED_PIXELS))
+    block = _BLOCK_FRAMES * stride
+    return (slice(start, start + block, stride) for start in range(0, len(frames), block))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,18 +96,16 @@ class Stimulus:
 
     @functools.cached_property
     def pixel_statistics(self) -> "PixelStatistics":
-        """Statistics of the frames as the model sees them; of long movies, of frames at equal distances."""
-        step = max(1, math.ceil(self.frames.size / _PIXELS_FOR_STATISTICS))
-        parts = [
-            self.normalized(slice(start, start + _BLOCK_FRAMES * step, step))
-            for start in range(0, len(self.frames), _BLOCK_FRAMES * step)
-        ]
+        """Statistics of the frames as the model sees them; of a long movie, of a sample of its frames."""
+        lows, highs, powers, count = [], [], [], 0
+        for part in sample_slices(self.frames):
+            pixels = self.normalized(part)
+            lows.append(pixels.min(axis=(0, 1, 2)))
+            highs.append(pixels.max(axis=(0, 1, 2)))
+            powers.append(np.square(pixels, dtype=np.float64).sum())
+            count += len(pixels)
         return PixelStatistics(
-            low=np.min([part.min(axis=(0, 1, 2)) for part in parts], axis=0),
-            high=np.max([part.max(axis=(0, 1, 2)) for part in parts], axis=0),
-            frame_power=float(
-                np.sum([np.square(part, dtype=np.float64).sum() for part in parts]) / sum(map(len, parts))
-            ),
+            low=np.min(lows, axis=0), high=np.max(highs, axis=0), frame_power=float(np.sum(powers) / count)
         )
 
 
@@ -126,15 +131,15 @@ class Session(Described):
         name: unique among the sessions of a data set.
         stimulus: name of the stimulus that ``frame_index`` points into.
         responses: training and validation responses at the frame rate; NaN where nothing was recorded.
-        frame_index: frame of the stimulus shown at each time; it holds the order of clips, and which are repeated.
+        frame_index: frame of the stimulus shown at each time: the order of clips, and which of them were repeated.
         repeats: responses to each test stimulus, trial by trial, by the name of the test.
         mirrored: whether the animal saw the frames mirrored left to right (left eyes).
         neurons: metadata of the neurons by column name; the first axis of every array is the neuron.
         metadata: further facts (eye, date, ...) as plain values.
         condition: numbers that describe the session (light level, age, ...) for a core that takes them, or None.
         test_stimuli: stimulus of a test by the name of the test, where the two names differ.
-        roi_mask: region of interest (ROI) at every pixel of the imaging field, its ``neurons["roi_id"]``, or 0 (None:
-            not known).
+        roi_mask: ``neurons["roi_id"]`` of the region of interest (ROI) at every pixel of the imaging field, 0 outside
+            of all (None: not known).
 
     Raises:
         UserError: the arrays of the session do not fit each other.
@@ -279,7 +284,7 @@ class Dataset(Described):
             raise UserError(
                 f"{session.name}: validation clips {unknown} were never shown; choose among the clips shown"
             )
-        short = frames // self.clip_length  # number of the clip that is not whole, if there is one
+        short = frames // self.clip_length  # index of the clip that is not whole, if there is one
         if short in self.kept_for_validation(session):
             raise UserError(
                 f"{session.name}: validation clip {short} has {frames % self.clip_length} of {self.clip_length} "
@@ -309,7 +314,7 @@ class Dataset(Described):
         }
 
     def _shown(self, test: str) -> str:
-        """How often a test was shown, for how long."""
+        """Length and number of repeats of a test, in words."""
         trials = [session.repeats[test].shape[:2] for session in self.sessions if test in session.repeats]
         most, frames = np.max(trials, axis=0)
         return f"{counted(int(frames), 'frame')}, {_repeated(int(most))}"

@@ -1,4 +1,4 @@
-"""What a model keeps of the data that it was trained on."""
+"""Facts about its training data that a model keeps."""
 
 import dataclasses
 import json

@@ -1,4 +1,7 @@
-"""Means, variances and correlations that leave out NaN, which stands for "not recorded"."""
+"""Means, variances and correlations that leave out NaN, which stands for "not recorded".
+
+Everything is computed in double precision, so that sums over long recordings lose nothing.
+"""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +12,7 @@ Axes = int | tuple[int, ...]
 
 
 def mean_of(values: Float[np.ndarray, "..."], axis: Axes = 0, *, keepdims: bool = False) -> Float[np.ndarray, "..."]:
-    """Mean of finite values, in double precision; NaN where there are none."""
+    """Mean of the finite values along axes; NaN where there are none."""
     recorded = np.isfinite(values)
     total = np.where(recorded, values, 0).sum(axis=axis, keepdims=keepdims, dtype=np.float64)
     count = recorded.sum(axis=axis, keepdims=keepdims)
@@ -17,7 +20,7 @@ def mean_of(values: Float[np.ndarray, "..."], axis: Axes = 0, *, keepdims: bool 
 
 
 def variance_of(values: Float[np.ndarray, "..."], axis: Axes = 0) -> Float[np.ndarray, "..."]:
-    """Biased variance of finite values, in double precision; NaN where there are none."""
+    """Variance of the finite values along axes, divided by their number; NaN where there are none."""
     return mean_of(np.square(values - mean_of(values, axis, keepdims=True)), axis)
 
 

@@ -192,8 +192,9 @@ class Tables:
     def _neighbours(self, key: Callable[[Session], object]) -> list[list[int]]:
         """Group sessions with equal keys; they are neighbours, since a data set sorts its sessions."""
         sessions = self._dataset.sessions
-        whole = (lambda n: n) if self._per_session else (lambda n: key(sessions[n]))
-        return [list(group) for _, group in itertools.groupby(range(len(sessions)), whole)]
+        if self._per_session:
+            return [[number] for number in range(len(sessions))]
+        return [list(group) for _, group in itertools.groupby(range(len(sessions)), lambda n: key(sessions[n]))]
 
     def _timeline(
         self,
@@ -231,7 +232,7 @@ class Tables:
 
 
 def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:
-    """Where each item begins if they lie one after another."""
+    """Start of each item when all lie one after another."""
     ends = np.cumsum(list(lengths.values()), dtype=np.int32)
     return {name: end - np.int32(length) for (name, length), end in zip(lengths.items(), ends, strict=True)}
 

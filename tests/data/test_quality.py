@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
+from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.quality import (
     SplitStatistics,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import openretina_jax
-from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
+from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import make_sampler

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openretina_jax.data.assembly import ArrayRecording, ArrayTest, from_arrays
+from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.visualize.data import plot_dataset, plot_stimuli
 from openretina_jax.visualize.style import pixels
