@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,17 @@ def number(what: str, value: Any, *, positive: bool = False) -> float:
         rule = "above 0" if positive else "a finite number"
         raise UserError(f"{what} is {value!r}; it must be {rule}")
     return float(value)
+
+
+def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
+    """Check that a value is one of some words.
+
+    Raises:
+        UserError: it is not.
+    """
+    known = list(choices)
+    if value not in known:
+        raise UserError(f'{what} is "{value}"; choose among {", ".join(known)}')
 
 
 def count_or_clips(what: str, value: Any) -> int | tuple[int, ...]:

@@ -56,9 +56,9 @@ def simulate(
     Args:
         name: the source.
         folder: where to write; made if missing.
-        options: those of its ``SimulationConfig``; None stands for the default.
+        options: options of its ``SimulationConfig``; None stands for the default.
         texts: further options, as "name=value".
-        progress: told what is simulated, how much of it is done, and of how much.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         Paths, by the options of the source that take them.
@@ -86,9 +86,9 @@ def simulated_files(
 
     Args:
         name: the source.
-        options: those of its ``SimulationConfig``; None stands for the default.
+        options: options of its ``SimulationConfig``; None stands for the default.
         cache: folder in which files of the same simulation, by the same version of the simulator, are kept.
-        progress: told what is simulated, how much of it is done, and of how much.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         Paths, by the options of the source that take them.
@@ -101,7 +101,7 @@ def simulated_files(
     texts = [file.read_text(encoding="utf-8") for file in modules_of(Path(module.__file__ or ""))]
     digest = hashlib.sha256(json.dumps([repr(config), *texts]).encode()).hexdigest()[:12]
     folder = cache / f"{name}_{digest}"
-    names = _written(folder)  # of a cache that may be read-only
+    names = _written(folder)  # before the lock, which a read-only cache does not allow
     if names is None:
         with locked(folder, remedy=CACHE_REMEDY):  # trials of a search begin at the same time
             names = _written(folder) or _simulate(module, config, folder, progress)
@@ -119,7 +119,7 @@ def _simulate(module: ModuleType, config: Any, folder: Path, progress: Progress 
 
 
 def _written(folder: Path) -> dict[str, str] | None:
-    """What was simulated before: paths in the folder by option; None if it is not there, or no longer what it was."""
+    """Paths of an earlier simulation in the folder, by option; None if there is none, or a file has changed."""
     try:
         about = json.loads((folder / _WRITTEN).read_text(encoding="utf-8"))
         return about["files"] if about["sha256"] == _hashes(folder) else None

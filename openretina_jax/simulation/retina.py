@@ -48,7 +48,7 @@ class CellType:
         biphasic: 0 for a sustained response, 1 for one that returns to 0 under constant light.
         gain_control: strength of divisive contrast adaptation.
         suppression: strength of subtractive suppression by contrast.
-        threshold: of the output, in standard deviations of the drive.
+        threshold: threshold of the output, in standard deviations of the drive.
         directional: whether the type prefers one of four directions of motion.
     """
 
@@ -119,7 +119,7 @@ class Neurons:
         centre_px: receptive-field centre (row, column) on the screen as the eye sees it, in pixel indices.
         pool_px: standard deviation of the pool of subunits.
         gain_control: strength of divisive contrast adaptation.
-        threshold: of the output, in standard deviations of the drive.
+        threshold: threshold of the output, in standard deviations of the drive.
     """
 
     cell_type: Int[np.ndarray, " neuron"]
@@ -251,7 +251,7 @@ class Field:
     """One of the parts that add up to a subunit: it weighs the colours, and space by Gaussians.
 
     Attributes:
-        weights: of the colour channels.
+        weights: weights of the colour channels.
         deviation_px: standard deviation of the Gaussians.
         delay: frames by which the part comes later.
         places: sign of each Gaussian, and its place (row, column) relative to that of the subunit, in pixels.

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
 
 _FIXATION_S, _DRIFT_PX = 0.4, 1.0
+_GREY, _CONTRAST = 60, 0.7
 
 
 def gaze(
@@ -39,9 +40,6 @@ def gaze(
     order = np.concatenate([rng.permutation(n_images) for _ in range(-(-n_frames // (image_frames * n_images)))])
     image = order[np.cumsum(new_image) - 1] + 1
     return np.column_stack([image, np.rint(position).astype(np.int64)])
-
-
-_GREY, _CONTRAST = 60, 0.7
 
 
 def spatial_frequencies(height: int, width: int) -> Float[np.ndarray, "height half_width"]:

@@ -17,19 +17,19 @@ from openretina_jax.errors import UserError
 TRUTH_FILE = "truth.h5"
 
 _RECORDED = "recorded"
-_REMEDY = "write it with the recordings by scripts/simulate.py, from the same seed"
+_REMEDY = "write it with the recordings by openretina-jax simulate, from the same seed"
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What neurons of all sessions have in common.
+    """Facts that hold for the neurons of all sessions.
 
     Attributes:
-        kind: name of the module of ``simulation`` whose neurons these are.
+        kind: name of the module of ``simulation`` that defines these neurons.
         constants: numbers that are fixed in this module, as text.
         input_shape: ``(height, width, channel)`` of a frame that the neurons see.
         frame_rate_hz: frames, and responses, per second.
-        identity: recorded column that tells neurons of a session apart; empty if all were recorded, in this order.
+        identity: recorded column that identifies the neurons of a session; empty if all were recorded, in this order.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Truth:
 
 
 def write_header(file: h5py.File, header: Header) -> None:
-    """Write what neurons of all sessions have in common."""
+    """Write the facts that hold for all sessions."""
     file.attrs.update(dataclasses.asdict(header))
 
 

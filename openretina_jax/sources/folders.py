@@ -37,9 +37,13 @@ class HubFolder(HubPlace):
     """A folder in a repository of the Hugging Face Hub."""
 
 
+# a folder on the Hub or on this machine, or an archive of one (on the Hub, at an address, or local)
+Source = HubFolder | HubFile | str | Path
+
+
 @dataclasses.dataclass(frozen=True)
 class FetchedFolder:
-    """A folder on this machine, and facts by which it can be recognised.
+    """A folder on this machine, and a record of where it came from.
 
     Attributes:
         path: the folder. Archives that were in it are folders here.
@@ -55,20 +59,19 @@ class FetchedFolder:
     record: dict[str, Any]
 
 
-def fetch_folder(source: HubFolder | HubFile | str | Path, patterns: tuple[str, ...] = ("*",)) -> FetchedFolder:
-    """Bring a published folder to this machine; a local one is taken as it is.
+def fetch_folder(source: Source, patterns: tuple[str, ...] = ("*",)) -> FetchedFolder:
+    """Bring a published folder to this machine; a local one is used where it lies.
 
     A source may also be a zip archive: a file on the Hub, at an address, or local. Folders on the Hub go through the
-    cache of ``huggingface_hub``, as in ``fetch``: an interrupted download goes on where it stopped, and what is cached
-    needs no network. Archives are unpacked below ``cache_folder()``, never where they lie.
+    cache of ``huggingface_hub``, as in ``fetch``: an interrupted download continues where it stopped, and what is
+    cached needs no network. Archives are unpacked below ``cache_folder()``, never where they lie.
 
     Args:
-        source: the folder. The address of its page on the Hub will do.
-        patterns: only files are taken whose name relative to the folder matches one of these, such as
-            ``("*mouse*.h5",)``.
+        source: the folder. The address of its page on the Hub names it too.
+        patterns: patterns of file names relative to the folder, such as ``("*mouse*.h5",)``; other files are ignored.
 
     Raises:
-        UserError: the folder cannot be had or is empty, the hash of a file is not that on the Hub, or an archive is
+        UserError: the folder cannot be fetched or is empty, the hash of a file is not that on the Hub, or an archive is
             damaged or does not fit on the disk.
     """
     if is_url(source):

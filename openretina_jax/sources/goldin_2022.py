@@ -9,27 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
+from openretina_jax.data.conversion import check_choice, number
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.errors import UserError
-from openretina_jax.runtime.fetch import HubFile
 from openretina_jax.sources import PROBLEMS, SOURCES
-from openretina_jax.sources.folders import FetchedFolder, HubFolder, fetch_folder
+from openretina_jax.sources.folders import FetchedFolder, HubFolder, Source, fetch_folder
 from openretina_jax.sources.session_file import (
     SUFFIXES,
     SessionFile,
     check_same_neurons,
-    open_session,
     problems_of,
+    recordings_of,
 )
 
 PUBLISHED = HubFolder("open-retina/open-retina", "marre_lab/goldin_2022")
 SPECIES = ("mouse", "axolotl")
 IMAGE_S = 0.3
+_RESPONSES = ("train/response/binned", "test/response/binned")
 
 
 @SOURCES("goldin_2022")
 def load_goldin_2022(
-    path: HubFolder | HubFile | str | Path | None = None,
+    path: Source | None = None,
     *,
     species: str = "mouse",
     fr_normalization: float = IMAGE_S,
@@ -52,13 +52,12 @@ def load_goldin_2022(
         NaN. Frames per second are images per second.
 
     Raises:
-        UserError: the files cannot be had or are damaged, or there is no session of the species.
+        UserError: the files cannot be fetched or are damaged, or there is no session of the species.
     """
-    if not fr_normalization > 0:
-        raise UserError(f"config.data.fr_normalization is {fr_normalization}; it must be above 0")
+    number("config.data.fr_normalization", fr_normalization, positive=True)
     folder = _fetched(path, species)
     return assemble(
-        _recordings(_files(folder, species), fr_normalization),
+        recordings_of(_files(folder, species), lambda session: _read(session, fr_normalization)),
         clip_length=1,
         validation=validation_images,
         normalization=None if normalize_stimuli else (0.0, 1.0),
@@ -74,32 +73,23 @@ def load_goldin_2022(
 
 
 @PROBLEMS("goldin_2022")
-def problems(
-    path: HubFolder | HubFile | str | Path | None = None, species: str = "mouse", fr_normalization: float = IMAGE_S
-) -> Iterator[str]:
+def problems(path: Source | None = None, species: str = "mouse", fr_normalization: float = IMAGE_S) -> Iterator[str]:
     """List the first problem of each file, a line each; arguments as those of ``load_goldin_2022``.
 
     Raises:
-        UserError: the folder cannot be had, or there is no session of the species.
+        UserError: the folder cannot be fetched, or there is no session of the species.
     """
     files = _files(_fetched(path, species), species)
     yield from problems_of(files, lambda session: _read(session, fr_normalization))
 
 
-def _fetched(path: HubFolder | HubFile | str | Path | None, species: str) -> FetchedFolder:
-    if species not in SPECIES:
-        raise UserError(f'config.data.species is "{species}"; choose among {", ".join(SPECIES)}')
+def _fetched(path: Source | None, species: str) -> FetchedFolder:
+    check_choice("config.data.species", species, SPECIES)
     return fetch_folder(path or PUBLISHED, tuple(f"*{species}*{suffix}" for suffix in (*SUFFIXES, ".zip")))
 
 
 def _files(folder: FetchedFolder, species: str) -> list[Path]:
     return sorted(file for file in folder.path.rglob(f"*{species}*") if file.suffix.lower() in SUFFIXES)
-
-
-def _recordings(files: list[Path], unit: float) -> Iterator[MovieRecording]:
-    for file in files:
-        with open_session(file) as session:
-            yield _read(session, unit)
 
 
 def _read(session: SessionFile, unit: float) -> MovieRecording:
@@ -118,6 +108,3 @@ def _read(session: SessionFile, unit: float) -> MovieRecording:
             )
         },
     )
-
-
-_RESPONSES = ("train/response/binned", "test/response/binned")

@@ -20,10 +20,9 @@ from jaxtyping import Num
 from openretina_jax.data.assembly import MOVIE, MovieRecording, RepeatedMovie, arranged, assemble
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError, nearest
-from openretina_jax.runtime.fetch import HubFile
 from openretina_jax.runtime.files import read_npy
 from openretina_jax.sources import PROBLEMS, SOURCES
-from openretina_jax.sources.folders import FetchedFolder, HubFolder, fetch_folder
+from openretina_jax.sources.folders import FetchedFolder, Source, fetch_folder
 from openretina_jax.sources.session_file import SUFFIXES, SessionFile, check_same_neurons, open_session
 
 STIMULI_FOLDER = "stimuli"
@@ -35,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @SOURCES("hdf5")
 def load_hdf5(
-    path: HubFolder | HubFile | str | Path | None = None,
+    path: Source | None = None,
     *,
     test_names: Sequence[str] = (),
     stimulus_size: tuple[int, int, int] | None = None,
@@ -52,7 +51,7 @@ def load_hdf5(
         path: the folder, or an archive of it, here, at an address or on the Hub; it must be given.
         test_names: stimuli that are tests.
         stimulus_size: ``(channel, height, width)`` that every stimulus must have (None: that of the first one).
-        norm_mean, norm_std: pixels minus the first, divided by the second, are what models see (None, both: mean and
+        norm_mean, norm_std: models see pixels minus ``norm_mean``, divided by ``norm_std`` (both None: mean and
             standard deviation of each training movie).
         frame_rate_hz: frames, and responses, per second.
         pixel_size_um: side of a pixel on the retina (None: not known).
@@ -68,7 +67,7 @@ def load_hdf5(
     folder = _fetched(path)
     found = list(_problems(folder.path, test_names, stimulus_size))
     if found:
-        more = f" (and {len(found) - 1} more problems, which scripts/check_data.py lists)" if len(found) > 1 else ""
+        more = f" (and {len(found) - 1} more problems, which openretina-jax check lists)" if len(found) > 1 else ""
         raise UserError(f"{found[0]}{more}") from found[0]
     given = norm_mean is not None or norm_std is not None
     statistics = (0.0 if norm_mean is None else norm_mean, 1.0 if norm_std is None else norm_std)
@@ -85,19 +84,19 @@ def load_hdf5(
 
 @PROBLEMS("hdf5")
 def problems(
-    path: HubFolder | HubFile | str | Path | None = None,
+    path: Source | None = None,
     test_names: Sequence[str] = (),
     stimulus_size: tuple[int, int, int] | None = None,
 ) -> list[str]:
     """List all that keeps ``load_hdf5`` from reading a folder, a line each; no large array is read.
 
     Raises:
-        UserError: the folder cannot be had.
+        UserError: the folder cannot be fetched.
     """
     return [str(problem) for problem in _problems(_fetched(path).path, test_names, stimulus_size)]
 
 
-def _fetched(path: HubFolder | HubFile | str | Path | None) -> FetchedFolder:
+def _fetched(path: Source | None) -> FetchedFolder:
     if path is None:
         raise UserError(
             "config.data.path is not given; set it to the folder of your recordings, such as "
@@ -168,8 +167,8 @@ def _problems_of_session(
     counts: dict[str, int] = {}
     for name in names:
         try:
-            count, frames = _neurons_and_frames(session, name, name in tests)
-            counts[RESPONSES + name] = count
+            axes = _axes_of_responses(session, name, name in tests)
+            *_, counts[RESPONSES + name], frames = session.dataset(RESPONSES + name, axes).shape
             shown = _shape_of_stimulus(session, name, shared, size)
             if shown is not None:
                 _check_length(session, name, frames, shown)
@@ -184,12 +183,6 @@ def _problems_of_session(
 def _answered(session: SessionFile) -> list[str]:
     """Names of the stimuli that the file has responses to."""
     return [name.removeprefix(RESPONSES) for name in session.names() if name.startswith(RESPONSES)]
-
-
-def _neurons_and_frames(session: SessionFile, name: str, is_test: bool) -> tuple[int, int]:
-    axes = _axes_of_responses(session, name, is_test)
-    shape = session.dataset(RESPONSES + name, axes).shape
-    return shape[-2], shape[-1]
 
 
 def _axes_of_responses(session: SessionFile, name: str, is_test: bool) -> str:
@@ -280,12 +273,10 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
 
 def _one_after_another(parts: list[np.ndarray]) -> np.ndarray:
     """Parts of a movie joined in time; a single one is not copied."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=_pixels(parts))
-
-
-def _pixels(parts: list[np.ndarray]) -> np.dtype:
+    if len(parts) == 1:
+        return parts[0]
     together = np.result_type(*parts)
-    return together if together in (np.uint8, np.float16, np.float32) else np.dtype(np.float32)
+    return np.concatenate(parts, dtype=together if together in (np.uint8, np.float16, np.float32) else np.float32)
 
 
 def _trials(session: SessionFile, name: str) -> np.ndarray:

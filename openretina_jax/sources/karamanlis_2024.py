@@ -7,19 +7,19 @@ shown again and again (test).
 
 import dataclasses
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Integer
 
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
+from openretina_jax.data.conversion import check_choice, number
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.sources import SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
 from openretina_jax.sources.karamanlis_2024_movies import SCREEN, fixation_movie, unpacked_movie
-from openretina_jax.sources.session_file import SessionFile, open_session
+from openretina_jax.sources.session_file import SessionFile, open_session, recordings_of
 
 SESSIONS = HubFolder("open-retina/open-retina", "gollisch_lab/karamanlis_2024/sessions")
 FRAME_RATE_HZ = {"mouse": 75.0, "marmoset": 85.0}
@@ -85,21 +85,17 @@ def load_karamanlis_2024(
         Every session of the species that has the stimulus. Its test is called "test".
 
     Raises:
-        UserError: the files cannot be had, are damaged or hold something else, or there are none of the species.
+        UserError: the files cannot be fetched, are damaged or hold something else, or there are none of the species.
     """
-    if not fr_normalization > 0:
-        raise UserError(f"fr_normalization is {fr_normalization}, but must be above 0")
+    number("config.data.fr_normalization", fr_normalization, positive=True)
     _check_choices(species, stimulus)
     fetched = fetch_folder(path or SESSIONS, (f"*{species}*",))
     files = session_files(fetched.path, species, stimulus)
-
-    def recordings() -> Iterator[MovieRecording]:
-        for file in files.values():
-            with open_session(file) as session:
-                yield _movie_recording(session, size, fr_normalization, onset_frames, clip_length)
-
     return assemble(
-        recordings(),
+        recordings_of(
+            files.values(),
+            lambda session: _movie_recording(session, size, fr_normalization, onset_frames, clip_length),
+        ),
         clip_length=clip_length,
         validation=validation_clips,
         seed=split_seed,
@@ -164,9 +160,8 @@ def session_files(folder: Path, species: str, stimulus: str) -> dict[str, Path]:
 
 
 def _check_choices(species: str, stimulus: str) -> None:
-    for name, value, choices in (("species", species, FRAME_RATE_HZ), ("stimulus", stimulus, STIMULI)):
-        if value not in choices:
-            raise UserError(f'config.data.{name} is "{value}"; choose among {", ".join(choices)}')
+    check_choice("config.data.species", species, FRAME_RATE_HZ)
+    check_choice("config.data.stimulus", stimulus, STIMULI)
 
 
 def _block_responses(session: SessionFile) -> BlockResponses:

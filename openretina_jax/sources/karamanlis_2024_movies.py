@@ -26,7 +26,7 @@ _PIXELS = (np.uint8, np.float16, np.float32, np.float64)
 def fixation_movie(
     images: h5py.Dataset, fixations: Integer[np.ndarray, "time 3"], size: tuple[int, int]
 ) -> Float32[np.ndarray, "time height width 1"]:
-    """Give a fixation movie on the disk, which is rendered unless it is there.
+    """Return a fixation movie that lies on disk; it is rendered first if it is not there.
 
     A pixel is a mean over many grey levels and so not a whole number. Pixels are kept in single precision, where they
     equal openretina's up to rounding.
@@ -123,7 +123,7 @@ def _blocks(
 
 
 def _on_screen(image: np.ndarray, x: int, y: int) -> Float32[np.ndarray, "width height"]:
-    """The pixels of the screen if column ``x`` and row ``y`` of an image ``(width, height)`` are at its centre."""
+    """Pixels of the screen when column ``x`` and row ``y`` of an image ``(width, height)`` are at its centre."""
     height, width = SCREEN
     screen = np.zeros((width, height), np.float32)
     left, top = x - width // 2, y - height // 2  # pixel of the image at the first pixel of the screen

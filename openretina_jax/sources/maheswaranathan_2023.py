@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float32, Num
 
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
+from openretina_jax.data.conversion import check_choice, number
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile
 from openretina_jax.sources import PROBLEMS, SOURCES
-from openretina_jax.sources.folders import HubFolder, fetch_folder
-from openretina_jax.sources.session_file import SessionFile, check_same_neurons, open_session, problems_of
+from openretina_jax.sources.folders import Source, fetch_folder
+from openretina_jax.sources.session_file import SessionFile, check_same_neurons, problems_of, recordings_of
 
 PUBLISHED = HubFile("open-retina/open-retina", "baccus_lab/maheswaranathan_2023/neural_code_data.zip")
 STIMULI = ("naturalscene", "whitenoise")
@@ -29,7 +30,7 @@ CLIP_FRAMES = 90
 
 @SOURCES("maheswaranathan_2023")
 def load_maheswaranathan_2023(
-    path: HubFolder | HubFile | str | Path | None = None,
+    path: Source | None = None,
     *,
     stimulus: str = "naturalscene",
     response_type: str = "firing_rate_10ms",
@@ -55,17 +56,15 @@ def load_maheswaranathan_2023(
         NaN. A last response without a frame, which the published white noise has, is dropped.
 
     Raises:
-        UserError: the files cannot be had or are damaged, or no session saw the stimulus.
+        UserError: the files cannot be fetched or are damaged, or no session saw the stimulus.
     """
-    for name, value, choices in (("stimulus", stimulus, STIMULI), ("response_type", response_type, RESPONSE_TYPES)):
-        if value not in choices:
-            raise UserError(f'config.data.{name} is "{value}"; choose among {", ".join(choices)}')
-    if not fr_normalization > 0:
-        raise UserError(f"config.data.fr_normalization is {fr_normalization}; it must be above 0")
+    check_choice("config.data.stimulus", stimulus, STIMULI)
+    check_choice("config.data.response_type", response_type, RESPONSE_TYPES)
+    number("config.data.fr_normalization", fr_normalization, positive=True)
     folder = fetch_folder(path or PUBLISHED, (f"*{stimulus}.h5",))
     files = _files(folder.path, stimulus)
     return assemble(
-        _recordings(files, response_type, fr_normalization),
+        recordings_of(files, lambda session: _read(session, response_type, fr_normalization)),
         clip_length=CLIP_FRAMES,
         validation=validation_clips,
         normalization=None if normalize_stimuli else (0.0, 1.0),
@@ -83,7 +82,7 @@ def load_maheswaranathan_2023(
 
 @PROBLEMS("maheswaranathan_2023")
 def problems(
-    path: HubFolder | HubFile | str | Path | None = None,
+    path: Source | None = None,
     stimulus: str = "naturalscene",
     response_type: str = "firing_rate_10ms",
     fr_normalization: float = 1.0,
@@ -91,7 +90,7 @@ def problems(
     """List the first problem of each file, a line each; arguments as those of ``load_maheswaranathan_2023``.
 
     Raises:
-        UserError: the files cannot be had, or no session saw the stimulus.
+        UserError: the files cannot be fetched, or no session saw the stimulus.
     """
     files = _files(fetch_folder(path or PUBLISHED, (f"*{stimulus}.h5",)).path, stimulus)
     yield from problems_of(files, lambda session: _read(session, response_type, fr_normalization))
@@ -107,12 +106,6 @@ def _files(folder: Path, stimulus: str) -> list[Path]:
     if not files:
         raise UserError(f"{inside}: no session has a file {stimulus}.h5; is it another stimulus, or only part of it?")
     return files
-
-
-def _recordings(files: list[Path], response_type: str, unit: float) -> Iterator[MovieRecording]:
-    for file in files:
-        with open_session(file) as session:
-            yield _read(session, response_type, unit)
 
 
 def _read(session: SessionFile, response_type: str, unit: float) -> MovieRecording:

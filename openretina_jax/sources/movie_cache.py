@@ -28,7 +28,7 @@ def cached_movie(
     *,
     dtype: type[np.float32] | type[np.float16] | type[np.uint8] = np.float32,
 ) -> Movie:
-    """Give a movie on the disk; unless one of the same recipe is there, it is computed block by block.
+    """Return a movie that lies on disk; unless one of the same recipe is there, it is computed block by block.
 
     The file is an uncompressed ``.npy`` in ``cache_folder()/movies``, mapped into memory. It appears under its name
     only when it is whole; one that is no longer what its hash says is computed again.

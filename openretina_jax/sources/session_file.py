@@ -23,6 +23,7 @@ _MOST_LINKS = 16  # that follow each other
 _LARGEST_RATIO = 1032  # of deflate
 _ALWAYS_TAKEN = 1 << 20  # bytes of an array that are not compared with the file's
 _CELL = re.compile(r".*cell_?(\d+)")
+_AGAIN = "fetch it again, or write it again"
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class SessionFile:
         mean: Float32[np.ndarray, "time neuron"],
         trials: Float32[np.ndarray, "trial test_time test_neuron"] | None,
     ) -> Float32[np.ndarray, "kept time neuron"]:
-        """Give the trials if their mean is the published one, or else that mean as a single trial, and log a line.
+        """Return the trials if their mean is the published one, else that mean as a single trial, with a warning.
 
         Scores are correlations with the mean, and comparable only if this is the published one.
 
@@ -195,7 +196,7 @@ class SessionFile:
         return mean[None]
 
     def _follow(self, group: h5py.Group, name: str, key: str) -> Any:
-        """What a name in a group stands for; links are followed here, so that none leaves the file."""
+        """Resolve a name in a group; links are followed here, so that none leaves the file."""
         for _ in range(_MOST_LINKS):
             links = group.id.links
             raw = next((raw for raw in _raw(name) if links.exists(raw)), None)
@@ -265,15 +266,13 @@ class SessionFile:
             raise self.error(f'"{key}" cannot be read ({_reason(error)}); the file is damaged: {_AGAIN}') from error
 
 
-_AGAIN = "fetch it again, or write it again"
-
-
 @contextlib.contextmanager
 def open_session(path: Path) -> Iterator[SessionFile]:
     """Open the file of a session; it is closed when the context ends.
 
     Raises:
-        UserError: it is missing, open for writing elsewhere, or not an HDF5 file; or, in the block too, damaged.
+        UserError: it is missing, open for writing elsewhere, or not an HDF5 file; or damaged, also if that is noticed
+            within the context.
     """
     try:
         opened = h5py.File(path, "r")
@@ -338,6 +337,13 @@ def check_same_neurons(session: SessionFile, counts: Mapping[str, int]) -> None:
     if len(set(counts.values())) > 1:
         each = ", ".join(f'{count} in "{key}"' for key, count in counts.items())
         raise session.error(f"numbers of neurons differ: {each}; are axes swapped? They are (neuron, time)")
+
+
+def recordings_of(files: Iterable[Path], read: Callable[[SessionFile], MovieRecording]) -> Iterator[MovieRecording]:
+    """Read the recording of each file, one file open at a time."""
+    for file in files:
+        with open_session(file) as session:
+            yield read(session)
 
 
 def problems_of(files: Iterable[Path], read: Callable[[SessionFile], MovieRecording]) -> Iterator[str]:

@@ -210,7 +210,7 @@ def test_all_problems_are_found_at_once(folder):
     ):
         assert said in found[number]
     assert len(found) == 5
-    with pytest.raises(UserError, match=r"random_noise_3.npy: .* \(and 4 more problems, which scripts/check_data.py"):
+    with pytest.raises(UserError, match=r"random_noise_3.npy: .* \(and 4 more problems, which openretina-jax check"):
         load(folder, test_names=(*TESTS, "movie"))
 
 

@@ -249,7 +249,7 @@ def test_artificial_stimuli(tmp_path):
 
 
 def test_unknown_artificial_stimuli_are_refused(tmp_path):
-    with pytest.raises(UserError, match="'noise'; it must be chirp or moving_bar"):
+    with pytest.raises(UserError, match='stimulus is "noise"; choose among chirp, moving_bar'):
         load_artificial_responses("noise", tmp_path / "responses.h5")
 
 

@@ -245,7 +245,7 @@ def test_damaged_archives(tmp_path, values, content, message):
         ({"species": "macaque"}, r'config\.data\.species is "macaque"; choose among mouse, marmoset'),
         ({"stimulus": "movie"}, r'config\.data\.stimulus is "movie"; choose among fixationmovie,'),
         ({"stimulus": "gratingflicker"}, r"none of 2 sessions \(mouse\) has a file \*gratingflicker_data\.mat"),
-        ({"fr_normalization": 0.0}, r"fr_normalization is 0\.0, but must be above 0"),
+        ({"fr_normalization": 0.0}, r"config.data.fr_normalization is 0\.0; it must be above 0"),
         ({"validation_clips": 8}, r"validation takes 8 of 8 clips"),
     ],
 )

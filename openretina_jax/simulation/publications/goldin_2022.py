@@ -17,7 +17,7 @@ from openretina_jax.sources.goldin_2022 import IMAGE_S, SPECIES
 
 @dataclasses.dataclass(frozen=True)
 class SimulationConfig:
-    """What to simulate.
+    """Size, seed and options of a simulation.
 
     Attributes:
         n_sessions: number of sessions of each species; adding sessions does not change the first ones.
@@ -48,8 +48,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
 
     Args:
         folder: where to write; made if missing.
-        config: what to simulate.
-        progress: called with (what, number done, number in all).
+        config: size, seed and options of the simulation.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         The folder, by the option of ``load_goldin_2022`` that takes it.

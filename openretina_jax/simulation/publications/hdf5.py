@@ -20,7 +20,7 @@ _BLUR = np.array([0.25, 0.5, 0.25])
 
 @dataclasses.dataclass(frozen=True)
 class SimulationConfig:
-    """What to simulate.
+    """Size, seed and options of a simulation.
 
     Attributes:
         n_sessions: number of sessions; adding sessions does not change the first ones.
@@ -63,8 +63,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
 
     Args:
         folder: where to write; made if missing.
-        config: what to simulate.
-        progress: called with (what, number done, number in all).
+        config: size, seed and options of the simulation.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         The folder, by the option of ``load_hdf5`` that takes it.

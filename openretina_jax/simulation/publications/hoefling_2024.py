@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from jaxtyping import UInt8
 
-from openretina_jax.errors import UserError
+from openretina_jax.data.conversion import check_choice
 from openretina_jax.simulation import movies
 from openretina_jax.simulation.imaging import IMAGING_RATE_HZ, PROTOCOLS, Imaging, quality_index
 from openretina_jax.simulation.retina import CELL_TYPES, SCREEN_CENTRE, Neurons, Retina, Scaling, constants
@@ -51,7 +51,7 @@ _EXPERIMENTERS = ("simulated_a", "simulated_b")
 
 @dataclasses.dataclass(frozen=True)
 class SimulationConfig:
-    """What to simulate.
+    """Size, seed and options of a simulation.
 
     Attributes:
         n_sessions: number of imaging fields; adding sessions does not change the first ones.
@@ -72,8 +72,7 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, most={"neurons_per_session": MAX_NEURONS})
-        if self.resolution not in STIMULUS_FILES:
-            raise UserError(f'resolution is "{self.resolution}"; choose among {", ".join(STIMULUS_FILES)}')
+        check_choice("resolution", self.resolution, STIMULUS_FILES)
 
 
 def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
@@ -86,8 +85,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
 
     Args:
         folder: where to write; made if missing.
-        config: what to simulate.
-        progress: called with (what, number done, number in all).
+        config: size, seed and options of the simulation.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         The zipped stimulus and the zipped responses, by the options of ``load_hoefling_2024`` that take them.
@@ -131,7 +130,7 @@ def published_stimulus(
     """Content of the published pickle; clips are made one by one, since fine ones are large.
 
     Args:
-        scenes: those of the training clips, then those of the test clips.
+        scenes: scenes of the training clips, then of the test clips.
         sequences: orders of the training clips.
         finer: pixels per 50 µm along each axis.
     """

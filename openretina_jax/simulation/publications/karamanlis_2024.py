@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openretina_jax.errors import UserError
+from openretina_jax.data.conversion import check_choice
 from openretina_jax.simulation.scenes import gaze, natural_images
 from openretina_jax.simulation.spiking import SpikingNeurons, drawn_spikes, expected_spikes
 from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
@@ -24,7 +24,7 @@ _MEAN_RATES_HZ = (10.0, 30.0)
 
 @dataclasses.dataclass(frozen=True)
 class SimulationConfig:
-    """What to simulate.
+    """Size, seed and options of a simulation.
 
     Attributes:
         n_sessions: number of sessions; all saw the same movie, and adding sessions does not change the first ones.
@@ -54,8 +54,7 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, {"image_height": SCREEN[0], "image_width": SCREEN[1]})
-        if self.species not in FRAME_RATE_HZ:
-            raise UserError(f'species is "{self.species}"; choose among {", ".join(FRAME_RATE_HZ)}')
+        check_choice("species", self.species, FRAME_RATE_HZ)
 
 
 def simulate(folder: Path, config: SimulationConfig, progress: Progress | None = None) -> dict[str, Path]:
@@ -63,8 +62,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
 
     Args:
         folder: where to write; made if missing.
-        config: what to simulate.
-        progress: called with (what, number done, number in all).
+        config: size, seed and options of the simulation.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         The folder, by the option of ``load_karamanlis_2024`` that takes it.

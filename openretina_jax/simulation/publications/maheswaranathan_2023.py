@@ -24,7 +24,7 @@ _FRAMES_PER_SCENE, _FRAMES_PER_JITTER, _FRAMES_PER_CHECKERBOARD = 100, 3, 3
 
 @dataclasses.dataclass(frozen=True)
 class SimulationConfig:
-    """What to simulate.
+    """Size, seed and options of a simulation.
 
     Attributes:
         n_sessions: number of sessions; all saw the same movies, and adding sessions does not change the first ones.
@@ -55,8 +55,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
 
     Args:
         folder: where to write; made if missing.
-        config: what to simulate.
-        progress: called with (what, number done, number in all).
+        config: size, seed and options of the simulation.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         The folder, by the option of ``load_maheswaranathan_2023`` that takes it.

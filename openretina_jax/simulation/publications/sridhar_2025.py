@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from openretina_jax.errors import UserError
+from openretina_jax.data.conversion import check_choice
 from openretina_jax.runtime.files import whole_file, whole_folder
 from openretina_jax.simulation import spiking
 from openretina_jax.simulation.scenes import spatial_frequencies
@@ -50,7 +50,7 @@ _FIXATION_S = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class SimulationConfig:
-    """What to simulate.
+    """Size, seed and options of a simulation.
 
     Attributes:
         stimulus: "natural_movie" or "white_noise".
@@ -88,8 +88,7 @@ class SimulationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.stimulus not in PUBLISHED:
-            raise UserError(f'stimulus is "{self.stimulus}"; choose among {", ".join(PUBLISHED)}')
+        check_choice("stimulus", self.stimulus, PUBLISHED)
         least = {"neurons_per_session": N_UNRELIABLE + 1, "margin_rows": 0, "margin_columns": 0}
         check_numbers(self, least, most={"n_sessions": len(FIXATION_FILES), "test_frames": TEST_LINES})
         self.crop.slices(self.height, self.width)
@@ -118,8 +117,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
 
     Args:
         folder: where to write; made if missing.
-        config: what to simulate.
-        progress: called with (what, number done, number in all).
+        config: size, seed and options of the simulation.
+        progress: called with (what is simulated, number done, number in all).
 
     Returns:
         The folder, by the option of ``load_sridhar_2025`` that takes it.

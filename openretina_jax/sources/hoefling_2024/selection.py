@@ -138,7 +138,7 @@ class QualityFilter:
 def select_neurons(
     groups: Sequence[SessionGroup], quality: QualityFilter
 ) -> list[tuple[SessionGroup, Bool[np.ndarray, " neuron"]]]:
-    """Give the sessions with neurons that pass, and the mask of these neurons. Logs a line per filter.
+    """Return the sessions with neurons that pass, each with the mask of these neurons; a line per filter is logged.
 
     Raises:
         UserError: no neuron passes.

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer
 
+from openretina_jax.data.conversion import check_choice
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.normalization import Normalization
 from openretina_jax.errors import UserError
@@ -87,10 +88,9 @@ def load_hoefling_2024(
         every session that has neurons left.
 
     Raises:
-        UserError: the files cannot be had, are damaged or do not belong together.
+        UserError: the files cannot be fetched, are damaged or do not belong together.
     """
-    if resolution not in PUBLISHED_STIMULI:
-        raise UserError(f'config.data.resolution is "{resolution}"; choose among {", ".join(PUBLISHED_STIMULI)}')
+    check_choice("config.data.resolution", resolution, PUBLISHED_STIMULI)
     quality = quality or QualityFilter()
     conversion = TraceConversion(trace_type, norm_by_std, scale_traces)
     stimuli_file = fetch(stimuli_path or PUBLISHED_STIMULI[resolution])
@@ -137,8 +137,7 @@ def load_artificial_responses(
         UserError: as in ``load_hoefling_2024``.
     """
     presentations = {"chirp": CHIRP, "moving_bar": MOVING_BAR}
-    if stimulus not in presentations:
-        raise UserError(f"stimulus is {stimulus!r}; it must be {' or '.join(presentations)}")
+    check_choice("stimulus", stimulus, presentations)
     conversion = TraceConversion(trace_type, norm_by_std, scale_traces)
     with open_sessions(unpacked(fetch(responses_path or RESPONSES), _RESPONSES_SUFFIXES)) as groups:
         return {

@@ -143,14 +143,14 @@ def read_fixations(file: Path, opposite_flips: bool = False) -> Fixations:
 
 
 def fixation_movie(images: Sequence[Path], fixations: Fixations, screen: Screen, crop: Crop) -> Movie:
-    """Give the natural movie on the disk, which is rendered unless it is there.
+    """Return the natural movie, which lies on disk; it is rendered first if it is not there.
 
     Pixels are grey levels divided by 255, in half precision as in openretina: images are resized photographs, whose
     grey levels are not whole numbers.
 
     Args:
         images: files of all images, ``(x, y)``.
-        fixations: those of the frames of the movie.
+        fixations: image and gaze of every frame of the movie.
         screen: where the images were shown.
         crop: the part of the screen that is kept.
 
@@ -177,7 +177,7 @@ def fixation_movie(images: Sequence[Path], fixations: Fixations, screen: Screen,
 
 
 def noise_movie(files: Sequence[Path], frames: int, crop: Crop) -> Movie:
-    """Give white noise on the disk, trial after trial as ``(time, height, width, 1)``, written unless it is there.
+    """Return white noise, trial after trial as ``(time, height, width, 1)``; it lies on disk, and is written first.
 
     Pixels are stored in the narrowest type that holds them exactly: bytes, or half or single precision.
 
@@ -207,7 +207,8 @@ def noise_movie(files: Sequence[Path], frames: int, crop: Crop) -> Movie:
     def trials(dtype: type[Any]) -> Iterator[np.ndarray]:
         for file in files:
             trial = np.moveaxis(_noise_trial(file, frames)[rows, columns], 2, 0)[..., None]
-            stored = _converted(trial, dtype)
+            with np.errstate(over="ignore", invalid="ignore"):
+                stored = trial.astype(dtype)
             if dtype != np.float32 and not np.array_equal(stored, trial):
                 raise _InexactError
             yield stored
@@ -222,11 +223,6 @@ def noise_movie(files: Sequence[Path], frames: int, crop: Crop) -> Movie:
 
 class _InexactError(Exception):
     """A pixel cannot be stored exactly in the type that was tried."""
-
-
-def _converted(pixels: np.ndarray, dtype: type[Any]) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return pixels.astype(dtype)
 
 
 def _rendered(

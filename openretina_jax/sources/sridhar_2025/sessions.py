@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from openretina_jax.data.conversion import check_choice
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.sta import load_sta
 from openretina_jax.errors import UserError
@@ -93,11 +94,10 @@ def load_sridhar_2025(
         an "rf_location": row and column of the pixel whose STA varies most in time.
 
     Raises:
-        UserError: the files cannot be had, are damaged or do not belong together, or there is no such retina, cell,
-            seed or trial.
+        UserError: the files cannot be fetched, are damaged or do not belong together, or there is no such retina,
+            cell, seed or trial.
     """
-    if stimulus not in PUBLISHED:
-        raise UserError(f'stimulus is "{stimulus}"; choose among {", ".join(PUBLISHED)}')
+    check_choice("config.data.stimulus", stimulus, PUBLISHED)
     if sta_mirror not in _MIRRORS:
         raise UserError(f'sta_mirror is "{sta_mirror}"; choose left_right, up_down or None')
     excluded = UNRELIABLE_CELLS[stimulus] if excluded_cells is None else excluded_cells

@@ -71,12 +71,12 @@ class NaturalMovies:
         return (len(self._of_retina(retina)) - TEST_LINES) // frames
 
     def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
-        """Give the movie of these trials, one after another."""
+        """Return the movie of these trials, one after another."""
         lines = TEST_LINES + (trials[:, None] * frames + np.arange(frames)).ravel()
         return fixation_movie(self._images, self._of_retina(retina)[lines], self._screen, crop)
 
     def test(self, retina: str, frames: int, crop: Crop) -> Movie:
-        """Give the test movie."""
+        """Return the test movie."""
         if frames > TEST_LINES:
             raise UserError(f"{retina}: test responses have {frames} frames, but the test movie has {TEST_LINES}")
         return fixation_movie(self._images, self._of_retina(retina)[:frames], self._screen, crop)
@@ -102,11 +102,11 @@ class NoiseMovies:
         return next(trial for trial in itertools.count() if not self._trial(retina, trial).exists())
 
     def train(self, retina: str, trials: Int64[np.ndarray, " trial"], frames: int, crop: Crop) -> Movie:
-        """Give the movie of these trials, one after another."""
+        """Return the movie of these trials, one after another."""
         return noise_movie([self._trial(retina, trial) for trial in trials.tolist()], frames, crop)
 
     def test(self, retina: str, frames: int, crop: Crop) -> Movie:
-        """Give the test movie."""
+        """Return the test movie."""
         sequence = of_retina(NOISE, retina, "white noise")
         return noise_movie([self._folder / f"repeating_stimuli_{sequence}" / "all_images.npy"], frames, crop)
 
