@@ -65,7 +65,7 @@ class AutoencoderModel(Model):
 
     Attributes:
         base: the trained model.
-        autoencoder: of the responses of all neurons.
+        autoencoder: autoencoder of the responses of all neurons.
     """
 
     trains = ("autoencoder",)

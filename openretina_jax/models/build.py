@@ -18,14 +18,14 @@ from openretina_jax.runtime.registry import construct
 
 
 def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Model:
-    """A model with fresh parameters.
+    """Build a model with fresh parameters.
 
     Args:
         options: ``{"core": {"kind": ..., option: value}, "readout": {"kind": ..., option: value}}``, or
             ``{"base": options of such a model, "autoencoder": {option: value}}``, or ``{"members": (options, ...)}``;
             lists stand for tuples, so that options may come from JSON.
-        info: of the data that the model is for.
-        seed: of the initial parameters.
+        info: facts about the data that the model is for.
+        seed: seed of the initial parameters.
 
     Raises:
         UserError: an unknown part, kind or option (with the nearest name), a value of a wrong type, or options that
@@ -45,7 +45,7 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
 
 
 def complete_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a model with the defaults of all that are not given, so that it stays what it is if these change.
+    """Add to the options of a model the defaults of all others, so that it stays what it is if defaults change.
 
     Args:
         options: see ``make_model``.
@@ -61,7 +61,7 @@ def complete_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, seed: int = 0) -> CoreReadout:
-    """A core + readout model with fresh parameters, see ``make_model``."""
+    """Build a core + readout model with fresh parameters, see ``make_model``."""
     options = complete_options(options)
     rngs = nnx.Rngs(seed)
     common = {"n_sessions": len(info.sessions), "rngs": rngs}
@@ -92,6 +92,6 @@ def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, 
 
 
 def make_autoencoder(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> SparseAutoencoder:
-    """A sparse autoencoder of the responses of all neurons, with fresh parameters."""
+    """Build a sparse autoencoder of the responses of all neurons, with fresh parameters."""
     given = {"n_inputs": info.n_neurons, "rngs": nnx.Rngs(seed)}
     return construct(SparseAutoencoder, "autoencoder", options, given)

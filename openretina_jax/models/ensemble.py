@@ -1,6 +1,6 @@
 """The mean of several models of one structure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -69,13 +69,7 @@ class Ensemble(Model):
         condition: Float[Array, "windows condition"] | None = None,
     ) -> Float[Array, "member part batch new_time neuron"]:
         """Compute the responses of every member, see ``Model.respond``."""
-        graph, states = nnx.split(self.members)
-
-        def respond(state: nnx.State) -> Array:
-            member = nnx.merge(graph, state, copy=True)
-            return member.respond(stimulus, first, width, session, condition=condition)
-
-        return jax.vmap(respond)(states)
+        return self._vmapped(lambda member: member.respond(stimulus, first, width, session, condition=condition))
 
     def respond(
         self,
@@ -99,12 +93,7 @@ class Ensemble(Model):
         session: Int[Array, " target"] | None = None,
     ) -> Float[Array, "member target new_time neuron"]:
         """Compute the responses of chosen neurons by every member, see ``Model.respond_rows``."""
-        graph, states = nnx.split(self.members)
-
-        def respond(state: nnx.State) -> Array:
-            return nnx.merge(graph, state, copy=True).respond_rows(stimulus, rows, session)
-
-        return jax.vmap(respond)(states)
+        return self._vmapped(lambda member: member.respond_rows(stimulus, rows, session))
 
     def respond_rows(
         self,
@@ -125,9 +114,14 @@ class Ensemble(Model):
         self.check_stimulus(stimulus)
         return self.each(jnp.asarray(stimulus)[None], *self.slice_of(session)).std(axis=0)[0]
 
+    def _vmapped(self, function: Callable[[Model], Array]) -> Float[Array, "member *rest"]:
+        """Apply a function to every member, as one program."""
+        graph, states = nnx.split(self.members)
+        return jax.vmap(lambda state: function(nnx.merge(graph, state, copy=True)))(states)
+
 
 def _built_as(model: Model) -> tuple[dict[str, Any], dict[str, int]]:
-    """Sessions and options that members must share; weights of penalties, which predict nothing, may differ."""
+    """Sessions and options that members must share; weights of penalties may differ, since predictions ignore them."""
 
     def without_penalties(options: Mapping[str, Any]) -> dict[str, Any]:
         return {

@@ -19,6 +19,8 @@ from openretina_jax.runtime import devices
 from openretina_jax.runtime.described import Described
 
 PROBE_FRAMES = 512  # longer than any receptive field that has an end
+CAUSAL_PROBE = 8  # predictions by which causality is measured
+CAUSAL_TOLERANCE = 1e-5  # rounding of lowerings that touch later frames
 
 
 class Model(Described, nnx.Module):
@@ -29,9 +31,9 @@ class Model(Described, nnx.Module):
     the facts that follow from these (``lag``, ``is_causal``).
 
     Attributes:
-        data_info: facts of the data that the model was built for.
+        data_info: facts about the data that the model was built for.
         options: options that it was built from, as plain values.
-        trains: parts of the model that are trained, by name (None: all).
+        trains: names of the parts that are trained (None: all).
     """
 
     trains: tuple[str, ...] | None = None
@@ -107,13 +109,12 @@ class Model(Described, nnx.Module):
     ) -> Float[Array, "batch new_time neuron"]:
         """Predict the responses to a normalised stimulus.
 
+        Frames with NaN or infinity make NaN of the predictions that depend on them, and of no others.
+
         Args:
             stimulus: windows of a movie, normalised as ``data_info`` says.
             session: session of the neurons (None: all sessions, in the order of ``data_info.sessions``).
             condition: condition of every window, for cores that take one (None: that of its session).
-
-        Frames with NaN or infinity make NaN of the predictions that depend on them, and of no others, however a
-        convolution is computed: transforms and matrix products multiply all frames by zeros, at least.
 
         Raises:
             UserError: the session is unknown, the stimulus has other pixels or channels than the model's, or it is no
@@ -122,6 +123,7 @@ class Model(Described, nnx.Module):
         self.check_stimulus(stimulus)
         given = None if condition is None else jnp.asarray(condition)
         movie = jnp.asarray(stimulus)
+        # a convolution by transforms or matrix products multiplies all frames, at least by 0: NaN would spread to all
         bad = ~jnp.isfinite(movie).all(axis=(2, 3, 4))
         movie = jnp.where(bad[..., None, None, None], 0, movie)
         try:
@@ -146,7 +148,7 @@ class Model(Described, nnx.Module):
             ) from cause
 
     def _depends(self, frames: Bool[Array, "batch time"], count: int) -> Bool[Array, "batch new_time"]:
-        """Which of ``count`` predictions depend on some of the frames."""
+        """Mark the predictions, those of the last ``count`` frames, that depend on any of the marked frames."""
         field, n_frames = self.receptive_field(), frames.shape[1]
         if field.future is None:
             return jnp.broadcast_to(frames.any(axis=1, keepdims=True), (len(frames), count))
@@ -239,10 +241,6 @@ class Model(Described, nnx.Module):
         return bool(gradient[later:].max() <= CAUSAL_TOLERANCE * gradient.max())
 
 
-CAUSAL_PROBE = 8  # predictions of the probe
-CAUSAL_TOLERANCE = 1e-5  # rounding of lowerings that touch later frames
-
-
 class CoreReadout(Model):
     """A core that all sessions share and a readout with one row per neuron.
 
@@ -322,7 +320,7 @@ class CoreReadout(Model):
 
 
 def output_shape(core: Core, input_shape: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """(time, height, width, feature) of a core's output for a probe of ``PROBE_FRAMES`` frames.
+    """Compute (time, height, width, feature) of a core's output for a probe of ``PROBE_FRAMES`` frames.
 
     Raises:
         UserError: nothing is left of the frames: the kernels are larger than the image.

@@ -29,12 +29,13 @@ from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
 from openretina_jax.runtime.files import whole_file, without_patterns
 
-SCORE = "validation_correlation"  # in checkpoints; of another score that is monitored, its value or negative loss
+# key of the validation score in checkpoints; if another score is monitored, its value (or the negative loss) is there
+SCORE = "validation_correlation"
 
-_HASHES = "sha256"  # of the description and of the arrays
+_HASHES = "sha256"  # key of the hashes of description and arrays
 _REMEDY = "delete it, or put back the copy that was written"
 _DESCRIPTION = Path("about", "metadata")
-_LET_GO_S = 0.3
+_LET_GO_S = 0.3  # seconds for the threads of a failed read to end
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def _replace(new: Path, state: Path) -> None:
 
 
 def _matches(arrays: Path, description: Path) -> bool:
-    """Whether arrays are those of a description."""
+    """Whether arrays have the hash that a description holds."""
     try:
         return fingerprint(_restored(arrays)) == json.loads(description.read_bytes())[_HASHES]["arrays"]
     except Exception:  # half of them were written

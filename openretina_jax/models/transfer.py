@@ -1,4 +1,4 @@
-"""Adding sessions to a trained model."""
+"""Additions to a model: further sessions for a trained one, and filters from spike-triggered averages."""
 
 import dataclasses
 from pathlib import Path
@@ -34,7 +34,7 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReado
 
     Args:
         model: trained model; it is not changed.
-        info: facts of the new data; a session that the model knows keeps its trained rows.
+        info: facts about the new data; a session that the model knows keeps its trained rows.
         seed: seed of the fresh rows.
 
     Raises:
@@ -107,7 +107,7 @@ def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadou
 
 
 def read_sta_filters(model: Model) -> None:
-    """Give the neurons of a spatial contrast readout the filters of their spike-triggered averages.
+    """Set the filters of a spatial contrast readout from the spike-triggered averages of its neurons.
 
     The files lie in the readout's ``sta_folder`` (None: the folder that came with the data), one per neuron; their
     names follow from the session and the neurons' "cell_index" in ``data_info.neurons``.
@@ -129,7 +129,7 @@ def read_sta_filters(model: Model) -> None:
         cells = model.data_info.neurons.get(session, {}).get("cell_index")
         if cells is None:
             raise UserError(
-                f'{session}: its neurons have no "cell_index", which names their files in {readout.sta_folder}; '
+                f'{session}: its neurons have no "cell_index", which names their files in {folder}; '
                 "add it to the neurons' metadata"
             )
         filters = load_session_filters(

@@ -35,7 +35,7 @@ SUBSAMPLING = 3  # frames per frequency of the temporal basis (Höfling et al. 2
 
 
 def resolve_padding(padding: PaddingOption, kernel: tuple[int, int, int]) -> Padding:
-    """Zeros added before and after each of (time, height, width).
+    """Compute the zeros added before and after along (time, height, width).
 
     Args:
         padding: ``"same"`` or True keeps the size (an even kernel pads one more at the end), ``"valid"`` or False adds
@@ -63,14 +63,14 @@ class Convolution(nnx.Module):
     Biases of a subclass are ``(out,)``, or None.
 
     Attributes:
-        strides: of (time, height, width).
-        padding: zeros added before and after each of these, see ``resolve_padding``.
+        strides: strides along (time, height, width).
+        padding: zeros added before and after along each of these, see ``resolve_padding``.
 
     Args:
         in_channels, out_channels: channels before and after.
         temporal_size, spatial_size: kernel in frames and pixels (one number, or height and width).
         padding: see ``resolve_padding``.
-        strides: of (time, height, width).
+        strides: strides along (time, height, width).
         bias: whether to add one number per output channel.
         rngs: random streams for the initial kernels.
     """
@@ -120,9 +120,9 @@ class SpaceTimeConv(Convolution):
         log_speed: logarithm of the temporal kernels' speed where a call gives none; 0, not trained.
 
     Args:
-        args, options: those of ``Convolution``; coefficients and spatial kernels are drawn from N(0, 0.01).
+        args, options: as for ``Convolution``; coefficients and spatial kernels are drawn from N(0, 0.01).
         subsampling: frames per frequency of the temporal basis.
-        lowering: how it is computed, see ``lowerings``.
+        lowering: way to compute it, see ``lowerings``.
     """
 
     def __init__(self, *args: Any, subsampling: int = SUBSAMPLING, lowering: Lowering = "auto", **options: Any):

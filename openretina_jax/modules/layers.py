@@ -35,7 +35,7 @@ class SessionConstant(Constant):
 
 
 class SessionNumber(NeuronConstant):
-    """The number of every neuron's session; renumbered when sessions are added or reordered."""
+    """Number of every neuron's session; renumbered when sessions are added or reordered."""
 
 
 class ReferenceSession(SessionConstant):
@@ -96,7 +96,7 @@ NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def nonlinearity(name: str) -> Callable[[Array], Array]:
+def fixed_nonlinearity(name: str) -> Callable[[Array], Array]:
     """Look up a nonlinearity without parameters.
 
     Raises:
@@ -108,10 +108,10 @@ def nonlinearity(name: str) -> Callable[[Array], Array]:
 
 
 def make_nonlinearity(name: str) -> Callable[[Array], Array]:
-    """Make the nonlinearity of that name: a function, or a new module if it has parameters.
+    """Look up a nonlinearity: a function, or a new module if it has parameters.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none of that name.
     """
     if name in PARAMETRIZED:
         return PARAMETRIZED[name]()
@@ -202,7 +202,8 @@ class BatchNorm(nnx.Module):
             axes = tuple(n for n in range(x.ndim) if n != x.ndim + axis)
             wide = x.astype(jnp.float32)  # sums over a batch would lose digits in bfloat16
             mean, variance, count = devices.batch_moments(wide, axes)
-            self._average(mean, variance * count / max(count - 1, 1))
+            for running, new in ((self.mean, mean), (self.variance, variance * count / max(count - 1, 1))):
+                running[...] = running[...] + self.momentum * (jax.lax.stop_gradient(new) - running[...])
         else:
             mean, variance = self.mean[...], self.variance[...]
         gain = jax.lax.rsqrt(variance + self.epsilon)
@@ -211,10 +212,6 @@ class BatchNorm(nnx.Module):
         offset = -mean * gain if self.bias is None else self.bias[...] - mean * gain
         # one multiply-add per value: normalisation, gain and offset are folded into two numbers per channel
         return x * per_channel(axis, gain, x.dtype) + per_channel(axis, offset, x.dtype)
-
-    def _average(self, mean: Array, variance: Array) -> None:
-        for running, new in ((self.mean, mean), (self.variance, variance)):
-            running[...] = running[...] + self.momentum * (jax.lax.stop_gradient(new) - running[...])
 
 
 class Scale(nnx.Module):

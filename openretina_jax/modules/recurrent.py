@@ -12,8 +12,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.convolutions import XAVIER
+from openretina_jax.modules.convolutions import XAVIER, resolve_padding
 from openretina_jax.modules.kernels.lowerings import convolve
+from openretina_jax.modules.kernels.tiles import Padding
 from openretina_jax.modules.regularizers import absolute
 from openretina_jax.runtime import devices
 
@@ -63,8 +64,8 @@ class ConvGruCell(nnx.Module):
             if count % groups:
                 raise UserError(f"{count} {name} channels cannot be divided into {groups} groups")
         self.channels, self.groups, self.gamma = channels, groups, gamma
-        self.input_padding = _same(input_kernel) if pad_input else (0, 0)
-        self.recurrent_padding = _same(recurrent_kernel)
+        self.input_padding = resolve_padding(pad_input, (1, input_kernel, input_kernel))
+        self.recurrent_padding = resolve_padding("same", (1, recurrent_kernel, recurrent_kernel))
         for gate in GATES:
             for name, count, size in (("input", in_channels, input_kernel), ("hidden", channels, recurrent_kernel)):
                 shape = (channels, count // groups, size, size)
@@ -108,7 +109,7 @@ class ConvGruCell(nnx.Module):
     def _of_state(self, state: Array, names: Sequence[str]) -> list[Array]:
         return [part[:, 0] for part in self._convolved(state[:, None], names, self.recurrent_padding)]
 
-    def _convolved(self, x: Array, names: Sequence[str], padding: tuple[int, int]) -> list[Array]:
+    def _convolved(self, x: Array, names: Sequence[str], padding: Padding) -> list[Array]:
         """Convolve all frames with some of the kernels, stacked into one convolution per group of channels."""
         kernels = jnp.stack([getattr(self, name)[...] for name in names])  # (gate, channel, in, height, width)
         gates, channels, _, height, width = kernels.shape
@@ -117,14 +118,14 @@ class ConvGruCell(nnx.Module):
         outputs = []
         for part, kernel in zip(inputs, grouped, strict=True):
             dense = kernel.reshape(1, height, width, part.shape[-1], -1).astype(x.dtype)
-            y = convolve(part, dense, ((0, 0), padding, padding))
+            y = convolve(part, dense, padding)
             outputs.append(y.reshape(*y.shape[:-1], gates, channels // self.groups))
         joined = jnp.concatenate(outputs, axis=-1)
         return [joined[..., n, :] + getattr(self, f"{name}_bias")[...].astype(x.dtype) for n, name in enumerate(names)]
 
 
 class ConvGru(nnx.Module):
-    """Applies a cell frame by frame, from a state of zeros.
+    """Recurrent unit that applies a cell frame by frame, from a state of zeros.
 
     Attributes:
         cell: the recurrence of one frame.
@@ -152,8 +153,3 @@ class ConvGru(nnx.Module):
     def penalty(self) -> Float32[Array, ""]:
         """Weighted penalty of the cell."""
         return self.cell.penalty()
-
-
-def _same(kernel: int) -> tuple[int, int]:
-    """Padding that keeps the size; an even kernel pads one more at the end."""
-    return (kernel - 1) // 2, kernel // 2

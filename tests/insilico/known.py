@@ -13,7 +13,7 @@ from openretina_jax.data.artificial_patterns import gabor
 from openretina_jax.data.info import DataInfo
 from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.core import ReceptiveField
-from openretina_jax.modules.layers import NeuronConstant, nonlinearity
+from openretina_jax.modules.layers import NeuronConstant, fixed_nonlinearity
 
 FRAMES, HEIGHT, WIDTH, CHANNELS = 8, 13, 11, 2
 RATE_HZ, PIXEL_UM = 30.0, 50.0
@@ -60,7 +60,7 @@ class Known(Model):
             drive = jnp.zeros((stimulus.shape[0], count, width))
             for lag in range(frames):
                 drive += jnp.einsum("bthwc,nhwc->btn", stimulus[:, lag : lag + count], filters[:, lag])
-            return nonlinearity(self.output)(drive)
+            return fixed_nonlinearity(self.output)(drive)
 
         return jax.vmap(of_part)(stimulus, first)
 

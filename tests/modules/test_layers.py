@@ -48,7 +48,7 @@ def test_nonlinearities_are_those_of_torch(name: str, expected: tuple[float, flo
 
 def test_unknown_nonlinearity() -> None:
     with pytest.raises(UserError, match=r'"sofplus" is unknown; choose among softplus, elu.* identity$'):
-        layers.nonlinearity("sofplus")
+        layers.fixed_nonlinearity("sofplus")
     with pytest.raises(UserError, match=r'"sofplus" is unknown; choose among .*, parametrized_elu'):
         layers.make_nonlinearity("sofplus")
 
@@ -56,7 +56,7 @@ def test_unknown_nonlinearity() -> None:
 def test_parametrized_nonlinearities_are_not_shared() -> None:
     first, second = (layers.make_nonlinearity("parametrized_elu") for _ in range(2))
     assert first is not second
-    assert layers.make_nonlinearity("elu") is layers.nonlinearity("elu")
+    assert layers.make_nonlinearity("elu") is layers.fixed_nonlinearity("elu")
 
 
 def test_elu_has_the_derivatives_of_jax() -> None:

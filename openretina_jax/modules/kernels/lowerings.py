@@ -69,7 +69,7 @@ def apply(
     padding: Padding,
     strides: tuple[int, int, int] = (1, 1, 1),
 ) -> Float[Array, "batch new_time new_height new_width out"]:
-    """Convolve with a lowering; types narrower than float32 are rounded to only in the assembled kernel or the output.
+    """Convolve with a lowering; narrow types (bfloat16) round only the assembled kernel or the output.
 
     Raises:
         UserError: there is no such lowering, or it has no strides.
@@ -102,7 +102,7 @@ def choose(
     Args:
         backend: "cpu" or another.
         shape: shape of the input ``(batch, time, height, width, in)``.
-        kernel, padding, strides: those of the convolution.
+        kernel, padding, strides: kernel, padding and strides of the convolution.
     """
     if backend != "cpu":
         return "dense"

@@ -14,6 +14,7 @@ Names of dimensions: ``part`` is (real, imaginary), ``n`` are all windows and ti
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -37,6 +38,9 @@ from openretina_jax.modules.kernels.tiles import (
 SHORTEST_TRANSFORM = 32  # frames or pixels of a tile
 KERNELS_IN_TRANSFORM = 3  # kernel sizes in a tile, at least: a shorter one is mostly overlap
 AT_ONCE = 2**21  # numbers of the frequencies that are processed together, so that they stay in the cache
+# of ``basis_spectral``
+LONGEST_TRANSFORM = 40  # pixels of a tile, unless the kernel needs more
+SHORTEST_BLOCK = 8  # frames of output of a tile, at least; and no fewer than the kernel has
 
 
 def spectral(
@@ -98,10 +102,7 @@ def in_frequencies(
     first, *others = axes
     rest = kernel.shape[len(axes) :]
     frequencies = first.period // 2 + 1
-
-    for axis in others:
-        numbers *= axis.period
-    steps = steps_through(frequencies, numbers)
+    steps = steps_through(frequencies, numbers * math.prod(axis.period for axis in others))
 
     def outputs(arrays: tuple[Array, Array]) -> Array:
         """Compute the outputs of the frequencies of one step."""
@@ -194,10 +195,6 @@ def inverse_real(axis: Axis) -> Float[np.ndarray, "output frequency_part"]:
     waves = phases(axis.stride * np.arange(axis.outputs), k, axis.period) / axis.period
     waves = waves * np.where((k == 0) | (2 * k == axis.period), 1, 2)
     return np.stack([waves.real, -waves.imag], axis=2).reshape(axis.outputs, -1)
-
-
-LONGEST_TRANSFORM = 40  # pixels of a tile, unless the kernel needs more
-SHORTEST_BLOCK = 8  # frames of output of a tile, at least; and no fewer than the kernel has
 
 
 def basis_spectral(

@@ -1,4 +1,4 @@
-"""Cuts movies into tiles that overlap by the kernel's size less one ("overlap-save"), and multiplies matrices.
+"""Tiles of movies, which overlap by the kernel's size less one ("overlap-save"), and products of matrices.
 
 Maps have the order (height, width, channel, time, batch) here, in which the matrix products of the convolutions on CPUs
 need no transposed copies.

@@ -22,6 +22,7 @@ from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import Readout, Row, rows_of, session_means, session_sums
 from openretina_jax.modules.regularizers import absolute
 
+# variables with a row per neuron or session, and those that take their place in the source, which all sessions share
 OF_ALL_SESSIONS: dict[type, type[nnx.Variable]] = {
     NeuronParam: nnx.Param,
     SessionParam: nnx.Param,
@@ -40,13 +41,14 @@ class ClonedReadout(Readout):
 
     Attributes:
         source: readout of the neurons of one session.
-        original: ``(session,)`` whether it is that session, which keeps its part when sessions are added or reordered.
+        original: ``(session,)`` True for the session of the source, which keeps its part when sessions are added or
+            reordered.
         alpha, beta: ``(neuron,)`` gain and offset of the source's response; 1 and 0 in the original session.
 
     Args:
         in_shape: (height, width, feature) of the feature maps.
         n_neurons: rows of the table.
-        source: kind and options of the source, which must have ``feature_weights``.
+        source: kind and options of the source readout, which must have ``feature_weights``.
         gamma: weight of the L1 penalty on the source's feature weights times ``alpha``, in every session but the
             original; there it is the source's own penalty.
         average_penalty: average over a session's weights instead of summing.
@@ -142,7 +144,7 @@ class ClonedReadout(Readout):
         reduce, over_session = (jnp.mean, session_means) if self.average_penalty else (jnp.sum, session_sums)
         size = reduce(absolute(self._scaled_features(first, width)), axis=1)
         penalty = self.gamma * over_session(size, jnp.where(cloned, session, n_sessions), n_sessions).sum()
-        # of every row of the source, the session that the slice gives it; rows outside the slice do not count
+        # the session that the slice gives to every row of the source; rows outside the slice do not count
         outside = jnp.full(self.source.n_neurons, n_sessions, session.dtype)
         original = outside.at[jnp.where(cloned, len(outside), row)].set(session, mode="drop")
         return penalty + self.source.penalty(0, original, n_sessions)

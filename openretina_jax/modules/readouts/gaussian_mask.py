@@ -4,8 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
-from openretina_jax.modules.layers import NeuronConstant, NeuronParam
-from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
@@ -44,7 +43,7 @@ class GaussianMaskReadout(Readout):
         in_shape: (height, width, feature) of the feature maps.
         n_neurons: rows of the table.
         mean_scale, var_scale: factors of ``mask_mean`` and ``mask_log_var``, which set their learning rates.
-        positive: clip feature weights at 0.
+        positive: whether feature weights are clipped at 0.
         scale, bias: whether gain and offset are trained.
         nonlinearity: name of the output nonlinearity.
         gamma_mask: weight of the penalty on the size and eccentricity of masks.
@@ -71,7 +70,7 @@ class GaussianMaskReadout(Readout):
         mean_activity: Float[Array, " neuron"] | None = None,
         rngs: nnx.Rngs,
     ):
-        self.in_shape, self.n_neurons, self.nonlinearity = in_shape, n_neurons, nonlinearity_of(nonlinearity)
+        self.in_shape, self.n_neurons, self.nonlinearity = in_shape, n_neurons, fixed_nonlinearity(nonlinearity)
         self.mean_scale, self.var_scale, self.positive = mean_scale, var_scale, positive
         self.gamma_mask, self.gamma_features, self.average_penalty = gamma_mask, gamma_features, average_penalty
         channels = in_shape[2]

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Key
 
-from openretina_jax.modules.layers import NeuronParam
-from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
+from openretina_jax.modules.layers import NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
@@ -61,7 +60,7 @@ class LnpReadout(Readout):
         session_sizes: tuple[int, ...] | None = None,
         rngs: nnx.Rngs,
     ):
-        self.n_neurons, self.nonlinearity = n_neurons, nonlinearity_of(nonlinearity)
+        self.n_neurons, self.nonlinearity = n_neurons, fixed_nonlinearity(nonlinearity)
         self.gamma_smooth, self.gamma_sparse = gamma_smooth, gamma_sparse
         self.laplace_padding, self.away_from_centre = laplace_padding, smoothness == "gaussian_laplace"
         height, width, channels = in_shape

@@ -10,8 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.layers import NeuronConstant, NeuronParam
-from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.positions import Ids, OwnMeans, Positions, make_means, numbered, uniform
 from openretina_jax.modules.readouts.readout import (
@@ -100,7 +99,7 @@ class PointGaussianReadout(Readout):
             raise UserError(f'gaussian "{gaussian}" is unknown; choose among {", ".join(SIGMA_SHAPES)}')
         if not 0 < init_mean <= 1 or init_sigma <= 0:
             raise UserError(f"init_mean is {init_mean} (above 0, at most 1), init_sigma is {init_sigma} (above 0)")
-        self.in_shape, self.n_neurons, self.nonlinearity = in_shape, n_neurons, nonlinearity_of(nonlinearity)
+        self.in_shape, self.n_neurons, self.nonlinearity = in_shape, n_neurons, fixed_nonlinearity(nonlinearity)
         self.gaussian, self.sample_per_frame, self.align_corners = gaussian, sample_per_frame, align_corners
         self.gamma, self.average_penalty = gamma, average_penalty
         sizes = (n_neurons,) if session_sizes is None else session_sizes
@@ -182,9 +181,9 @@ class PointGaussianReadout(Readout):
         positions: Float[Array, "neuron 2"] | Float[Array, "batch #time neuron 2"],
         first: Row = 0,
     ) -> Float[Array, "batch time neuron"]:
-        """Responses of the neurons from row ``first`` on, as they were at the given positions.
+        """Responses of the neurons from row ``first`` on, if they were at the given positions.
 
-        Where the positions are those of all frames, interpolation and features make one matrix per neuron, so that all
+        Where a position holds for all frames, interpolation and features make one matrix per neuron, so that all
         neurons are a single matrix product.
         """
         width = positions.shape[-2]
@@ -220,7 +219,7 @@ class PointGaussianReadout(Readout):
         self.means.project(rows)
 
     def centre(self) -> None:
-        """Move every position to the middle, whatever it is made of."""
+        """Move every position to the middle, also where positions are shared or predicted."""
         self.means = OwnMeans(jnp.zeros((self.n_neurons, 2)))
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
@@ -294,7 +293,7 @@ def _corners(
 
 
 def _in_first_session(index: np.ndarray, session: np.ndarray) -> Bool[Array, " neuron"]:
-    """Whether each neuron is of the first session that has its index."""
+    """Mark the neurons of the first session that has their index."""
     first_session = np.full(index.max() + 1, session.max())
     np.minimum.at(first_session, index, session)
     return jnp.asarray(session == first_session[index])

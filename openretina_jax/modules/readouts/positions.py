@@ -68,14 +68,14 @@ class SharedMeans(nnx.Module):
 
 
 class MappedMeans(nnx.Module):
-    """Shared mean positions that every session but one, the first, sees through a linear map of its own.
+    """Shared mean positions, which every session but the reference (the first) sees through a linear map of its own.
 
     Attributes:
-        shared: the means as they are in that session.
+        shared: the means as they are in the reference session.
         session: ``(neuron,)`` session of each neuron.
-        reference: ``(session,)`` whether it is that session, which keeps its part when sessions are reordered.
-        matrix, offset: ``(session, 2, 2)`` and ``(session, 2)`` of the maps; they begin as the identity, which that
-            session keeps.
+        reference: ``(session,)`` True for the reference session, which keeps its part when sessions are reordered.
+        matrix, offset: ``(session, 2, 2)`` and ``(session, 2)`` parameters of the maps; they begin as the identity,
+            which the reference session keeps.
     """
 
     def __init__(self, shared: SharedMeans, session: Int[np.ndarray, " neuron"]):

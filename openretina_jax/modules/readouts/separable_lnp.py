@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
-from openretina_jax.modules.layers import NeuronConstant, NeuronParam
-from openretina_jax.modules.layers import nonlinearity as nonlinearity_of
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
@@ -91,7 +90,7 @@ class SeparableLnpReadout(Readout):
         parametrized = nonlinearity == "parametrized_softplus"
         self.bias = NeuronParam(jnp.zeros(n_neurons)) if parametrized else None
         self.scale = NeuronParam(jnp.ones(n_neurons)) if parametrized else None
-        self.nonlinearity = jax.nn.softplus if parametrized else nonlinearity_of(nonlinearity)
+        self.nonlinearity = jax.nn.softplus if parametrized else fixed_nonlinearity(nonlinearity)
 
     def __call__(
         self,

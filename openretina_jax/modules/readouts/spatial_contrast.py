@@ -37,14 +37,14 @@ class SpatialContrastReadout(Readout):
         temporal_frames: frames of the temporal filters; a response is that many minus one shorter than the maps.
         patch: height and width of what a neuron sees (None: the image).
         init_w, init_a, init_b, init_c: initial values.
-        nonnegative: which of them is clipped at 0: "a", so that no response is negative, "w", or none. The reference
-            does the first for many cells and the second for a single one, after each step; here it is before the next
-            use, which sees the same numbers.
-        variance_floor: smallest variance from which the contrast is taken; 0 in the reference's single-cell form.
+        nonnegative: number that is clipped at 0: "a", so that no response is negative, "w", or None. openretina clips
+            "a" in its model of many cells and "w" in that of a single one, after each step; here it is clipped before
+            the next use, which sees the same numbers.
+        variance_floor: smallest variance from which the contrast is taken; 0 in openretina's model of a single cell.
         neurons_per_chunk: neurons whose filtered images are in memory at the same time.
-        sta_folder, sta_pattern, flip_sta, sigma_contour: where spike-triggered averages lie, the name of a neuron's
-            file, whether they are mirrored, and the radius of the spatial filters in standard deviations: for those
-            who read the filters.
+        sta_folder, sta_pattern, flip_sta, sigma_contour: folder of the spike-triggered averages, name of a neuron's
+            file, whether they are mirrored, and radius of the spatial filters in standard deviations; the readout
+            keeps these for ``read_sta_filters``.
 
     Raises:
         UserError: the maps have more than one feature, or the patch is larger than the image.
