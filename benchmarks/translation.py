@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.names import Options, model_to_theirs
+from openretina_jax.interop.translation import Options, model_to_theirs
 
 # its GRU core forgets the penalties of other convolutions; the rest costs more than it does in ours
 GRU_MEASURED: Mapping[str, Any] = {"convolution": "custom_separable", "adapt_speed": False, "condition_size": None}

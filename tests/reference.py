@@ -10,7 +10,7 @@ from flax import nnx
 from openretina_jax.data.info import DataInfo
 from openretina_jax.interop import weights
 from openretina_jax.interop.descriptions import data_info_to_ours, describe
-from openretina_jax.interop.names import core_to_ours, readout_to_ours
+from openretina_jax.interop.translation import core_to_ours, readout_to_ours
 from openretina_jax.interop.weights import under, variables
 from openretina_jax.models import build
 from openretina_jax.models.model import CoreReadout

@@ -46,10 +46,10 @@ flags.register_validator("arguments", _is_object, 'must be JSON like {"name": va
 def main() -> None:
     """Convert, and print where the result is."""
     from openretina_jax.interop import export, to_openretina  # takes seconds: flags are checked before
-    from openretina_jax.interop.openretina import open_model
+    from openretina_jax.interop.loading import load
     from openretina_jax.models.saving import save_model
 
-    model = open_model(_CHECKPOINT.value, **json.loads(_ARGUMENTS.value))
+    model = load(_CHECKPOINT.value, **json.loads(_ARGUMENTS.value))
     if _FOLDER.value:
         save_model(model, _FOLDER.value)
     if _OUT.value:

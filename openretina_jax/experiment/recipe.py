@@ -15,7 +15,7 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import SCORES
 from openretina_jax.experiment.ranges import check_ranges
-from openretina_jax.interop.openretina import open_model
+from openretina_jax.interop.loading import load
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.model import CoreReadout, Model
@@ -228,7 +228,7 @@ def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
             model = make_model(settings["model"], info, seed)
         read_sta_filters(model)
         return model
-    trained = open_model(start)
+    trained = load(start)
     if not isinstance(trained, CoreReadout):
         raise UserError(f"config.start_from is {start}, which is no core + readout model; give the run of one")
     model = add_sessions(trained, info, seed)

@@ -10,7 +10,7 @@ from flax.traverse_util import unflatten_dict
 from openretina_jax.data import roi_masks
 from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
-from openretina_jax.interop.names import Options, core_to_ours, readout_to_ours, refuse_unknown
+from openretina_jax.interop.translation import Options, core_to_ours, readout_to_ours, refuse_unknown
 from openretina_jax.runtime.pickled_values import Record
 from openretina_jax.sources.hoefling_2024.cells import roi_mask, roi_positions
 
@@ -67,11 +67,11 @@ def describe(
 
     Args:
         state: its parameters.
-        arguments: of its constructor.
-        source: of the checkpoint, for ``DataInfo.source``.
+        arguments: arguments of its constructor.
+        source: record of the checkpoint, for ``DataInfo.source``.
 
     Returns:
-        Options of the model, and what it knows of its data.
+        Options of the model, and the facts about its data.
 
     Raises:
         UserError: the class or an argument is unknown, or an argument is missing.
@@ -111,7 +111,7 @@ def data_info_to_ours(
     input_shape: tuple[int, int, int],
     source: Mapping[str, Any] | None = None,
 ) -> DataInfo:
-    """What openretina knows of a model's data; what ``DataInfo`` has no place for is kept in its ``source``.
+    """Translate openretina's facts about a model's data; those that ``DataInfo`` has no place for go into ``source``.
 
     Per-neuron entries of ``sessions_kwargs`` and ``pretrained_performance`` become columns of neurons.
 
@@ -119,7 +119,7 @@ def data_info_to_ours(
         theirs: openretina's ``data_info``; empty if the model had none.
         sessions: number of neurons by session, in the order of the model's rows.
         input_shape: ``(height, width, channel)`` of a frame.
-        source: of the checkpoint.
+        source: record of the checkpoint.
     """
     activity = theirs.get("mean_activity_dict") or {}
     norm = (theirs.get("movie_norm_dict") or {}).get("default", {})
@@ -148,7 +148,7 @@ def data_info_to_ours(
 
 
 def number(value: Any, unit: str = "") -> float | None:
-    """A number, or one written as text with its unit; None for anything else."""
+    """Read a number, or one written as text with its unit; None for anything else."""
     if isinstance(value, str):
         match = re.fullmatch(rf"\s*([\d.]+)\s*(?:{unit})?\s*", value)
         return float(match[1]) if match else None

@@ -27,7 +27,7 @@ from openretina_jax.runtime.files import whole_file
 PLATFORMS = ("cpu", "cuda", "tpu")
 PROGRAM, METADATA = "program", "metadata.json"
 FORMAT = 1
-NO_SESSION = -1  # number of the session for a response that depends on none
+NO_SESSION = -1  # number that stands for no session: what all sessions share is used
 LOWERING = "dense"  # XLA's own convolution, which runs on every platform and for movies of any length
 
 
@@ -174,17 +174,17 @@ def shortest_stimulus(model: Model) -> int:
 
 
 def _portable(model: Model) -> Model:
-    """A copy of the model with convolutions that run on every platform."""
+    """Copy a model, with convolutions that run on every platform."""
     portable = make_model(_with_lowering(model.options), model.data_info)
     nnx.update(portable, nnx.state(model))
     return portable
 
 
 def _with_lowering(options: Any) -> Any:
-    """The options of a model, with the portable lowering in every core that has a choice."""
+    """Options of a model, with the portable lowering in every part that has a choice."""
     if isinstance(options, list):
         return [_with_lowering(one) for one in options]
     if not isinstance(options, dict):
         return options
-    changed = {name: _with_lowering(value) for name, value in options.items()}
-    return changed | {"lowering": LOWERING} if options.get("kind") in ("simple", "gru") else changed
+    # a model knows all its options, so that a core of one's own with this one is found too
+    return {name: LOWERING if name == "lowering" else _with_lowering(value) for name, value in options.items()}

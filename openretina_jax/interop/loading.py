@@ -1,12 +1,16 @@
-"""Trained models by whatever names them."""
+"""Trained models by a path, an address, or the name of a published one."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from openretina_jax.interop.openretina import open_model
+from openretina_jax.errors import UserError
+from openretina_jax.interop.exported import is_exported
+from openretina_jax.interop.openretina import PUBLISHED, load_checkpoint
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import Model
+from openretina_jax.models.saving import load_model
+from openretina_jax.runtime.fetch import is_url
 
 
 def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
@@ -16,11 +20,23 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
         path: the folder of a run (its best checkpoint is taken), of a checkpoint or of a saved model; or a model of
             openretina: its published name such as "hoefling_2024_low_res", the path of a ``.ckpt`` file, or its
             address. Several of them make an ensemble.
-        arguments: of the constructor of openretina's model, where its checkpoint does not say them.
+        arguments: arguments of the constructor of openretina's model that its checkpoint does not hold.
 
     Raises:
-        UserError: there is no such model, it is damaged, or the models do not make an ensemble.
+        UserError: there is no such model, it is damaged or has no counterpart here, or the models do not make an
+            ensemble.
     """
-    if isinstance(path, str | Path):
-        return open_model(path, **arguments)
-    return Ensemble([open_model(one, **arguments) for one in path])
+    if not isinstance(path, str | Path):
+        return Ensemble([load(one, **arguments) for one in path])
+    if Path(path).is_dir():
+        if arguments:
+            raise UserError(f"{path} is a model of ours, which needs no arguments; leave out {', '.join(arguments)}")
+        return load_model(path)
+    if is_exported(path):
+        raise UserError(
+            f"{path} is an exported program, which has no weights to look at or to train; open it by "
+            "openretina_jax.load_exported, or give the model that it was made of"
+        )
+    if str(path) in PUBLISHED or is_url(str(path)) or Path(path).is_file():
+        return load_checkpoint(path, **arguments)
+    raise UserError(f"{path} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")

@@ -10,17 +10,16 @@ import numpy as np
 from openretina_jax.data.sta import filters_of_sta, load_sta
 from openretina_jax.errors import UserError
 from openretina_jax.interop.descriptions import describe
-from openretina_jax.interop.exported import is_exported, shortest_stimulus
-from openretina_jax.interop.names import Options, model_to_theirs
+from openretina_jax.interop.exported import shortest_stimulus
 from openretina_jax.interop.torch_files import LightningCheckpoint, read_lightning_checkpoint
+from openretina_jax.interop.translation import Options, model_to_theirs
 from openretina_jax.interop.weights import assign, load_state, state_dict, state_to_ours
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_core_readout
 from openretina_jax.models.model import CoreReadout, Model
-from openretina_jax.models.saving import load_model
 from openretina_jax.modules.readouts.receptive_field import patch_corners
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
-from openretina_jax.runtime.fetch import FetchedFile, HubFile, fetch, is_url
+from openretina_jax.runtime.fetch import FetchedFile, HubFile, fetch
 from openretina_jax.runtime.files import whole_file
 
 _NEW, _OLD = "model_checkpoints/2026-03-09", "model_checkpoints/27-11-2025"
@@ -43,38 +42,12 @@ PUBLISHED: Mapping[str, HubFile] = {
 CONFIGURABLE = ("gaussian_mask", "factorized", "point_gaussian", "lnp")
 
 
-def open_model(source: str | Path, **arguments: Any) -> Model:
-    """Open a trained model of ours or of openretina.
-
-    Args:
-        source: the folder of a run, of a checkpoint or of a saved model; or a checkpoint of openretina: the name of a
-            published one, the path of a ``.ckpt`` file, or its address.
-        arguments: of the constructor of openretina's model, where its checkpoint does not say them.
-
-    Raises:
-        UserError: there is no such model, it is damaged, or it has no counterpart here.
-    """
-    folder = Path(source).is_dir()
-    if not folder and is_exported(source):
-        raise UserError(
-            f"{source} is an exported program, which has no weights to look at or to train; open it by "
-            "openretina_jax.load_exported, or give the model that it was made of"
-        )
-    if not folder and (str(source) in PUBLISHED or is_url(str(source)) or Path(source).is_file()):
-        return load_checkpoint(source, **arguments)
-    if not folder:
-        raise UserError(f"{source} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")
-    if arguments:
-        raise UserError(f"{source} is a model of ours, which needs no arguments; leave out {', '.join(arguments)}")
-    return load_model(source)
-
-
 def load_checkpoint(source: str | Path, **arguments: Any) -> CoreReadout:
     """Open a model of openretina; nothing in the file is run.
 
     Args:
         source: the name of a published checkpoint, the path of a ``.ckpt`` file, or its address.
-        arguments: of the constructor of openretina's model, where the checkpoint does not say them.
+        arguments: arguments of the constructor of openretina's model that the checkpoint does not hold.
 
     Raises:
         UserError: the checkpoint cannot be fetched, is damaged, says too little, or has no counterpart here.

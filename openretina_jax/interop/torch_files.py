@@ -238,7 +238,7 @@ def _tensor_of_type(storage: Any, offset: Any, size: Any, stride: Any, _: Any, _
 
 
 def _dtypes() -> Mapping[str, "np.dtype[Any]"]:
-    """The types of numbers, by the names of their storages and their own."""
+    """Types of numbers, by the names of their storages and their own."""
     storages = {
         "Double": "float64",
         "Float": "float32",
@@ -259,7 +259,7 @@ def _dtypes() -> Mapping[str, "np.dtype[Any]"]:
 
 
 def _functions() -> Mapping[str, Callable[..., Any]]:
-    """What is understood beside plain values; objects of all other classes become records."""
+    """Functions and classes that a pickle may name beside plain values; all others become records."""
     functions: dict[str, Callable[..., Any]] = {
         "torch._utils._rebuild_tensor": _tensor,
         "torch._utils._rebuild_tensor_v2": _tensor,

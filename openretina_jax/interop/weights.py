@@ -120,7 +120,7 @@ class Theirs(NamedTuple):
     """An array of openretina.
 
     Attributes:
-        name: in the state dict of its module.
+        name: name in the state dict of its module.
         axes: "theirs -> ours", empty where they are the same.
     """
 
@@ -129,10 +129,10 @@ class Theirs(NamedTuple):
 
 
 def load_state(model: CoreReadout, state: Mapping[str, np.ndarray]) -> list[str]:
-    """Give a model the parameters of its counterpart; it stays as it is unless all of them fit.
+    """Load the parameters of its counterpart into a model; it stays as it is unless all of them fit.
 
     Args:
-        model: with one readout for all sessions; openretina's has one for each, or is that of a single cell.
+        model: model with one readout for all sessions; openretina's has one for each, or is that of a single cell.
         state: their state dict.
 
     Returns:
@@ -157,9 +157,9 @@ def load_state(model: CoreReadout, state: Mapping[str, np.ndarray]) -> list[str]
 
 
 def state_dict(model: CoreReadout) -> dict[str, np.ndarray]:
-    """The parameters of a model as openretina names and shapes them; the inverse of ``load_state``.
+    """Name and shape the parameters of a model as openretina does; the inverse of ``load_state``.
 
-    Grids, filters of penalties and all else that follows from the options of the model is left out.
+    Grids, filters of penalties and all else that follows from the options of the model are left out.
     """
     info, readout = model.data_info, model.readout
     state = {f"core.{name}": array for name, array in state_to_theirs(model.core).items()}
@@ -181,7 +181,7 @@ def state_dict(model: CoreReadout) -> dict[str, np.ndarray]:
 def core_state_to_ours(
     core: nnx.Module, sessions: Sequence[str], state: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """As ``state_to_ours``, for a core with the speeds of all sessions in one table."""
+    """Translate as ``state_to_ours`` does, with the speeds of all sessions in one table."""
     if speeds(core) is None:
         return state_to_ours(core, state)
     names = [f"{SPEED}{session}" for session in sessions]
@@ -195,10 +195,10 @@ def core_state_to_ours(
 def readout_state_to_ours(
     readout: nnx.Module, sessions: Mapping[str, int], states: Mapping[str, Mapping[str, np.ndarray]]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """As ``state_to_ours``, with the rows of all sessions one below the other.
+    """Translate as ``state_to_ours`` does, with the rows of all sessions one below the other.
 
     Args:
-        readout: ours, of all neurons.
+        readout: our readout of all neurons.
         sessions: number of neurons by session, in the order of the rows.
         states: their arrays by session.
     """
@@ -228,15 +228,16 @@ def readout_state_to_ours(
 def state_to_ours(
     module: nnx.Module, state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]] | None = None
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Their arrays by our dotted paths and in our axes, and what is wrong with them.
+    """Translate their arrays into ours, and list what does not fit.
 
     Args:
-        module: ours.
+        module: our module.
         state: their arrays by name.
-        shapes: of our arrays, where they are not those of the module.
+        shapes: shapes of our arrays, where they are not those of the module.
 
     Returns:
-        Arrays by our paths; and a line for every array that is missing, left over or of another shape.
+        Arrays by our dotted paths, in our axes; and a line for every array that is missing, left over or of another
+        shape.
     """
     wanted = {**{path: variable.shape for path, variable in variables(module).items()}, **(shapes or {})}
     values, problems, used = {}, [], set()
@@ -259,7 +260,7 @@ def state_to_ours(
 
 
 def state_to_theirs(module: nnx.Module, rows: slice = slice(None)) -> dict[str, np.ndarray]:
-    """The arrays of a module by their names and in their axes; where there is a row per neuron, some rows."""
+    """Translate the arrays of a module into theirs; only the given rows where there is one per neuron."""
     arrays, ours = {}, variables(module)
     for path, candidates in theirs_of(module).items():
         array = np.asarray(ours[path][...])
@@ -271,7 +272,7 @@ def state_to_theirs(module: nnx.Module, rows: slice = slice(None)) -> dict[str, 
 
 
 def theirs_of(module: nnx.Module) -> dict[str, tuple[Theirs, ...]]:
-    """Their arrays for each of ours that has a counterpart, by its dotted path; the current one first."""
+    """List the counterparts of each of our arrays by its dotted path, the current one first."""
     found = {}
     for path, variable in nnx.to_flat_state(nnx.state(module)):
         *parts, name = path
@@ -304,7 +305,7 @@ def _entry(cls: type, name: str, default: str | None) -> str | None:
 
 
 def array_to_ours(array: np.ndarray, axes: str, shape: tuple[int, ...]) -> np.ndarray | None:
-    """An array of theirs in our axes, None if it does not have the shape."""
+    """Bring an array of theirs into our axes; None if it does not have the shape."""
     if not axes:
         return array if array.shape == shape else None
     theirs, ours = _axes(axes)
@@ -319,7 +320,7 @@ def array_to_ours(array: np.ndarray, axes: str, shape: tuple[int, ...]) -> np.nd
 
 
 def array_to_theirs(array: np.ndarray, axes: str) -> np.ndarray:
-    """The inverse of ``array_to_ours``."""
+    """Bring an array of ours into their axes, the inverse of ``array_to_ours``."""
     if not axes:
         return array
     theirs, ours = _axes(axes)
@@ -338,7 +339,7 @@ def _axes(axes: str) -> tuple[list[list[str]], list[str]]:
 
 
 def variables(module: nnx.Module | nnx.State) -> dict[str, Any]:
-    """Every variable of a module, or of a state, by its dotted path."""
+    """List every variable of a module, or of a state, by its dotted path."""
     state = module if isinstance(module, nnx.State) else nnx.state(module)
     return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
 
@@ -354,12 +355,12 @@ def assign(module: nnx.Module, values: Mapping[str, np.ndarray]) -> None:
 
 
 def under(prefix: str, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with the prefix, by the rest of their names."""
+    """Select the arrays whose names begin with a prefix, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
 
 
 def speeds(core: nnx.Module) -> SessionParam | None:
-    """The table of the sessions' speeds, if the core has one; openretina keeps them one by one."""
+    """Return the table of the sessions' speeds, if the core has one; openretina keeps them one by one."""
     return core.log_speed if isinstance(core, SimpleCore) else None
 
 

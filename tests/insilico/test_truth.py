@@ -210,9 +210,7 @@ def test_models_of_other_recordings_are_refused(path: Path, change: Any, message
 
 
 def test_files_that_cannot_be_used_are_refused(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match="truth.h5; write it with the recordings by openretina-jax simulate"
-    ):
+    with pytest.raises(UserError, match=r"truth\.h5; write it with the recordings by openretina-jax simulate"):
         truth_model(tmp_path)
     file = tmp_path / "truth.h5"
     file.write_bytes(path.read_bytes()[:2000])

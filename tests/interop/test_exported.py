@@ -13,6 +13,10 @@ import pytest
 
 import openretina_jax
 from openretina_jax.errors import UserError
+from openretina_jax.interop.exported import _portable
+from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.ensemble import Ensemble
+from openretina_jax.modules.cores.simple import SimpleCore
 from tests import tiny
 from tests.interop.frozen import NAMES, answers, compare, load
 
@@ -110,3 +114,15 @@ def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be written"):
         openretina_jax.export(tiny.model(), tmp_path / "file" / "model.zip")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+class OwnCore(SimpleCore):
+    """A core of one's own that inherits the choice of a lowering."""
+
+
+def test_convolutions_of_every_core_are_portable() -> None:
+    core = {**tiny.model().options["core"], "kind": f"{__name__}:OwnCore"}
+    assert core["lowering"] == "auto"
+    mine = make_core_readout({"core": core, "readout": tiny.model().options["readout"]}, tiny.dataset().info)
+    portable = _portable(Ensemble([mine, mine]))
+    assert [member["core"]["lowering"] for member in portable.options["members"]] == ["dense"] * 2

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from openretina_jax.errors import UserError
-from openretina_jax.interop.names import CORE_NAMES, READOUT_NAMES, core_to_ours, model_to_theirs, readout_to_ours
+from openretina_jax.interop.names import CORE_NAMES, READOUT_NAMES
+from openretina_jax.interop.translation import core_to_ours, model_to_theirs, readout_to_ours
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 

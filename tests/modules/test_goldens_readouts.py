@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from openretina_jax.interop.names import readout_to_ours
+from openretina_jax.interop.translation import readout_to_ours
 from openretina_jax.interop.weights import assign, under
 from openretina_jax.modules.layers import NeuronParam
 from openretina_jax.modules.readouts import READOUTS
