@@ -35,8 +35,8 @@ class Checkpoints:
     """Saves, and finds again, the state after an epoch.
 
     Args:
-        folder: where they lie, one subfolder per epoch.
-        about: what goes with every checkpoint as JSON (configuration, facts of the data).
+        folder: folder of the checkpoints, one subfolder per epoch.
+        about: JSON values that are saved with every checkpoint (configuration, facts about the data).
 
     Raises:
         UserError: all checkpoints in the folder are damaged.
@@ -67,7 +67,7 @@ class Checkpoints:
         return self._manager.best_step()
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
-        """Save the state after an epoch; of several processes each must call."""
+        """Save the state after an epoch; where there are several processes, each must call."""
         arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
         about = with_hashes({**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}, arrays)
         args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
@@ -81,13 +81,13 @@ class Checkpoints:
             ) from error
 
     def last_good(self) -> str:
-        """Where to go back to, as a part of a message."""
+        """Name the checkpoint to go back to, as a part of a message."""
         good = [one for one in self.folder.glob("*") if one.name.isdigit() and _damage(one) is None]
         newest = max(good, key=lambda one: int(one.name), default=None)
         return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
 
     def restore(self, epoch: int, like: TrainState) -> TrainState:
-        """The state saved after that epoch, in the structure of ``like``.
+        """Restore the state after an epoch, in the structure of ``like``.
 
         Raises:
             UserError: the checkpoint is damaged or belongs to another model; lists everything that does not fit.
@@ -96,7 +96,7 @@ class Checkpoints:
         return dataclasses.replace(state, numbers=like.numbers)
 
     def resume(self, start: TrainState) -> tuple[TrainState, int, float]:
-        """The last state of a run, its epochs and its seconds of training; ``start`` if it has none."""
+        """Restore the last state of a run, with its epochs and seconds of training; ``start`` if it has none."""
         done = self.last_epoch
         if done is None:
             return start, 0, 0.0
@@ -104,12 +104,12 @@ class Checkpoints:
         return self.restore(done, start), done, self.about(done)["seconds"]
 
     def about(self, epoch: int) -> dict[str, Any]:
-        """What was saved with the state."""
+        """Read the JSON values that were saved with the state."""
         return read_about(self.folder / str(epoch))
 
 
 def set_aside_damaged(folder: Path) -> None:
-    """Move checkpoints that are not what was written to ``damaged``, so that a run goes on from the newest whole one.
+    """Move damaged checkpoints to the folder ``damaged``, so that a run goes on from the newest whole one.
 
     Raises:
         UserError: no whole one is left.
@@ -129,7 +129,7 @@ def set_aside_damaged(folder: Path) -> None:
 
 
 def _damage(checkpoint: Path) -> DamagedError | None:
-    """What is wrong with a checkpoint; its file of scores is written again if it is not that of its description."""
+    """Find the damage of a checkpoint, or None; a wrong file of scores is written again from the description."""
     try:
         score = score_of(checkpoint)
         seconds = read_about(checkpoint).get("seconds")

@@ -1,4 +1,4 @@
-"""The data of a run on its devices, and where the frames of windows come from: the device, or the host in time."""
+"""Data of a run on its devices, and the frames of windows: from the device, or from the host, which reads ahead."""
 
 import logging
 import time
@@ -44,24 +44,24 @@ class Chunk(NamedTuple):
 
 
 class Feed:
-    """The data of a run: recordings on the devices, and the windows of every epoch.
+    """Data of a run: recordings on the devices, and the windows of every epoch.
 
     Windows of an epoch come whole if the devices hold the movies, else in chunks with their frames. Both give the same
     numbers. Frames on the host are read by grain's workers, which are some chunks ahead.
 
     Attributes:
         dataset, tables: the data on the host.
-        sampler: of the windows.
-        sharding: what lies on which device.
+        sampler: sampler of the windows.
+        sharding: distribution of the data over the devices.
         recordings: the data on the devices; without the movies if these do not fit.
-        validation: clips of the validation.
+        validation: validation clips.
 
     Args:
         dataset: recordings and movies.
         sampler: makes the sampler from the tables.
         per_session: whether timelines have neurons of one session only, see ``Model.per_session``.
-        accumulate: parts of a step, whose windows must not be torn apart.
-        sharding: see above (None: one device).
+        accumulate: number of parts of a step; their windows travel together.
+        sharding: distribution of the data over the devices (None: one device).
         on_device: whether the devices hold the movies (None: if they fit).
 
     Raises:
@@ -95,11 +95,11 @@ class Feed:
         return -(-self.sampler.steps_per_epoch // self._parts)
 
     def split(self, timelines: Sequence[Timeline]) -> Split:
-        """Timelines to be predicted from these recordings."""
+        """Prepare timelines for predictions from these recordings."""
         return Split(timelines, None if self.on_device else self.tables)
 
     def sessions_of_step(self, epoch: int, step: int) -> list[str]:
-        """Names of the sessions whose windows a step of an epoch trains on."""
+        """Name the sessions whose windows a step of an epoch trains on."""
         timelines = self.sampler[epoch].timeline[step * self._parts : (step + 1) * self._parts]
         return sorted({self.sampler.timelines[number].name for number in timelines.ravel()})
 
@@ -110,8 +110,8 @@ class Feed:
 
         Args:
             train: the function of ``Trainer.epoch``.
-            state: before the epoch.
-            epoch: its number.
+            state: state before the epoch.
+            epoch: number of the epoch.
         """
         each: list[Metrics] = []
         steps: list[int] = []
@@ -172,13 +172,13 @@ class _Chunks:
 
 
 def fits_on_device(tables: Tables, n_devices: int = 1) -> bool:
-    """Whether every device should hold all movies, by their size and by what is free there.
+    """Decide whether every device should hold all movies, by their size and the free memory there.
 
-    Processes agree, since they must run the same program: all must ask.
+    Processes agree, since they must run the same program: all must call.
 
     Args:
-        tables: with the movies.
-        n_devices: of this process, each of which would have the movies.
+        tables: tables of the data set.
+        n_devices: number of devices of this process, each of which would hold the movies.
     """
     copies = n_devices if jax.default_backend() == "cpu" else 1  # in one memory
     size, free = copies * tables.frame_bytes, _free_bytes()
@@ -201,16 +201,16 @@ def _free_bytes() -> int:
 
 
 def seconds_of_process() -> float:
-    """Time since the process was started, imports and all."""
+    """Measure the time since the process was started, imports included."""
     return time.time() - psutil.Process().create_time()
 
 
 def of_all_chunks(chunks: Sequence[Metrics], steps: Sequence[int]) -> Metrics:
-    """Metrics of an epoch: means over all its steps.
+    """Combine metrics of chunks into those of the epoch: means over all its steps.
 
     Args:
-        chunks: of every chunk means, and "finite_steps": the steps before the first one that was not finite.
-        steps: of every chunk.
+        chunks: means over the steps of every chunk, and "finite_steps", the steps before the first that was not finite.
+        steps: number of steps of every chunk.
     """
     if len(chunks) == 1:
         return chunks[0]

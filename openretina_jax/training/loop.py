@@ -1,4 +1,4 @@
-"""The life of a run, from the first epoch (or the last checkpoint) to the best state."""
+"""Training loop: from the first epoch, or the last checkpoint, to the best state."""
 
 import dataclasses
 import itertools
@@ -30,11 +30,11 @@ class FitResult(Described):
     """A finished or interrupted run.
 
     Attributes:
-        state: after the best epoch if the run has finished, else the last one.
-        epochs: epochs done.
+        state: state after the best epoch if the run has finished, else the last one.
+        epochs: number of epochs done.
         best_epoch: epoch of the best state (of the best member).
         finished: False if the run was interrupted and can be resumed.
-        seconds: of training, all parts of the run together.
+        seconds: seconds of training, over all parts of the run.
     """
 
     state: TrainState
@@ -57,11 +57,11 @@ def fit(
     with the same numbers as if it had never stopped. Ctrl-C ends it after the epoch.
 
     Args:
-        trainer: takes the steps, of a model or of a population.
-        data: the windows of every epoch.
-        checkpoints: of this run; they may hold an earlier part of it.
-        epochs: most epochs to train.
-        callbacks: followers of the run; the caller closes them.
+        trainer: trainer of a model or of a population.
+        data: data of the run, with the windows of every epoch.
+        checkpoints: checkpoints of this run; they may hold an earlier part of it.
+        epochs: largest number of epochs.
+        callbacks: callbacks that follow the run; the caller closes them.
 
     Raises:
         UserError: the model does not fit the data or the length of windows or clips, the checkpoints hold another
@@ -99,10 +99,10 @@ class Before(NamedTuple):
     """Numbers of the state before an epoch, which reuses its buffers.
 
     Attributes:
-        epoch: epochs done.
-        step: optimiser steps taken.
-        stopped: whether training has ended before; in a population some members may go on.
-        learning_rate: of the first step.
+        epoch: number of epochs done.
+        step: number of optimiser steps taken.
+        stopped: whether training had ended before; in a population some members may go on.
+        learning_rate: learning rate of the first step.
     """
 
     epoch: int
@@ -112,12 +112,12 @@ class Before(NamedTuple):
 
     @classmethod
     def of(cls, trainer: Trainer, state: TrainState, epoch: int) -> "Before":
-        """Those of a state."""
+        """Read the numbers of a state."""
         rate = median(trainer.rates(state, epoch).learning_rate)
         return cls(epoch, np.array(state.step), np.array(state.patience.stop), rate)
 
     def best(self, score: Float32[Array, "*member"]) -> float:
-        """Highest score of the members that have trained; those of others are of an earlier epoch."""
+        """Find the highest score of the members that have trained; those of others are of an earlier epoch."""
         return float(np.where(self.stopped | np.isnan(score), -np.inf, score).max())
 
 
@@ -131,17 +131,17 @@ def epoch_metrics(
     elapsed: float,
     seconds: float,
 ) -> dict[str, int | float]:
-    """Numbers of an epoch by name; in a population medians of its members, and every member's score.
+    """Collect the numbers of an epoch by name; in a population medians over its members, and every member's score.
 
     Args:
-        before: the epoch.
-        state: after it.
-        scores: of the validation, for every neuron.
-        monitor: score that decides; means of others are there, too.
-        metrics: of the training.
-        epoch: epochs done.
+        before: numbers of the state before the epoch.
+        state: state after it.
+        scores: validation scores of every neuron by name.
+        monitor: score that decides; the means of the others are included.
+        metrics: training metrics.
+        epoch: number of epochs done.
         elapsed: seconds of the epoch.
-        seconds: of the run.
+        seconds: seconds of the run.
     """
     means = {name: jnp.nanmean(score, axis=-1) for name, score in scores.items()}
     judged = means[monitor.name]
@@ -162,7 +162,7 @@ def epoch_metrics(
 
 
 def check_fit(trainer: Trainer, data: Feed) -> None:
-    """Refuse data whose sessions, windows or clips do not fit the model."""
+    """Check that sessions, windows and clips of the data fit the model."""
     model = trainer.start
     check_sessions(model, data.dataset)
     check_windows(model, data.sampler.window_frames)
@@ -170,10 +170,10 @@ def check_fit(trainer: Trainer, data: Feed) -> None:
 
 
 def check_sessions(model: Model, dataset: Dataset) -> None:
-    """The first sessions of a model must be those of the data; it may have more, which keep their rows.
+    """Check that the first sessions of a model are those of the data; it may have more, which keep their rows.
 
     Raises:
-        UserError: says which differ.
+        UserError: sessions, or their numbers of neurons, differ.
     """
     needed = {session.name: session.n_neurons for session in dataset.sessions}
     rows = dict(itertools.islice(model.data_info.sessions.items(), len(needed)))
@@ -185,10 +185,10 @@ def check_sessions(model: Model, dataset: Dataset) -> None:
 
 
 def check_windows(model: Model, frames: int) -> None:
-    """A model must predict frames of every window.
+    """Check that a model predicts frames of every window.
 
     Raises:
-        UserError: says how many frames there are, and how many the model needs.
+        UserError: windows are too short, or the model predicts less often than it sees frames.
     """
     if model.receptive_field().future is None:
         raise UserError(
@@ -210,11 +210,11 @@ def check_finite(
     """Stop a run that diverged (NaN or inf) before its state is saved; a population if all its members did.
 
     Args:
-        metrics: of the training; "finite_steps", the steps before the first one that was not finite, is taken out.
-        score: of the validation.
-        before: the epoch.
-        data: of the run.
-        checkpoints: of the run.
+        metrics: training metrics; "finite_steps", the steps before the first one that was not finite, is taken out.
+        score: validation score.
+        before: numbers of the state before the epoch.
+        data: data of the run.
+        checkpoints: checkpoints of the run.
 
     Raises:
         UserError: names the step, its sessions, and the checkpoint to go back to.
@@ -227,13 +227,14 @@ def check_finite(
         what = f"the validation score was not finite after step {first_step + finite - 1}"
     else:
         return
-    last = checkpoints.last_epoch
-    back = f"the last good checkpoint is {checkpoints.folder / str(last)}" if last else "there is no checkpoint yet"
-    raise UserError(f"{what}; {back}; lower config.optimizer.learning_rate or look at the responses of these sessions")
+    raise UserError(
+        f"{what}; {checkpoints.last_good()}; lower config.optimizer.learning_rate or look at the responses of these "
+        "sessions"
+    )
 
 
 def median(values: Float32[Array, "*member"]) -> float:
-    """Median over the members that still train (metrics of the others are NaN); of a single model the value itself."""
+    """Compute the median over the members that still train (metrics of the others are NaN)."""
     known = np.asarray(values)
     known = known[~np.isnan(known)]
     return float(np.median(known)) if len(known) else math.nan

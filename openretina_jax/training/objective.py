@@ -1,4 +1,4 @@
-"""Objectives and losses: the number that a step lowers, balanced whatever the step contains."""
+"""Objectives and losses: the number that a step lowers, balanced whichever windows and sessions the step contains."""
 
 import abc
 import dataclasses
@@ -32,20 +32,20 @@ LOSSES = Registry("loss", __name__)
 
 
 class Loss(abc.ABC):
-    """How far predictions are from responses; the data term of an objective.
+    """Distance of predictions from responses; the data term of an objective.
 
     A loss of your own is a subclass of ``FrameLoss`` or ``WindowLoss`` with a ``value``, made by ``hyperparameters``
     and registered in ``LOSSES``; options of the configuration are its fields.
 
     Attributes:
-        samples: frames (or windows) of a neuron that its data term stands for, see ``Objective``.
+        samples: frames (or windows) of a neuron that its data term stands for, see ``ResponseObjective``.
     """
 
     samples: Number
 
     @abc.abstractmethod
     def sums(self, prediction: Responses, response: Responses, recorded: Recorded) -> Sums:
-        """Sums over the samples of every neuron, and their number."""
+        """Sum over the samples of every neuron, and count them."""
 
 
 @hyperparameters
@@ -60,10 +60,10 @@ class FrameLoss(Loss):
 
     @abc.abstractmethod
     def value(self, prediction: Responses, response: Responses) -> Responses:
-        """The loss of every frame; frames that were not recorded have response 0, and their value does not count."""
+        """Compute the loss of every frame; unrecorded frames have response 0, and their value does not count."""
 
     def sums(self, prediction: Responses, response: Responses, recorded: Recorded) -> Sums:
-        """Sums over recorded frames, and their number."""
+        """Sum over recorded frames, and count them."""
         value = jnp.where(recorded, self.value(prediction, jnp.where(recorded, response, 0)), 0)
         return value.sum(axis=(1, 2)), recorded.sum(axis=(1, 2)).astype(value.dtype)
 
@@ -82,10 +82,10 @@ class WindowLoss(Loss):
     def value(
         self, prediction: Responses, response: Responses, recorded: Recorded
     ) -> Float[Array, "part window neuron"]:
-        """The loss of every window; only recorded frames may count."""
+        """Compute the loss of every window; only recorded frames may count."""
 
     def sums(self, prediction: Responses, response: Responses, recorded: Recorded) -> Sums:
-        """Sums over windows with recorded frames, and their number."""
+        """Sum over windows with recorded frames, and count them."""
         value = self.value(prediction, response, recorded)
         whole = recorded.any(axis=2)
         return jnp.where(whole, value, 0).sum(axis=1), whole.sum(axis=1).astype(value.dtype)
@@ -94,7 +94,7 @@ class WindowLoss(Loss):
 @LOSSES("poisson")
 @hyperparameters
 class Poisson(FrameLoss):
-    """See ``losses.poisson``."""
+    """Poisson loss, see ``losses.poisson``."""
 
     def value(self, prediction: Responses, response: Responses) -> Responses:
         """Negative Poisson log-likelihood."""
@@ -104,7 +104,7 @@ class Poisson(FrameLoss):
 @LOSSES("l1_poisson")
 @hyperparameters
 class L1Poisson(FrameLoss):
-    """See ``losses.l1_poisson``."""
+    """Poisson loss with a penalty on rates, see ``losses.l1_poisson``."""
 
     gamma: Number = 1e-3
 
@@ -116,7 +116,7 @@ class L1Poisson(FrameLoss):
 @LOSSES("squared_error")
 @hyperparameters
 class SquaredError(FrameLoss):
-    """See ``losses.squared_error``."""
+    """Squared error, see ``losses.squared_error``."""
 
     def value(self, prediction: Responses, response: Responses) -> Responses:
         """Squared difference."""
@@ -169,14 +169,14 @@ class ScaledCorrelation(WindowLoss):
 
 @runtime_checkable
 class Objective(Protocol):
-    """The number that a step lowers. One of your own is a callable pytree, see ``hyperparameters``."""
+    """Number that a step lowers. One of your own is a callable pytree, see ``hyperparameters``."""
 
     def __call__(self, model: Any, batch: Batch, *, train: bool, key: Array | None) -> tuple[Array, Metrics]:
-        """The objective of a step, and what to log ("objective" among it).
+        """Compute the objective of a step, and the metrics to log ("objective" among them).
 
         Args:
             model: the model.
-            batch: of the step.
+            batch: batch of the step.
             train: whether the core is in training mode.
             key: random key of the step.
         """
@@ -193,7 +193,7 @@ class ResponseObjective:
     neurons) share a step. A step with one session and ``samples`` frames per neuron gives exactly the reference's sum.
 
     Attributes:
-        loss: of predictions and responses.
+        loss: loss of predictions.
         weight: weight of every neuron's data term (None: all alike), see ``cell_type_weights``.
     """
 
@@ -203,11 +203,11 @@ class ResponseObjective:
     def __call__(
         self, model: CoreReadout, batch: Batch, *, train: bool, key: Array | None
     ) -> tuple[Float32[Array, ""], Metrics]:
-        """The objective of a step, and what to log.
+        """Compute the objective of a step, and the metrics to log.
 
         Args:
-            model: with a core and a readout.
-            batch: of the step.
+            model: model with a core and a readout.
+            batch: batch of the step.
             train: whether the core is in training mode.
             key: random key of the step.
         """
@@ -251,7 +251,7 @@ class ReconstructionObjective:
     def __call__(
         self, model: AutoencoderModel, batch: Batch, *, train: bool, key: Array | None
     ) -> tuple[Float32[Array, ""], Metrics]:
-        """The objective of a step, and what to log; ``train`` and ``key`` have no effect."""
+        """Compute the objective of a step, and the metrics to log; ``train`` and ``key`` have no effect."""
         del train, key
         activations = jax.lax.stop_gradient(model.activations(batch.stimulus, batch.session))
         hidden = model.autoencoder.encode(activations)
@@ -270,14 +270,14 @@ class ReconstructionObjective:
 def targets(
     batch: Batch, frames: int, field: ReceptiveField
 ) -> tuple[Float[Array, "part window frames neuron"], Bool[Array, "part window frames neuron"]]:
-    """Responses to the last frames of each window, and which of them count.
+    """Align responses with the predicted frames of each window, and mark those that count.
 
     A response counts if it was recorded, the neuron belongs to the part, and the neuron saw all the frames on which its
     prediction depends: the window follows its own order of clips, or those frames lie within one clip.
 
     Args:
-        batch: of a step.
-        frames: predicted frames of a window.
+        batch: batch of a step.
+        frames: number of predicted frames of a window.
         field: receptive field of the model.
     """
     response = losses.without_lag(batch.responses, frames)
@@ -287,7 +287,7 @@ def targets(
 
 
 def within_clip(clip_time: Int[Array, "part window time"], field: ReceptiveField) -> Bool[Array, "part window time"]:
-    """Whether the frames of the window on which a prediction depends are all of one clip."""
+    """Mark the predictions for which all the frames that they depend on, within the window, are of one clip."""
     frames = clip_time.shape[-1]
     past, future = (frames if reach is None else reach for reach in (field.past, field.future))
     time = np.arange(frames)
@@ -296,10 +296,10 @@ def within_clip(clip_time: Int[Array, "part window time"], field: ReceptiveField
 
 
 def cell_type_weights(info: DataInfo) -> Float[np.ndarray, " neuron"]:
-    """Weight of every neuron that makes all cell types count alike.
+    """Compute weights of neurons that make all cell types count alike.
 
     Raises:
-        UserError: the data do not say the cell types.
+        UserError: the cell types are not known.
     """
     cell_type = info.neuron_column("cell_type")
     if cell_type is None:
@@ -313,14 +313,14 @@ def cell_type_weights(info: DataInfo) -> Float[np.ndarray, " neuron"]:
 
 
 def rows_in(batch: Batch, n_neurons: int) -> Bool[Array, " neuron"]:
-    """Which rows of the readout's table take part in a step; on several devices it has rows without a neuron too."""
+    """Mark the rows of the readout's table in a step; on several devices it has rows without a neuron too."""
     width = batch.neuron_mask.shape[1]
     index = batch.first_neuron[:, None] + jnp.arange(width)
     return jnp.zeros(max(n_neurons, width), bool).at[index].max(batch.neuron_mask)
 
 
 def sessions_in(batch: Batch, n_sessions: int) -> Bool[Array, " session"]:
-    """Which sessions take part in a step."""
+    """Mark the sessions in a step."""
     return jnp.zeros(n_sessions, bool).at[batch.neuron_session].max(batch.neuron_mask)
 
 

@@ -38,7 +38,7 @@ class Optimizer(Protocol):
     """
 
     def init(self, params: Tree) -> Any:
-        """State before the first step, a pytree."""
+        """Make the state before the first step, a pytree."""
 
     def update(
         self,
@@ -50,20 +50,21 @@ class Optimizer(Protocol):
         present: Tree,
         momentum: Array | None = None,
     ) -> tuple[Tree, Any]:
-        """Updates to be added to the parameters, and the next state.
+        """Compute the updates to be added to the parameters, and the next state.
 
         Args:
-            gradients: of the parameters.
-            state: before the step.
+            gradients: gradients of the parameters.
+            state: state before the step.
             params: parameters before the step.
-            learning_rate: of the step.
-            present: what takes part in the step, see ``presence``; everything else must stay as it is, state included.
-            momentum: of the step, if a schedule sets it.
+            learning_rate: learning rate of the step.
+            present: mask of what takes part in the step, see ``presence``; everything else must stay as it is, state
+                included.
+            momentum: momentum of the step, if a schedule sets it.
         """
 
 
 def presence(params: nnx.State, rows: Bool[Array, " neuron"], sessions: Bool[Array, " session"]) -> Tree:
-    """For every parameter what of it takes part in a step: rows of a table of neurons or sessions, all of any other."""
+    """Mark what of every parameter takes part in a step: rows of a table of neurons or sessions, all of any other."""
 
     def present(variable: nnx.Variable) -> nnx.Variable:
         match variable:
@@ -78,7 +79,7 @@ def presence(params: nnx.State, rows: Bool[Array, " neuron"], sessions: Bool[Arr
 
 
 def clip_by_norm(gradients: Tree, norm: Float32[Array, ""], limit: Number | None) -> Tree:
-    """Gradients scaled to at most ``limit``, by the factor limit / (norm + 1e-6) as in torch (None or 0: unchanged)."""
+    """Scale gradients to at most ``limit``, by the factor limit / (norm + 1e-6) as in torch (None or 0: unchanged)."""
     if limit is None:
         return gradients
     factor = jnp.where(limit == 0, 1, jnp.minimum(1, limit / (norm + 1e-6)))
@@ -86,7 +87,7 @@ def clip_by_norm(gradients: Tree, norm: Float32[Array, ""], limit: Number | None
 
 
 class AdamState(NamedTuple):
-    """Moments, and how many steps each parameter (or row) has taken."""
+    """Moments, and the number of steps that each parameter (or row) has taken."""
 
     count: Tree
     mu: Tree
@@ -144,7 +145,7 @@ def _unfilled(beta: Number, steps: Array) -> Array:
 
 
 class SgdState(NamedTuple):
-    """Momentum, and how many steps each parameter (or row) has taken."""
+    """Momentum, and the number of steps that each parameter (or row) has taken."""
 
     count: Tree
     momentum: Tree
@@ -246,7 +247,7 @@ class Rowwise:
 
 
 def make_optimizer(options: Mapping[str, Any]) -> Optimizer:
-    """The optimiser ``options["kind"]`` with the other options.
+    """Make the optimiser ``options["kind"]`` with the other options.
 
     Raises:
         UserError: an unknown kind or option.
@@ -278,10 +279,10 @@ Trainable = Sequence[str] | Callable[[str], bool] | None
 
 
 def trainable_filter(model: nnx.Module, trainable: Trainable) -> Callable[[tuple, Any], bool]:
-    """The filter for ``nnx.split`` that admits the trained parameters of a model.
+    """Make the filter for ``nnx.split`` that admits the trained parameters of a model.
 
     Args:
-        model: whose parameters.
+        model: the model.
         trainable: parts of the model, such as ``("readout", "core.layers[1]")``; names with ``*`` are patterns; or a
             function of a parameter's path; None admits all.
 
@@ -291,7 +292,8 @@ def trainable_filter(model: nnx.Module, trainable: Trainable) -> Callable[[tuple
     paths = [path_name(path) for path, value in nnx.to_flat_state(nnx.state(model, nnx.Param))]
 
     def fits(path: str, name: str) -> bool:
-        return path == name or path.startswith((f"{name}.", f"{name}[")) or fnmatch.fnmatchcase(path, _literal(name))
+        pattern = name.replace("[", "[[]")  # brackets are those of an index
+        return path == name or path.startswith((f"{name}.", f"{name}[")) or fnmatch.fnmatchcase(path, pattern)
 
     if trainable is None:
         chosen = set(paths)
@@ -305,8 +307,3 @@ def trainable_filter(model: nnx.Module, trainable: Trainable) -> Callable[[tuple
     if not chosen:
         raise UserError("train.trainable leaves no parameter to train")
     return lambda path, value: isinstance(value, nnx.Param) and path_name(path) in chosen
-
-
-def _literal(name: str) -> str:
-    """A pattern whose brackets are those of an index."""
-    return name.replace("[", "[[]")

@@ -42,10 +42,10 @@ class Population(Trainer):
     once. A member that has stopped, or that diverged (NaN or inf), stays as it is.
 
     Args:
-        models: where members start.
-        recipes: how they are trained, in the same order; they may differ in numbers only.
-        chunk: members that are computed at once, one chunk after the other (None: one on CPUs, where more are no
-            faster, else what fits into memory).
+        models: models from which the members start.
+        recipes: recipe of each member; they may differ in numbers only.
+        chunk: number of members that are computed at once, one chunk after the other (None: one on CPUs, where more
+            are no faster, else as many as fit into memory).
 
     Raises:
         UserError: the chunks would not be equal.
@@ -64,7 +64,7 @@ class Population(Trainer):
         return len(self.models)
 
     def init(self, model: Model | None = None, numbers: Mapping[str, Array] | None = None) -> TrainState:
-        """Initial states of all members, by one program; with a model, the state of that one alone."""
+        """Make the initial states of all members by one program, or, with a model, the state of that one alone."""
         if model is not None:
             return self._member.init(model, numbers)
 
@@ -78,33 +78,33 @@ class Population(Trainer):
         return init(self._numbers, [nnx.state(model) for model in self.models])
 
     def for_run(self, steps: int) -> "Population":
-        """The population in a run of that many steps, see ``Trainer.for_run``."""
+        """Adapt the population to a run of that many steps, see ``Trainer.for_run``."""
         population = copy.copy(self)
         population._member = self._member.for_run(steps)
         population.recipe = population._member.recipe
         return population
 
     def best(self, state: TrainState, score: Float32[Array, "*member"]) -> tuple[TrainState, int | None]:
-        """State and number of the member with the highest score."""
+        """Choose state and number of the member with the highest score."""
         number = int(jnp.nanargmax(score))
         return member_state(state, number), number
 
     def scorer(self) -> Scorer:
-        """Compiled predictions and scores of stacked states."""
+        """Make the compiled predictions and scores of stacked states."""
         return Scorer(self.graph, self.recipe.monitor, members=True)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
-        """Learning rate and momentum of each member's next step."""
+        """Compute learning rate and momentum of each member's next step."""
         return jax.vmap(lambda state: self._member.rates(state, epoch))(state)
 
     def step(
         self, state: TrainState, batch: Batch | Sequence[Batch], epoch: Int[Array, ""] | int = 0
     ) -> tuple[TrainState, Metrics]:
-        """A step of every member on the same batch, see ``Trainer.step``."""
+        """Take a step with every member on the same batch, see ``Trainer.step``."""
         return jax.vmap(lambda state: self._member.step(state, batch, epoch))(state)
 
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
-        """The compiled function of an epoch, see ``Trainer.epoch``.
+        """Make the compiled function of an epoch, see ``Trainer.epoch``.
 
         Members are computed in chunks, one after the other; a chunk whose members have all stopped costs nothing.
         """
@@ -141,7 +141,7 @@ class Population(Trainer):
         return run_epoch
 
     def judge(self, state: TrainState, score: Float32[Array, " member"]) -> TrainState:
-        """The states after an epoch with these validation scores."""
+        """Advance the states after an epoch by its validation scores."""
 
         def judge(state: TrainState, score: Array) -> TrainState:
             judged = self._member.judge(state, score)
@@ -169,7 +169,7 @@ class Population(Trainer):
         return -(-len(windows[2]) // self.recipe.accumulate)
 
     def _fitting_chunk(self, run: Any, state: TrainState, windows: tuple[Any, ...]) -> int:
-        """How many members to compute at once: one on CPUs, where more are no faster, else what fits into memory."""
+        """Number of members to compute at once: one on CPUs, where more are no faster, else as many as fit."""
         if jax.default_backend() == "cpu":
             return 1
         one = jax.tree.map(lambda leaf: leaf[:1], state)
@@ -179,7 +179,7 @@ class Population(Trainer):
 
 
 def varying_numbers(recipes: Sequence[Recipe]) -> dict[str, np.ndarray]:
-    """Numbers in which recipes differ, one per recipe, by their places (see ``numbers_of``).
+    """Find the numbers in which recipes differ, one per recipe, by their paths (see ``numbers_of``).
 
     Raises:
         UserError: recipes differ in more than numbers.
@@ -197,18 +197,18 @@ def varying_numbers(recipes: Sequence[Recipe]) -> dict[str, np.ndarray]:
 
 
 def largest_chunk(size: int, fitting: int) -> int:
-    """The most members that fit at once and divide the population into equal chunks; at least 1."""
+    """Find the most members that fit at once and divide the population into equal chunks; at least 1."""
     return max(chunk for chunk in range(1, size + 1) if size % chunk == 0 and chunk <= max(fitting, 1))
 
 
 class MemberCheckpoints(Callback):
-    """The best state of every member, saved as that of any run; whole populations are saved by ``fit``.
+    """Saves the best state of every member as that of any run; whole populations are saved by ``fit``.
 
     If a run is killed in between, members are an epoch ahead; the resumed run comes to the same numbers there.
 
     Args:
-        workdir: of the population; members have folders ``members/0``, ``members/1``, ... there.
-        abouts: what goes with the checkpoints of each member as JSON.
+        workdir: folder of the population; members have folders ``members/0``, ``members/1``, ... there.
+        abouts: JSON values that are saved with the checkpoints of each member.
     """
 
     everywhere = True
@@ -227,7 +227,7 @@ class MemberCheckpoints(Callback):
 
 
 def member_folder(workdir: Path, number: int) -> Path:
-    """The folder of a member's run."""
+    """Name the folder of a member's run."""
     return workdir / "members" / str(number)
 
 
@@ -236,7 +236,7 @@ def _stacked(members: Sequence[Any]) -> Any:
 
 
 def member_state(state: TrainState, number: int) -> TrainState:
-    """The state of one member."""
+    """Take the state of one member from that of a population."""
     return jax.tree.map(lambda leaf: leaf[number], state)
 
 
@@ -250,15 +250,16 @@ def _where(chosen: Bool[Array, ""], new: Any, old: Any) -> Any:
 
 
 def draw(vary: Mapping[str, Any], size: int, seed: int) -> dict[str, list[float]]:
-    """Random values of settings for every member.
+    """Draw values of settings for every member.
 
     A value depends on the seed, the setting's name and the member's number alone: more members or further settings
     leave it as it is. Values are rounded to float32, so that a single run can have the same.
 
     Args:
-        vary: by setting ``{"uniform": (low, high)}``, ``{"log_uniform": (low, high)}`` or ``{"one_of": (a, b, ...)}``.
+        vary: distribution of each setting: ``{"uniform": (low, high)}``, ``{"log_uniform": (low, high)}`` or
+            ``{"one_of": (a, b, ...)}``.
         size: number of members.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         UserError: there is no such distribution, or its numbers are wrong.

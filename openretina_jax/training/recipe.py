@@ -1,4 +1,4 @@
-"""How a model is trained, as one pytree of numbers."""
+"""Recipe of a training run, as one pytree of numbers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,27 +20,29 @@ COMPUTE_TYPES = ("float32", "bfloat16")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a model is trained.
+    """Objective, optimiser and all other settings by which a model is trained.
 
-    A pytree, whose leaves are the numbers that may differ between the members of a population.
+    It is a pytree; its leaves are the numbers that may differ between the members of a population.
 
     Attributes:
-        objective: what a step lowers.
+        objective: number that a step lowers.
         optimizer: turns gradients into updates.
-        learning_rate: of the first epoch.
-        rules: when validation lowers the learning rate, and when it ends training.
+        learning_rate: learning rate of the first epoch.
+        rules: rules by which validation lowers the learning rate and ends training.
         clip: largest norm of a step's gradient (None or 0: any).
-        average_decay: of the moving average of parameters, which is evaluated and saved in their place (None: none).
-        penalty_weights: in place of the model's own, by their paths in the model ("core.gamma_temporal").
-        seed: of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
+        average_decay: decay of the moving average of parameters, which is evaluated and saved in their place (None: no
+            average).
+        penalty_weights: weights that replace those of the model, by their paths in it ("core.gamma_temporal").
+        seed: seed of dropout and other randomness; step n uses ``fold_in(key(seed), n)``.
         schedule: course of the learning rate (None: constant).
-        monitor: score of the validation that rules follow, and by which the best epoch is found.
+        monitor: validation score that the rules follow, and by which the best epoch is found.
         reset_optimizer: whether the optimiser forgets its moments when validation lowers the learning rate.
-        accumulate: parts of a step, whose gradients are averaged.
-        trainable: which parameters are trained (None: all), see ``trainable_filter``.
+        accumulate: number of parts of a step, whose gradients are averaged.
+        trainable: selection of the trained parameters (None: all), see ``trainable_filter``.
         compute_dtype: type of stimulus and feature maps in training, one of ``COMPUTE_TYPES``; parameters, batch
             statistics, readout sums and loss are float32 always.
-        rematerialize: whether the gradient computes the maps within a layer of the core again instead of keeping them.
+        rematerialize: whether the backward pass recomputes the maps within a layer of the core instead of storing
+            them.
 
     Raises:
         UserError: there is no such ``compute_dtype``, or ``clip`` or ``accumulate`` is too small.
@@ -72,7 +74,7 @@ class Recipe:
             raise UserError(f"config.optimizer.clip_norm is {self.clip}; take a positive norm, or 0 for no limit")
 
     def varied(self, numbers: Mapping[str, Array]) -> "Recipe":
-        """The recipe with other numbers in some places, which are named as in ``numbers_of``."""
+        """Replace numbers of the recipe, named as in ``numbers_of``."""
         if not numbers:
             return self
         return jax.tree.unflatten(
@@ -81,6 +83,6 @@ class Recipe:
 
 
 def numbers_of(recipe: Recipe) -> dict[str, Any]:
-    """The numbers of a recipe by their places, such as "optimizer/weight_decay", in the order of its leaves."""
+    """Name the numbers of a recipe by their paths, such as "optimizer/weight_decay", in the order of its leaves."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(recipe)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -1,4 +1,4 @@
-"""A mesh of devices, and what of a run lies on which of them."""
+"""Distribution of a run over a mesh of devices."""
 
 import contextlib
 import dataclasses
@@ -32,12 +32,12 @@ class Sharding:
     share equally get more rows and columns, which no batch uses; checkpoints and results are without them.
 
     Args:
-        axes: devices along "data" and along "neuron"; -1: all that are left.
+        axes: numbers of devices along "data" and along "neuron"; -1: all that are left.
         n_neurons: rows of the model's readout.
         available: devices to choose from (None: all).
 
     Raises:
-        UserError: there are not so many devices, or processes without one.
+        UserError: there are not so many devices, or a process would be without one.
     """
 
     def __init__(self, axes: Mapping[str, int], n_neurons: int, available: Sequence[jax.Device] | None = None):
@@ -51,35 +51,32 @@ class Sharding:
             self._whole = jax.jit(lambda state: state, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
 
     def active(self) -> contextlib.AbstractContextManager[Any]:
-        """While it is, compiled functions see the mesh."""
+        """Make a context in which compiled functions see the mesh."""
         return (
             contextlib.nullcontext() if self.mesh is None else jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
         )
 
     def check(self, windows: EpochWindows) -> None:
-        """The devices along "data" must be able to share the windows of a step.
-
-        Raises:
-            UserError: see ``check_shares``.
-        """
+        """Check that the devices along "data" can share the windows of a step, see ``check_shares``."""
         if self.mesh is not None:
             _, timelines, each = windows.start.shape
             check_shares(timelines, each, self.mesh.shape[DATA])
 
     def state(self, state: Any) -> Any:
-        """Variables of a model, or a whole training state, on the devices."""
+        """Spread the variables of a model, or a whole training state, over the devices."""
         if self.mesh is None:
             return state
 
         def put(value: Array, per_neuron: bool) -> Array:
             if not per_neuron:
                 return self._put(value)
-            return self._put(_longer(np.asarray(value), self._padding, mode="edge"), NEURON)
+            rows = np.asarray(value)
+            return self._put(np.pad(rows, [(0, self._padding)] + [(0, 0)] * (rows.ndim - 1), mode="edge"), NEURON)
 
         return by_kind(put, state)
 
     def whole(self, state: Any) -> Any:
-        """The inverse of ``state``, on this process's first device."""
+        """Gather a state on this process's first device, the inverse of ``state``."""
         if self.mesh is None:
             return state
 
@@ -89,7 +86,7 @@ class Sharding:
         return by_kind(take, self._whole(state))
 
     def recordings(self, tables: Tables, frames_on_device: bool = True) -> DataArrays:
-        """The data on the devices; every device holds its part of the responses only."""
+        """Put the data on the devices, each of which holds its part of the responses only."""
         if self.mesh is None:
             return DataArrays.of(tables, frames_on_device)
         rows, columns = tables.responses.shape
@@ -103,16 +100,16 @@ class Sharding:
 
     @property
     def n_local_devices(self) -> int:
-        """Devices of this process that take part."""
+        """Number of devices of this process that take part."""
         return 1 if self.mesh is None else len(self.mesh.local_devices)
 
     @property
     def _padding(self) -> int:
-        """Rows without a neuron at the end of a readout's table."""
+        """Number of rows without a neuron at the end of a readout's table."""
         return 0 if self.mesh is None else -self.n_neurons % self.mesh.shape[NEURON]
 
     def _put(self, value: Array | np.ndarray, *axes: str) -> Array:
-        """An array that every process has, spread over the devices; each takes its part."""
+        """Spread an array that every process has over the devices."""
         assert self.mesh is not None
         whole = np.asarray(value)
         return jax.make_array_from_callback(
@@ -121,7 +118,7 @@ class Sharding:
 
 
 def in_place(state: Any) -> Any:
-    """A state in a compiled function, spread as ``Sharding.state`` does."""
+    """Constrain a state in a compiled function to the sharding of ``Sharding.state``."""
     if devices.count(DATA, NEURON) == 1:
         return state
 
@@ -132,11 +129,11 @@ def in_place(state: Any) -> Any:
 
 
 def mesh_shape(axes: Mapping[str, int], n_devices: int, n_processes: int = 1) -> tuple[int, int]:
-    """Devices along "data" and along "neuron".
+    """Resolve the numbers of devices along "data" and along "neuron".
 
     Args:
-        axes: their numbers; -1: all that are left.
-        n_devices: of all processes.
+        axes: numbers of devices; -1: all that are left.
+        n_devices: number of devices of all processes.
         n_processes: number of processes, each of which must take part.
 
     Raises:
@@ -160,10 +157,10 @@ def mesh_shape(axes: Mapping[str, int], n_devices: int, n_processes: int = 1) ->
 
 
 def check_shares(timelines: int, windows: int, n_devices: int) -> None:
-    """Each device must have whole timelines of a step, or an equal part of the windows of one.
+    """Check that each device has whole timelines of a step, or an equal part of the windows of one.
 
     Raises:
-        UserError: says which numbers would fit.
+        UserError: the devices cannot share the windows equally.
     """
     if timelines % n_devices and (n_devices % timelines or windows % (n_devices // timelines)):
         raise UserError(
@@ -173,12 +170,8 @@ def check_shares(timelines: int, windows: int, n_devices: int) -> None:
         )
 
 
-def _longer(value: np.ndarray, rows: int, mode: Any) -> np.ndarray:
-    return np.pad(value, [(0, rows)] + [(0, 0)] * (value.ndim - 1), mode=mode)
-
-
 def by_kind(function: Callable[[Array, bool], Array], state: Any) -> Any:
-    """A function of every array of a state, which is told whether its rows are neurons."""
+    """Apply a function to every array of a state, with a flag that says whether its rows are neurons."""
 
     def apply(node: Any) -> Any:
         if isinstance(node, nnx.Variable):

@@ -41,16 +41,16 @@ AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a resumed run needs, as one pytree; in a population every array has one more axis, first: the member.
+    """State of a run, all that is needed to resume it; in a population every array has a leading axis, the member.
 
     Attributes:
-        step: optimiser steps taken.
+        step: number of optimiser steps taken.
         params: trained variables of the model.
         statistics: its other variables (frozen parameters, running statistics, constants).
         optimizer: state of the optimiser.
-        patience: learning rate and what led to it.
+        patience: learning rate, and the scores and counts from which it follows.
         average: moving average of all variables, or None.
-        numbers: those of the recipe in which members of a population differ, see ``Recipe.varied``. They are not in
+        numbers: numbers of the recipe in which members of a population differ, see ``Recipe.varied``. They are not in
             checkpoints, since they follow from the configuration.
     """
 
@@ -64,17 +64,17 @@ class TrainState:
 
     @property
     def evaluated(self) -> tuple[nnx.State, ...]:
-        """The variables that make the model to be evaluated."""
+        """Variables of the model that is evaluated."""
         return (self.params, self.statistics) if self.average is None else (self.average,)
 
 
 class Trainer:
-    """The steps of a recipe on models of one structure; all methods are pure.
+    """Training steps by a recipe, for models of one structure; all methods are pure.
 
     Attributes:
         start: model that training starts from; it is not changed.
         graph: structure of the models.
-        recipe: how they are trained.
+        recipe: recipe of the training.
 
     Args:
         start, recipe: see above.
@@ -89,11 +89,11 @@ class Trainer:
         self._trains_core = any(path[0] == "core" for path, _ in nnx.to_flat_state(nnx.state(start, self._trained)))
 
     def init(self, model: Model | None = None, numbers: Mapping[str, Array] | None = None) -> TrainState:
-        """Initial state.
+        """Make the initial state.
 
         Args:
-            model: to start from (None: that of the trainer).
-            numbers: of the recipe that are other ones in this state, see ``Recipe.varied`` (None: none).
+            model: model to start from (None: that of the trainer).
+            numbers: numbers that replace those of the recipe in this state, see ``Recipe.varied`` (None: none).
         """
         _, params, statistics = nnx.split(model or self.start, self._trained, ...)  # type: ignore[misc]
         numbers = dict(numbers or {})
@@ -111,7 +111,7 @@ class Trainer:
         )
 
     def for_run(self, steps: int) -> "Trainer":
-        """The trainer of a run of that many steps: schedules without an end of their own get that of the run."""
+        """Adapt the trainer to a run of that many steps: schedules without an end of their own get that of the run."""
         if self.recipe.schedule is None:
             return self
         trainer = copy.copy(self)
@@ -119,25 +119,25 @@ class Trainer:
         return trainer
 
     def model(self, state: TrainState) -> Model:
-        """The model of a state, as it is evaluated."""
+        """Build the model of a state, as it is evaluated."""
         model: Model = nnx.merge(self.graph, *state.evaluated, copy=True)
         return model
 
     def best(self, state: TrainState, score: Float32[Array, ""]) -> tuple[TrainState, int | None]:
-        """State and number of the best member: there is one alone, without a number."""
+        """Choose state and number of the best member: here there is one alone, without a number."""
         del score
         return state, None
 
     def scorer(self) -> Scorer:
-        """Compiled predictions and scores of states."""
+        """Make the compiled predictions and scores of states."""
         return Scorer(self.graph, self.recipe.monitor)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
-        """Learning rate and momentum of the next step.
+        """Compute learning rate and momentum of the next step.
 
         Args:
-            state: before the step.
-            epoch: epochs done.
+            state: state before the step.
+            epoch: number of epochs done.
         """
         base = state.patience.learning_rate
         schedule = self.recipe.schedule
@@ -146,12 +146,12 @@ class Trainer:
     def step(
         self, state: TrainState, batch: Batch | Sequence[Batch], epoch: Int[Array, ""] | int = 0
     ) -> tuple[TrainState, Metrics]:
-        """One optimiser step on a batch; returns the state and metrics to log.
+        """Take one optimiser step on a batch; returns the state and metrics to log.
 
         Args:
-            state: before it.
+            state: state before the step.
             batch: windows of some sessions; several batches where the recipe accumulates gradients.
-            epoch: epochs done, for schedules that follow them.
+            epoch: number of epochs done, for schedules that follow it.
 
         Raises:
             UserError: there are not as many batches as the recipe accumulates.
@@ -166,13 +166,13 @@ class Trainer:
     def _step(
         self, state: TrainState, windows: Windows, batch_of: Callable[[Windows], Batch], epoch: Int[Array, ""] | int
     ) -> tuple[TrainState, Metrics]:
-        """One step, whose parts make their batches one after the other: only one is in memory.
+        """Take one step, making the batches of its parts one after the other: only one is in memory.
 
         Args:
-            state: before it.
-            windows: what the batches of its parts are made from.
-            batch_of: makes the batch of a part.
-            epoch: epochs done.
+            state: state before the step.
+            windows: arrays from which the batches are made; their first axis is the part.
+            batch_of: function that makes the batch of a part.
+            epoch: number of epochs done.
         """
         recipe = self.recipe.varied(state.numbers)
         model = nnx.merge(self.graph, state.params, state.statistics, copy=True)
@@ -225,10 +225,10 @@ class Trainer:
         return in_place(state), metrics
 
     def epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
-        """The compiled function of an epoch on windows of ``frames`` frames.
+        """Make the compiled function of an epoch on windows of ``frames`` frames.
 
-        It takes the arguments of ``steps`` and reuses the buffers of the state. One dispatch: the host sends a few
-        integers and reads mean metrics.
+        It takes the arguments of ``steps`` and reuses the buffers of the state. An epoch is one dispatch: the host
+        sends a few integers and reads mean metrics.
         """
 
         @jax.jit(donate_argnames="state", compiler_options=compiler_options())
@@ -248,15 +248,15 @@ class Trainer:
         epoch: Int[Array, ""],
         shown: Num[Array, "part timeline window time height width channel"] | None = None,
     ) -> tuple[TrainState, Metrics]:
-        """Some steps of an epoch, or all.
+        """Take some steps of an epoch, or all.
 
         Args:
             frames: length of the windows.
-            state: before the first one.
+            state: state before the first step.
             recordings: the data.
-            timelines: of the training.
+            timelines: training timelines.
             timeline, start: timelines of the windows of every part of a step, and where they begin there.
-            epoch: epochs done.
+            epoch: number of epochs done.
             shown: frames of these windows, if they are not on the device.
         """
 
@@ -275,7 +275,7 @@ class Trainer:
         return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
 
     def judge(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:
-        """The state after an epoch with that validation score (higher is better)."""
+        """Advance the state after an epoch by its validation score (higher is better)."""
         recipe = self.recipe.varied(state.numbers)
         patience = recipe.rules.update(state.patience, score, recipe.learning_rate)
         optimizer = state.optimizer
@@ -288,7 +288,7 @@ class Trainer:
     def _gradient(
         self, recipe: Recipe, params: nnx.State, statistics: nnx.State, batch: Batch, key: Array
     ) -> tuple[nnx.State, nnx.State, Metrics]:
-        """Gradient, other variables afterwards, and what to log, of one batch."""
+        """Gradient, other variables afterwards, and metrics of one batch."""
         batch = dataclasses.replace(batch, stimulus=batch.stimulus.astype(recipe.compute_dtype))
 
         def objective(params: nnx.State) -> tuple[Array, tuple[nnx.State, Metrics]]:
@@ -312,7 +312,7 @@ class Trainer:
 
 
 def _adapt(model: Any, recipe: Recipe) -> None:
-    """Set in a model what the recipe decides."""
+    """Set the attributes of a model that the recipe decides."""
     if recipe.rematerialize:
         model.core.rematerialize = True
     for path, weight in recipe.penalty_weights.items():
@@ -335,11 +335,11 @@ def _averaged(state: TrainState, variables: nnx.State, decay: Number | None) -> 
 
 
 def compiler_options() -> dict[str, str] | None:
-    """Of programs that train; None on accelerators.
+    """Compiler options of programs that train; None on accelerators.
 
-    On CPUs the compiler begins work as early as it can, for the sake of threads, and keeps what comes of it in memory;
-    the other order is as fast. It also takes barriers away (``jax.lax.optimization_barrier``), and with them what keeps
-    apart results that are computed again for the gradient: it finds that it has them already.
+    By default XLA schedules work on CPUs as early as possible, for the sake of threads, and keeps the results in
+    memory; the memory-optimised order is as fast. XLA also removes barriers (``jax.lax.optimization_barrier``), and
+    then merges what a checkpointed function recomputes for the gradient with what it had computed before.
     """
     if devices.backend() != "cpu":
         return None
@@ -351,5 +351,5 @@ def compiler_options() -> dict[str, str] | None:
 
 @jax.jit  # one program, not one for every shape
 def _copied(variables: Any) -> Any:
-    """Copies: an epoch reuses the buffers of its state, and those of the model must live on."""
+    """Copy arrays: an epoch reuses the buffers of its state, and those of the model must live on."""
     return jax.tree.map(jnp.copy, variables)

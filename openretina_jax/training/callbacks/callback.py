@@ -22,14 +22,14 @@ class Epoch:
     """Record of a finished epoch.
 
     Attributes:
-        number: finished epochs.
-        step: finished optimiser steps.
+        number: number of finished epochs.
+        step: number of finished optimiser steps.
         metrics: numbers of the epoch by name ("epoch", "train/loss", "validation/correlation", ...); in a population
             medians over its members.
-        state: after the epoch.
+        state: state after the epoch.
         score: validation score, higher is better; one per member of a population.
         scores: validation scores of every neuron by name.
-        pictures: by name; a callback may add some for the ones after it, which show them.
+        pictures: pictures by name; a callback may add some for the callbacks after it, which show them.
     """
 
     number: int
@@ -42,23 +42,23 @@ class Epoch:
 
 
 class Callback:
-    """A follower of a training run; every method may be left out.
+    """Base of callbacks, which follow a training run; every method may be left out.
 
     One of your own is a class registered in ``CALLBACKS``, or named in ``config.callbacks`` as "my_lab.my_module:Mine";
     options of the configuration are the arguments of its constructor. Arguments that it calls ``workdir``, ``config``
     (settings by dotted names), ``trainer``, ``data``, ``epochs`` or ``console`` are given.
 
-    An epoch is saved after ``on_epoch_end``: what a callback writes there may be ahead of the checkpoints by an epoch
-    when a run is killed, and comes again when it is resumed.
+    The checkpoint of an epoch is saved after ``on_epoch_end``. When a run is killed in between, what a callback wrote
+    is an epoch ahead, and comes again in the resumed run.
 
     Attributes:
-        everywhere: whether all of several processes need it; else only the first one has it.
+        everywhere: whether every process has it; else only the first one does.
     """
 
     everywhere: bool = False
 
     def on_train_begin(self, epoch: int, step: int) -> None:
-        """Begin, or go on after that many epochs and optimiser steps; what is of later ones is lost work."""
+        """Begin, or go on after that many epochs and optimiser steps; records of later ones belong to lost work."""
 
     def on_epoch_begin(self, number: int) -> None:
         """Prepare for epoch ``number``, counted from 0."""
@@ -75,7 +75,7 @@ class Callback:
         Args:
             scores: mean score of every split, such as "test_correlation".
             files: tables and pictures of the run.
-            checkpoint: of the best epoch.
+            checkpoint: checkpoint of the best epoch.
         """
 
     def close(self, status: str) -> None:
@@ -96,7 +96,7 @@ class Callbacks:
 
     @contextlib.contextmanager
     def training(self, epoch: int, step: int) -> Iterator[None]:
-        """The time in which epochs pass, which ends for all callbacks however it ends."""
+        """Make the context of all epochs; at its end, whatever the cause, ``on_train_end`` is called."""
         with contextlib.ExitStack() as stack:
             for callback in self._callbacks:
                 stack.callback(callback.on_train_end)

@@ -1,4 +1,4 @@
-"""The table of epochs."""
+"""Callback that writes the table of epochs."""
 
 import csv
 import io

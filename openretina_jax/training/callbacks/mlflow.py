@@ -1,4 +1,4 @@
-"""MLflow."""
+"""Callback that logs to MLflow."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ class Mlflow(Callback):
     A resumed run goes on in the same run. Steps that come again are drawn over each other.
 
     Args:
-        workdir: of the run.
+        workdir: folder of the run.
         config: settings of the run by dotted names, its parameters.
         project: the experiment (None: MLFLOW_EXPERIMENT_NAME, or our name).
         run: name that is shown (None: MLFLOW_RUN_NAME, or that of the workdir).

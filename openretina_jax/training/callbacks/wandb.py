@@ -1,4 +1,4 @@
-"""Weights & Biases."""
+"""Callback that logs to Weights & Biases."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ class Wandb(Callback):
     A resumed run goes on in the same run. Steps that come again are drawn over each other.
 
     Args:
-        workdir: of the run.
+        workdir: folder of the run.
         config: settings of the run by dotted names, shown beside it.
         project: where runs are listed (None: WANDB_PROJECT, or our name).
         run: name that is shown (None: WANDB_NAME, or that of the workdir).
