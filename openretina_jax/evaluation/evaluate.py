@@ -11,15 +11,8 @@ from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.predict import (
-    VALIDATION,
-    Scorer,
-    SessionResponses,
-    Split,
-    check_clips,
-    chosen_splits,
-    split_responses,
-)
+from openretina_jax.evaluation.predict import Scorer, Split
+from openretina_jax.evaluation.splits import VALIDATION, SessionResponses, check_clips, chosen_splits, split_responses
 from openretina_jax.evaluation.tables import Summary, SummaryOptions, score_table, summarize, with_metadata
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.transfer import add_sessions

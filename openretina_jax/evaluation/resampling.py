@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Integer
 
 from openretina_jax.data.masked import STD_EPSILON, mean_of
 from openretina_jax.evaluation.metrics import RATE_EPSILON, VARIANCE_EPSILON
-from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.splits import SessionResponses
 
 LEVEL = 0.95  # of the intervals
 

@@ -18,13 +18,13 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.data.masked import correlation, mean_of
 from openretina_jax.data.quality import SplitStatistics
 from openretina_jax.evaluation import metrics
-from openretina_jax.evaluation.predict import SessionResponses
 from openretina_jax.evaluation.resampling import (
     TrialMoments,
     bootstrap_means,
     confidence_interval,
     jackknife_deviations,
 )
+from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.runtime.described import counted
 
 # in the order of tables and reports; docs/evaluation.md has the formulas

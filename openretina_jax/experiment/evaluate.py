@@ -16,7 +16,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.quality import SplitStatistics, dataset_statistics
 from openretina_jax.errors import UserError, require
 from openretina_jax.evaluation.evaluate import Evaluation, Evaluator
-from openretina_jax.evaluation.predict import chosen_splits
+from openretina_jax.evaluation.splits import chosen_splits
 from openretina_jax.evaluation.tables import SummaryOptions, opening_lines, plain, score_lines, statistics_lines
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
-from openretina_jax.evaluation.predict import Scorer, split_responses
+from openretina_jax.evaluation.predict import Scorer
+from openretina_jax.evaluation.splits import split_responses
 from openretina_jax.evaluation.tables import SCORES, headline, neuron_table, score_table
 from openretina_jax.experiment.pictures import weight_pictures
 from openretina_jax.models.ensemble import Ensemble

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float32, Int
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import Score
-from openretina_jax.evaluation.predict import VALIDATION, check_clips
+from openretina_jax.evaluation.splits import VALIDATION, check_clips
 from openretina_jax.models.model import Model
 from openretina_jax.runtime.described import Described
 from openretina_jax.runtime.processes import in_any, interruptible

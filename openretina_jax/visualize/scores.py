@@ -10,7 +10,7 @@ from matplotlib.figure import SubFigure
 
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure, open_axes, whole_ticks
 
 HISTOGRAMS = {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.splits import SessionResponses
 
 
 def responses(

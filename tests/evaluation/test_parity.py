@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
-from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import SummaryOptions, score_table, summarize, with_metadata
 
 FOLDER = Path(__file__).parent.parent / "goldens" / "evaluation"

@@ -16,15 +16,8 @@ from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation import predict as predict_module
-from openretina_jax.evaluation.predict import (
-    Scorer,
-    SessionResponses,
-    Split,
-    check_clips,
-    chosen_splits,
-    pieces,
-    split_responses,
-)
+from openretina_jax.evaluation.predict import Scorer, Split, pieces
+from openretina_jax.evaluation.splits import SessionResponses, check_clips, chosen_splits, split_responses
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.core import ReceptiveField

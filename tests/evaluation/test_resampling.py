@@ -7,13 +7,13 @@ import pytest
 
 from openretina_jax.data.masked import correlation, mean_of
 from openretina_jax.evaluation import metrics
-from openretina_jax.evaluation.predict import SessionResponses
 from openretina_jax.evaluation.resampling import (
     TrialMoments,
     bootstrap_means,
     confidence_interval,
     jackknife_deviations,
 )
+from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import neuron_scores
 from tests.evaluation.simulated import responses
 

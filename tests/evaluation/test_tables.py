@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import (
     SCORES,
     Summary,

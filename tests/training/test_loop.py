@@ -20,7 +20,7 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionSampler, make_sampler
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.predict import check_clips
+from openretina_jax.evaluation.splits import check_clips
 from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout

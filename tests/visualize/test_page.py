@@ -10,7 +10,7 @@ import pytest
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.compare import compare
 from openretina_jax.evaluation.evaluate import Evaluation
-from openretina_jax.evaluation.predict import SessionResponses
+from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import SummaryOptions, score_table, summarize
 from openretina_jax.visualize.page import comparison_page, evaluation_page
 from tests import tiny
