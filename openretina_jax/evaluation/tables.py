@@ -65,7 +65,7 @@ def neuron_table(dataset: Dataset) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def neuron_names(info: DataInfo) -> list[str]:
+def neuron_titles(info: DataInfo) -> list[str]:
     """Name every neuron, in the order of the readout, by its session and its index there."""
     return [f"{session} neuron {number}" for session, count in info.sessions.items() for number in range(count)]
 
@@ -361,7 +361,8 @@ def score_rows(summary: Summary) -> list[tuple[str, str, str, list[str]]]:
     rows = []
     for name, row in summary.scores.iterrows():
         if row["n"] and not (name == "correlation_clips" and row["mean"] == summary.scores["mean"]["correlation"]):
-            intervals = [_interval(row[f"{unit}_low"], row[f"{unit}_high"]) for unit in UNITS]
+            ends = [(row[f"{unit}_low"], row[f"{unit}_high"]) for unit in UNITS]
+            intervals = ["" if np.isnan(low) else f"{low:.3f} .. {high:.3f}" for low, high in ends]
             rows.append((str(name), f"{row['mean']:.4f}", f"{row['median']:.4f}", intervals))
     return rows
 
@@ -383,7 +384,3 @@ def statistics_lines(statistics: Mapping[str, SplitStatistics]) -> list[str]:
         f"{split}: {one.frames:,} different frames, {one.transitions:,} transitions, {one.sessions} sessions"
         for split, one in statistics.items()
     ]
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if np.isnan(low) else f"{low:.3f} .. {high:.3f}"

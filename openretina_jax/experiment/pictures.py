@@ -10,7 +10,7 @@ from openretina_jax import load
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import Split
-from openretina_jax.evaluation.tables import neuron_names
+from openretina_jax.evaluation.tables import neuron_titles
 from openretina_jax.models.model import Model
 from openretina_jax.visualize.scores import plot_predictions
 from openretina_jax.visualize.style import Figure, pixels
@@ -92,5 +92,5 @@ def trace_picture(
         predicted.reshape(-1, n_neurons),
         correlation,
         frame_rate_hz=model.data_info.frame_rate_hz,
-        names=neuron_names(model.data_info),
+        names=neuron_titles(model.data_info),
     )

@@ -1,4 +1,4 @@
-"""Trained models against the truth: both are asked the same questions, and metrics say how far the answers agree."""
+"""Comparison of trained models with the truth: both answer the same questions, and metrics say how far they agree."""
 
 import dataclasses
 import math
@@ -55,7 +55,7 @@ def _pearson(one: np.ndarray, other: np.ndarray) -> float:
     return float(correlation(one[None], other[None], axis=1, epsilon=0.0)[0])
 
 
-def _tells(values: np.ndarray, positive: np.ndarray) -> float:
+def _auc(values: np.ndarray, positive: np.ndarray) -> float:
     return auc(values, positive.astype(bool))
 
 
@@ -97,7 +97,7 @@ RULES: dict[str, Rule] = {
     ),
     "direction_auc": Rule(
         "area under the ROC curve: direction selectivity tells true direction-selective neurons",
-        _tells, ("direction_selectivity", "directional"), 0.99,
+        _auc, ("direction_selectivity", "directional"), 0.99,
     ),
     "direction_error_deg": Rule(
         "error of the preferred direction of direction-selective neurons; median",
@@ -120,18 +120,18 @@ RULES: dict[str, Rule] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Questions:
-    """What a model and the truth are asked.
+    """Questions that a model and the truth are asked alike.
 
     Attributes:
         windows: natural windows at which gradients are taken, of ``HISTORY`` frames more than the receptive field.
-        natural: natural windows beside which optimised stimuli must stand.
+        natural: natural windows with which optimised stimuli are compared.
         chosen: rows of the neurons that get most exciting stimuli.
-        constraint: norm and range of these.
-        seeds: starts of each, on the model and on the truth alike.
-        window: last frames of their responses that count.
-        ascent: how they climb.
+        constraint: norm and range of these stimuli.
+        seeds: number of starts of each stimulus.
+        window: number of last frames of their responses that count.
+        ascent: options of the ascent of these stimuli.
         sta_frames: frames of noise for spike-triggered averages.
-        screen: on which bars and spots are shown (None: as the model knows it).
+        screen: screen on which bars and spots are shown (None: as the model knows it).
     """
 
     windows: Float32[np.ndarray, "window time height width channel"]
@@ -146,7 +146,7 @@ class Questions:
 
 
 class Answers(NamedTuple):
-    """What the truth, or a model, answers."""
+    """Answers of the truth, or of a model."""
 
     gradients: Float32[np.ndarray, "neuron window frame height width channel"]
     fields: ReceptiveFields  # of the mean gradients
@@ -162,9 +162,9 @@ def answers(
 
     Args:
         model: the trained model, a control, or the truth itself.
-        truth: says where the neurons are, so that spots are shown there.
+        truth: truth that knows the centres of the neurons, where spots are shown.
         lag: frames of the trained model's receptive field before that of the response.
-        questions: what is asked.
+        questions: questions to ask.
         progress: called with (what, number done, number in all).
     """
     at = gradients(model, questions.windows, "all")[:, :, -lag - 1 :]
@@ -188,9 +188,9 @@ def as_imaged(true: Answers, samples_per_frame: float, frame_rate_hz: float | No
     samples. A model cannot know the time course of its neurons better than this.
 
     Args:
-        true: what the truth answers.
+        true: answers of the truth.
         samples_per_frame: images in the time of a frame of the movie, below 1.
-        frame_rate_hz: of the movie.
+        frame_rate_hz: frame rate of the movie.
     """
     from scipy.ndimage import convolve1d  # takes a second to import
 
@@ -209,12 +209,12 @@ def neuron_columns(
     Args:
         model: a trained model, or a control.
         truth: the truth, its neurons in the model's order.
-        true: what it answers, see ``answers``.
-        questions: what both were asked.
+        true: answers of the truth, see ``answers``.
+        questions: questions that both were asked.
         progress: called with (what, number done, number in all).
 
     Returns:
-        The columns that ``RULES`` name, NaN where a neuron has none; columns of which the truth knows nothing, such as
+        The columns that ``RULES`` name, NaN where a neuron has none; columns that the truth does not define, such as
         the colour of neurons that see a single channel, are left out.
 
     Raises:
@@ -264,7 +264,7 @@ def _single_gradients(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 def _of_stimuli(
     model: Model, truth: SimulatedRetina, found: Stimuli, true: Stimuli, questions: Questions
 ) -> dict[str, np.ndarray]:
-    """What the true neurons do with the model's stimuli; NaN for those that have none."""
+    """Responses of the true neurons to the model's stimuli, as columns; NaN for neurons that have none."""
     rows, window = list(questions.chosen), questions.window
     targets, best = neurons(truth, rows), np.moveaxis(true.movies, 1, 0)
     grey = np.zeros((1, *found.movies.shape[2:]), np.float32)

@@ -1,4 +1,4 @@
-"""The ascent of stimuli: what a batch of them carries along, and the compiled program that moves it."""
+"""Ascent of stimuli: its options, the state of a batch of stimuli, and the compiled program that moves it."""
 
 import dataclasses
 import functools
@@ -16,25 +16,25 @@ from openretina_jax.insilico.objectives import Objective
 from openretina_jax.insilico.parametrization import Parametrization, Pixels
 from openretina_jax.insilico.targets import Targets
 
-STEPS_PER_RUN = 10  # between looks at which targets have ended
+STEPS_PER_RUN = 10  # steps on the device before the host looks which targets have ended
 
 
 @dataclasses.dataclass(frozen=True)
 class Ascent:
-    """How stimuli climb.
+    """Options of the ascent of stimuli.
 
     Attributes:
         steps: largest number of gradients of a stimulus.
         learning_rate: step relative to the size of the parameters; it falls to 0 like a cosine. Within a norm, long
             steps find higher optima in fewer steps, and more alike: little is left of where a stimulus was.
-        optimizer: optax's, instead of plain ascent with this rate; it sees gradients of root mean square 1, and its
-            updates are relative to the root mean square of the parameters.
-        patience, tolerance: a stimulus ends when its objective has not risen by this share in so many steps (None: it
-            never ends early).
+        optimizer: optax transformation instead of plain ascent with this rate; it sees gradients of root mean square
+            1, and its updates are relative to the root mean square of the parameters.
+        patience, tolerance: a stimulus ends when its objective has not risen by the share ``tolerance`` in ``patience``
+            steps (None: it never ends early).
         jitter_px, jitter_frames: largest random shift of the stimulus in every step, for results that do not hang on
             single pixels.
-        parametrization: numbers that are moved.
-        block: stimuli that climb at once; memory is proportional to it.
+        parametrization: parametrisation of the stimuli, whose numbers are moved.
+        block: number of stimuli that climb at once; memory is proportional to it.
     """
 
     steps: int = 50
@@ -57,7 +57,7 @@ class Ascent:
             raise UserError(f"learning_rate is {self.learning_rate}; it must be above 0")
 
     def transformation(self) -> optax.GradientTransformation:
-        """The optimiser, as optax's."""
+        """Make the optimiser as an optax transformation."""
 
         def rate(count: Array) -> Array:
             return (
@@ -68,16 +68,16 @@ class Ascent:
 
 
 class Slots(struct.PyTreeNode):
-    """Stimuli that climb at once.
+    """State of the stimuli that climb at once, a slot for each.
 
     Attributes:
-        parameters: what is moved.
-        optimizer: state of the optimiser of each.
+        parameters: parameters of the stimuli, which are moved.
+        optimizer: state of the optimiser.
         best, best_value: stimulus of the highest objective so far, and the objective.
         rise_from: objective at the last rise that counted, for the patience.
-        waited: steps since then.
-        count: gradients taken.
-        key: random key of each.
+        waited: number of steps since then.
+        count: number of gradients taken.
+        key: random key.
     """
 
     parameters: PyTree
@@ -93,7 +93,7 @@ class Slots(struct.PyTreeNode):
 def objectives_of(
     graph: Any, state: nnx.State, targets: Targets, stimulus: Array, objective: Objective, window: int
 ) -> tuple[Array, Array]:
-    """Objective of every target, and its responses."""
+    """Compute the objective of every target, and its responses."""
     responses = targets.respond(nnx.merge(graph, state, copy=True), stimulus)
     return objective(responses[:, responses.shape[1] - window :], targets), responses
 
@@ -138,7 +138,7 @@ def score_natural(
     objective: Objective,
     window: int,
 ) -> tuple[Array, Array]:
-    """Natural windows within the constraint, and the objective (window, target) of each for every target."""
+    """Move natural windows into the constraint, and compute the objective (window, target) of each for every target."""
     windows = constraint.apply(windows)
     responses = targets.respond_alike(nnx.merge(graph, state, copy=True), windows)
     cut = responses[:, :, responses.shape[2] - window :]
@@ -149,7 +149,7 @@ def score_natural(
 def begin(
     key: Array, given: Array | None, shaken: Array, constraint: Constraint, *, shape: tuple[int, ...], ascent: Ascent
 ) -> Slots:
-    """Slots whose stimuli are noise, or those given."""
+    """Make slots that begin from noise, or from given stimuli."""
     noise = jax.vmap(lambda key: jax.random.normal(key, shape))(key)
     if given is None:
         movies = noise
@@ -174,12 +174,12 @@ def begin(
 
 @jax.jit
 def replaced(slots: Slots, fresh: Slots, chosen: Array) -> Slots:
-    """Slots of which the chosen ones are fresh."""
+    """Replace the chosen slots by fresh ones."""
     return jax.tree.map(lambda old, new: jnp.where(chosen.reshape(-1, *(1,) * (old.ndim - 1)), new, old), slots, fresh)
 
 
 def shapes_of(tree: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Structure and shapes of arguments, by which a program is kept."""
+    """Describe arguments by structure and shapes, by which compiled programs are kept."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
 
@@ -188,7 +188,7 @@ def shapes_of(tree: Any) -> tuple[Any, tuple[Any, ...]]:
 def compiled_climb(
     graph: Any, ascent: Ascent, window: int, objective: Objective, structure: Any, leaves: tuple[Any, ...]
 ) -> Any:
-    """The compiled ascent; kept, so that the next experiment of the same shapes begins at once."""
+    """Compile the ascent, once for all experiments of the same shapes."""
 
     def program(*leaves: Array) -> tuple[Slots, Array]:
         return climb(graph, ascent, window, objective, *jax.tree.unflatten(structure, leaves))

@@ -48,10 +48,10 @@ def n_responses(model: Model, frames: int) -> int:
 
 
 def check_every_frame(model: Model, frames: int) -> None:
-    """Refuse a model that answers less often than it sees frames.
+    """Check that a model answers as often as it sees frames.
 
     Raises:
-        UserError: it does so.
+        UserError: it answers less often.
     """
     if n_responses(model, frames) != frames - model.lag:
         raise UserError(
@@ -59,26 +59,30 @@ def check_every_frame(model: Model, frames: int) -> None:
         )
 
 
-def blocks(count: int, values: int) -> Iterator[tuple[np.ndarray, slice]]:
-    """Numbers from 0 to ``count`` in blocks of one length, the last of which is filled up, and the place of each.
+def blocks(count: int, values: int, at_once: int = BLOCK_VALUES) -> Iterator[tuple[np.ndarray, slice]]:
+    """Iterate over the indices below ``count`` in blocks of one length, so that a program compiles once for all.
 
     Args:
-        count: how many there are.
-        values: numbers in the stimulus of each.
+        count: number of items.
+        values: numbers in the stimulus of each item.
+        at_once: most numbers in a block; a block has an item at least.
+
+    Yields:
+        Indices of a block, the last of which is filled up with the last item, and the slice of results that it gives.
     """
-    size = min(count, max(1, BLOCK_VALUES // values))
+    size = min(count, max(1, at_once // values))
     for start in range(0, count, size):
         yield np.minimum(np.arange(start, start + size), count - 1), slice(start, min(start + size, count))
 
 
 def members(model: Model, targets: Targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Rows, weights and sessions of targets, as ``score`` takes them."""
+    """Read rows, weights and sessions of targets, as ``score`` takes them."""
     return np.asarray(targets.rows), np.asarray(targets.weights), targets.session_for(model)
 
 
 def score(
     model: Model, stimuli: Array, rows: Array, weights: Array, session: Array | None, window: Window
 ) -> tuple[Float[Array, " target"], Float[Array, "target new_time"]]:
-    """Mean response in the window of each target to its stimulus, and all its responses."""
+    """Compute the mean response in the window of each target to its stimulus, and all its responses."""
     responses = mean_of_members(model.respond_rows(stimuli, rows, session), weights)
     return responses[:, slice(*window)].mean(axis=1), responses

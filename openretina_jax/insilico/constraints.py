@@ -130,7 +130,7 @@ def of_training(info: DataInfo, frames: int, *, share: float = _SHARE) -> Constr
     fifth is the norm of 30 that Höfling et al. 2024 gave their stimuli.
 
     Args:
-        info: of a model.
+        info: facts about the data of a model.
         frames: length of the stimulus.
         share: norm relative to the root mean square of the norm of training windows of that length.
 

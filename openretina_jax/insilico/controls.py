@@ -34,12 +34,10 @@ def shuffled_rows(model: Model, seed: int = 0) -> Model:
     other = np.empty_like(order)
     other[order] = np.roll(order, 1)
     axis = 1 if isinstance(model, Ensemble) else 0  # an axis of members comes before that of neurons
-    moved = [
-        (path, variable.replace(variable[...].take(other, axis=axis)) if _of_neurons(variable) else variable)
-        for path, variable in nnx.to_flat_state(state)
-    ]
+
+    def shuffled(variable: nnx.Variable) -> nnx.Variable:
+        per_neuron = isinstance(variable, NeuronParam | NeuronConstant) and not isinstance(variable, SessionNumber)
+        return variable.replace(variable[...].take(other, axis=axis)) if per_neuron else variable
+
+    moved = [(path, shuffled(variable)) for path, variable in nnx.to_flat_state(state)]
     return nnx.merge(graph, nnx.from_flat_state(moved), copy=True)
-
-
-def _of_neurons(variable: nnx.Variable) -> bool:
-    return isinstance(variable, NeuronParam | NeuronConstant) and not isinstance(variable, SessionNumber)

@@ -188,7 +188,7 @@ class Lobe(NamedTuple):
     """Last lobe of a time course.
 
     Attributes:
-        sign: of the lobe.
+        sign: sign of the lobe.
         peak: frame of its peak, between frames by the parabola through three of them.
         opposite: largest value of the opposite sign relative to that of the lobe.
     """

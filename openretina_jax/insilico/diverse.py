@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.ascent import evaluate, objectives_of
-from openretina_jax.insilico.blocks import Chosen
+from openretina_jax.insilico.blocks import Chosen, blocks
 from openretina_jax.insilico.constraints import Constraint
 from openretina_jax.insilico.experiments import centre_mask, most_exciting
 from openretina_jax.insilico.objectives import increase
@@ -60,7 +60,7 @@ def diverse_exciting(
         best: most exciting stimuli of the same targets (None: they are looked for).
         progress: called with (what, number done, number in all).
         kept: see ``optimize_stimuli``.
-        options: of ``optimize_stimuli``, for the most exciting stimuli.
+        options: options of ``optimize_stimuli``, for the most exciting stimuli.
 
     Returns:
         Stimuli in the place of seeds, their objectives and responses; ``agreement`` is the mean correlation between the
@@ -77,15 +77,14 @@ def diverse_exciting(
     kept = {} if kept is None else kept
     if best is None:
         best = most_exciting(model, targets, progress=progress, kept=kept, **options)
-    split, parts = nnx.split(model), []
-    per_block, total = min(len(targets), max(1, BLOCK // count)), len(targets)
-    for first in range(0, total, per_block):
+    split, total, parts = nnx.split(model), len(targets), []
+    for block, place in blocks(total, count, BLOCK):
         if progress is not None:
-            progress(f"diverse stimuli of {total} targets", first, total)
-        name, block = f"diverse_{first}", np.minimum(np.arange(first, first + per_block), total - 1)
+            progress(f"diverse stimuli of {total} targets", place.start, total)
+        name = f"diverse_{place.start}"
         if name not in kept:
             kept[name] = _of_block(split, targets, best, block, count, share)
-        parts.append({part: array[: total - first] for part, array in kept[name].items()})
+        parts.append({part: array[: place.stop - place.start] for part, array in kept[name].items()})
     if progress is not None:
         progress(f"diverse stimuli of {total} targets", total, total)
     together: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

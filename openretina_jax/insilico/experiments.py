@@ -13,11 +13,12 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
+from openretina_jax.insilico.blocks import Chosen
 from openretina_jax.insilico.constraints import Constraint
 from openretina_jax.insilico.objectives import TEMPERATURE, decrease, discriminative, increase
 from openretina_jax.insilico.optimize import optimize_stimuli
 from openretina_jax.insilico.stimuli import Stimuli
-from openretina_jax.insilico.targets import Targets, neuron_names, neurons, rows_of, session_of_rows
+from openretina_jax.insilico.targets import Targets, as_targets, neuron_names, rows_of, session_of_rows
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.modules.cores.core import ReceptiveField
@@ -26,20 +27,20 @@ NATURAL_WINDOWS = 480
 MASK_SHARE = 0.8  # of a stimulus' power that counts as its centre
 
 
-def most_exciting(model: Model, chosen: str | Sequence[int] | Targets = "all", **options: Any) -> Stimuli:
+def most_exciting(model: Model, chosen: Chosen = "all", **options: Any) -> Stimuli:
     """Find the stimulus that excites every neuron most.
 
     Args:
         model: a trained model.
         chosen: neurons, see ``targets.neurons``, or targets.
-        options: of ``optimize_stimuli``.
+        options: further options of ``optimize_stimuli``.
     """
-    return optimize_stimuli(model, _targets(model, chosen), increase, **options)
+    return optimize_stimuli(model, as_targets(model, chosen), increase, **options)
 
 
-def most_suppressive(model: Model, chosen: str | Sequence[int] | Targets = "all", **options: Any) -> Stimuli:
+def most_suppressive(model: Model, chosen: Chosen = "all", **options: Any) -> Stimuli:
     """Find the stimulus that suppresses every neuron most; arguments as for ``most_exciting``."""
-    return optimize_stimuli(model, _targets(model, chosen), decrease, **options)
+    return optimize_stimuli(model, as_targets(model, chosen), decrease, **options)
 
 
 def selective(model: Model, chosen: str | Sequence[int] = "all", *, others: float = 1.0) -> Targets:
@@ -119,8 +120,8 @@ def most_discriminative(
     Args:
         model: a trained model.
         groups, on, normalise: see ``clusters``.
-        temperature: of the softmax over groups.
-        options: of ``optimize_stimuli``.
+        temperature: temperature of the softmax over groups.
+        options: further options of ``optimize_stimuli``.
     """
     objective = functools.partial(discriminative, temperature=temperature)
     return optimize_stimuli(model, clusters(model, groups, on, normalise=normalise), objective, **options)
@@ -166,8 +167,8 @@ def cluster_by_stimuli(
         count: number of clusters.
         iterations: largest number of turns.
         start: cluster of every neuron in the beginning (None: drawn).
-        seed: of the draw.
-        options: of ``optimize_stimuli``.
+        seed: seed of the draw.
+        options: further options of ``optimize_stimuli``.
     """
     rows = np.array(rows_of(model, chosen))
     if not 2 <= count <= len(rows):
@@ -216,9 +217,7 @@ def _respond_alike(
     return targets.respond_alike(nnx.merge(graph, state, copy=True), stimulus)
 
 
-def contextual(
-    model: Model, stimuli: Stimuli, chosen: str | Sequence[int] | Targets, *, sign: int = 1, **options: Any
-) -> Stimuli:
+def contextual(model: Model, stimuli: Stimuli, chosen: Chosen, *, sign: int = 1, **options: Any) -> Stimuli:
     """Find the surround that enhances or suppresses the response to a stimulus in the centre.
 
     The centre is where the stimulus has most of its power, and stays as it is. The surround gets a norm of its own,
@@ -229,7 +228,7 @@ def contextual(
         stimuli: such as those of ``most_exciting``, for the same neurons.
         chosen: the neurons.
         sign: 1: enhance; -1: suppress.
-        options: of ``optimize_stimuli``.
+        options: further options of ``optimize_stimuli``.
     """
     centre = centre_mask(stimuli.best)[:, None, :, :, None]
     movies = stimuli.best
@@ -239,7 +238,7 @@ def contextual(
     )
     objective = increase if sign > 0 else decrease
     options = {"window": stimuli.config["window"], "frames": movies.shape[1], "constraint": constraint, **options}
-    return optimize_stimuli(model, _targets(model, chosen), objective, **options)
+    return optimize_stimuli(model, as_targets(model, chosen), objective, **options)
 
 
 def centre_mask(
@@ -301,7 +300,7 @@ def controversial(
         ensemble: models of one structure, see ``openretina_jax.load``.
         chosen: neurons, see ``targets.neurons``.
         first, second: the member that is to respond, and the one that is not.
-        options: of ``optimize_stimuli``.
+        options: further options of ``optimize_stimuli``.
     """
     return most_exciting(Difference(ensemble, first, second), chosen, **options)
 
@@ -326,7 +325,7 @@ def natural_windows(
         dataset: the movies.
         frames: length of a window.
         count: number of windows.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
         UserError: no training movie is that long.
@@ -345,7 +344,3 @@ def natural_windows(
         start = first + int(rng.integers(clip - frames + 1))
         drawn.append(np.asarray(movie.normalized(slice(start, start + frames)), np.float32))
     return np.stack(drawn)
-
-
-def _targets(model: Model, chosen: str | Sequence[int] | Targets) -> Targets:
-    return chosen if isinstance(chosen, Targets) else neurons(model, chosen)

@@ -260,7 +260,7 @@ class JacobianSpectrum:
     """Directions of stimulus space that neurons together tell apart, at every stimulus.
 
     Attributes:
-        singular_values: of the gradients of all neurons, in falling order.
+        singular_values: singular values of the gradients of all neurons, in falling order.
         participation_ratio: effective number of directions, (Σλ)² / Σλ² of the squared singular values λ.
     """
 

@@ -1,4 +1,4 @@
-"""Movies that are changed in one way, and what that does to the responses of a model.
+"""Perturbations of movies, and their effects on the responses of a model.
 
 Perturbations are functions from a normalised movie to a movie of the same shape:
 
@@ -17,7 +17,8 @@ import pandas as pd
 from jaxtyping import Float32, Int, Integer
 
 from openretina_jax.data import artificial_patterns as patterns
-from openretina_jax.data.artificial_stimuli import Movie
+from openretina_jax.data.artificial_stimuli import Movie, check_channel
+from openretina_jax.data.conversion import check_choice
 from openretina_jax.data.masked import correlation
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.presentation import Screen, respond
@@ -39,8 +40,7 @@ def low_passed(movie: Movie, sigma_frames: float) -> Movie:
 def one_channel(movie: Movie, channel: int, *, grey: float = 0.0) -> Movie:
     """Keep one channel; the others are grey."""
     channels = movie.shape[3]
-    if not 0 <= channel < channels:
-        raise UserError(f"channel is {channel}, but the movie has channels 0 to {channels - 1}")
+    check_channel(channel, channels)
     return np.where(np.arange(channels) == channel, movie, np.float32(grey))
 
 
@@ -60,12 +60,12 @@ def mirrored(movie: Movie) -> Movie:
 
 
 def cut_order(frames: int, clip_frames: int, *, seed: int = 0) -> Int[np.ndarray, " time"]:
-    """Order of frames in which clips follow each other at random; the frames of a clip stay together.
+    """Draw an order of frames in which clips follow each other at random; the frames of a clip stay together.
 
     Args:
         frames: frames of the movie; the last clip may be shorter.
         clip_frames: frames of a clip.
-        seed: of the random order.
+        seed: seed of the random order.
 
     Raises:
         UserError: a clip has no frame.
@@ -76,20 +76,10 @@ def cut_order(frames: int, clip_frames: int, *, seed: int = 0) -> Int[np.ndarray
     return np.concatenate([clips[number] for number in np.random.default_rng(seed).permutation(len(clips))])
 
 
-def cuts_scrambled(movie: Movie, clip_frames: int, *, seed: int = 0) -> Movie:
-    """Show the clips of a movie in a random order, see ``cut_order``."""
-    return movie[cut_order(len(movie), clip_frames, seed=seed)]
-
-
 def contrast_scaled(movie: Movie, factor: float) -> Movie:
     """Multiply the contrast around the mean of every channel."""
     mean = movie.mean(axis=(0, 1, 2))
     return mean + np.float32(factor) * (movie - mean)
-
-
-def mean_shifted(movie: Movie, shift: float) -> Movie:
-    """Add a constant light."""
-    return movie + np.float32(shift)
 
 
 def masked(
@@ -112,8 +102,7 @@ def masked(
     Raises:
         UserError: there is no such part.
     """
-    if keep not in ("centre", "surround"):
-        raise UserError(f'keep is "{keep}"; choose among centre, surround')
+    check_choice("keep", keep, ("centre", "surround"))
     inside = patterns.disc(*movie.shape[1:3], radius_um=radius_px, pixel_size_um=1.0, centre_px=centre_px)
     share = (inside if keep == "centre" else 1 - inside)[:, :, None]
     return np.float32(grey) + share * (movie - np.float32(grey))
@@ -127,8 +116,8 @@ def effect(model: Model, movie: Movie, perturbations: Mapping[str, Perturbation]
     Args:
         model: any model.
         movie: normalised movie.
-        perturbations: by name, a function of the movie, or an order of its frames (see ``cut_order``): responses are
-            then put back into the old order, so that the same frames are compared after another history.
+        perturbations: functions of the movie by name, or orders of its frames (see ``cut_order``): responses are then
+            put back into the old order, so that the same frames are compared after another history.
 
     Returns:
         A row for every neuron and perturbation: ``session``, ``neuron``, ``perturbation``, ``correlation`` with the

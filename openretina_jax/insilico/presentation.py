@@ -1,4 +1,4 @@
-"""Presentation of artificial stimuli: what a model's screen is like, and responses less the response to grey.
+"""Presentation of artificial stimuli: the screen of a model, and responses less the response to grey.
 
 Grey is shown before every stimulus, for as long as the model remembers.
 """
@@ -17,14 +17,15 @@ from jaxtyping import Array, Float, Float32, Int
 from openretina_jax.data.artificial_patterns import Course, sinusoid
 from openretina_jax.data.artificial_stimuli import as_seen, full_field
 from openretina_jax.errors import UserError
+from openretina_jax.insilico.blocks import blocks
 from openretina_jax.insilico.targets import session_of_rows
 from openretina_jax.models.model import Model
 
-MEMORY_FRAMES = 30  # of history, for models whose memory has no end
+MEMORY_FRAMES = 30  # history of models whose memory has no end
 BLOCK_VALUES = 2**20  # pixels of the stimuli that a model sees at once
 
 BRIGHT_AND_DARK = (1.0, -1.0)  # contrasts
-SETTLING_S = 0.5  # of periodic stimuli, whose response is measured afterwards
+SETTLING_S = 0.5  # seconds of a periodic stimulus before its response is measured
 
 Movies = Float32[np.ndarray, "stimulus time height width channel"]
 Traces = Float32[np.ndarray, "neuron stimulus time"]
@@ -63,7 +64,7 @@ class Screen:
 
         Args:
             model: a trained model.
-            frame_rate_hz, pixel_size_um: instead of those that the model knows.
+            frame_rate_hz, pixel_size_um: frame rate and pixel size instead of those that the model knows.
             mid_grey: grey level of contrast 0; twice that level is contrast 1, as in ``as_seen`` (None: the mean of
                 the training movies. Where that is not above 0, because the movies had no grey levels, or is not
                 known, contrast 1 is 1 in the units of the model).
@@ -161,12 +162,10 @@ def respond(model: Model, screen: Screen, movies: Movies) -> tuple[Traces, Float
     """
     graph, state = nnx.split(model)
     grey = _Grey.of(model)
-    size = max(1, min(len(movies), BLOCK_VALUES // movies[0].size))
     found = []
-    for first in range(0, len(movies), size):
-        chosen = np.minimum(np.arange(first, first + size), len(movies) - 1)
+    for chosen, place in blocks(len(movies), movies[0].size, BLOCK_VALUES):
         block = _alike(graph, state, jnp.asarray(screen.seen(grey.before(movies[chosen]))))
-        found.append(np.asarray(block)[: len(movies) - first])
+        found.append(np.asarray(block)[: place.stop - place.start])
     return grey.subtracted(np.concatenate(found).transpose(2, 0, 1), movies.shape[1])
 
 
@@ -186,15 +185,14 @@ def respond_each(
     graph, state = nnx.split(model)
     grey = _Grey.of(model)
     count, sessions = model.data_info.n_neurons, session_of_rows(model)
-    stimuli, frames = movies_of(0).shape[:2]
-    size = max(1, min(count, BLOCK_VALUES // movies_of(0).size))
+    first = movies_of(0)
+    stimuli, frames = first.shape[:2]
     found = []
-    for first in range(0, count, size):
-        rows = np.minimum(np.arange(first, first + size), count - 1)
+    for rows, place in blocks(count, first.size, BLOCK_VALUES):
         movies = grey.before(np.concatenate([movies_of(int(row)) for row in rows]))
         targets = np.repeat(rows, stimuli).astype(np.int32)
         block = _each(graph, state, *map(jnp.asarray, (screen.seen(movies), targets, sessions[targets])))
-        found.append(np.asarray(block).reshape(size, stimuli, -1)[: count - first])
+        found.append(np.asarray(block).reshape(len(rows), stimuli, -1)[: place.stop - place.start])
     return grey.subtracted(np.concatenate(found), frames)
 
 
@@ -203,8 +201,8 @@ class _Grey:
     """Frames of grey before a stimulus.
 
     Attributes:
-        frames: their number.
-        future: how many of the last ones see the stimulus, in models that are padded in time.
+        frames: number of frames.
+        future: number of the last ones whose responses see the stimulus, in models that are padded in time.
     """
 
     frames: int

@@ -146,9 +146,9 @@ class Stopper:
     """End of an optimisation; an object serves one of them.
 
     Attributes:
-        max_iterations: number of iterations.
-        patience: how many losses may exceed the least one before the end comes earlier (None: it never does).
-        min_delta: by how much a loss must exceed the least one to count. Only a new least loss sets the count back.
+        max_iterations: largest number of iterations.
+        patience: number of losses above the least one after which the optimisation ends early (None: it never does).
+        min_delta: margin by which a loss must exceed the least one to count. Only a new least loss resets the count.
     """
 
     max_iterations: int
@@ -158,7 +158,7 @@ class Stopper:
     count: int = dataclasses.field(default=0, init=False)
 
     def stop(self, loss: float) -> bool:
-        """Take note of a loss, and say whether the end has come."""
+        """Record a loss, and say whether the optimisation ends."""
         if loss < self.least:
             self.least, self.count = loss, 0
         elif loss > self.least + self.min_delta:
@@ -211,10 +211,10 @@ class GradientGrid(NamedTuple):
     """Objective and its gradient where the two channels of a stimulus have been scaled by contrasts.
 
     Attributes:
-        gradient: derivatives by the contrasts of both channels.
-        response: the objective.
-        norm: of the gradient.
-        contrasts: those of each channel.
+        gradient: derivatives of the objective by the contrasts of both channels.
+        response: objective.
+        norm: norm of the gradient.
+        contrasts: contrasts of either channel.
     """
 
     gradient: Float32[np.ndarray, "2 first second"]
@@ -239,7 +239,7 @@ def gradient_grid(objective: Objective, stimulus: Stimulus, step: float = 0.1) -
 
 
 def equalize_channels(stimulus: Stimulus, flip_first: bool = False) -> Stimulus:
-    """Give both channels of a batch of one the same norm, and keep the whole one's; ``flip_first`` changes a sign."""
+    """Scale both channels of a batch of one to one norm, keeping that of the whole; ``flip_first`` flips a sign."""
     norms = jnp.sqrt(jnp.square(stimulus).sum(axis=(0, 1, 2, 3)))
     equal = stimulus / norms * jnp.asarray([-1.0 if flip_first else 1.0, 1.0])
     return equal * (jnp.linalg.norm(norms) / jnp.linalg.norm(equal))

@@ -28,7 +28,7 @@ class Metric:
 
     Attributes:
         name: short name.
-        definition: how it is computed, in a sentence.
+        definition: computation in a sentence.
         value: the number.
         low, high: ends of its interval, from a bootstrap over neurons.
         threshold: the worst value that passes.
@@ -65,7 +65,7 @@ def metric(
     Args:
         name, definition, threshold, better: see ``Metric``.
         statistic: function of the columns, such as ``numpy.median`` or ``auc``.
-        columns: what is known of every neuron. Neurons with NaN in one of them are left out.
+        columns: values of every neuron. Neurons with NaN in one of them are left out.
         seed: seed of the bootstrap.
     """
     known = np.ones(len(columns[0]), bool)

@@ -32,7 +32,7 @@ class Stimuli:
         norm: norm that was asked for; NaN where there was none.
         low, high: range of every channel that was asked for.
         members: objective of each stimulus for every member of an ensemble alone (None: no ensemble).
-        config: how they were found, as plain values.
+        config: settings of the optimisation, as plain values.
     """
 
     names: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The neurons behind simulated recordings as a model, in the order of a model that was trained on these."""
+"""Neurons behind simulated recordings as a model, in the order of a model that was trained on these recordings."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ _OTHER = "the model was trained on other recordings, perhaps of another seed"
 
 
 class _Kind(NamedTuple):
-    """How neurons of one kind become a model: their fixed numbers, their parameters in the file, and the class."""
+    """Kind of simulated neurons: its fixed numbers, the parameters in the file, and the class of the model."""
 
     constants: Callable[[], str]
     parameters: tuple[str, ...]
@@ -51,7 +51,7 @@ def truth_model(path: str | Path, info: DataInfo | None = None, *, lag: int = 0)
 
     Args:
         path: ``truth.h5``, the folder that was simulated into, or the folder of the recordings in it.
-        info: facts of the data of a trained model, whose neurons are taken in their order (None: all neurons, those
+        info: facts about the data of a trained model, whose neurons are taken in their order (None: all neurons, those
             that failed quality checks too; sessions come in alphabetical order, and stimuli are in the units of the
             simulated movie).
         lag: frames at the start of a stimulus for which no response is given.
@@ -143,7 +143,7 @@ def _rows_of(truth: Truth, info: DataInfo, name: str) -> np.ndarray:
 
 
 def _info_of(truth: Truth) -> DataInfo:
-    """Facts of all neurons of the file."""
+    """Facts about all neurons of the file."""
     header: Header = truth.header
     return DataInfo(
         sessions={name: _count(session) for name, session in truth.sessions.items()},
@@ -162,7 +162,7 @@ def _info_of(truth: Truth) -> DataInfo:
 
 
 def _columns(neurons: Mapping[str, np.ndarray]) -> dict[str, list[object]]:
-    """What is true of neurons, as columns of their metadata."""
+    """True properties of neurons, as columns of their metadata."""
     found: dict[str, list[object]] = {"centre_px": neurons["centre_px"].tolist()}
     if "channel" in neurons:
         return found | {"polarity": neurons["polarity"].tolist(), "channel": neurons["channel"].tolist()}

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.tables import neuron_names
+from openretina_jax.evaluation.tables import neuron_titles
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout, Model
@@ -156,7 +156,7 @@ def _each_figure(model: Model, neurons: Sequence[int]) -> Iterator[tuple[str, Fi
 
 def _plot_neurons(model: CoreReadout, neurons: Sequence[int]) -> Figure:
     rate = map_rate_hz(model.core, model.data_info.frame_rate_hz)
-    return plot_neurons(model.readout, neurons, neuron_names(model.data_info), map_rate_hz=rate)
+    return plot_neurons(model.readout, neurons, neuron_titles(model.data_info), map_rate_hz=rate)
 
 
 def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -> Figure:

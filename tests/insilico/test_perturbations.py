@@ -33,18 +33,16 @@ def test_channels_and_mirrors():
     np.testing.assert_array_equal(p.mirrored(MOVIE)[:, :, 0], MOVIE[:, :, -1])
 
 
-def test_contrast_and_mean():
-    scaled, shifted = p.contrast_scaled(MOVIE, 0.5), p.mean_shifted(MOVIE, 2.0)
+def test_contrast():
+    scaled = p.contrast_scaled(MOVIE, 0.5)
     np.testing.assert_allclose(scaled.mean(axis=(0, 1, 2)), MOVIE.mean(axis=(0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(scaled.std(axis=(0, 1, 2)), MOVIE.std(axis=(0, 1, 2)) / 2, rtol=1e-5)
-    np.testing.assert_allclose(shifted - MOVIE, 2, rtol=1e-5)
 
 
 def test_cuts():
     order = p.cut_order(10, 4, seed=1)
     assert sorted(order) == list(range(10))
     assert (np.diff(order) == 1).sum() >= 7  # frames of a clip stay together
-    np.testing.assert_array_equal(p.cuts_scrambled(MOVIE[:10], 4, seed=1), MOVIE[order])
 
 
 def test_centre_and_surround_add_up():

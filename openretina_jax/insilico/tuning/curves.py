@@ -73,7 +73,7 @@ def permutation_p(
         angles_deg: angle of each.
         fold: 1 for directions, 2 for orientations.
         permutations: number of random orders.
-        seed: of the random orders.
+        seed: seed of the random orders.
     """
     rng = np.random.default_rng(seed)
     neuron, repeat, angle = curves.shape

@@ -15,7 +15,7 @@ class Tuning:
 
     Attributes:
         name: name of the experiment.
-        parameter, unit: what varies, and its unit.
+        parameter, unit: parameter that varies, and its unit.
         values: values of the parameter.
         curve: response of every neuron to each value, less that to grey.
         grey: response to grey.
