@@ -226,13 +226,13 @@ def of_saved(place: Path) -> Sample:
     from flax import nnx
 
     import openretina_jax
-    from openretina_jax.models.saving import by_name, fingerprint, load_model
+    from openretina_jax.models.saving import by_name, load_model, sha256_of_arrays
 
     openretina_jax.save(model := _model(), place / "sample")  # type: ignore[arg-type]
-    wanted = fingerprint(by_name(nnx.state(model)))
+    wanted = sha256_of_arrays(by_name(nnx.state(model)))
 
     def read(path: Path) -> None:
-        if fingerprint(by_name(nnx.state(load_model(path)))) != wanted:
+        if sha256_of_arrays(by_name(nnx.state(load_model(path)))) != wanted:
             raise ValueError("it has other numbers than were saved")
 
     return place / "sample", read

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from openretina_jax.models.saving import best_checkpoint, fingerprint, read_arrays
+from openretina_jax.models.saving import best_checkpoint, read_arrays, sha256_of_arrays
 
 ROOT = Path(__file__).parent.parent
 COMMAND = (
@@ -95,7 +95,11 @@ def content(workdir: Path) -> tuple[str, str, bytes]:
     states = [*workdir.glob("checkpoints/*"), *workdir.glob("population/*")]
     last = max((folder for folder in states if folder.name.isdigit()), key=lambda folder: int(folder.name))
     best = best_checkpoint(workdir)
-    return fingerprint(read_arrays(best)), fingerprint(read_arrays(last)), (workdir / "neurons.csv").read_bytes()
+    return (
+        sha256_of_arrays(read_arrays(best)),
+        sha256_of_arrays(read_arrays(last)),
+        (workdir / "neurons.csv").read_bytes(),
+    )
 
 
 def leftovers(workdir: Path) -> list[Path]:

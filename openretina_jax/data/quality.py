@@ -192,16 +192,13 @@ class SplitStatistics:
     transitions: int
 
 
-def dataset_statistics(dataset: Dataset, tables: Tables) -> dict[str, SplitStatistics]:
+def dataset_statistics(tables: Tables) -> dict[str, SplitStatistics]:
     """Count the frames of training, validation and every test movie, and of training and validation together.
 
     Training windows cross the borders of clips, so that each order of clips has transitions of its own; validation
     clips are predicted one by one.
-
-    Args:
-        dataset: the data set.
-        tables: its tables.
     """
+    dataset = tables.dataset
     splits = {"train": tables.training()}
     if any(dataset.validation_clips.values()):
         splits["validation"] = tables.validation()

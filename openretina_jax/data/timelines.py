@@ -68,6 +68,7 @@ class Tables:
     """Frames and responses of a data set as two tables, and the timelines that point into them.
 
     Attributes:
+        dataset: the data set.
         responses: one column per neuron in the order of ``dataset.sessions``, NaN where nothing was recorded; responses
             to test movies are means over trials. Sessions without a common stimulus share rows.
         session: index of each neuron's session.
@@ -79,7 +80,7 @@ class Tables:
     """
 
     def __init__(self, dataset: Dataset, per_session: bool = False):
-        self._dataset, self._per_session = dataset, per_session
+        self.dataset, self._per_session = dataset, per_session
         self._movies = list(dataset.stimuli.values())
         # movies of different types fit into one table only when they are normalised
         self._raw = len({(movie.raw, movie.frames.dtype) for movie in self._movies}) == 1
@@ -118,7 +119,7 @@ class Tables:
         """Read some rows of the table of frames from the movies."""
         first = self._movies[0].frames
         picked = np.empty((*rows.shape, *first.shape[1:]), first.dtype if self._raw else np.float32)
-        for name, movie in self._dataset.stimuli.items():
+        for name, movie in self.dataset.stimuli.items():
             index = rows - self._first_frame[name]
             inside = (index >= 0) & (index < len(movie.frames))
             if not inside.any():
@@ -128,7 +129,7 @@ class Tables:
 
     def training(self) -> list[Timeline]:
         """Training clips of every session in the order in which it saw them: one timeline per session."""
-        return [self._session_timeline(number, [number]) for number in range(len(self._dataset.sessions))]
+        return [self._session_timeline(number, [number]) for number in range(len(self.dataset.sessions))]
 
     def shared_training(self) -> list[Timeline]:
         """Timelines of ``training``, each with the neurons of all sessions that saw the same clips."""
@@ -141,13 +142,13 @@ class Tables:
         Raises:
             UserError: there are none.
         """
-        if not any(self._dataset.validation_clips.values()):
+        if not any(self.dataset.validation_clips.values()):
             raise UserError("validation_clips is empty, but training needs a validation score; keep at least one clip")
-        length = self._dataset.clip_length
+        length = self.dataset.clip_length
         timelines = []
         for numbers in self._neighbours(self._what_it_saw):
-            session = self._dataset.sessions[numbers[0]]
-            kept = self._dataset.kept_for_validation(session)
+            session = self.dataset.sessions[numbers[0]]
+            kept = self.dataset.kept_for_validation(session)
             if not kept:
                 continue
             shown = (session.frame_index[::length] // length).tolist()
@@ -167,31 +168,31 @@ class Tables:
 
         timelines = []
         for group in self._neighbours(what_it_saw):
-            session = self._dataset.sessions[group[0]]
+            session = self.dataset.sessions[group[0]]
             if name not in session.repeats:
                 continue
             stimulus = session.test_stimulus(name)
-            index = np.arange(len(self._dataset.stimuli[stimulus].frames), dtype=np.int32)
+            index = np.arange(len(self.dataset.stimuli[stimulus].frames), dtype=np.int32)
             frames, rows = index + self._first_frame[stimulus], index + self._first_row[stimulus]
             timelines.append(self._timeline(session, group, stimulus, frames, rows, len(index)))
         return timelines
 
     def _session_timeline(self, number: int, group: Sequence[int]) -> Timeline:
-        session = self._dataset.sessions[number]
-        clips = session.frame_index // self._dataset.clip_length
-        kept = ~np.isin(clips, self._dataset.kept_for_validation(session))
+        session = self.dataset.sessions[number]
+        clips = session.frame_index // self.dataset.clip_length
+        kept = ~np.isin(clips, self.dataset.kept_for_validation(session))
         frames, rows = self._frames(session)[kept], self._rows(session)[kept]
-        return self._timeline(session, group, session.stimulus, frames, rows, self._dataset.clip_length)
+        return self._timeline(session, group, session.stimulus, frames, rows, self.dataset.clip_length)
 
     def _what_it_saw(self, session: Session) -> object:
         if not session.sees_frames_once:
             return session.name
-        clips = np.unique(session.frame_index[:: self._dataset.clip_length])
+        clips = np.unique(session.frame_index[:: self.dataset.clip_length])
         return session.stimulus, session.mirrored, clips.tobytes()
 
     def _neighbours(self, key: Callable[[Session], object]) -> list[list[int]]:
         """Group sessions with equal keys; they are neighbours, since a data set sorts its sessions."""
-        sessions = self._dataset.sessions
+        sessions = self.dataset.sessions
         if self._per_session:
             return [[number] for number in range(len(sessions))]
         return [list(group) for _, group in itertools.groupby(range(len(sessions)), lambda n: key(sessions[n]))]
@@ -206,7 +207,7 @@ class Tables:
         clip_length: int,
     ) -> Timeline:
         """Timeline of a session's frames and rows, with the neurons of its group."""
-        shift, scale = self._dataset.stimuli[stimulus].shift_and_scale if self._raw else (0.0, 1.0)
+        shift, scale = self.dataset.stimuli[stimulus].shift_and_scale if self._raw else (0.0, 1.0)
         return Timeline(
             name=session.name,
             frames=frames,
@@ -214,9 +215,9 @@ class Tables:
             mirrored=session.mirrored,
             session=group[0],
             first_neuron=int(self._first_neuron[group[0]]),
-            n_neurons=sum(self._dataset.sessions[number].n_neurons for number in group),
+            n_neurons=sum(self.dataset.sessions[number].n_neurons for number in group),
             n_sessions=len(group),
-            order=self._orders[self._dataset.sessions.index(session)],
+            order=self._orders[self.dataset.sessions.index(session)],
             clip_length=clip_length,
             shift=shift,
             scale=scale,

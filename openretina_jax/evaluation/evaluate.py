@@ -88,7 +88,7 @@ class Evaluator:
         tables = Tables(self.dataset, per_session=True) if model.per_session else self.tables
         responses = {
             split: split_responses(
-                split, self.dataset, tables, scorer, (state,), self._data, lambda timelines: Split(timelines, tables)
+                split, tables, scorer, (state,), self._data, lambda timelines: Split(timelines, tables)
             )
             for split in splits
         }

@@ -6,6 +6,7 @@ A ``Split`` holds the clips of a split, a ``Scorer`` predicts and scores them.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -117,18 +118,10 @@ class Scorer:
             parts.append(part[:n_clips, :time, skipped : skipped + timeline.n_neurons])
         return parts
 
-    def _score_split(
-        self,
-        variables: tuple[nnx.State, ...],
-        data: DataArrays,
-        timelines: Timelines,
-        start: Int[Array, "timeline clip"],
-        clip_frames: int,
-    ) -> dict[str, Array]:
-        def score(variables: tuple[nnx.State, ...]) -> dict[str, Array]:
-            return self._score_model(variables, data, timelines, start, clip_frames)
-
-        return jax.lax.map(score, variables) if self._members else score(variables)
+    def _score_split(self, variables: tuple[nnx.State, ...], *split: Any, clip_frames: int) -> dict[str, Array]:
+        if not self._members:
+            return self._score_model(variables, *split, clip_frames=clip_frames)
+        return jax.lax.map(lambda member: self._score_model(member, *split, clip_frames=clip_frames), variables)
 
     def _score_model(
         self,
@@ -136,6 +129,7 @@ class Scorer:
         data: DataArrays,
         timelines: Timelines,
         start: Int[Array, "timeline clip"],
+        *,
         clip_frames: int,
     ) -> dict[str, Array]:
         model = nnx.merge(self._graph, *variables, copy=True)

@@ -45,7 +45,6 @@ class SessionResponses:
 
 def split_responses(
     split: str,
-    dataset: Dataset,
     tables: Tables,
     scorer: Scorer,
     variables: tuple[nnx.State, ...],
@@ -59,7 +58,6 @@ def split_responses(
 
     Args:
         split: "train", "validation", or the name of a test movie.
-        dataset: the data set.
         tables: tables of the data set.
         scorer: scorer of the model.
         variables: variables of the model.
@@ -69,7 +67,7 @@ def split_responses(
     timelines = _timelines(split, tables)
     predicted = scorer.by_timeline(variables, data, split_of(timelines))
     result, first = [], 0
-    for session in dataset.sessions:
+    for session in tables.dataset.sessions:
         columns = slice(first, first + session.n_neurons)
         first = columns.stop
         found = [

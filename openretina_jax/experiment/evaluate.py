@@ -95,7 +95,7 @@ def evaluate(
     chosen = chosen_splits(dataset, splits)
     evaluator = Evaluator(dataset)
     evaluations = [evaluator(name, model, chosen, options) for name, model in zip(names, models, strict=True)]
-    statistics = dataset_statistics(dataset, evaluator.tables)
+    statistics = dataset_statistics(evaluator.tables)
     for evaluation in evaluations:
         print_report(evaluation, console)
     for line in statistics_lines(statistics):

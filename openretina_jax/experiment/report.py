@@ -46,7 +46,7 @@ def report(result: FitResult, model: Model, data: Feed, workdir: Path) -> tuple[
     scores = {"validation_correlation": float(np.nanmean(ranking))}
     figures: dict[str, Figure] = {}
     for test in dataset.test_names:
-        responses = split_responses(test, data.dataset, data.tables, scorer, variables, data.recordings, data.split)
+        responses = split_responses(test, data.tables, scorer, variables, data.recordings, data.split)
         table = score_table(responses)
         correlation = table["correlation"].to_numpy()
         shown = table[["session", "neuron", *SCORES]].rename(columns={name: f"{test}_{name}" for name in SCORES})
@@ -102,7 +102,7 @@ def _tests(data: Feed, model: Model) -> dict[str, float]:
     """Mean correlation of a model on every test movie."""
     scorer, variables = Scorer(nnx.graphdef(model)), (nnx.state(model),)
     responses = {
-        test: split_responses(test, data.dataset, data.tables, scorer, variables, data.recordings, data.split)
+        test: split_responses(test, data.tables, scorer, variables, data.recordings, data.split)
         for test in data.dataset.test_names
     }
     return {f"{test}_correlation": float(score_table(of)["correlation"].mean()) for test, of in responses.items()}

@@ -143,7 +143,7 @@ def _replace(new: Path, state: Path) -> None:
 def _matches(arrays: Path, description: Path) -> bool:
     """Whether arrays have the hash that a description holds."""
     try:
-        return fingerprint(_restored(arrays)) == json.loads(description.read_bytes())[_HASHES]["arrays"]
+        return sha256_of_arrays(_restored(arrays)) == json.loads(description.read_bytes())[_HASHES]["arrays"]
     except Exception:  # half of them were written
         return False
 
@@ -216,10 +216,10 @@ def _description(checkpoint: Path) -> tuple[dict[str, Any], dict[str, str]]:
 def with_hashes(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """A description with hashes of itself and of the arrays that it goes with."""
     plain = json.loads(json.dumps(about))
-    return plain | {_HASHES: {"about": _sha256_of_json(plain), "arrays": fingerprint(arrays)}}
+    return plain | {_HASHES: {"about": _sha256_of_json(plain), "arrays": sha256_of_arrays(arrays)}}
 
 
-def fingerprint(arrays: Mapping[str, jax.Array | np.ndarray]) -> str:
+def sha256_of_arrays(arrays: Mapping[str, jax.Array | np.ndarray]) -> str:
     """Hash of the names, types, shapes and numbers of arrays."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
@@ -262,7 +262,7 @@ def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
             arrays = None
         if arrays is None:
             _let_go()
-        elif wanted in (None, fingerprint(arrays)):
+        elif wanted in (None, sha256_of_arrays(arrays)):
             return arrays
     raise DamagedError(f"{checkpoint}: its arrays cannot be read: {problem}; {_REMEDY}")
 

@@ -33,7 +33,7 @@ WINDOWS = {
     "cyclers",
 }
 
-STATISTICS = {"frame_fingerprints"}  # counts frames, tested in test_statistics.py
+STATISTICS = {"frame_fingerprints"}  # counts frames, tested in test_quality.py
 
 # Functions that split and normalise movies of single sessions, tested in a file of their own.
 MOVIES = {

@@ -120,7 +120,7 @@ def test_equal_frames_have_equal_numbers() -> None:
 
 def test_a_data_set_of_right_and_left_eyes() -> None:
     data = tiny.dataset()
-    found = dataset_statistics(data, Tables(data))
+    found = dataset_statistics(Tables(data))
     kept, validated = tiny.CLIPS - len(tiny.VALIDATION_CLIPS), len(tiny.VALIDATION_CLIPS)
     within = tiny.CLIP_LENGTH - 1
     clips = [session.frame_index[:: tiny.CLIP_LENGTH] // tiny.CLIP_LENGTH for session in data.sessions]
@@ -147,6 +147,6 @@ def test_a_movie_that_is_its_own_mirror_image() -> None:
     train = data.stimuli["train"]
     wide = dataclasses.replace(train, frames=np.concatenate([train.frames, train.frames], axis=2))
     data = dataclasses.replace(data, stimuli={"train": wide, "test": even})
-    found = dataset_statistics(data, Tables(data))
+    found = dataset_statistics(Tables(data))
     assert found["test"] == SplitStatistics(3, tiny.TEST_LENGTH, tiny.TEST_LENGTH - 1)
     assert found["train"].frames == 2 * (tiny.CLIPS - 2) * tiny.CLIP_LENGTH

@@ -246,7 +246,7 @@ def unequal() -> Dataset:
 
 def found(split: str, unequal: Dataset, model: CoreReadout, scorer: Scorer) -> list[SessionResponses]:
     tables = Tables(unequal)
-    return split_responses(split, unequal, tables, scorer, variables_of(model), DataArrays.of(tables))
+    return split_responses(split, tables, scorer, variables_of(model), DataArrays.of(tables))
 
 
 def answers(model: CoreReadout, session: Session, clips: np.ndarray) -> np.ndarray:
