@@ -19,8 +19,8 @@ from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
 from openretina_jax.data.masked import correlation, mean_of, variance_of
 from openretina_jax.data.timelines import Tables
 
-_CHANCE = 1000  # one in so many movies has a sequence of the test by chance
-LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # of normalised pixels
+_CHANCE = 1000  # at most one in so many movies holds a sequence of the test by chance
+LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # limits for normalised pixels
 
 
 def movie_table(dataset: Dataset) -> pd.DataFrame:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 # placeholders of a file pattern: ours, and openretina's names for the same
 PLACEHOLDERS = ("session", "cell", "retina_index", "cell_index")
-MAX_EVALUATIONS = 5000  # of the Gaussian in one fit
+MAX_EVALUATIONS = 5000  # evaluations of the Gaussian in one fit
 MIN_SIGMA = 0.5
 _REMEDY = "check the folder and the pattern of the names, and save one STA per file with numpy.save"
 
@@ -129,7 +129,7 @@ def fit_gaussian(
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", OptimizeWarning)  # of a covariance that is not known, and then infinite
+            warnings.simplefilter("ignore", OptimizeWarning)  # an unknown covariance is infinite
             found, covariance = curve_fit(
                 pixels, None, frame.ravel(), p0=guess, bounds=(lowest, highest), maxfev=MAX_EVALUATIONS
             )

@@ -22,7 +22,7 @@ from openretina_jax.modules import losses
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.runtime import devices
 
-PIXELS_AT_ONCE = 4_000_000  # of the frames predicted together: bounds the memory for the core's feature maps
+PIXELS_AT_ONCE = 4_000_000  # pixels of the frames predicted together: bounds the memory of the core's feature maps
 
 
 class Split:
@@ -199,7 +199,7 @@ def _predict_timeline(
     offsets, firsts, length = pieces(clip_frames, lag, model.receptive_field(), PIXELS_AT_ONCE // pixels)
     start = (clips[:, None] + jnp.asarray(offsets, jnp.int32)).ravel()
     n_groups = -(-len(start) * length * pixels // PIXELS_AT_ONCE)
-    share = devices.count(devices.DATA)  # of several devices each takes an equal part of a group
+    share = devices.count(devices.DATA)  # devices that each take an equal part of a group
     per_group = -(-len(start) // (n_groups * share)) * share
     filled = jnp.take(start, jnp.arange(n_groups * per_group), mode="wrap").reshape(n_groups, per_group)
 

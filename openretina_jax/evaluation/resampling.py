@@ -14,7 +14,7 @@ from openretina_jax.data.masked import STD_EPSILON, mean_of
 from openretina_jax.evaluation.metrics import RATE_EPSILON, VARIANCE_EPSILON
 from openretina_jax.evaluation.splits import SessionResponses
 
-LEVEL = 0.95  # of the intervals
+LEVEL = 0.95  # confidence level of the intervals
 
 
 def bootstrap_means(
@@ -94,10 +94,10 @@ class _Moments(NamedTuple):
     """Means over time of traces and of products of two traces."""
 
     mean: np.ndarray  # (trial, neuron), as all without another comment
-    product: np.ndarray  # of two trials: (trial, trial, neuron)
-    with_prediction: np.ndarray
-    with_log: np.ndarray  # with the logarithm of the prediction
-    with_others: np.ndarray  # with the mean over all neurons
+    product: np.ndarray  # mean product of two trials, (trial, trial, neuron)
+    with_prediction: np.ndarray  # mean product with the prediction
+    with_log: np.ndarray  # mean product with the logarithm of the prediction
+    with_others: np.ndarray  # mean product with the mean over all neurons
     others: np.ndarray
     others_square: np.ndarray
     prediction: np.ndarray  # (neuron,)
@@ -171,7 +171,7 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
         return np.einsum("bin,in->bn", share, values)
 
     mean = of_trials(m.mean)
-    with_sum = np.einsum("bjn,ijn->bin", w, m.product)  # of each trial with the weighted sum of all
+    with_sum = np.einsum("bjn,ijn->bin", w, m.product)  # mean product of each trial with the weighted sum of all
     sum_square = np.einsum("bin,bin->bn", w, with_sum)
     own_square = np.einsum("bin,in->bn", w * w, square)
     pairs = total**2 - (w * w).sum(axis=1)

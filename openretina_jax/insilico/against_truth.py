@@ -149,7 +149,7 @@ class Answers(NamedTuple):
     """Answers of the truth, or of a model."""
 
     gradients: Float32[np.ndarray, "neuron window frame height width channel"]
-    fields: ReceptiveFields  # of the mean gradients
+    fields: ReceptiveFields  # description of the mean gradients
     direction: tuning.Tuning
     area: tuning.Tuning
     stimuli: Stimuli

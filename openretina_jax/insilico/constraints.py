@@ -12,10 +12,10 @@ from jaxtyping import Array, Bool, Float
 from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 
-TOLERANCE = 1e-6  # of the norm, relative
-_MOST_PASSES = 40  # of Newton's method; three to six are usual
+TOLERANCE = 1e-6  # relative tolerance of the norm
+_MOST_PASSES = 40  # passes of Newton's method; three to six are usual
 _HALVINGS = 32
-_LARGEST_SQUARE = 1e30  # of a scale: all that is not 0 is clipped long before
+_LARGEST_SQUARE = 1e30  # square of the largest scale: all that is not 0 is clipped long before
 _SHARE = 0.2
 
 

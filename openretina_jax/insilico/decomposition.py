@@ -14,8 +14,8 @@ from jaxtyping import Float, Float32
 
 from openretina_jax.errors import UserError
 
-CORE = 0.4  # of the peak: pixels above it make up the centre of a receptive field
-LOBE = 0.5  # of the largest value: what a lobe of a time course must exceed to count
+CORE = 0.4  # share of the peak above which pixels make up the centre of a receptive field
+LOBE = 0.5  # share of the largest value that a lobe of a time course must exceed to count
 LOW_PASS_HZ = 10.0
 LOW_PASS_ORDER = 5
 
@@ -61,7 +61,7 @@ def _first_singular(matrix: Float[np.ndarray, "row column"]) -> tuple[np.ndarray
     if matrix.shape[0] > matrix.shape[1]:
         right, value, left = _first_singular(matrix.T)
         return left, value, right
-    from scipy.linalg import eigh  # of one eigenvector rather than all
+    from scipy.linalg import eigh  # computes one eigenvector rather than all
 
     last = len(matrix) - 1
     left = eigh(matrix @ matrix.T, subset_by_index=(last, last))[1][:, 0]

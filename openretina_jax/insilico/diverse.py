@@ -30,10 +30,10 @@ from openretina_jax.models.model import Model
 COUNT, SHARE = 8, 0.85
 STEPS = 100  # fewer leave sets of eight short of the share
 BLOCK = 16  # stimuli at once
-RATE = 0.25  # of the first step, relative to the stimulus
-SHARPNESS = 10.0  # with which the most similar other stimulus outweighs the rest
-SLACK = 0.01  # of the best response, above the share: what stimuli aim at
-GAIN = 2.0  # with which the weight of the response grows while a stimulus is short of that
+RATE = 0.25  # size of the first step, relative to the stimulus
+SHARPNESS = 10.0  # weight of the most similar other stimulus over the rest
+SLACK = 0.01  # stimuli aim at this much of the best response above the share
+GAIN = 2.0  # rate at which the weight of the response grows while a stimulus is short of that
 
 _Carry = tuple[Array, Array, Array, Array]  # stimuli, weights of the response, best set so far and its worth
 _STATIC = ("count", "window", "share")

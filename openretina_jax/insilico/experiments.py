@@ -24,7 +24,7 @@ from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.modules.cores.core import ReceptiveField
 
 NATURAL_WINDOWS = 480
-MASK_SHARE = 0.8  # of a stimulus' power that counts as its centre
+MASK_SHARE = 0.8  # share of a stimulus' power that makes up its centre
 
 
 def most_exciting(model: Model, chosen: Chosen = "all", **options: Any) -> Stimuli:

@@ -19,7 +19,7 @@ Responses = Float[Array, "target frame member"]
 Score = Float[Array, " target"]
 Objective = Callable[..., Array]  # (responses, targets) -> a number for each target
 
-TEMPERATURE = 1.6  # of Burg et al. 2024
+TEMPERATURE = 1.6  # value of Burg et al. 2024
 
 
 def increase(responses: Responses, targets: Targets) -> Score:

@@ -25,10 +25,10 @@ from openretina_jax.modules.cores.simple import SimpleCore
 _log = logging.getLogger(__name__)
 
 Stimulus = Float[Array, "batch time height width channel"]
-Objective = Callable[[Array], Array]  # of a stimulus, a number that shall rise
-Penalty = Callable[[Array], Array]  # of a stimulus, a number that shall fall
-Processor = Callable[[Array], Array]  # of a stimulus after a step, the one before the next
-Reducer = Callable[[Array], Array]  # of (time, ...), the mean over some of the time
+Objective = Callable[[Array], Array]  # stimulus -> number that is maximised
+Penalty = Callable[[Array], Array]  # stimulus -> number that is minimised
+Processor = Callable[[Array], Array]  # stimulus after a step -> stimulus before the next step
+Reducer = Callable[[Array], Array]  # (time, ...) -> mean over some of the time
 Ranges = Sequence[Sequence[float | None]]  # least and largest value of every channel; None: no limit
 
 # what openretina visualize asks of stimuli for the model of Höfling et al. 2024, in the units of that model

@@ -31,7 +31,7 @@ class SimulatedRetina(Model):
         lag: frames at the start of a stimulus for which no response is given. A neuron could answer to these too, but
             with the lag of a trained model both give as many responses to the same stimulus. The last response belongs
             to the last frame, whatever the lag.
-        data_info: facts of its neurons.
+        data_info: facts about its neurons.
     """
 
     def __init__(self, lag: int, data_info: DataInfo):

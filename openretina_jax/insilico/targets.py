@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Float32, Int32
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.models.model import Model
 
-SCORE_COLUMN = "validation_correlation"  # of the neurons in ``DataInfo``, which ``load`` reads from a run's neurons.csv
+SCORE_COLUMN = "validation_correlation"  # column of ``DataInfo.neurons``; ``load`` reads it from neurons.csv
 
 
 @jax.tree_util.register_dataclass

@@ -1,4 +1,4 @@
-"""Models of openretina in our terms: options and facts of the data from its arguments and parameters."""
+"""Models of openretina in our terms: options and facts about the data from its arguments and parameters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from openretina_jax.sources.hoefling_2024.cells import roi_mask, roi_positions
 _CELL = "cell"  # the session of a model of a single cell
 # our names of columns of neurons
 _COLUMNS = {"group_assignment": "cell_type", "roi_ids": "roi_id", "cell_indices": "cell_index"}
-_MOST_COORDINATES = 3  # of a neuron's position; wider arrays are images
+_MOST_COORDINATES = 3  # columns of a neuron's position; wider arrays are images
 # their entries of data_info that DataInfo has a place for
 _PLACED = (
     *("n_neurons_dict", "mean_activity_dict", "input_shape", "sessions_kwargs"),
@@ -227,7 +227,7 @@ def _shared(readout: Mapping[str, Any], sessions: int) -> Options:
 
 
 def _columns(known: Mapping[str, Any], performance: Any, count: int) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """Columns of the neurons of a session, and facts of the session as a whole."""
+    """Columns of the neurons of a session, and facts about the session as a whole."""
     columns, of_session = {}, {}
     for name, value in known.items():
         array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray) else np.empty(0)

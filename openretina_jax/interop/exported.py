@@ -83,7 +83,7 @@ class ExportedModel:
     """An exported program with its metadata.
 
     Attributes:
-        data_info: facts of the data that the model was trained on.
+        data_info: facts about the data that the model was trained on.
         options: options that the model was built from.
         shortest_stimulus: frames of the shortest stimulus that has a response.
         per_session: whether a neuron's prediction depends on the session that is asked for.

@@ -34,7 +34,7 @@ PUBLISHED: Mapping[str, HubFile] = {
         "sridhar_2025": f"{_NEW}/sridhar_2025.ckpt",
         "goldin_2022_axolotl": f"{_NEW}/goldin_2022_axolotl.ckpt",
         "goldin_2022_mouse": f"{_NEW}/goldin_2022_mouse.ckpt",
-        "hoefling_2024_base_low_res": f"{_OLD}/hoefling_2024_base_low_res.ckpt",  # of the first preprint
+        "hoefling_2024_base_low_res": f"{_OLD}/hoefling_2024_base_low_res.ckpt",  # model of the first preprint
     }.items()
 }
 

@@ -21,7 +21,7 @@ from openretina_jax.runtime.pickled_values import PLAIN, ForbiddenError, Named, 
 from openretina_jax.runtime.pickles import PickleReader
 
 NEWEST_FORMAT = 10  # torch writes 3, and promises to read up to 10
-_MOST_VALUES = 1_000_000  # of hyper-parameters
+_MOST_VALUES = 1_000_000  # values of hyper-parameters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

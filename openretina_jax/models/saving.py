@@ -114,7 +114,7 @@ def save_model(model: Model, folder: str | Path) -> None:
         {"config": {"model": model.options}, "data_info": json.loads(model.data_info.to_json())}, arrays
     )
     try:
-        if new.is_dir() and _matches(new, description):  # of a save that was ended in between
+        if new.is_dir() and _matches(new, description):  # an earlier save was killed before its last step
             _replace(new, state)
         for left in folder.glob("state.*"):
             shutil.rmtree(left)

@@ -23,7 +23,7 @@ from openretina_jax.modules.layers import (
 )
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 
-CENTRE_DECIMALS = 3  # of a pixel: as far as a fit of a Gaussian can be trusted
+CENTRE_DECIMALS = 3  # decimals of a pixel up to which a fit of a Gaussian can be trusted
 
 
 def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
@@ -63,9 +63,9 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReado
 
 
 def merge(new: DataInfo, known: DataInfo) -> DataInfo:
-    """Merge the facts of both, the new sessions first; for a session that both know, the new facts hold.
+    """Merge the facts about both data sets, the new sessions first; for a session that both know, the new facts hold.
 
-    Facts of the stimulus are those of the trained model, or the new ones where it has none.
+    Facts about the stimulus are those of the trained model, or the new ones where it has none.
     """
 
     def both(name: str) -> dict[str, Any]:

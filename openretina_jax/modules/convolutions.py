@@ -26,7 +26,7 @@ PaddingOption = bool | int | Literal["same", "valid"] | tuple[int, int, int]
 Size = int | tuple[int, int]
 Maps = Float[Array, "batch time height width in"]
 NewMaps = Float[Array, "batch new_time new_height new_width out"]
-Speeds = Float32[Array, " part"] | None  # of equal parts of a batch, one after the other
+Speeds = Float32[Array, " part"] | None  # one for each of the equal parts of a batch, which follow each other
 
 # initial kernels (out, in, ...): uniform within 1/sqrt(fan in), torch's default; normal as in Glorot and Bengio 2010
 UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)

@@ -19,9 +19,9 @@ from openretina_jax.data.assembly import MOVIE, RESPONSES, MovieRecording, arran
 from openretina_jax.errors import UserError
 
 SUFFIXES = (".h5", ".hdf5")
-_MOST_LINKS = 16  # that follow each other
-_LARGEST_RATIO = 1032  # of deflate
-_ALWAYS_TAKEN = 1 << 20  # bytes of an array that are not compared with the file's
+_MOST_LINKS = 16  # links in a chain
+_LARGEST_RATIO = 1032  # largest compression that deflate reaches
+_ALWAYS_TAKEN = 1 << 20  # bytes up to which the size of an array is not checked against that of the file
 _CELL = re.compile(r".*cell_?(\d+)")
 _AGAIN = "fetch it again, or write it again"
 

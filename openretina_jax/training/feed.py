@@ -25,8 +25,8 @@ from openretina_jax.training.trainer import TrainState
 
 _log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 64 << 20  # of frames that travel together
-MEMORY_SHARE = 0.5  # of what is free on the device, for movies
+CHUNK_BYTES = 64 << 20  # bytes of the frames that travel together
+MEMORY_SHARE = 0.5  # share of the free memory of a device that movies may take
 _THREADS, _CHUNKS_AHEAD = 2, 2
 
 
@@ -180,7 +180,7 @@ def fits_on_device(tables: Tables, n_devices: int = 1) -> bool:
         tables: tables of the data set.
         n_devices: number of devices of this process, each of which would hold the movies.
     """
-    copies = n_devices if jax.default_backend() == "cpu" else 1  # in one memory
+    copies = n_devices if jax.default_backend() == "cpu" else 1  # CPU devices share one memory
     size, free = copies * tables.frame_bytes, _free_bytes()
     fits = not in_any(size > MEMORY_SHARE * free)
     if not fits:

@@ -22,7 +22,7 @@ from openretina_jax.modules.regularizers import absolute
 from openretina_jax.runtime.registry import Registry
 from openretina_jax.training.hyperparameters import hyperparameters
 
-Metrics = dict[str, Num[Array, "*member"]]  # of a model, or with an entry per member of a population
+Metrics = dict[str, Num[Array, "*member"]]  # scalars, or an entry per member of a population
 Responses = Float[Array, "part window time neuron"]
 Recorded = Bool[Array, "part window time neuron"]
 # sum over the samples of every neuron, and their number: frames, or windows
@@ -214,7 +214,7 @@ class ResponseObjective:
         width = batch.neuron_mask.shape[1]
         prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key)
         response, recorded = targets(batch, prediction.shape[2], model.receptive_field())
-        # what does not count may be infinite, and 0 times that would make every gradient NaN
+        # predictions that do not count may be infinite, and 0 times infinity would make every gradient NaN
         prediction = jnp.where(recorded, prediction, 0)
         total, count = self.loss.sums(prediction, response, recorded)
         sessions = batch.n_sessions.sum().astype(jnp.float32)

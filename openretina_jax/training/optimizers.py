@@ -239,7 +239,7 @@ class Rowwise:
             )
         updates, after = self.transformation.update(gradients, state, params)
         updates = jax.tree.map(lambda update: learning_rate * update, updates)
-        # which rows of a moment are new is what its parameter says; counts always are
+        # a moment is updated in the rows in which its parameter is; step counts always are
         new = optax.tree.map_params(
             self.transformation, lambda _, p: p, after, present, transform_non_params=lambda _: jnp.ones((), bool)
         )

@@ -31,7 +31,7 @@ WHOLE = "population"  # folder of the checkpoints of all members together
 
 _log = logging.getLogger(__name__)
 
-MEMORY_SHARE = 0.5  # of the device's memory, for the temporaries of the members that are computed at once
+MEMORY_SHARE = 0.5  # share of the device's memory for the temporaries of the members that are computed at once
 
 
 class Population(Trainer):

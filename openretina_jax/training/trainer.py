@@ -33,9 +33,9 @@ from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.schedules import Patience, Rates
 from openretina_jax.training.sharding import in_place
 
-Windows = Any  # a pytree of arrays whose first axis is the part of a step
-GRADIENT_NORM = "gradient_norm_"  # and the part of the model
-AVERAGE_WARMUP = 10  # steps; the average of the first steps forgets the initial parameters
+Windows = Any  # a pytree of arrays; their first axis is the part of a step
+GRADIENT_NORM = "gradient_norm_"  # prefix of a metric; the part of the model follows
+AVERAGE_WARMUP = 10  # steps; the decay grows from 1/10, so that the average soon forgets the initial parameters
 
 
 @jax.tree_util.register_dataclass
@@ -178,7 +178,7 @@ class Trainer:
         model = nnx.merge(self.graph, state.params, state.statistics, copy=True)
 
         def present(part: Windows) -> tuple[Array, Array]:
-            batch = batch_of(part)  # for its bookkeeping; the stimulus is not used, and so not gathered, here
+            batch = batch_of(part)  # the stimulus is not used here, so that the compiler does not gather it
             return rows_in(batch, model.data_info.n_neurons), sessions_in(batch, len(model.data_info.sessions))
 
         rows, sessions = (part.any(axis=0) for part in jax.vmap(present)(windows))

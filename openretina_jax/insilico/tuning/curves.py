@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Complex, Float, Float32
 
-TINY = 1e-9  # of a response, below which a curve has no selectivity
+TINY = 1e-9  # response below which a curve has no selectivity
 
 Curve = Float[np.ndarray, "neuron parameter"]
 Index = Float[np.ndarray, " neuron"]

@@ -29,7 +29,7 @@ from openretina_jax.modules.kernels.tiles import Padding
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.devices import precision
 
-COST_OF_A_NUMBER = 5  # of writing it to memory, in multiplications of a matrix product
+COST_OF_A_NUMBER = 5  # cost of writing a number to memory, in multiplications of a matrix product
 # primitives that XLA fuses away
 FREE = ("reshape", "broadcast_in_dim", "squeeze", "convert_element_type")
 WIDE = 16  # columns of a matrix product that runs at full speed

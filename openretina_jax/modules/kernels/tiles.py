@@ -19,7 +19,7 @@ from jaxtyping import Array, DTypeLike, Float
 from openretina_jax.runtime.devices import precision
 
 Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-DIMENSIONS = (3, 0, 1)  # of time, height and width
+DIMENSIONS = (3, 0, 1)  # axes of time, height and width
 _TILES = 4  # where the dimensions of tiles are inserted: before the batch
 
 

@@ -18,7 +18,7 @@ from openretina_jax.simulation.writing import Progress, check_numbers, repeats_b
 from openretina_jax.sources.maheswaranathan_2023 import FOLDER, FRAME_RATE_HZ, RESPONSE_TYPES, STIMULI
 
 _PUBLISHED_REPEATS = "firing_rate_10ms"  # smoothing of the repeats that are stored per neuron
-_CENTRE_SD_PX = 2.0  # of 50 µm
+_CENTRE_SD_PX = 2.0  # pixels of 50 µm
 _FRAMES_PER_SCENE, _FRAMES_PER_JITTER, _FRAMES_PER_CHECKERBOARD = 100, 3, 3
 
 

@@ -19,7 +19,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import read_npy
 from openretina_jax.sources.movie_cache import Movie, cached_movie
 
-_VERSION = 1  # of what is rendered; other versions in the cache are not taken
+_VERSION = 1  # version of the rendering; movies of other versions in the cache are not used
 _FRAMES_AT_ONCE = 1000
 _REMEDY = "fetch the folder again"
 

@@ -42,7 +42,7 @@ RESPONSES = {
 }
 CROP = (35, 35, 55, 55)  # pixels at the top, bottom, left and right
 
-_MIRRORS = {None: slice(None), "left_right": slice(None), "up_down": slice(None, None, -1)}  # of an STA's rows
+_MIRRORS = {None: slice(None), "left_right": slice(None), "up_down": slice(None, None, -1)}  # slice of an STA's rows
 
 _log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ def _later(responses: Float32[np.ndarray, "trial time neuron"], delay: int) -> F
 def _neurons(
     folder: Path, retina: str, recorded: RetinaResponses, crop: Crop, shown: Stimulus, mirror: str | None
 ) -> dict[str, np.ndarray]:
-    """Facts of the neurons."""
+    """Metadata of the neurons."""
     neurons = {"cell_index": recorded.cells}
     if not folder.is_dir():
         _log.warning("%s: there is no such folder, so that receptive fields are not known", folder)

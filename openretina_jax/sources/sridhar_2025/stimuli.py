@@ -19,7 +19,7 @@ from openretina_jax.sources.sridhar_2025.movies import (
     read_fixations,
 )
 
-TEST_LINES = 5100  # of a fixation file; those of the first trial come after
+TEST_LINES = 5100  # lines of the test movie in a fixation file; those of the first trial follow
 IMAGES = "stimuli_padded_4/*_img_*.npy"
 _BOTH_SEEDS = "fixations/complete_fixations_seed_2022and2023_s4_fixed.txt"
 FIXATION_FILES = {

@@ -63,7 +63,7 @@ class CsvTable(Callback):
             stream.write(text.getvalue().encode())
 
     def _write(self, row: Mapping[str, int | float]) -> None:
-        if new := [column for column in row if column not in self._columns]:  # of another version
+        if new := [column for column in row if column not in self._columns]:  # another version wrote fewer
             _, rows = self._read()
             self._columns += new
             self._replace([*rows, {column: str(value) for column, value in row.items()}])
