@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from openretina_jax.errors import UserError, nearest
+from openretina_jax.insilico.optimize import Progress
 from openretina_jax.insilico.presentation import Screen
 from openretina_jax.insilico.tuning import full_field, motion, receptive_field
 from openretina_jax.insilico.tuning.receptive_field import Centres
 from openretina_jax.insilico.tuning.result import Tuning
 from openretina_jax.models.model import Model
-
-Progress = Callable[[str, int, int], None]  # what, number done, number in all
 
 ALIKE: dict[str, Callable[..., Tuning]] = {
     "direction": motion.direction,

@@ -99,22 +99,20 @@ class GruCore(SimpleCore):
         self.per_session = self.per_session or condition_size is not None
         self.films = _films(channels, condition_size, rngs)
         self.conditions = _conditions(n_sessions, condition_size, conditions)
-        self.gru = (
-            None
-            if recurrent_channels is None
-            else ConvGru(
-                ConvGruCell(
-                    channels[-1],
-                    recurrent_channels,
-                    input_kernel=input_kernel,
-                    recurrent_kernel=recurrent_kernel,
-                    groups=groups,
-                    gamma=1.0,
-                    pad_input=pad_input,
-                    rngs=rngs,
-                )
+        gru = None
+        if recurrent_channels is not None:
+            cell = ConvGruCell(
+                channels[-1],
+                recurrent_channels,
+                input_kernel=input_kernel,
+                recurrent_kernel=recurrent_kernel,
+                groups=groups,
+                gamma=1.0,
+                pad_input=pad_input,
+                rngs=rngs,
             )
-        )
+            gru = ConvGru(cell)
+        self.gru = gru
 
     def _layer(self, conv: Any, channels: int, **options: Any) -> CoreLayer:
         return CoreLayer(
