@@ -23,7 +23,7 @@ class Score(abc.ABC):
 
     Attributes:
         mode: whether the best score is the highest ("max") or the lowest ("min").
-        name: under which scores of neurons are found.
+        name: name of the scores of neurons.
     """
 
     mode: ClassVar[Literal["max", "min"]] = "max"
@@ -33,24 +33,24 @@ class Score(abc.ABC):
     def value(
         self, prediction: Clips, response: Clips, recorded: Bool[Array, "clip time neuron"]
     ) -> Float[Array, "clip neuron"]:
-        """Score of every clip and neuron; compiled, and only recorded frames may count."""
+        """Compute the score of every clip and neuron; it is compiled, and only recorded frames may count."""
 
     def neurons(
         self, prediction: Clips, response: Clips, recorded: Bool[Array, "clip time neuron"]
     ) -> Float[Array, " neuron"]:
-        """Mean over the clips in which a neuron was recorded; NaN if there are none."""
+        """Compute the mean over the clips in which a neuron was recorded; NaN if there are none."""
         clips = recorded.any(axis=1)
         value = self.value(prediction, jnp.where(recorded, response, 0), recorded)
         return jnp.where(clips, value, 0).sum(axis=0) / clips.sum(axis=0).astype(value.dtype)
 
-    def judged(self, scores: Mapping[str, Float[Array, "*member neuron"]]) -> Float[Array, "*member"]:
-        """Mean over neurons, such that higher is better."""
+    def to_maximize(self, scores: Mapping[str, Float[Array, "*member neuron"]]) -> Float[Array, "*member"]:
+        """Compute the mean over neurons, with a sign such that higher is better."""
         mean = jnp.nanmean(scores[self.name], axis=-1)
         return mean if self.mode == "max" else -mean
 
-    def shown(self, judged: float) -> float:
-        """The mean over neurons as it is, from one for which higher is better."""
-        return judged if self.mode == "max" else -judged
+    def from_maximized(self, value: float) -> float:
+        """Undo the sign of ``to_maximize``."""
+        return value if self.mode == "max" else -value
 
 
 @SCORES("correlation")

@@ -78,9 +78,9 @@ def fit(
             callback.on_epoch_begin(done)
             state, metrics = data.run(run_epoch, state, done)
             scores = scorer(state.evaluated, data.recordings, data.validation)
-            score = monitor.judged(scores).block_until_ready()
+            score = monitor.to_maximize(scores).block_until_ready()
             check_finite(metrics, score, before, data, checkpoints)
-            state, done = trainer.judge(state, score), done + 1
+            state, done = trainer.end_epoch(state, score), done + 1
             elapsed = time.perf_counter() - began
             seconds += elapsed
             row = epoch_metrics(before, state, scores, monitor, metrics, done, elapsed, seconds)
@@ -144,19 +144,19 @@ def epoch_metrics(
         seconds: seconds of the run.
     """
     means = {name: jnp.nanmean(score, axis=-1) for name, score in scores.items()}
-    judged = means[monitor.name]
+    monitored = means[monitor.name]
     row = {
         "epoch": epoch,
         "seconds": seconds,
         "learning_rate": before.learning_rate,
         "steps_per_second": int((state.step - before.step).sum()) / elapsed,
         "validation/correlation": median(means.pop("correlation")),
-        "validation/best": monitor.shown(float(state.patience.best.max())),
+        "validation/best": monitor.from_maximized(float(state.patience.best.max())),
         **{f"validation/{name}": median(mean) for name, mean in means.items()},
         **{f"train/{name}": median(value) for name, value in metrics.items()},
     }
-    if judged.ndim:
-        row |= {f"validation/members/{number}": float(value) for number, value in enumerate(judged)}
+    if monitored.ndim:
+        row |= {f"validation/members/{number}": float(value) for number, value in enumerate(monitored)}
         row |= {"training_members": int((~state.patience.stop).sum())}
     return row
 

@@ -334,5 +334,5 @@ def _readout_penalty(model: CoreReadout, batch: Batch) -> Array:
 
 def _mean_correlation(prediction: Array, response: Array, recorded: Array) -> Array:
     correlation = losses.correlation(prediction, response, recorded)
-    judged = recorded.any(axis=2)
-    return jnp.where(judged, correlation, 0).sum() / jnp.maximum(judged.sum(), 1).astype(correlation.dtype)
+    counted = recorded.any(axis=2)
+    return jnp.where(counted, correlation, 0).sum() / jnp.maximum(counted.sum(), 1).astype(correlation.dtype)

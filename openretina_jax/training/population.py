@@ -140,14 +140,14 @@ class Population(Trainer):
 
         return run_epoch
 
-    def judge(self, state: TrainState, score: Float32[Array, " member"]) -> TrainState:
+    def end_epoch(self, state: TrainState, score: Float32[Array, " member"]) -> TrainState:
         """Advance the states after an epoch by its validation scores."""
 
-        def judge(state: TrainState, score: Array) -> TrainState:
-            judged = self._member.judge(state, score)
-            return _where(state.patience.stop | ~jnp.isfinite(score), _stopped(state), judged)
+        def end_epoch(state: TrainState, score: Array) -> TrainState:
+            ended = self._member.end_epoch(state, score)
+            return _where(state.patience.stop | ~jnp.isfinite(score), _stopped(state), ended)
 
-        return jax.vmap(judge)(state, score)
+        return jax.vmap(end_epoch)(state, score)
 
     def _advance(self, frames: int, state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
         """A member's epoch, which counts only if the member has not stopped and stays finite."""

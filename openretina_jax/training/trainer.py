@@ -268,13 +268,13 @@ class Trainer:
             return self._step(state, windows, batch_of, epoch)
 
         state, metrics = jax.lax.scan(one, state, devices.everywhere(self._steps((timeline, start, shown))))
-        judged = [value for name, value in metrics.items() if name == "objective" or name.startswith(GRADIENT_NORM)]
-        finite = jnp.isfinite(jnp.stack(judged)).all(axis=0)
+        watched = [value for name, value in metrics.items() if name == "objective" or name.startswith(GRADIENT_NORM)]
+        finite = jnp.isfinite(jnp.stack(watched)).all(axis=0)
         means = jax.tree.map(jnp.mean, metrics)
         # the first step whose objective or gradient is not a number, or the number of steps
         return state, means | {"finite_steps": jnp.where(finite.all(), len(finite), jnp.argmin(finite))}
 
-    def judge(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:
+    def end_epoch(self, state: TrainState, score: Float32[Array, ""]) -> TrainState:
         """Advance the state after an epoch by its validation score (higher is better)."""
         recipe = self.recipe.varied(state.numbers)
         patience = recipe.rules.update(state.patience, score, recipe.learning_rate)

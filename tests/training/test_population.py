@@ -106,14 +106,14 @@ def test_members_are_single_runs() -> None:
     trainer = population(2, 1)
     state, metrics = trainer.epoch(FRAMES)(trainer.init(), *arguments())
     score = jnp.asarray([0.4, 0.3])
-    judged = trainer.judge(trainer.judge(state, score), score - 0.01)
+    judged = trainer.end_epoch(trainer.end_epoch(state, score), score - 0.01)
     for number, (model, recipe) in enumerate(zip(models(2), recipes(2), strict=True)):
         alone = Trainer(model, recipe)
         own, own_metrics = alone.epoch(FRAMES)(alone.init(), *arguments())
         assert_close(member_state(state, number), own)
         for name, value in own_metrics.items():
             np.testing.assert_allclose(metrics[name][number], value, rtol=1e-4, err_msg=name)
-        own = alone.judge(alone.judge(own, score[number]), score[number] - 0.01)
+        own = alone.end_epoch(alone.end_epoch(own, score[number]), score[number] - 0.01)
         assert_close(member_state(judged, number), own)
         rate = recipe.learning_rate * recipe.rules.plateau.factor
         np.testing.assert_allclose(trainer.rates(judged, 2).learning_rate[number], rate, rtol=1e-6)
@@ -165,7 +165,7 @@ def test_a_stopped_member_stays_to_the_bit(trained: tuple[Population, Any]) -> N
     trainer, epoch = trained
     before = stopped(trainer.init(), [True, False])
     after, metrics = epoch(copied(before), *arguments())
-    after = trainer.judge(after, jnp.asarray([0.9, 0.9]))
+    after = trainer.end_epoch(after, jnp.asarray([0.9, 0.9]))
     for name, array in by_name(member_state(after, 0)).items():
         np.testing.assert_array_equal(array, by_name(member_state(before, 0))[name], err_msg=name)
     assert after.step.tolist() == [0, 3]
@@ -195,7 +195,7 @@ def test_a_member_that_fails_ends_alone(trained: tuple[Population, Any]) -> None
     assert after.patience.stop.tolist() == [False, True]
     assert after.step.tolist() == [3, 0]
     assert metrics["finite_steps"].tolist() == [3, 0]
-    judged = trainer.judge(after, jnp.asarray([math.nan, 0.5]))  # a score may be no number either
+    judged = trainer.end_epoch(after, jnp.asarray([math.nan, 0.5]))  # a score may be no number either
     assert judged.patience.stop.tolist() == [True, True]
     assert not judged.patience.is_best.any()
 

@@ -150,10 +150,10 @@ def test_moments_are_forgotten_when_validation_lowers_the_rate() -> None:
     )
     trainer = Trainer(tiny.model(), recipe)
     state = epoch(recipe, parts=1)
-    first = trainer.judge(state, jnp.float32(0.5))
+    first = trainer.end_epoch(state, jnp.float32(0.5))
     assert float(first.patience.learning_rate) == pytest.approx(0.01)
     assert any(leaf.any() for leaf in jax.tree.leaves(first.optimizer.mu))
-    second = trainer.judge(first, jnp.float32(0.4))
+    second = trainer.end_epoch(first, jnp.float32(0.4))
     assert float(second.patience.learning_rate) == pytest.approx(0.003)
     assert not any(leaf.any() for leaf in jax.tree.leaves(second.optimizer))
 
