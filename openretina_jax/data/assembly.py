@@ -5,7 +5,7 @@ Sources that read files assemble what they read; ``arrays`` is for arrays in mem
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,47 @@ class MovieRecording:
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
 
 
+class SharedMovies:
+    """Stimuli of raw pixels by name, in which a movie that several sessions saw is kept once.
+
+    Attributes:
+        stimuli: the stimuli. The first of a role ("train", or the name of a test) is called by it, others
+            "<session>/<role>".
+
+    Args:
+        frame_rate_hz: frames per second of all movies.
+    """
+
+    def __init__(self, frame_rate_hz: float):
+        self._frame_rate_hz = frame_rate_hz
+        self.stimuli: dict[str, Stimulus] = {}
+        self._names: dict[Hashable, str] = {}
+
+    def add(
+        self,
+        session: str,
+        role: str,
+        movie: Num[np.ndarray, "time height width channel"],
+        statistics: tuple[float, float],
+        identity: Hashable,
+    ) -> str:
+        """Add a movie unless it is there, and return its name.
+
+        Args:
+            session: name of a session that saw it.
+            role: "train", or the name of the test.
+            movie: raw pixels.
+            statistics: mean and standard deviation by which models see it normalised.
+            identity: value that is equal for equal movies, and for no others.
+        """
+        key = role, identity, statistics
+        if key not in self._names:
+            name = self._names[key] = f"{session}/{role}" if role in self.stimuli else role
+            frames = movie if movie.dtype in _PIXEL_TYPES else movie.astype(np.float32)
+            self.stimuli[name] = Stimulus(name, frames, self._frame_rate_hz, *statistics, raw=True)
+        return self._names[key]
+
+
 def assemble(
     recordings: Iterable[MovieRecording],
     *,
@@ -85,44 +126,35 @@ def assemble(
     """
     if clip_length < 1:
         raise UserError(f"clip_length (config.data) is {clip_length}; a clip has at least 1 frame")
-    stimuli: dict[str, Stimulus] = {}
-    known: dict[tuple[str, bytes, tuple[float, float]], str] = {}
-
-    def stimulus(recording: MovieRecording, role: str, movie: np.ndarray, statistics: tuple[float, float]) -> str:
-        """Add a movie to the stimuli unless it is there, and return its name."""
-        key = role, _hash(movie), statistics
-        if key not in known:
-            known[key] = f"{recording.name}/{role}" if role in stimuli else role
-            frames = movie if movie.dtype in _PIXEL_TYPES else movie.astype(np.float32)
-            stimuli[known[key]] = Stimulus(known[key], frames, frame_rate_hz, *statistics, raw=True)
-        return known[key]
-
+    movies = SharedMovies(frame_rate_hz)
     sessions = []
     for recording in recordings:
         check_lengths(recording)
         statistics = normalization or mean_and_deviation(recording.movie)
-        name = stimulus(recording, TRAIN, recording.movie, statistics)
+        shown = {TRAIN: recording.movie, **{test: one.movie for test, one in recording.tests.items()}}
+        names = {
+            role: movies.add(recording.name, role, movie, statistics, _hash(movie)) for role, movie in shown.items()
+        }
         sessions.append(
             Session(
                 name=recording.name,
-                stimulus=name,
+                stimulus=names.pop(TRAIN),
                 responses=recording.responses,
                 frame_index=np.arange(len(recording.movie), dtype=np.int32),
-                repeats={test: shown.repeats for test, shown in recording.tests.items()},
-                test_stimuli={
-                    test: stimulus(recording, test, shown.movie, statistics) for test, shown in recording.tests.items()
-                },
+                repeats={test: one.repeats for test, one in recording.tests.items()},
+                test_stimuli=names,
                 neurons=recording.neurons,
                 metadata=recording.metadata,
             )
         )
     trained_on = sorted({session.stimulus for session in sessions})
     return Dataset(
-        stimuli=stimuli,
+        stimuli=movies.stimuli,
         sessions=tuple(sessions),
         clip_length=clip_length,
         validation_clips={
-            name: validation_clips(len(stimuli[name].frames) // clip_length, validation, seed) for name in trained_on
+            name: validation_clips(len(movies.stimuli[name].frames) // clip_length, validation, seed)
+            for name in trained_on
         },
         pixel_size_um=pixel_size_um,
         channels=None if channels is None else tuple(channels),

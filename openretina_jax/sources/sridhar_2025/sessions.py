@@ -11,11 +11,11 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
+from openretina_jax.data.assembly import SharedMovies
 from openretina_jax.data.conversion import check_choice
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.sta import load_sta
@@ -42,6 +42,7 @@ RESPONSES = {
 }
 CROP = (35, 35, 55, 55)  # pixels at the top, bottom, left and right
 
+_UNCHANGED = (0.0, 1.0)  # mean and deviation with which models see the pixels as they are
 _MIRRORS = {None: slice(None), "left_right": slice(None), "up_down": slice(None, None, -1)}  # slice of an STA's rows
 
 _log = logging.getLogger(__name__)
@@ -110,19 +111,9 @@ def load_sridhar_2025(
     else:
         movies = NoiseMovies(fetched.path)
 
+    shared = SharedMovies(FRAME_RATE_HZ)
     sessions: list[Session] = []
-    stimuli: dict[str, Stimulus] = {}
     validation: dict[str, tuple[int, ...]] = {}
-    names: dict[tuple[Any, ...], str] = {}
-
-    def shown(role: str, retina: str, movie: Movie, clips: tuple[int, ...] = ()) -> str:
-        """Name of a movie among the stimuli, to which it is added unless it is there."""
-        key = role, _place(movie), clips
-        if key not in names:
-            names[key] = f"{retina}/{role}" if role in stimuli else role
-            stimuli[names[key]] = Stimulus(names[key], movie, FRAME_RATE_HZ, norm_mean=0.0, norm_std=1.0, raw=True)
-        return names[key]
-
     lengths = {}
     for retina in retinas or RETINAS[stimulus]:
         top, bottom, left, right = of_retina(crops, retina, "crop")
@@ -133,8 +124,10 @@ def load_sridhar_2025(
         )
         lengths[retina] = frames = recorded.train.shape[1]
         used, clips = _used_trials(retina, recorded, split, movies.n_trials(retina, frames))
-        name = shown("train", retina, movies.train(retina, recorded.trials[used], frames, crop), clips)
-        test = shown("test", retina, movies.test(retina, recorded.test.shape[1], crop))
+        movie = movies.train(retina, recorded.trials[used], frames, crop)
+        name = shared.add(retina, "train", movie, _UNCHANGED, (_place(movie), clips))
+        movie = movies.test(retina, recorded.test.shape[1], crop)
+        test = shared.add(retina, "test", movie, _UNCHANGED, _place(movie))
         validation[name] = clips
         sessions.append(
             Session(
@@ -144,13 +137,13 @@ def load_sridhar_2025(
                 frame_index=np.arange(len(used) * frames, dtype=np.int32),
                 repeats={"test": _later(recorded.test, response_delay)},
                 test_stimuli={"test": test},
-                neurons=_neurons(fetched.path / "stas", retina, recorded, crop, stimuli[name], sta_mirror),
+                neurons=_neurons(fetched.path / "stas", retina, recorded, crop, shared.stimuli[name], sta_mirror),
             )
         )
     if len(set(lengths.values())) > 1:
         raise UserError(f"{fetched.path}: trials of the retinas have {lengths} frames; train those that differ alone")
     return Dataset(
-        stimuli=stimuli,
+        stimuli=shared.stimuli,
         sessions=tuple(sessions),
         clip_length=frames,
         validation_clips=validation,
