@@ -182,7 +182,7 @@ def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
     [
         (
             {"measures": ["train"]},
-            'measure "train" is unknown; choose among forward, train_step, eval_step, epoch, epoch_shared, population',
+            'measure "train" is unknown; choose among forward, train_step, eval_step, epoch, epoch_shared, population, stream',
         ),
         ({"lowerings": ["fast"]}, f'lowering "fast" is unknown; choose among {", ".join(get_args(Lowering))}'),
         ({"lowerings": ["dense"], "settings": FULL}, 'variant "configured" has no lowering to choose; '),

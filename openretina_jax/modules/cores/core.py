@@ -3,7 +3,6 @@
 import abc
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Key
@@ -36,9 +35,10 @@ class Core(nnx.Module):
     """Base of cores: modules that turn a movie into feature maps that all sessions share.
 
     A subclass writes ``__call__`` and ``receptive_field``, and ``penalties`` if it has any; it inherits
-    ``regularizer``, and ``begin`` and ``advance`` for predictions frame by frame. Its constructor takes what it needs of ``in_channels``, ``n_sessions``, ``conditions`` and
-    ``rngs`` by these names, which the data fill in; all its other arguments are options of a configuration.
-    Weights of penalties are attributes ``gamma_...``, so that members of a population can differ in them.
+    ``regularizer``, and ``begin`` and ``advance`` for predictions frame by frame. Its constructor takes what it needs
+    of ``in_channels``, ``n_sessions``, ``conditions`` and ``rngs`` by these names, which the data fill in; all its
+    other arguments are options of a configuration. Weights of penalties are attributes ``gamma_...``, so that members
+    of a population can differ in them.
 
     A core with parameters or conditions of its own for every session sets ``per_session``; then a batch is made of
     equal parts, one after the other, and every call says which session each part belongs to.
@@ -73,7 +73,8 @@ class Core(nnx.Module):
     def begin(self, frame_shape: tuple[int, int, int]) -> Any:
         """Make the history that ``advance`` needs before the first frame: arrays of zeros, in any pytree.
 
-        Here it is the stimulus; a core overrides both to keep what it computed of earlier frames.
+        Here it is the stimulus; a core overrides both to keep what it computed of earlier frames, or where it drops
+        maps.
 
         Args:
             frame_shape: (height, width, channel) of a frame.
@@ -87,12 +88,7 @@ class Core(nnx.Module):
                 f"{type(self).__name__} depends on all earlier frames; to predict frame by frame, it must write begin "
                 "and advance, which carry its state"
             )
-        shortest = next(n for n in range(frames, 2**16) if self._maps_of(n, frame_shape) > 0)
-        return jnp.zeros((1, shortest - 1, *frame_shape))
-
-    def _maps_of(self, frames: int, frame_shape: tuple[int, int, int]) -> int:
-        stimulus = jax.ShapeDtypeStruct((1, frames, *frame_shape), jnp.float32)
-        return jax.eval_shape(self, stimulus).shape[1]
+        return jnp.zeros((1, frames - 1, *frame_shape))
 
     def advance(
         self, history: Any, frame: Float[Array, "1 1 height width channel"], session: Int[Array, "1"] | None = None

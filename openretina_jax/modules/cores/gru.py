@@ -169,13 +169,8 @@ class GruCore(SimpleCore):
         layers = super().begin(frame_shape)
         if self.gru is None:
             return {"layers": layers}
-        x, _ = jax.eval_shape(
-            lambda core, history, frame: super(GruCore, core).advance(history, frame),
-            self,
-            layers,
-            jax.ShapeDtypeStruct((1, 1, *frame_shape), jnp.float32),
-        )
-        state = jax.eval_shape(self.gru.cell, jax.ShapeDtypeStruct(x.shape[:1] + x.shape[2:], x.dtype))
+        stimulus = jax.ShapeDtypeStruct((1, self._layers_past + 1, *frame_shape), jnp.float32)
+        state = jax.eval_shape(lambda core, stimulus: core.layer_outputs(stimulus)[-1][:, 0], self, stimulus)
         return {"layers": layers, "state": jnp.zeros(state.shape, state.dtype), "frames": jnp.int32(0)}
 
     def advance(
@@ -185,7 +180,7 @@ class GruCore(SimpleCore):
         x, layers = super().advance(history["layers"], frame, session)
         if self.gru is None:
             return x, {"layers": layers}
-        whole = history["frames"] >= super().receptive_field().frames - 1
+        whole = history["frames"] >= self._layers_past
         state = jnp.where(whole, self.gru.cell(x[:, 0], history["state"]), history["state"])
         return state[:, None], {"layers": layers, "state": state, "frames": history["frames"] + 1}
 

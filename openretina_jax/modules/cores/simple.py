@@ -157,13 +157,15 @@ class SimpleCore(Core):
 
     def begin(self, frame_shape: tuple[int, int, int]) -> list[Float[Array, "1 past height width channel"]]:
         """Make the history before the first frame: of each layer the inputs that its temporal kernel looks back to."""
-        stimulus = jax.ShapeDtypeStruct((1, self.receptive_field().frames, *frame_shape), jnp.float32)
-        first, *inputs = jax.eval_shape(
-            lambda core, stimulus: [core._input(stimulus), *core._stack(core._input(stimulus))], self, stimulus
-        )[: len(self.layers)]
-        pasts = (layer.conv.size[0] - 1 for layer in self.layers)
+
+        def inputs(core: SimpleCore, stimulus: Array) -> list[Array]:
+            first = core._input(stimulus)
+            return [first, *core._stack(first)[:-1]]
+
+        stimulus = jax.ShapeDtypeStruct((1, self._layers_past + 1, *frame_shape), jnp.float32)
         return [
-            jnp.zeros((1, past, *x.shape[2:]), x.dtype) for past, x in zip(pasts, (first, *inputs), strict=True)
+            jnp.zeros((1, layer.conv.size[0] - 1, *x.shape[2:]), x.dtype)
+            for layer, x in zip(self.layers, jax.eval_shape(inputs, self, stimulus), strict=True)
         ]
 
     def advance(
@@ -178,6 +180,11 @@ class SimpleCore(Core):
             return x
 
         return self._stack(self._input(frame), session=session, before_layer=look_back)[-1], new
+
+    @property
+    def _layers_past(self) -> int:
+        """Frames before its own that a map of the last layer depends on."""
+        return sum(layer.conv.size[0] - 1 for layer in self.layers)
 
     def _input(self, stimulus: Array) -> Array:
         """Input of the first layer."""
