@@ -31,6 +31,7 @@ from openretina_jax.training.population import Population
 from openretina_jax.training.trainer import Trainer, TrainState, compiler_options
 
 MEMBERS = 8  # of a population
+STREAMED = 100  # frames that are predicted one by one
 
 
 class Work(NamedTuple):
@@ -71,6 +72,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         "epoch_shared": training.epoch_shared,
         "population": training.population,
         "population_singly": training.population_singly,
+        "stream": training.stream,
     }[task["measure"]]()
     versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
     about = {
@@ -131,6 +133,21 @@ class Training:
 
         program = jax.make_jaxpr(predict)(self._state, batch)
         return Work(lambda: predict(self._state, batch), shape, windows, program)
+
+    def stream(self) -> Work:
+        """Predictions frame by frame for the neurons of a session; each is fetched before the next frame comes."""
+        model = nnx.merge(self._trainer.graph, *self._state.evaluated, copy=True)
+        stream = model.stream(next(iter(model.data_info.sessions)))
+        frames = np.random.default_rng(0).standard_normal((STREAMED, *model.data_info.input_shape)).astype(np.float32)
+
+        def work() -> Any:
+            state = stream.init()
+            for frame in frames:
+                response, state = stream.step(state, frame)
+                np.asarray(response)
+            return state
+
+        return Work(work, _shape(STREAMED, 1, 1), STREAMED)
 
     def train_step(self) -> Work:
         """A training step on windows that lie on the device."""

@@ -19,7 +19,7 @@ from benchmarks.translation import translate
 from openretina_jax.errors import UserError
 from openretina_jax.modules.kernels.lowerings import Lowering
 
-MEASURES = ("forward", "train_step", "eval_step", "epoch", "epoch_shared", "population")
+MEASURES = ("forward", "train_step", "eval_step", "epoch", "epoch_shared", "population", "stream")
 STIMULUS_CHANNELS = 2  # ultraviolet and green
 STEPS_PER_SESSION = 2  # of an epoch, as with the recordings of Höfling et al. 2024
 CLIP_FRAMES, VALIDATION_CLIPS = 150, 15  # likewise
@@ -115,6 +115,9 @@ def benchmark(
             task = dataclasses.replace(task, sessions=sessions)
         if measure == "population":
             yield from take(task, [ours(), singly()], repeats)
+            continue
+        if measure == "stream":  # the reference predicts whole movies alone
+            yield from take(task, [ours()], repeats)
             continue
         if reference_python is not None:
             task = dataclasses.replace(task, counterpart=translate(task.settings, task.input_shape[2]))

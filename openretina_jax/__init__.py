@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from openretina_jax.evaluation.evaluate import evaluate
     from openretina_jax.experiment.check_data import check_dataset as check
     from openretina_jax.experiment.notebook import load_dataset, train
-    from openretina_jax.interop.exported import export, load_exported
+    from openretina_jax.interop.exported import export, export_stream, load_exported, load_exported_stream
     from openretina_jax.interop.loading import load
     from openretina_jax.models.saving import save_model as save
     from openretina_jax.models.summary import summary
@@ -33,12 +33,14 @@ __all__ = [
     "check",
     "evaluate",
     "export",
+    "export_stream",
     "fit",
     "from_arrays",
     "insilico",
     "load",
     "load_dataset",
     "load_exported",
+    "load_exported_stream",
     "plots",
     "save",
     "summary",
@@ -56,12 +58,14 @@ __getattr__, __dir__ = lazy_names(
         "check": "openretina_jax.experiment.check_data:check_dataset",
         "evaluate": "openretina_jax.evaluation.evaluate:evaluate",
         "export": "openretina_jax.interop.exported:export",
+        "export_stream": "openretina_jax.interop.exported:export_stream",
         "fit": "openretina_jax.training.loop:fit",
         "from_arrays": "openretina_jax.data.arrays:from_arrays",
         "insilico": "openretina_jax.insilico",
         "load": "openretina_jax.interop.loading:load",
         "load_dataset": "openretina_jax.experiment.notebook:load_dataset",
         "load_exported": "openretina_jax.interop.exported:load_exported",
+        "load_exported_stream": "openretina_jax.interop.exported:load_exported_stream",
         "plots": "openretina_jax.visualize",
         "save": "openretina_jax.models.saving:save_model",
         "summary": "openretina_jax.models.summary:summary",

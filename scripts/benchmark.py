@@ -20,7 +20,8 @@ _MEASURE = flags.DEFINE_list(
     ["forward", "train_step"],
     "What to measure: predictions (forward) and a training step (train_step) of the same windows; the evaluation of 15 "
     "clips (eval_step); an epoch with one session per step (epoch), or with all (epoch_shared); such an epoch "
-    "of 8 models in one program, beside one model after the other (population).",
+    "of 8 models in one program, beside one model after the other (population); 100 frames, each predicted before the "
+    "next one comes (stream).",
 )
 _THREADS = flags.DEFINE_list("threads", ["1"], "Numbers of cores to measure with.")
 _VARIANT = flags.DEFINE_list(

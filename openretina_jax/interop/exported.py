@@ -1,4 +1,5 @@
-"""Models as programs that need nothing but JAX: StableHLO with the weights inside, for movies of any length.
+"""Models as programs that need nothing but JAX: StableHLO with the weights inside, for movies of any length, or frame
+by frame.
 
 The file is a zip archive of the ``program`` that ``jax.export`` serialised, and ``metadata.json`` with its sessions,
 shapes and rates.
@@ -9,7 +10,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -60,15 +61,55 @@ def export(model: Model, path: str | Path) -> None:
         jax.ShapeDtypeStruct((batch, time, *model.data_info.input_shape), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.int32),
     )
-    program = bytes(jax_export.export(jax.jit(respond), platforms=PLATFORMS)(*shapes).serialize())
-    metadata = {
-        "format": FORMAT,
+    facts = {
         "shortest_stimulus": frames,
         "per_session": portable.per_session,
         "axes": {
             "stimulus": ["batch", "time", "height", "width", "channel"],
             "responses": ["batch", "new_time", "neuron"],
         },
+    }
+    _write(path, jax_export.export(jax.jit(respond), platforms=PLATFORMS)(*shapes), model, facts)
+
+
+def export_stream(model: Model, path: str | Path, session: str | None = None) -> None:
+    """Write the predictions of a model frame by frame as one program, with its weights and metadata.
+
+    The program takes a normalised frame ``(height, width, channel)`` and the arrays of the state, which are zeros of
+    the shapes and types in the metadata's "state" before the first frame. It returns the responses ``(neuron,)`` and
+    the arrays of the next state.
+
+    Args:
+        model: a model whose predictions do not depend on later frames.
+        path: the file to write; an earlier one is replaced.
+        session: session of the neurons (None: all sessions).
+
+    Raises:
+        UserError: the session is unknown, or the model looks into the future.
+    """
+    stream = _portable(model).stream(session)
+    arrays, structure = jax.tree.flatten(stream.init())
+
+    def step(frame: Array, *arrays: Array) -> tuple[Array, ...]:
+        response, state = stream.step(structure.unflatten(arrays), frame)
+        return response, *jax.tree.leaves(state)
+
+    shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
+    frame = jax.ShapeDtypeStruct(model.data_info.input_shape, jnp.float32)
+    facts = {
+        "state": [{"shape": list(array.shape), "dtype": array.dtype.name} for array in shapes],
+        "lag": stream.lag,
+        "session": session,
+        "axes": {"frame": ["height", "width", "channel"], "response": ["neuron"]},
+    }
+    _write(path, jax_export.export(jax.jit(step), platforms=PLATFORMS)(frame, *shapes), model, facts)
+
+
+def _write(path: str | Path, exported: jax_export.Exported, model: Model, facts: Mapping[str, Any]) -> None:
+    program = bytes(exported.serialize())
+    metadata = {
+        "format": FORMAT,
+        **facts,
         "platforms": list(PLATFORMS),
         "sha256": hashlib.sha256(program).hexdigest(),
         "options": model.options,
@@ -127,12 +168,66 @@ class ExportedModel:
         return responses[..., first : first + sessions[session]]
 
 
+class ExportedStream:
+    """An exported program that predicts frame by frame; it is used as ``Stream`` is.
+
+    Attributes:
+        data_info: facts of the data that the model was trained on.
+        options: options that the model was built from.
+        session: session of its neurons (None: all).
+        lag: frames at the beginning that have no prediction.
+    """
+
+    def __init__(self, program: jax_export.Exported, metadata: Mapping[str, Any]):
+        self._program, self._state = jax.jit(program.call), metadata["state"]
+        self.data_info = DataInfo.from_json(json.dumps(metadata["data_info"]))
+        self.options, self.session, self.lag = metadata["options"], metadata["session"], metadata["lag"]
+
+    def init(self) -> tuple[Array, ...]:
+        """Make the state before the first frame."""
+        return tuple(jnp.zeros(array["shape"], array["dtype"]) for array in self._state)
+
+    def step(
+        self,
+        state: tuple[Array, ...],
+        frame: Float[Array, "height width channel"] | Float[np.ndarray, "height width channel"],
+    ) -> tuple[Float[Array, " neuron"], tuple[Array, ...]]:
+        """Predict the responses to one more frame; NaN for the first ``lag``.
+
+        Raises:
+            UserError: the frame has another size than the model's.
+        """
+        if frame.shape != self.data_info.input_shape:
+            raise UserError(
+                f"the frame has shape {frame.shape}; the model needs (height, width, channel) = "
+                f"{self.data_info.input_shape}"
+            )
+        response, *after = self._program(jnp.asarray(frame, jnp.float32), *state)
+        return response, tuple(after)
+
+
+Program = TypeVar("Program", ExportedModel, ExportedStream)
+
+
 def load_exported(path: str | Path) -> ExportedModel:
     """Open a program that ``export`` wrote.
 
     Raises:
-        UserError: there is no such file, it is damaged, or it was written by a newer version.
+        UserError: there is no such file, it is damaged, it was written by a newer version, or by ``export_stream``.
     """
+    return _read(path, ExportedModel)
+
+
+def load_exported_stream(path: str | Path) -> ExportedStream:
+    """Open a program that ``export_stream`` wrote.
+
+    Raises:
+        UserError: there is no such file, it is damaged, it was written by a newer version, or by ``export``.
+    """
+    return _read(path, ExportedStream)
+
+
+def _read(path: str | Path, kind: type[Program]) -> Program:
     try:
         with zipfile.ZipFile(path) as archive:
             metadata = json.loads(archive.read(METADATA))
@@ -140,11 +235,14 @@ def load_exported(path: str | Path) -> ExportedModel:
                 raise UserError(
                     f"{path}: has format {metadata['format']}, only {FORMAT} is known; update openretina_jax"
                 )
+            if ("state" in metadata) != (kind is ExportedStream):
+                what, right = ("frame by frame", "_stream") if "state" in metadata else ("whole movies", "")
+                raise UserError(f"{path}: predicts {what}; open it with openretina_jax.load_exported{right}")
             program = archive.read(PROGRAM)
             # programs of earlier versions have no hash
             if metadata.get("sha256") not in (None, hashlib.sha256(program).hexdigest()):
                 raise ValueError("the program is not the one that was written")
-            return ExportedModel(jax_export.deserialize(bytearray(program)), metadata)
+            return kind(jax_export.deserialize(bytearray(program)), metadata)
     except UserError:
         raise
     except OSError as error:

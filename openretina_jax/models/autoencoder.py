@@ -112,6 +112,23 @@ class AutoencoderModel(Model):
         responses = jnp.pad(responses, ((0, 0),) * 3 + ((0, padding),))
         return jax.vmap(lambda part, row: jax.lax.dynamic_slice_in_dim(part, row, width, axis=-1))(responses, first)
 
+    def begin(self) -> Any:
+        """Make the base's history before the first frame."""
+        return self.base.begin()
+
+    def advance(
+        self,
+        history: Any,
+        frame: Float[Array, "1 1 height width channel"],
+        first: Int[Array, "1"],
+        width: int,
+        session: Int[Array, "1"] | None = None,
+    ) -> tuple[Float[Array, " neuron"], Any]:
+        """Compute the reconstructed responses to one more frame, see ``Model``."""
+        everybody = jnp.zeros(1, jnp.int32)
+        responses, history = self.base.advance(history, frame, everybody, self.data_info.n_neurons, session)
+        return jax.lax.dynamic_slice_in_dim(self.autoencoder(responses), first[0], width), history
+
     def encode(
         self,
         stimulus: Float[Array, "batch time height width channel"]

@@ -104,6 +104,28 @@ class Ensemble(Model):
         """Compute the mean response of the members for chosen neurons, see ``Model``."""
         return self.each_rows(stimulus, rows, session).mean(axis=0)
 
+    def begin(self) -> Any:
+        """Make the members' histories before the first frame, stacked."""
+        history = self.unstacked()[0].begin()
+        return jax.tree.map(lambda array: jnp.broadcast_to(array, (self.n_members, *array.shape)), history)
+
+    def advance(
+        self,
+        history: Any,
+        frame: Float[Array, "1 1 height width channel"],
+        first: Int[Array, "1"],
+        width: int,
+        session: Int[Array, "1"] | None = None,
+    ) -> tuple[Float[Array, " neuron"], Any]:
+        """Compute the mean response of the members to one more frame, see ``Model``."""
+        graph, states = nnx.split(self.members)
+
+        def advance(state: nnx.State, history: Any) -> tuple[Array, Any]:
+            return nnx.merge(graph, state, copy=True).advance(history, frame, first, width, session)
+
+        responses, history = jax.vmap(advance)(states, history)
+        return responses.mean(axis=0), history
+
     def spread(
         self,
         stimulus: Float[Array, "batch time height width channel"]

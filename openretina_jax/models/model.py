@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
-from openretina_jax.modules.cores.core import Core, ReceptiveField
+from openretina_jax.models.stream import Stream
+from openretina_jax.modules.cores.core import Core, ReceptiveField, with_history
 from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.described import Described
@@ -27,8 +28,8 @@ class Model(Described, nnx.Module):
     """Base of whole models, which training, evaluation and notebooks use.
 
     A subclass writes ``respond``, ``receptive_field`` and ``per_session``, and where its parameters are constrained
-    ``project`` and ``project_gradient``. It inherits the call by the name of a session, checks of the stimulus, and
-    the facts that follow from these (``lag``, ``is_causal``).
+    ``project`` and ``project_gradient``. It inherits the call by the name of a session, predictions frame by frame
+    (``stream``), checks of the stimulus, and the facts that follow from these (``lag``, ``is_causal``).
 
     Attributes:
         data_info: facts about the data that the model was built for.
@@ -164,7 +165,7 @@ class Model(Described, nnx.Module):
             "the folder, for openretina_jax.load"
         )
 
-    def check_stimulus(self, stimulus: Array | np.ndarray) -> None:
+    def check_stimulus(self, stimulus: Array | np.ndarray | jax.ShapeDtypeStruct) -> None:
         """Refuse a stimulus of other pixels or channels than the model's.
 
         Raises:
@@ -175,6 +176,58 @@ class Model(Described, nnx.Module):
                 f"the stimulus has (height, width, channel) {stimulus.shape[2:]}, the model needs "
                 f"{self.data_info.input_shape}; axes are (batch, time, height, width, channel)"
             )
+
+    def begin(self) -> Any:
+        """Make the history that ``advance`` needs before the first frame: arrays of zeros, in any pytree.
+
+        Here it is the stimulus; a model overrides both to keep what it computed of earlier frames.
+
+        Raises:
+            UserError: the model's memory has no end.
+        """
+        frames = self.receptive_field().frames
+        if frames is None:
+            raise UserError(
+                f"{type(self).__name__} depends on all earlier frames; to predict frame by frame, it must write begin "
+                "and advance, which carry its state"
+            )
+        return jnp.zeros(self.stimulus_shape(max(frames, self.lag + 1) - 1))
+
+    def advance(
+        self,
+        history: Any,
+        frame: Float[Array, "1 1 height width channel"],
+        first: Int[Array, "1"],
+        width: int,
+        session: Int[Array, "1"] | None = None,
+    ) -> tuple[Float[Array, " neuron"], Any]:
+        """Compute the responses of a slice of neurons to one more frame, and the history with it.
+
+        ``Stream`` calls it, and knows that responses to the first ``lag`` frames mean nothing.
+
+        Args:
+            history: that of the frames before, from ``begin`` or the last call.
+            frame: normalised frame.
+            first, width, session: as for ``respond``.
+        """
+        stimulus, history = with_history(history, frame)
+        return self.respond(stimulus[None], first, width, session)[0, 0, -1], history
+
+    def stream(self, session: str | None = None) -> Stream:
+        """Make predictions frame by frame, with constant memory: those for the whole stimulus, as frames arrive.
+
+            stream = model.stream("session_1")
+            state = stream.init()
+            for frame in frames:
+                response, state = stream.step(state, frame)
+
+        Args:
+            session: session of the neurons (None: all sessions, in the order of ``data_info.sessions``).
+
+        Raises:
+            UserError: the session is unknown, or the model looks into the future.
+        """
+        return Stream(self, *self.slice_of(session))
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Move the parameters into their constraints, which every step does before it uses them.
@@ -309,6 +362,26 @@ class CoreReadout(Model):
             return self.readout(maps[None], row, 1)[0, :, 0]
 
         return jax.vmap(jax.vmap(response, in_axes=(None, 0), out_axes=-1))(maps, rows)
+
+    def begin(self) -> dict[str, Any]:
+        """Make the history before the first frame: the core's, and the maps that the readout looks back to."""
+        history = self.core.begin(self.data_info.input_shape)
+        frame = jax.ShapeDtypeStruct(self.stimulus_shape(1), jnp.float32)
+        maps, _ = jax.eval_shape(lambda core, *arrays: core.advance(*arrays), self.core, history, frame)
+        return {"core": history, "maps": jnp.zeros((1, self.readout.frames - 1, *maps.shape[2:]), maps.dtype)}
+
+    def advance(
+        self,
+        history: Any,
+        frame: Float[Array, "1 1 height width channel"],
+        first: Int[Array, "1"],
+        width: int,
+        session: Int[Array, "1"] | None = None,
+    ) -> tuple[Float[Array, " neuron"], Any]:
+        """Compute the responses of a slice of neurons to one more frame, see ``Model``."""
+        newest, core = self.core.advance(history["core"], frame, session)
+        maps, past = with_history(history["maps"], newest)
+        return self.readout(maps, first[0], width)[0, -1], {"core": core, "maps": past}
 
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Apply the readout's constraints to these rows."""

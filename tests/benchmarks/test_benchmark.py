@@ -133,6 +133,7 @@ def test_memory_of_the_work_is_what_it_needs_for_a_moment(tmp_path: Path) -> Non
             "population_singly", {"steps": 4, "windows": 1, "frames": 10}, 96, marks=pytest.mark.slow
         ),  # of 8 models
         pytest.param("population", {"steps": 4, "windows": 1, "frames": 10}, 96, marks=pytest.mark.slow),
+        pytest.param("stream", {"steps": 100, "windows": 1, "frames": 1}, 100, marks=pytest.mark.slow),
     ],
 )
 def test_our_work(measure: str, shape: dict[str, int], windows: int) -> None:
@@ -182,7 +183,7 @@ def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
     [
         (
             {"measures": ["train"]},
-            'measure "train" is unknown; choose among forward, train_step, eval_step, epoch, epoch_shared, population',
+            f'measure "train" is unknown; choose among {", ".join(MEASURES)}',
         ),
         ({"lowerings": ["fast"]}, f'lowering "fast" is unknown; choose among {", ".join(get_args(Lowering))}'),
         ({"lowerings": ["dense"], "settings": FULL}, 'variant "configured" has no lowering to choose; '),

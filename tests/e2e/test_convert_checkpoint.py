@@ -50,7 +50,7 @@ def test_from_an_address_to_a_folder_and_back(server: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([f"--checkpoint={path_of('lnp')}"], "give --folder, --out or --program"),
+        ([f"--checkpoint={path_of('lnp')}"], "give --folder, --out, --program or --stream"),
         ([f"--checkpoint={path_of('lnp')}", "--folder=x", "--arguments=in_shape"], 'must be JSON like {"name": value}'),
         ([f"--checkpoint={path_of('lnp_cell')}", "--folder=x"], "does not say in_shape"),
     ],

@@ -126,3 +126,20 @@ def test_convolutions_of_every_core_are_portable() -> None:
     mine = make_core_readout({"core": core, "readout": tiny.model().options["readout"]}, tiny.dataset().info)
     portable = _portable(Ensemble([mine, mine]))
     assert [member["core"]["lowering"] for member in portable.options["members"]] == ["dense"] * 2
+
+
+@pytest.mark.slow
+def test_frame_by_frame(tmp_path: Path) -> None:
+    model, x = tiny.model(seed=1), movie(1, 10)[0]
+    openretina_jax.export_stream(model, tmp_path / "stream.zip", "left")
+    program, stream = openretina_jax.load_exported_stream(tmp_path / "stream.zip"), model.stream("left")
+    assert (program.session, program.lag) == ("left", model.lag)
+    with pytest.raises(UserError, match=r"predicts frame by frame; open it with openretina_jax\.load_exported_stream"):
+        openretina_jax.load_exported(tmp_path / "stream.zip")
+    there, here = program.init(), stream.init()
+    for frame in x:
+        found, there = program.step(there, frame)
+        expected, here = stream.step(here, frame)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match=r"the frame has shape \(10, 12, 2\); the model needs"):
+        program.step(there, x[0].transpose(1, 0, 2))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Key
 
+from openretina_jax.errors import UserError
 from openretina_jax.modules.layers import BatchNorm, Bias, Scale, dropout_channels, make_nonlinearity, max_pool
 
 
@@ -34,9 +35,10 @@ class Core(nnx.Module):
     """Base of cores: modules that turn a movie into feature maps that all sessions share.
 
     A subclass writes ``__call__`` and ``receptive_field``, and ``penalties`` if it has any; it inherits
-    ``regularizer``. Its constructor takes what it needs of ``in_channels``, ``n_sessions``, ``conditions`` and
-    ``rngs`` by these names, which the data fill in; all its other arguments are options of a configuration.
-    Weights of penalties are attributes ``gamma_...``, so that members of a population can differ in them.
+    ``regularizer``, and ``begin`` and ``advance`` for predictions frame by frame. Its constructor takes what it needs
+    of ``in_channels``, ``n_sessions``, ``conditions`` and ``rngs`` by these names, which the data fill in; all its
+    other arguments are options of a configuration. Weights of penalties are attributes ``gamma_...``, so that members
+    of a population can differ in them.
 
     A core with parameters or conditions of its own for every session sets ``per_session``; then a batch is made of
     equal parts, one after the other, and every call says which session each part belongs to.
@@ -68,6 +70,41 @@ class Core(nnx.Module):
             session: number of the session of each part of the batch (None: use what all sessions share).
         """
 
+    def begin(self, frame_shape: tuple[int, int, int]) -> Any:
+        """Make the history that ``advance`` needs before the first frame: arrays of zeros, in any pytree.
+
+        Here it is the stimulus; a core overrides both to keep what it computed of earlier frames, or where it drops
+        maps.
+
+        Args:
+            frame_shape: (height, width, channel) of a frame.
+
+        Raises:
+            UserError: the core's memory has no end.
+        """
+        frames = self.receptive_field().frames
+        if frames is None:
+            raise UserError(
+                f"{type(self).__name__} depends on all earlier frames; to predict frame by frame, it must write begin "
+                "and advance, which carry its state"
+            )
+        return jnp.zeros((1, frames - 1, *frame_shape))
+
+    def advance(
+        self, history: Any, frame: Float[Array, "1 1 height width channel"], session: Int[Array, "1"] | None = None
+    ) -> tuple[Float[Array, "1 1 new_height new_width feature"], Any]:
+        """Compute the map of one more frame, and the history with it.
+
+        Maps of the first frames, which the whole stimulus has none for, mean nothing.
+
+        Args:
+            history: that of the frames before, from ``begin`` or the last call.
+            frame: normalised frame.
+            session: number of the session (None: use what all sessions share).
+        """
+        stimulus, history = with_history(history, frame)
+        return self(stimulus, session=session)[:, -1:], history
+
     def penalties(self) -> dict[str, Float32[Array, ""]]:
         """Weighted penalties by name, without those whose weight is 0."""
         return {}
@@ -83,6 +120,14 @@ class Core(nnx.Module):
         Args:
             map_frames: successive maps that count as one output, for readouts that look back in time.
         """
+
+
+def with_history(
+    history: Float[Array, "1 past *size"], new: Float[Array, "1 1 *size"]
+) -> tuple[Float[Array, "1 frames *size"], Float[Array, "1 past *size"]]:
+    """Append a frame to those before it; return all of them, and all but the oldest."""
+    frames = jnp.concatenate([history.astype(new.dtype), new], axis=1)
+    return frames, frames[:, 1:]
 
 
 Norm = Literal["affine", "plain"]

@@ -153,23 +153,50 @@ class GruCore(SimpleCore):
         condition: Float[Array, "batch condition"] | None = None,
     ) -> list[Float[Array, "batch layer_time layer_height layer_width layer_feature"]]:
         """Compute the maps after every layer, the last of which is the GRU; arguments as for a call."""
-        if self.conditions is not None and condition is None:
-            parts = jnp.zeros((1, self.conditions.shape[1])) if session is None else self.conditions[...][session]
-            condition = jnp.repeat(parts, stimulus.shape[0] // len(parts), axis=0)
-
-        def after_layer(n: int, x: Array) -> Array:
-            if self.films is not None:
-                x = self.films[n](x, condition)
-            if n == 0 and self.projection is not None:
-                with jax.named_scope("projection"):
-                    x = self.layers[0].nonlinearity(self.projection(x))
-            return x
-
-        outputs = self._stack(stimulus, after_layer, train=train, key=key, session=session)
+        outputs = self._stack(self._input(stimulus), train=train, key=key, session=session, condition=condition)
         if self.gru is not None:
             with jax.named_scope("gru"):
                 outputs.append(self._apply(self.gru, outputs[-1], {}))
         return outputs
+
+    def begin(self, frame_shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Make the history before the first frame: that of the layers, the GRU's state, and how many frames there were.
+
+        The GRU begins with the first map that the whole stimulus has.
+        """
+        layers = super().begin(frame_shape)
+        if self.gru is None:
+            return {"layers": layers}
+        stimulus = jax.ShapeDtypeStruct((1, self._layers_past + 1, *frame_shape), jnp.float32)
+        state = jax.eval_shape(lambda core, stimulus: core.layer_outputs(stimulus)[-1][:, 0], self, stimulus)
+        return {"layers": layers, "state": jnp.zeros(state.shape, state.dtype), "frames": jnp.int32(0)}
+
+    def advance(
+        self, history: Any, frame: Float[Array, "1 1 height width channel"], session: Int[Array, "1"] | None = None
+    ) -> tuple[Float[Array, "1 1 new_height new_width feature"], Any]:
+        """Compute the map of one more frame, see ``Core``."""
+        x, layers = super().advance(history["layers"], frame, session)
+        if self.gru is None:
+            return x, {"layers": layers}
+        whole = history["frames"] >= self._layers_past
+        state = jnp.where(whole, self.gru.cell(x[:, 0], history["state"]), history["state"])
+        return state[:, None], {"layers": layers, "state": state, "frames": history["frames"] + 1}
+
+    def _stack(
+        self, x: Array, *, session: Array | None = None, condition: Array | None = None, **options: Any
+    ) -> list[Array]:
+        if self.conditions is not None and condition is None:
+            parts = jnp.zeros((1, self.conditions.shape[1])) if session is None else self.conditions[...][session]
+            condition = jnp.repeat(parts, x.shape[0] // len(parts), axis=0)
+        return super()._stack(x, session=session, condition=condition, **options)
+
+    def _after_layer(self, n: int, x: Array, condition: Array | None) -> Array:
+        if self.films is not None:
+            x = self.films[n](x, condition)
+        if n == 0 and self.projection is not None:
+            with jax.named_scope("projection"):
+                x = self.layers[0].nonlinearity(self.projection(x))
+        return x
 
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """Frames and pixels that one number of the output depends on; with a GRU, all earlier frames and all pixels."""

@@ -39,6 +39,17 @@ class IdentityCore(Core):
         x = stimulus if self.grey is None else self.grey(stimulus)
         return x[:, self.cut_first_frames :]
 
+    def begin(self, frame_shape: tuple[int, int, int]) -> None:
+        """Make no history: a map depends on one frame."""
+        del frame_shape
+
+    def advance(
+        self, history: None, frame: Float[Array, "1 1 height width channel"], session: Int[Array, "1"] | None = None
+    ) -> tuple[Float[Array, "1 1 height width feature"], None]:
+        """Return the frame as a map, see ``Core``."""
+        del history, session
+        return (frame if self.grey is None else self.grey(frame)), None
+
     def receptive_field(self, map_frames: int = 1) -> ReceptiveField:
         """One pixel, and as many frames as maps."""
         return ReceptiveField(map_frames, 1, 1)

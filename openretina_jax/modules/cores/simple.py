@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Float32, Int, Key
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import CONVOLUTIONS, PaddingOption
 from openretina_jax.modules.cores import CORES
-from openretina_jax.modules.cores.core import Core, CoreLayer, ReceptiveField
+from openretina_jax.modules.cores.core import Core, CoreLayer, ReceptiveField, with_history
 from openretina_jax.modules.cores.identity import grey_channel
 from openretina_jax.modules.kernels.lowerings import Lowering
 from openretina_jax.modules.layers import SessionParam, average_pool
@@ -153,33 +153,71 @@ class SimpleCore(Core):
         session: Int[Array, " part"] | None = None,
     ) -> list[Float[Array, "batch layer_time layer_height layer_width layer_feature"]]:
         """Compute the maps after every layer, with their first frames; arguments as for a call."""
-        return self._stack(stimulus, lambda _, x: x, train=train, key=key, session=session)
+        return self._stack(self._input(stimulus), train=train, key=key, session=session)
+
+    def begin(self, frame_shape: tuple[int, int, int]) -> list[Float[Array, "1 past height width channel"]]:
+        """Make the history before the first frame: of each layer the inputs that its temporal kernel looks back to."""
+
+        def inputs(core: SimpleCore, stimulus: Array) -> list[Array]:
+            first = core._input(stimulus)
+            return [first, *core._stack(first)[:-1]]
+
+        stimulus = jax.ShapeDtypeStruct((1, self._layers_past + 1, *frame_shape), jnp.float32)
+        return [
+            jnp.zeros((1, layer.conv.size[0] - 1, *x.shape[2:]), x.dtype)
+            for layer, x in zip(self.layers, jax.eval_shape(inputs, self, stimulus), strict=True)
+        ]
+
+    def advance(
+        self, history: Any, frame: Float[Array, "1 1 height width channel"], session: Int[Array, "1"] | None = None
+    ) -> tuple[Float[Array, "1 1 new_height new_width feature"], Any]:
+        """Compute the map of one more frame: one frame of every layer, see ``Core``."""
+        new = []
+
+        def look_back(n: int, x: Array) -> Array:
+            x, past = with_history(history[n], x)
+            new.append(past)
+            return x
+
+        return self._stack(self._input(frame), session=session, before_layer=look_back)[-1], new
+
+    @property
+    def _layers_past(self) -> int:
+        """Frames before its own that a map of the last layer depends on."""
+        return sum(layer.conv.size[0] - 1 for layer in self.layers)
+
+    def _input(self, stimulus: Array) -> Array:
+        """Input of the first layer."""
+        x = stimulus if self.grey is None else self.grey(stimulus)
+        return x if self.downsample_input is None else average_pool(x, self.downsample_input)
 
     def _stack(
         self,
         x: Array,
-        after_layer: Callable[[int, Array], Array],
         *,
-        train: bool,
-        key: Array | None,
-        session: Array | None,
+        train: bool = False,
+        key: Array | None = None,
+        session: Array | None = None,
+        condition: Array | None = None,
+        before_layer: Callable[[int, Array], Array] = lambda _, x: x,
     ) -> list[Array]:
-        """Outputs of all layers; ``after_layer`` takes the number of a layer and its output, and may change it."""
-        if self.grey is not None:
-            x = self.grey(x)
-        if self.downsample_input is not None:
-            x = average_pool(x, self.downsample_input)
+        """Outputs of all layers; ``before_layer`` takes the number of a layer and its input, and may change it."""
         log_speed = None if self.log_speed is None or session is None else self.log_speed[...][session]
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         outputs = []
         for n, (layer, layer_key) in enumerate(zip(self.layers, keys, strict=True)):
             with jax.named_scope(f"layers[{n}]"):
-                x = self._apply(layer, x, {"key": layer_key, "log_speed": log_speed}, train=train)
-            x = after_layer(n, x)
+                x = self._apply(layer, before_layer(n, x), {"key": layer_key, "log_speed": log_speed}, train=train)
+            x = self._after_layer(n, x, condition)
             outputs.append(x)
             if 0 in x.shape:  # a kernel was larger than the maps: no layer can follow, and the model is refused
                 break
         return outputs
+
+    def _after_layer(self, n: int, x: Array, condition: Array | None) -> Array:
+        """Output of a layer, as the next one takes it."""
+        del n, condition
+        return x
 
     def _apply(self, layer: nnx.Module, x: Array, arrays: Mapping[str, Array | None], **options: bool) -> Array:
         """Apply a layer; with ``rematerialize`` the backward pass recomputes its inside."""
