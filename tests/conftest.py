@@ -94,6 +94,8 @@ def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if jax.config.jax_compilation_cache_dir is not None:  # a run of training has set it
         jax.config.update("jax_compilation_cache_dir", None)
         compilation_cache.reset_cache()
+    gc.collect()
+    gc.freeze()  # traced programs that live on, gigabytes at the end, which no later collection need look through
 
 
 @pytest.fixture

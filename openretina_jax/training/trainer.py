@@ -238,7 +238,7 @@ class Trainer:
 
     def _facts(self) -> tuple[Any, ...]:
         """All that a step depends on; the rest of the recipe acts between epochs, or is in the state."""
-        between = {"learning_rate": 0.0, "rules": PatienceRules(), "monitor": CorrelationScore()}
+        between: dict[str, Any] = {"learning_rate": 0.0, "rules": PatienceRules(), "monitor": CorrelationScore()}
         step = dataclasses.replace(self.recipe, **between, reset_optimizer=False, trainable=None)
         numbers = tuple(map(_comparable, jax.tree.leaves(step)))
         return type(self), self.graph, self._trained_paths, jax.tree.structure(step), numbers
