@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-SIZE = 16  # programs; those used longest ago are dropped
+SIZE = 32  # programs; those used longest ago are dropped
 
 Program = TypeVar("Program")
 

@@ -31,7 +31,7 @@ from openretina_jax.modules.layers import Number
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.programs import kept
 from openretina_jax.training.objective import Metrics, rows_in, sessions_in
-from openretina_jax.training.optimizers import clip_by_norm, presence, trainable_filter
+from openretina_jax.training.optimizers import Optimizer, clip_by_norm, presence, trainable_filter
 from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.schedules import Patience, PatienceRules, Rates
 from openretina_jax.training.sharding import in_place
@@ -108,7 +108,7 @@ class Trainer:
             step=jnp.zeros((), jnp.int32),
             params=params,
             statistics=statistics,
-            optimizer=jax.jit(recipe.optimizer.init)(params),
+            optimizer=kept(_optimizer_start, recipe.optimizer)(params),
             patience=Patience.start(recipe.learning_rate),
             average=average,
             numbers=numbers,
@@ -340,6 +340,10 @@ def _adapt(model: Any, recipe: Recipe) -> None:
         *parts, name = path.split(".")
         # static: a weight is no variable of the model, although it may be traced
         setattr(functools.reduce(getattr, parts, model), name, nnx.static(weight))
+
+
+def _optimizer_start(optimizer: Optimizer) -> Callable[[nnx.State], Any]:
+    return jax.jit(optimizer.init)
 
 
 @dataclasses.dataclass(frozen=True)
