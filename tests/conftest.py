@@ -81,16 +81,21 @@ def simulated(shared: Path) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The cache of the tests, which is never that of the user, and which keeps no programs of other modules."""
+    """The cache of the tests, which is never that of the user; no programs of other modules are kept."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
     import jax  # after its settings above
     from jax.experimental.compilation_cache import compilation_cache
 
+    from openretina_jax.runtime import programs
+
+    programs.forget()
     if jax.config.jax_compilation_cache_dir is not None:  # a run of training has set it
         jax.config.update("jax_compilation_cache_dir", None)
         compilation_cache.reset_cache()
+    gc.collect()
+    gc.freeze()  # traced programs that live on, gigabytes at the end, which no later collection need look through
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ A ``Split`` holds the clips of a split, a ``Scorer`` predicts and scores them.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ from openretina_jax.models.model import Model
 from openretina_jax.modules import losses
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.runtime import devices
+from openretina_jax.runtime.programs import kept
 
+COMMON = ("correlation", "loss")  # scores that are always computed
 PIXELS_AT_ONCE = 4_000_000  # pixels of the frames predicted together: bounds the memory of the core's feature maps
 
 
@@ -62,7 +64,7 @@ class Split:
 
 
 class Scorer:
-    """Compiled predictions and scores of models of one structure.
+    """Compiled predictions and scores of models of one structure; scorers of equal structures share the programs.
 
     Its methods take the variables of a model, whole or in the parts into which training splits them.
 
@@ -73,9 +75,8 @@ class Scorer:
     """
 
     def __init__(self, graph: nnx.GraphDef, monitor: Score | None = None, *, members: bool = False):
-        self._graph, self._monitor, self._members = graph, monitor, members
-        self._score = jax.jit(self._score_split, static_argnames="clip_frames")
-        self._predict = jax.jit(self._predict_split, static_argnames="clip_frames")
+        more = None if monitor is None or monitor.name in COMMON else monitor
+        self._score, self._predict = kept(_score_program, graph, more, members), kept(_predict_program, graph)
 
     def __call__(
         self, variables: tuple[nnx.State, ...], data: DataArrays, split: Split
@@ -118,61 +119,77 @@ class Scorer:
             parts.append(part[:n_clips, :time, skipped : skipped + timeline.n_neurons])
         return parts
 
-    def _score_split(self, variables: tuple[nnx.State, ...], *split: Any, clip_frames: int) -> dict[str, Array]:
-        if not self._members:
-            return self._score_model(variables, *split, clip_frames=clip_frames)
-        return jax.lax.map(lambda member: self._score_model(member, *split, clip_frames=clip_frames), variables)
 
-    def _score_model(
-        self,
+def _score_program(graph: nnx.GraphDef, monitor: Score | None, members: bool) -> Callable[..., dict[str, Array]]:
+    @functools.partial(jax.jit, static_argnames="clip_frames")
+    def score_split(
         variables: tuple[nnx.State, ...],
         data: DataArrays,
         timelines: Timelines,
         start: Int[Array, "timeline clip"],
-        *,
         clip_frames: int,
     ) -> dict[str, Array]:
-        model = nnx.merge(self._graph, *variables, copy=True)
-        n_neurons = len(data.session)
+        def score(variables: tuple[nnx.State, ...]) -> dict[str, Array]:
+            model = nnx.merge(graph, *variables, copy=True)
+            return _score_model(model, monitor, data, timelines, start, clip_frames)
 
-        def one(timeline: tuple[Array, Array]) -> tuple[dict[str, Array], Array]:
-            prediction, response, columns, mask = _predict_timeline(model, data, timelines, timeline, clip_frames)
-            recorded = jnp.isfinite(response) & mask
-            clips = recorded.any(axis=1)
-            counts = {"correlation": clips.sum(axis=0), "loss": recorded.sum(axis=(0, 1))}
-            correlation = losses.correlation(prediction, response, recorded)
-            finite = clips & jnp.isfinite(correlation)
-            loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
-            sums = {"correlation": jnp.where(finite, correlation, 0).sum(axis=0), "loss": loss.sum(axis=(0, 1))}
-            means = {name: sums[name] / counts[name].astype(jnp.float32) for name in sums}
-            if self._monitor is not None and self._monitor.name not in means:
-                means[self._monitor.name] = self._monitor.neurons(prediction, response, recorded)
-            of_neurons = {
-                name: jnp.full(n_neurons, jnp.nan).at[columns].set(jnp.where(mask, mean, jnp.nan))
-                for name, mean in means.items()
-            }
-            return of_neurons, finite.any()
+        return jax.lax.map(score, variables) if members else score(variables)
 
-        scores, finite = jax.lax.map(one, (jnp.arange(len(start)), start))
-        # each neuron has a score in the row of one timeline, and NaN in all others
-        scores = jax.tree.map(lambda score: jnp.nanmax(score, axis=0), scores)
-        scores["correlation"] = jnp.where(finite.any(), scores["correlation"], jnp.nan)
-        return devices.everywhere(scores)
+    return score_split
 
-    def _predict_split(
-        self,
+
+def _score_model(
+    model: Model,
+    monitor: Score | None,
+    data: DataArrays,
+    timelines: Timelines,
+    start: Int[Array, "timeline clip"],
+    clip_frames: int,
+) -> dict[str, Array]:
+    n_neurons = len(data.session)
+
+    def one(timeline: tuple[Array, Array]) -> tuple[dict[str, Array], Array]:
+        prediction, response, columns, mask = _predict_timeline(model, data, timelines, timeline, clip_frames)
+        recorded = jnp.isfinite(response) & mask
+        clips = recorded.any(axis=1)
+        counts = {"correlation": clips.sum(axis=0), "loss": recorded.sum(axis=(0, 1))}
+        correlation = losses.correlation(prediction, response, recorded)
+        finite = clips & jnp.isfinite(correlation)
+        loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
+        sums = {"correlation": jnp.where(finite, correlation, 0).sum(axis=0), "loss": loss.sum(axis=(0, 1))}
+        means = {name: sums[name] / counts[name].astype(jnp.float32) for name in sums}
+        if monitor is not None:
+            means[monitor.name] = monitor.neurons(prediction, response, recorded)
+        of_neurons = {
+            name: jnp.full(n_neurons, jnp.nan).at[columns].set(jnp.where(mask, mean, jnp.nan))
+            for name, mean in means.items()
+        }
+        return of_neurons, finite.any()
+
+    scores, finite = jax.lax.map(one, (jnp.arange(len(start)), start))
+    # each neuron has a score in the row of one timeline, and NaN in all others
+    scores = jax.tree.map(lambda score: jnp.nanmax(score, axis=0), scores)
+    scores["correlation"] = jnp.where(finite.any(), scores["correlation"], jnp.nan)
+    return devices.everywhere(scores)
+
+
+def _predict_program(graph: nnx.GraphDef) -> Callable[..., Array]:
+    @functools.partial(jax.jit, static_argnames="clip_frames")
+    def predict_split(
         variables: tuple[nnx.State, ...],
         data: DataArrays,
         timelines: Timelines,
         start: Int[Array, "timeline clip"],
         clip_frames: int,
     ) -> Array:
-        model = nnx.merge(self._graph, *variables, copy=True)
+        model = nnx.merge(graph, *variables, copy=True)
         predicted = jax.lax.map(
             lambda timeline: _predict_timeline(model, data, timelines, timeline, clip_frames)[0],
             (jnp.arange(len(start)), start),
         )
         return devices.everywhere(predicted)
+
+    return predict_split
 
 
 def _predict_timeline(

@@ -2,7 +2,7 @@
 
 import abc
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -18,6 +18,7 @@ from openretina_jax.modules.cores.core import Core, ReceptiveField, with_history
 from openretina_jax.modules.readouts.readout import Readout
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.described import Described
+from openretina_jax.runtime.programs import kept
 
 PROBE_FRAMES = 512  # longer than any receptive field that has an end
 CAUSAL_PROBE = 8  # predictions by which causality is measured
@@ -269,8 +270,9 @@ class Model(Described, nnx.Module):
     @property
     def lag(self) -> int:
         """Frames by which a prediction is shorter than its stimulus."""
-        probe = jax.ShapeDtypeStruct(self.stimulus_shape(PROBE_FRAMES), jnp.float32)
-        return PROBE_FRAMES - jax.eval_shape(self, probe).shape[1]
+        graph, variables = nnx.split(self)
+        leaves, structure = jax.tree.flatten(variables)
+        return kept(_lag, graph, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
 
     @abc.abstractmethod
     def receptive_field(self) -> ReceptiveField:
@@ -292,6 +294,17 @@ class Model(Described, nnx.Module):
         gradient = jnp.abs(jax.jit(jax.grad(early_responses))(stimulus)).max(axis=(0, 2, 3, 4))
         later = self.lag + early
         return bool(gradient[later:].max() <= CAUSAL_TOLERANCE * gradient.max())
+
+
+def _lag(graph: nnx.GraphDef[Model], structure: Any, arrays: Sequence[tuple[tuple[int, ...], Any]]) -> int:
+    """Lag of a model, of which a whole prediction is traced: something to do once."""
+    variables = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in arrays])
+
+    def predict(variables: nnx.State) -> Array:
+        model = nnx.merge(graph, variables)
+        return model(jnp.zeros(model.stimulus_shape(PROBE_FRAMES)))
+
+    return PROBE_FRAMES - jax.eval_shape(predict, variables).shape[1]
 
 
 class CoreReadout(Model):

@@ -254,7 +254,8 @@ def read_arrays(checkpoint: Path) -> Mapping[str, jax.Array | np.ndarray]:
     """
     wanted = _description(checkpoint)[1].get("arrays")
     problem = "they are not those that were written"
-    for folder in (checkpoint / "state", checkpoint / "state.new"):  # see ``save_model``
+    found = [checkpoint / "state", *filter(Path.is_dir, [checkpoint / "state.new"])]  # see ``save_model``
+    for folder in found:
         try:
             arrays = _restored(folder)
         except Exception as error:  # damaged files can make the library raise anything

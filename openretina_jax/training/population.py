@@ -108,7 +108,28 @@ class Population(Trainer):
 
         Members are computed in chunks, one after the other; a chunk whose members have all stopped costs nothing.
         """
+        run, chunk = super().epoch(frames), self._chunk
 
+        def run_epoch(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
+            nonlocal chunk
+            if chunk is None:
+                chunk = self._fitting_chunk(run, state, windows)
+            state, metrics = run(state, *windows, chunk=chunk)
+            for number in np.flatnonzero(metrics["finite_steps"] < self._n_steps(windows)):
+                _log.warning(
+                    "member %d ends: its loss or a gradient was not finite in this epoch, which is undone", number
+                )
+            return state, metrics
+
+        return run_epoch
+
+    def _without_start(self) -> "Population":
+        population = copy.copy(self)
+        del population.start, population.models
+        population._member = self._member._without_start()
+        return population
+
+    def _compiled_epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
         @functools.partial(
             jax.jit, donate_argnames="state", static_argnames="chunk", compiler_options=compiler_options()
         )
@@ -125,20 +146,7 @@ class Population(Trainer):
             chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, chunk, *leaf.shape[1:]), state)
             return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(train_chunk, chunks))
 
-        chunk = self._chunk
-
-        def run_epoch(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
-            nonlocal chunk
-            if chunk is None:
-                chunk = self._fitting_chunk(run, state, windows)
-            state, metrics = run(state, *windows, chunk=chunk)
-            for number in np.flatnonzero(metrics["finite_steps"] < self._n_steps(windows)):
-                _log.warning(
-                    "member %d ends: its loss or a gradient was not finite in this epoch, which is undone", number
-                )
-            return state, metrics
-
-        return run_epoch
+        return run
 
     def end_epoch(self, state: TrainState, score: Float32[Array, " member"]) -> TrainState:
         """Advance the states after an epoch by its validation scores."""

@@ -17,20 +17,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float32, Int, Int32, Num, Shaped
 
 from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.monitor import CorrelationScore
 from openretina_jax.evaluation.predict import Scorer
 from openretina_jax.models.model import Model
 from openretina_jax.modules.layers import Number
 from openretina_jax.runtime import devices
+from openretina_jax.runtime.programs import kept
 from openretina_jax.training.objective import Metrics, rows_in, sessions_in
-from openretina_jax.training.optimizers import clip_by_norm, presence, trainable_filter
+from openretina_jax.training.optimizers import Optimizer, clip_by_norm, presence, trainable_filter
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import Patience, Rates
+from openretina_jax.training.schedules import Patience, PatienceRules, Rates
 from openretina_jax.training.sharding import in_place
 
 Windows = Any  # a pytree of arrays; their first axis is the part of a step
@@ -86,7 +89,8 @@ class Trainer:
     def __init__(self, start: Model, recipe: Recipe):
         self.start, self.graph, self.recipe = start, nnx.graphdef(start), recipe
         self._trained = trainable_filter(start, start.trains if recipe.trainable is None else recipe.trainable)
-        self._trains_core = any(path[0] == "core" for path, _ in nnx.to_flat_state(nnx.state(start, self._trained)))
+        self._trained_paths = tuple(path for path, _ in nnx.to_flat_state(nnx.state(start, self._trained)))
+        self._trains_core = any(path[0] == "core" for path in self._trained_paths)
 
     def init(self, model: Model | None = None, numbers: Mapping[str, Array] | None = None) -> TrainState:
         """Make the initial state.
@@ -104,7 +108,7 @@ class Trainer:
             step=jnp.zeros((), jnp.int32),
             params=params,
             statistics=statistics,
-            optimizer=jax.jit(recipe.optimizer.init)(params),
+            optimizer=kept(_optimizer_start, recipe.optimizer)(params),
             patience=Patience.start(recipe.learning_rate),
             average=average,
             numbers=numbers,
@@ -228,8 +232,25 @@ class Trainer:
         """Make the compiled function of an epoch on windows of ``frames`` frames.
 
         It takes the arguments of ``steps`` and reuses the buffers of the state. An epoch is one dispatch: the host
-        sends a few integers and reads mean metrics.
+        sends a few integers and reads mean metrics. Trainers that take the same steps share the program.
         """
+        return kept(_epoch_program, _Steps(self._facts(), self._without_start()), frames, devices.backend())
+
+    def _facts(self) -> tuple[Any, ...]:
+        """All that a step depends on; the rest of the recipe acts between epochs, or is in the state."""
+        between: dict[str, Any] = {"learning_rate": 0.0, "rules": PatienceRules(), "monitor": CorrelationScore()}
+        step = dataclasses.replace(self.recipe, **between, reset_optimizer=False, trainable=None)
+        numbers = tuple(map(_comparable, jax.tree.leaves(step)))
+        return type(self), self.graph, self._trained_paths, jax.tree.structure(step), numbers
+
+    def _without_start(self) -> "Trainer":
+        """The trainer without the model that it starts from, whose arrays need not live as long as the program."""
+        trainer = copy.copy(self)
+        del trainer.start
+        return trainer
+
+    def _compiled_epoch(self, frames: int) -> Callable[..., tuple[TrainState, Metrics]]:
+        """A new program of an epoch."""
 
         @jax.jit(donate_argnames="state", compiler_options=compiler_options())
         def run(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
@@ -319,6 +340,29 @@ def _adapt(model: Any, recipe: Recipe) -> None:
         *parts, name = path.split(".")
         # static: a weight is no variable of the model, although it may be traced
         setattr(functools.reduce(getattr, parts, model), name, nnx.static(weight))
+
+
+def _optimizer_start(optimizer: Optimizer) -> Callable[[nnx.State], Any]:
+    return jax.jit(optimizer.init)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Steps:
+    """A trainer that equals others which take the same steps."""
+
+    facts: tuple[Any, ...]
+    trainer: Trainer = dataclasses.field(compare=False)
+
+
+def _epoch_program(steps: _Steps, frames: int, backend: str) -> Callable[..., tuple[TrainState, Metrics]]:
+    del backend  # it decides how things are computed
+    return steps.trainer._compiled_epoch(frames)
+
+
+def _comparable(leaf: Any) -> Any:
+    """A leaf of a recipe, with a hash if it is an array."""
+    value = np.asarray(leaf)
+    return leaf if value.dtype == object else (type(leaf), value.dtype, value.shape, value.tobytes())
 
 
 def _averaged(state: TrainState, variables: nnx.State, decay: Number | None) -> nnx.State | None:

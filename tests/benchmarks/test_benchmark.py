@@ -159,6 +159,7 @@ def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
         "--repeats=2",
         "--lowering=auto,factored",
         "--shape=20,17,1",
+        "--config.model.core.simple.hidden_channels=(2,2)",
         "--table",
     ]
     done = wait(start("benchmark.py", f"--config={CONFIG}", *options, cache=tmp_path))

@@ -84,8 +84,12 @@ def survived(
     wait_for_epochs(2, workdir, *running)
     running[1].kill()
     began = time.monotonic()
-    assert "error: another process of this run has ended" in running[0].communicate(timeout=TIMEOUT_S)[1]
+    errors = running[0].communicate(timeout=TIMEOUT_S)[1]
     assert time.monotonic() - began < ENDS_WITHIN_S
+    assert running[0].returncode
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert "another process of this run has ended" in line
+    assert "Traceback" not in errors
     running[1].communicate()
 
     running = start_two(cache, workdir, slow)

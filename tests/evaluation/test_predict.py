@@ -21,6 +21,7 @@ from openretina_jax.evaluation.splits import SessionResponses, check_clips, chos
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.core import ReceptiveField
+from openretina_jax.runtime import programs
 from tests import tiny
 
 CLIPS = len(tiny.VALIDATION_CLIPS)
@@ -185,6 +186,7 @@ def test_pieces_and_groups_give_the_same_predictions(
     # of a clip 20 frames at once, and never two clips together
     monkeypatch.setattr(predict_module, "PIXELS_AT_ONCE", 20 * tiny.HEIGHT * tiny.WIDTH)
     assert len(pieces(tiny.CLIP_LENGTH, model.lag, model.receptive_field(), 20)[0]) == 2
+    programs.forget()
     in_pieces = Scorer(nnx.graphdef(model))
     for split, expected in zip(splits, whole, strict=True):
         found = in_pieces.predict(variables, recordings, split)
@@ -202,6 +204,7 @@ def test_pieces_of_a_model_that_sees_the_future(data: Dataset, monkeypatch: pyte
     recordings, split = DataArrays.of(Tables(data)), Split(Tables(data).test("test"))
     whole = Scorer(graph).predict(variables, recordings, split)
     monkeypatch.setattr(predict_module, "PIXELS_AT_ONCE", 18 * tiny.HEIGHT * tiny.WIDTH)
+    programs.forget()
     assert len(pieces(tiny.TEST_LENGTH, model.lag, model.receptive_field(), 18)[0]) > 1
     np.testing.assert_allclose(Scorer(graph).predict(variables, recordings, split), whole, rtol=1e-5, atol=1e-6)
 

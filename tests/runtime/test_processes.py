@@ -21,8 +21,8 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dead", [0, 1])
-def test_what_is_left_of_two_processes_ends(dead: int) -> None:
+def test_a_process_that_has_lost_the_first_one_ends() -> None:
+    """One that has lost another is in the middle of a run in ``tests/e2e/test_processes.py``."""
     together = [f"--coordinator=localhost:{free_port()}", "--processes=2"]
     command = [sys.executable, "-m", "tests.runtime.together", *together]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -30,14 +30,10 @@ def test_what_is_left_of_two_processes_ends(dead: int) -> None:
     for process in running:
         while process.stdout.readline() != "together\n":
             assert process.poll() is None, process.stderr.read()
-    running[dead].kill()
+    running[0].kill()
     began = time.monotonic()
-    errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in running][1 - dead]
+    errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in running][1]
     assert time.monotonic() - began < ENDS_WITHIN_S
     assert all(process.returncode for process in running)
-    if dead == 1:
-        (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-        assert "another process of this run has ended" in line
-        assert "Traceback" not in errors
-    else:  # which notices first is a matter of chance: our own line, or jax's
-        assert re.search("another (process of this run has ended|task died)", errors)
+    # which notices first is a matter of chance: our own line, or jax's
+    assert re.search("another (process of this run has ended|task died)", errors)

@@ -43,8 +43,7 @@ GRU = {
 }
 MODELS = {
     "simple": tiny.MODEL | {"core": tiny.MODEL["core"] | {"dropout_rate": 0.2}},
-    "gru": tiny.MODEL | {"core": GRU},
-    "cloned": tiny.MODEL | {"readout": {"kind": "cloned", "source": tiny.MODEL["readout"]}},
+    "gru and cloned": {"core": GRU, "readout": {"kind": "cloned", "source": tiny.MODEL["readout"]}},
 }
 COMMUNICATION = re.compile(
     r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
@@ -58,7 +57,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         What lies on which device, and what the devices communicate.
     """
     order, kind, data, neuron = name.split(",")
-    dataset = tiny.equal_dataset() if kind == "cloned" else tiny.dataset()
+    dataset = tiny.dataset() if kind == "simple" else tiny.equal_dataset()
     model = make_model(MODELS[kind], dataset.info)
     sharding = Sharding({"data": int(data), "neuron": int(neuron)}, dataset.n_neurons)
     workdir = folder / name
@@ -66,7 +65,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     sampler = functools.partial(make_sampler, order, window_frames=FRAMES, windows_per_step=WINDOWS[order], seed=1)
     feed, trainer = Feed(dataset, sampler, sharding=sharding), Trainer(model, RECIPE)
     followers: list[Callback] = [CsvTable(workdir)]
-    if name == "shared,simple,4,2":
+    if name == "session,simple,4,2":
         followers.append(Pictures(trainer, feed, every=EPOCHS))
     result = fit(trainer, feed, Checkpoints(workdir / "checkpoints", {}), epochs=EPOCHS, callbacks=followers)
     np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
@@ -100,7 +99,8 @@ def shape(array: jax.Array) -> tuple[int, ...]:
 def communication(trainer: Trainer, state: Any, feed: Feed) -> list[tuple[str, list[list[int]]]]:
     """Kinds of communication in the program of an epoch, and the shapes of the arrays of each."""
     windows, table = feed.sampler[0], Timelines.of(feed.sampler.timelines)
-    arguments = (feed.recordings, table, windows.timeline, windows.start, jnp.asarray(0))
+    # as ``fit`` gives them, so that the program is there already
+    arguments = (feed.recordings, table, windows.timeline, windows.start, jnp.asarray(0), None)
     with feed.sharding.active():
         program = trainer.epoch(FRAMES).lower(state, *arguments).compile().as_text()
     found = (COMMUNICATION.search(line) for line in program.splitlines())

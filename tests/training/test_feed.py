@@ -15,6 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from openretina_jax.data.dataset import Dataset, Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import make_sampler
+from openretina_jax.runtime import programs
 from openretina_jax.training import feed
 from openretina_jax.training.feed import Chunk, Feed, fits_on_device, of_all_chunks
 from tests import tiny
@@ -51,7 +52,9 @@ def optimized(tmp_path: Path) -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
     compilation_cache.reset_cache()
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
+    programs.forget()
     yield
+    programs.forget()
     jax.config.update("jax_disable_most_optimizations", before)
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()

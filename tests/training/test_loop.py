@@ -25,6 +25,7 @@ from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import by_name, load_model
+from openretina_jax.runtime import programs
 from openretina_jax.training.callbacks import Callback, Callbacks, Epoch
 from openretina_jax.training.callbacks.csv import CsvTable
 from openretina_jax.training.callbacks.tensorboard import TensorBoard
@@ -113,6 +114,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, compilations: Compil
             compilations.epochs.append([])
 
     followers = [Pictures(trainer, data, every=EPOCHS), CsvTable(workdir), TensorBoard(workdir), NextEpoch()]
+    programs.forget()
     logger = logging.getLogger("jax")
     logger.addHandler(compilations)
     with jax.log_compiles(), Callbacks(followers):
@@ -125,7 +127,7 @@ def test_the_first_epoch_compiles_all(uninterrupted: tuple[FitResult, Path], com
     """One program trains all sessions and one evaluates them; later epochs find them, until pictures are drawn."""
     assert uninterrupted[0].epochs == EPOCHS
     first, second, third, *_ = compilations.epochs
-    assert (first.count("run"), first.count("_score_split")) == (1, 1)
+    assert (first.count("run"), first.count("score_split")) == (1, 1)
     assert second == third == []
 
 

@@ -13,6 +13,7 @@ from flax import nnx
 from openretina_jax.data.batches import Batch, DataArrays, Timelines
 from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.monitor import LossScore
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.training.objective import Poisson, ReconstructionObjective, ResponseObjective
@@ -58,6 +59,35 @@ def test_a_frozen_core_stays_to_the_bit() -> None:
     for name, value in before.items():  # running statistics too: a frozen core is in evaluation mode
         np.testing.assert_array_equal(after[name], value, err_msg=name)
     assert (leaves(state.params)["readout.features"] != np.asarray(model.readout.features[...])).any()
+
+
+def test_trainers_that_take_the_same_steps_share_a_program() -> None:
+    weighted = ResponseObjective(Poisson(samples=100.0), np.ones(sum(tiny.NEURONS.values()), np.float32))
+
+    def program(model: CoreReadout | None = None, **others: Any) -> Any:
+        return Trainer(model or tiny.model(), dataclasses.replace(RECIPE, **others)).epoch(FRAMES)
+
+    own = program()
+    assert program(tiny.model(seed=1)) is own
+    between_epochs = {"rules": PatienceRules(Plateau(epochs=0)), "monitor": LossScore(), "reset_optimizer": True}
+    assert program(learning_rate=0.5, trainable=("core", "readout"), **between_epochs) is own
+    others: list[dict[str, Any]] = [
+        {"seed": 1},
+        {"clip": 1.0},
+        {"optimizer": Sgd(momentum=0.5)},
+        {"objective": ResponseObjective(Poisson(samples=10.0))},
+        {"objective": weighted},
+        {"objective": dataclasses.replace(weighted, weight=2 * weighted.weight)},
+        {"schedule": Step(every=2, factor=0.5)},
+        {"trainable": ("readout",)},
+        {"compute_dtype": "bfloat16"},
+    ]
+    programs = [own, *(program(**other) for other in others)]
+    heavier = tiny.MODEL | {"readout": tiny.MODEL["readout"] | {"gamma_mask": 0.2}}
+    programs.append(program(make_core_readout(heavier, tiny.dataset().info, 0)))
+    programs.append(Trainer(tiny.model(), RECIPE).epoch(FRAMES + 1))
+    assert len(set(map(id, programs))) == len(programs)
+    assert program(objective=dataclasses.replace(weighted, weight=weighted.weight.copy())) is programs[5]
 
 
 def test_parts_can_be_named_by_prefix_pattern_or_function() -> None:
