@@ -1,110 +1,219 @@
-"""A run that is killed at a random moment, and goes on: the same numbers, and nothing left over.
+"""Work that is ended by a signal at a random moment, and goes on: the same numbers, and nothing left over.
 
-    python -m benchmarks.kills [--count=100] [--signal=KILL] [--seed=0] [--population]
+    python -m benchmarks.kills [--works=run,saving,...] [--signals=KILL,TERM,INT,STOP] [--count=N] [--seed=0]
 
-A small run is trained once to its end. Then it is begun again and again, ended by a signal somewhere between its first
-import and its last table, and continued with the same command. Its best model, its last state and its table of neurons
-must be those of the first run to the bit, and no half-written file may be there. With KILL, INT and TERM the same is
-promised; after STOP the process is continued.
+Every kind of work is done once to its end. Then it is begun again and again, ended by a signal, and continued with the
+same command. What it has made must be the same to the bit as the first time, no half-written file may be left, and what
+a signal leaves behind must open at once. KILL is sent to work of all kinds; TERM, INT twice, and STOP, after which the
+process is continued, to runs. Processes are forks of one that has imported everything: imports write nothing.
 """
 
 import argparse
+import importlib
+import multiprocessing
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-from openretina_jax.models.saving import best_checkpoint, read_arrays, sha256_of_arrays
+from benchmarks.works import WORKS, Run, Task
 
-ROOT = Path(__file__).parent.parent
-COMMAND = (
-    sys.executable,
-    str(ROOT / "scripts" / "train.py"),
-    f"--config={ROOT}/configs/maheswaranathan_2023_lnp.py:simulated,quick",
-    "--config.data.simulated.seconds=40",
-    "--config.data.simulated.neurons_per_session=6",
-    "--config.data.validation_clips=4",
-    "--config.train.epochs=6",
-    "--config.train.picture_every=3",
-)
-POPULATION = ("--config.population.size=2",)
-STOPPED_S = 1.0
+SIGNALS = ("KILL", "TERM", "INT", "STOP")
+OTHERS = 6  # times that a signal besides KILL is sent
+TRIES = 10  # of moments, until one comes before the end
+TWICE_S = 0.3  # between two INT
+STOPPED_S = 2.0
+ALONE_S = 60  # that a process may go on after it has lost another one
+HELD_S = 600  # that a trial may go on whose search is dead
+IMPORTED = ("experiment.report", "evaluation.compare", "visualize.page", "search.run")  # what all processes need
+COLUMNS = ("ended", "opens", "identical", "left over", "traceback", "waits")
+_FORK = multiprocessing.get_context("fork")
 
 
 def main() -> None:
-    """Read the flags, end and continue runs, and print a table; exit status 1 if one differs."""
+    """Read the flags, end and continue work, and print a table; exit status 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--signal", choices=("KILL", "TERM", "INT", "STOP"), default="KILL")
+    parser.add_argument("--works", default=",".join(WORKS))
+    parser.add_argument("--signals", default=",".join(SIGNALS))
+    parser.add_argument("--count", type=int, help="of each kind of work; default: what the kinds say")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--population", action="store_true")
     flags = parser.parse_args()
-    command = [*COMMAND, *(POPULATION if flags.population else ())]
-    with tempfile.TemporaryDirectory() as place:
-        whole = Path(place, "whole")
-        finish(command, whole)  # fills the caches
-        began = time.monotonic()
-        finish(command, Path(place, "timed"))
-        seconds = time.monotonic() - began
-        wanted = content(whole)
+    for module in IMPORTED:
+        importlib.import_module(f"openretina_jax.{module}")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)  # of the trials of a search
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        os.environ["OPENRETINA_JAX_CACHE"] = str(place / "cache")
+        campaign = Campaign(place, flags.seed)
+        for kind in flags.works.split(","):
+            for sent in flags.signals.split(",") if kind == "run" else ["KILL"]:
+                counts[kind, sent] = campaign.end_and_continue(kind, sent, flags.count)
+    print(f"{'work':<20}{'signal':<8}", *(f"{column:>10}" for column in COLUMNS), sep="")
+    for (kind, sent), count in counts.items():
+        print(f"{kind:<20}{sent:<8}", *(f"{count[column]:>10}" for column in COLUMNS), sep="")
+    sys.exit(any(faults(count) for count in counts.values()))
+
+
+def faults(count: Counter[str]) -> bool:
+    """Whether something was not as promised."""
+    wrong = any(count[column] for column in ("left over", "traceback", "waits"))
+    return wrong or not count["ended"] == count["opens"] == count["identical"]
+
+
+class Campaign:
+    """Work in subfolders of a place.
+
+    Args:
+        place: empty folder.
+        seed: seed of the moments.
+    """
+
+    def __init__(self, place: Path, seed: int):
+        self._place, self._seed = place, seed
+        self._whole(WORKS["run"](place), place / "run")  # others use what it has trained, and its caches
+
+    def end_and_continue(self, kind: str, sent: str, count: int | None) -> Counter[str]:
+        """End work of a kind by a signal and continue it, some times; count what comes of it."""
+        work, folder = WORKS[kind](self._place), self._place / kind.replace(" ", "_")
+        wanted, seconds = self._whole(work, folder)
         counts: Counter[str] = Counter()
-        for number in range(flags.count):
-            rng = random.Random(flags.seed + number)
-            workdir = Path(place, str(number))
-            outcome = ended(command, workdir, rng.uniform(0, seconds), signal.Signals[f"SIG{flags.signal}"])
-            finish(command, workdir)
-            identical, left = content(workdir) == wanted, leftovers(workdir)
-            counts[outcome] += 1
-            counts["identical"] += identical
-            counts["left over"] += bool(left)
-            said = "identical" if identical else "DIFFERENT"
-            print(f"{number}: {outcome}, {said}", *map(str, left), flush=True)
-    print(f"a run takes {seconds:.1f} s; {flags.count} times SIG{flags.signal} at a random moment of it")
-    for outcome in ("ended by it", "ended before", "identical", "left over"):
-        print(f"{outcome:<14}{counts[outcome]:>5}")
-    sys.exit(counts["identical"] != flags.count or counts["left over"] > 0)
+        for number in range(count or (work.times if sent == "KILL" else OTHERS)):
+            rng = random.Random(f"{kind} {sent} {self._seed + number}")
+            for attempt in range(TRIES):
+                here = folder / f"{sent}_{number}_{attempt}"
+                found = end(work, here, rng, seconds, sent)
+                if found["ended"]:
+                    break
+            in_fork(work.check, here)
+            found["opens"] = 1
+            finish(work, here)
+            found["identical"] = in_fork(work.content, here) == wanted
+            found["left over"] = bool(left := work.left_over(here))
+            counts += Counter(found)
+            print(f"{kind}, {sent} {number}:", *(name for name in COLUMNS if found.get(name)), *left, flush=True)
+        return counts
+
+    def _whole(self, work: Run, folder: Path) -> tuple[Any, float]:
+        """What work makes that is not ended, and the seconds in which a signal can end it."""
+        folder.mkdir(exist_ok=True)
+        whole = folder / "whole"
+        if not whole.exists():
+            in_fork(work.prepare, whole)
+            finish(work, whole)
+        if work.within_s is not None:
+            return in_fork(work.content, whole), work.within_s
+        timed = folder / "timed"
+        in_fork(work.prepare, timed)
+        processes = start(work, timed)
+        wait_for(work.moment(random.Random(0)), timed, processes)
+        began = time.monotonic()
+        for process in processes:
+            process.join()
+        return in_fork(work.content, whole), time.monotonic() - began
 
 
-def ended(command: list[str], workdir: Path, after: float, number: signal.Signals) -> str:
-    """Begin a run and send it a signal after some seconds."""
-    process = subprocess.Popen([*command, f"--workdir={workdir}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(after)
-    if process.poll() is not None:
-        return "ended before"
-    process.send_signal(number)
-    if number == signal.SIGSTOP:
+def end(work: Run, folder: Path, rng: random.Random, seconds: float, sent: str) -> dict[str, int]:
+    """Begin work and send a signal at a random moment of it."""
+    in_fork(work.prepare, folder)
+    processes = start(work, folder)
+    wait_for(work.moment(rng), folder, processes)
+    time.sleep(rng.uniform(0, seconds))
+    chosen = [process for process in processes if process.is_alive()]
+    if len(chosen) > 1:
+        chosen = rng.choice([chosen[:1], chosen[1:], chosen])
+    for process in chosen:
+        send(process, sent)
+    waits = 0
+    for process in processes:
+        process.join(ALONE_S if len(processes) > 1 else None)
+        if process.is_alive():
+            waits += 1
+            process.kill()
+            process.join()
+    return {"ended": bool(chosen), "traceback": "Traceback" in said(folder), "waits": waits}
+
+
+def send(process: BaseProcess, name: str) -> None:
+    """Send a signal; INT is sent twice, and after STOP the process is continued."""
+    assert process.pid is not None
+    number = signal.Signals[f"SIG{name}"]
+    os.kill(process.pid, number)
+    if name == "INT":
+        time.sleep(TWICE_S)
+        if process.is_alive():
+            os.kill(process.pid, number)
+    if name == "STOP":
         time.sleep(STOPPED_S)
-        process.send_signal(signal.SIGCONT)
-    process.wait()
-    return "ended by it"
+        os.kill(process.pid, signal.SIGCONT)
 
 
-def finish(command: list[str], workdir: Path) -> None:
-    """Run to the end."""
-    done = subprocess.run([*command, f"--workdir={workdir}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode:
-        raise SystemExit(f"{workdir}: exit status {done.returncode}: {done.stdout.decode()[-1000:]}")
+def start(work: Run, folder: Path) -> list[BaseProcess]:
+    """Start the processes of work."""
+    processes: list[BaseProcess] = [
+        _FORK.Process(target=child, args=(task, output(folder, number)))
+        for number, task in enumerate(work.tasks(folder))
+    ]
+    for process in processes:
+        process.start()
+    return processes
 
 
-def content(workdir: Path) -> tuple[str, str, bytes]:
-    """Best model, last state, and table of neurons."""
-    states = [*workdir.glob("checkpoints/*"), *workdir.glob("population/*")]
-    last = max((folder for folder in states if folder.name.isdigit()), key=lambda folder: int(folder.name))
-    best = best_checkpoint(workdir)
-    return (
-        sha256_of_arrays(read_arrays(best)),
-        sha256_of_arrays(read_arrays(last)),
-        (workdir / "neurons.csv").read_bytes(),
-    )
+def child(task: Task, into: Path) -> None:
+    """Do a task; what it prints goes to the end of a file."""
+    with into.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    try:
+        task()
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
 
 
-def leftovers(workdir: Path) -> list[Path]:
-    """Half-written files."""
-    return [file for file in workdir.rglob("*") if file.name.endswith(".part") or "checkpoint-tmp" in file.name]
+def output(folder: Path, number: int) -> Path:
+    """File of what a process prints."""
+    return folder.with_name(f"{folder.name}.{number}.txt")
+
+
+def said(folder: Path) -> str:
+    """What the processes of a folder have printed."""
+    files = sorted(folder.parent.glob(f"{folder.name}.*.txt"))
+    return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+
+
+def finish(work: Run, folder: Path) -> None:
+    """Do work to its end, or continue it; a search waits for the trial of the one that was killed."""
+    until = time.monotonic() + HELD_S
+    while True:
+        processes = start(work, folder)
+        for process in processes:
+            process.join()
+        if not any(process.exitcode for process in processes):
+            return
+        if "is held by another search" not in said(folder)[-1000:] or time.monotonic() > until:
+            raise SystemExit(f"{folder} did not end well: {said(folder)[-3000:]}")
+        time.sleep(1)
+
+
+def wait_for(pattern: str | None, folder: Path, processes: list[BaseProcess]) -> None:
+    """Wait until a file is there, or the work is done."""
+    while pattern is not None and not any(folder.glob(pattern)) and any(one.is_alive() for one in processes):
+        time.sleep(0.002)
+
+
+def in_fork(function: Callable[[Path], Any], folder: Path) -> Any:
+    """The result of a function, from a process of its own: this one must not begin to compute, or it cannot fork."""
+    with _FORK.Pool(1) as pool:
+        return pool.apply(function, (folder,))
 
 
 if __name__ == "__main__":

@@ -90,6 +90,13 @@ def experiment_model(**of_convolutions: Any) -> ml_collections.ConfigDict:
     return config
 
 
+def leave_output_to_loss(model: ml_collections.ConfigDict) -> None:
+    """Let readouts predict numbers below 0 where the loss allows them, as for fluorescence."""
+    for options in model.readout.values():
+        if isinstance(options, ml_collections.ConfigDict) and "nonlinearity" in options:
+            options.nonlinearity = placeholder(str)
+
+
 def set_convolutions(config: ml_collections.ConfigDict, **options: Any) -> None:
     """Set options of both cores with convolutions, whichever is chosen.
 

@@ -37,6 +37,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         spatial_kernel_sizes=(8, 8, 8),
         hidden_padding="same",
     )
+    common.leave_output_to_loss(config.model)
     common.choose_parts(config, chosen)
     common.session_steps(config, windows_per_step=64, window_frames=50, lag=7)
     config.train.epochs = 50

@@ -30,6 +30,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
 
     # the model: sizes must fit your frames
     config.model = common.experiment_model()
+    common.leave_output_to_loss(config.model)
     core = config.model.core.simple
     core.hidden_channels = (16, 16)
     core.temporal_kernel_sizes = (21, 11)  # frames: together about as long as your neurons remember

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,14 +56,14 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
 
 
 def distinct_names(paths: Sequence[str]) -> list[str]:
-    """Shorten paths to as many of their last parts as tell them apart.
+    """Shorten paths to as many of their last parts as tell them apart, as text that any file can hold.
 
     Raises:
         UserError: a path comes twice.
     """
     parts = [Path(path).absolute().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(path[-length:]) for path in parts]
+        names = [os.fsencode("/".join(path[-length:])).decode(errors="replace") for path in parts]
         if len(set(names)) == len(names):
             return names
     twice, _ = collections.Counter(map(str, map(Path, paths))).most_common(1)[0]

@@ -1,10 +1,12 @@
 """What all scripts share: flags, logging, and one line instead of a traceback for a user's mistake."""
 
 import ast
+import contextlib
 import ctypes
 import inspect
 import io
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,7 +27,16 @@ from openretina_jax.runtime.settings import explained, read_config
 
 INTERRUPTED = 130  # exit status, as shells have it
 
-console = Console(highlight=False)
+
+class _Output(Console):
+    """Standard output; what nobody reads any more is an error as any other, and no quiet end."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error pass."""
+        raise
+
+
+console = _Output(highlight=False)
 show_progress = progress_of(console)
 
 
@@ -90,7 +101,17 @@ def _run(main: Callable[[list[str]], None], parser: Callable[[list[str]], list[s
         except Exception as error:
             end(error)
 
+    _fill_closed_streams()
     app.run(guarded, flags_parser=parser)
+
+
+def _fill_closed_streams() -> None:
+    """Open what a shell has closed, with nothing behind it: a file would get its number, and what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
 def end(error: Exception) -> NoReturn:
@@ -105,8 +126,8 @@ def end(error: Exception) -> NoReturn:
         )
     if isinstance(error, OSError) and error.errno is not None:  # of the machine: a full disk, a folder that is gone
         error = UserError(
-            f"{error.filename or 'a file'}: {error.strerror}; check the folder and the disk, and give the same command "
-            "again: a run goes on from its last checkpoint"
+            f"{error.filename or 'the output or a file'}: {error.strerror}; check the folder and the disk, and give "
+            "the same command again: a run goes on from its last checkpoint"
         )
     if not processes.several():
         if isinstance(error, UserError):
@@ -140,9 +161,15 @@ def fail(message: str) -> NoReturn:
 
 
 def print_error(message: str) -> None:
-    """One line on standard error."""
-    show_progress.clear()
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    """One line on standard error; an output that cannot be written is given up."""
+    try:
+        show_progress.clear()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):
+        print("error:", " ".join(message.split()), file=sys.stderr)
 
 
 def define_process_flags() -> None:

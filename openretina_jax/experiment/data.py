@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError, nearest
+from openretina_jax.experiment.ranges import check_ranges
 from openretina_jax.runtime.registry import construct, options, tuples
 from openretina_jax.runtime.settings import entry, kinds_of
 from openretina_jax.simulation.cache import simulated_files, simulator, simulator_names
@@ -28,6 +29,7 @@ def make_dataset(settings: Mapping[str, Any], cache: Path, progress: Progress | 
     Raises:
         UserError: an unknown source or option, settings that contradict each other, or whatever is wrong with the data.
     """
+    check_ranges({"data": settings})
     name, given = _with_simulated_files(settings, cache, progress)
     dataset = _called(SOURCES[name], f'source "{name}"', given)
     if not isinstance(dataset, Dataset):

@@ -37,19 +37,44 @@ NOT_NEGATIVE = Range(0, math.inf, "at least 0")
 COUNT = Range(1, math.inf, "at least 1")
 FRACTION = Range(0, 1, "between 0 and 1")
 BELOW_ONE = Range(0, 1, "at least 0 and below 1", (False, True))
+INSIDE = Range(0, 1, "above 0 and below 1", (True, True))
 UP_TO_ONE = Range(0, 1, "above 0 and at most 1", (True, False))
+FINITE = Range(-math.inf, math.inf, "a finite number")
 SEED = Range(0, 2**32 - 1, f"between 0 and {2**32 - 1}")
 
 # the first pattern that a name matches counts; kinds stand alone, as in ``resolved``
 RANGES: Mapping[str, Range] = {
     "seed": SEED,
     "*.seed": SEED,
+    "*_seed": SEED,
     "autoencoder.hidden": COUNT,
     "autoencoder.sparsity": NOT_NEGATIVE,
     "data.frame_rate_hz": POSITIVE,
     "data.pixel_size_um": POSITIVE,
     "data.clip_length": COUNT,
     "data.norm_std": POSITIVE,
+    "data.cell_index": NOT_NEGATIVE,
+    "data.fr_normalization": POSITIVE,
+    "data.onset_frames": NOT_NEGATIVE,
+    "data.quality.cell_types": NOT_NEGATIVE,
+    "data.quality.min_neurons": NOT_NEGATIVE,
+    "data.quality.*": FRACTION,
+    "data.response_delay": NOT_NEGATIVE,
+    "data.scale_traces": POSITIVE,
+    "data.screen.padding": NOT_NEGATIVE,
+    "data.screen.*": COUNT,
+    "data.simulated.centre_sd_px": POSITIVE,
+    "data.simulated.margin_*": NOT_NEGATIVE,
+    "data.simulated.own_stimuli": NOT_NEGATIVE,
+    "data.simulated.padding": NOT_NEGATIVE,
+    "data.simulated.*": COUNT,
+    "data.size": COUNT,
+    "data.split.first": NOT_NEGATIVE,
+    "data.split.count": COUNT,
+    "data.split.train_fraction": INSIDE,
+    "data.subsample": COUNT,
+    "data.validation_clips": NOT_NEGATIVE,
+    "data.validation_images": COUNT,
     "population.size": COUNT,
     "population.chunk": COUNT,
     "population.ensemble": COUNT,
@@ -71,6 +96,8 @@ RANGES: Mapping[str, Range] = {
     "schedule.rise": FRACTION,
     "schedule.*_divisor": POSITIVE,
     "schedule.*_momentum": FRACTION,
+    "schedule.milestones": NOT_NEGATIVE,
+    "*.threshold": NOT_NEGATIVE,
     "stopping.epochs": NOT_NEGATIVE,
     "objective.loss.samples": POSITIVE,
     "objective.loss.frames": COUNT,
@@ -99,6 +126,12 @@ RANGES: Mapping[str, Range] = {
     "model.*.init_sigma": NOT_NEGATIVE,
     "model.*.sigma_contour": POSITIVE,
     "model.*.variance_floor": NOT_NEGATIVE,
+    "model.*.hidden_padding": NOT_NEGATIVE,
+    "model.*.laplace_padding": NOT_NEGATIVE,
+    "model.*.init_mean": NOT_NEGATIVE,
+    "model.*.mean_scale": POSITIVE,
+    "model.*.var_scale": POSITIVE,
+    "*": FINITE,
 }
 
 
@@ -113,11 +146,11 @@ def check_ranges(settings: Mapping[str, Any]) -> None:
     """
     of_others = {name[:-4] for name, value in _flat(settings).items() if name.endswith("kind") and ":" in str(value)}
     for name, value in _flat(settings).items():
-        allowed = next((found for pattern, found in RANGES.items() if fnmatch.fnmatchcase(name, pattern)), None)
-        if allowed is None or name.startswith(tuple(of_others)):
+        if name.startswith(tuple(of_others)):
             continue
+        allowed = next(found for pattern, found in RANGES.items() if fnmatch.fnmatchcase(name, pattern))
         for number in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(number, int | float) and number not in allowed:
+            if isinstance(number, int | float) and not isinstance(number, bool) and number not in allowed:
                 raise UserError(f"config.{name} is {value!r}, but must be {allowed.text}")
 
 

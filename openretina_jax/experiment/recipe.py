@@ -46,11 +46,14 @@ CHOICES: Mapping[str, Registry] = {
     "schedule": SCHEDULES,
 }
 PARTS = ("model.core.", "model.readout.")
+RATES, ANY = "softplus", "identity"  # nonlinearities of readouts whose predictions are above 0, or anything
 PENALTY = "gamma"  # what the names of weights of penalties begin with
 
 
 def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as runs keep them: the chosen kind of every part alone, its options beside its name.
+
+    A readout whose nonlinearity is None has one that predicts what the loss allows.
 
     Raises:
         UserError: parts or entries are missing, there is no such kind, options are given that have no effect, or a
@@ -62,6 +65,9 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
         *outer, last = name.split(".")
         parent = functools.reduce(operator.getitem, outer, result)
         parent[last] = chosen(name, parent[last], registry)
+    if result["model"]["readout"].get("nonlinearity", RATES) is None:
+        of_rates = getattr(LOSSES[result["objective"]["loss"]["kind"]], "of_rates", True)
+        result["model"]["readout"]["nonlinearity"] = RATES if of_rates else ANY
     if result["train"]["average_decay"] == 0:
         result["train"]["average_decay"] = None  # no average at all, not a copy of every step
     check_ranges(result)

@@ -27,6 +27,7 @@ from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.insilico.targets import Targets
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import Model
+from openretina_jax.runtime.devices import own_numbers
 
 Progress = Callable[[str, int, int], None]  # what, number done, number in all
 Kept = MutableMapping[str, Mapping[str, np.ndarray]]  # arrays by the name of what was found
@@ -37,6 +38,7 @@ MEMORY_FRAMES = 30  # of history, for models whose memory has no end
 _log = logging.getLogger(__name__)
 
 
+@own_numbers()
 def optimize_stimuli(
     model: Model,
     targets: Targets,

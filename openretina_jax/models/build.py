@@ -14,6 +14,7 @@ from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout, Model, output_shape
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.runtime.devices import own_numbers
 from openretina_jax.runtime.registry import construct
 
 
@@ -60,6 +61,7 @@ def complete_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"core": CORES.complete(options["core"]), "readout": READOUTS.complete(options["readout"])}
 
 
+@own_numbers()
 def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, seed: int = 0) -> CoreReadout:
     """Build a core + readout model with fresh parameters, see ``make_model``."""
     options = complete_options(options)
@@ -91,6 +93,7 @@ def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, 
     return CoreReadout(core, readout, options, info)
 
 
+@own_numbers()
 def make_autoencoder(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> SparseAutoencoder:
     """Build a sparse autoencoder of the responses of all neurons, with fresh parameters."""
     given = {"n_inputs": info.n_neurons, "rngs": nnx.Rngs(seed)}

@@ -27,7 +27,7 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
-from openretina_jax.runtime.files import whole_file, without_patterns
+from openretina_jax.runtime.files import plain_folder, whole_file
 
 # key of the validation score in checkpoints; if another score is monitored, its value (or the negative loss) is there
 SCORE = "validation_correlation"
@@ -120,7 +120,7 @@ def save_model(model: Model, folder: str | Path) -> None:
             shutil.rmtree(left)
         with ocp.StandardCheckpointer() as checkpointer:
             folder.mkdir(parents=True, exist_ok=True)
-            checkpointer.save(without_patterns(folder) / new.name, arrays)
+            checkpointer.save(plain_folder(folder) / new.name, arrays)
         with whole_file(description) as stream:
             stream.write(json.dumps(about).encode())
         _replace(new, state)
@@ -281,7 +281,7 @@ def _let_go() -> None:
 
 def _restored(folder: Path) -> Mapping[str, jax.Array | np.ndarray]:
     with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(without_patterns(folder))
+        return checkpointer.restore(plain_folder(folder))
 
 
 def fitted(checkpoint: Path, saved: Mapping[str, jax.Array | np.ndarray], like: Any) -> Any:

@@ -85,13 +85,14 @@ def locked(path: Path, *, remedy: str = REMEDY, wait: bool = True) -> Iterator[N
         lock.release()
 
 
-def without_patterns(folder: Path) -> Path:
-    """An absolute path of a folder without ``*``, ``?`` and ``[``, which some libraries take for patterns.
+def plain_folder(folder: Path) -> Path:
+    """An absolute path of a folder that every library takes for that folder.
 
-    Where its own has some, it is a link in a temporary folder, which goes when the process ends.
+    Some take ``*``, ``?`` and ``[`` for patterns, and some names for UTF-8 whatever the locale. Where the own path has
+    such, it is a link in a temporary folder, which goes when the process ends.
     """
     folder = folder.absolute()
-    if not glob.has_magic(str(folder)):
+    if not glob.has_magic(str(folder)) and os.fsencode(folder) == str(folder).encode("utf-8", "surrogatepass"):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="openretina_jax_"))

@@ -21,14 +21,16 @@ def file_of(name: str, part: str = "") -> str:
     """Path of a file that is given by its path, or by the name of one that comes with the package.
 
     Args:
-        name: "hoefling_low_res", or a path; what holds a slash or ends in ".py" is a path.
+        name: "hoefling_low_res", or a path; what holds a slash or ends in ".py" is a path. The path of one of ours in a
+            checkout, such as "configs/hoefling_low_res.py", is found from other folders too.
         part: folder within that of the configurations, such as "spaces".
 
     Raises:
         UserError: there is none of that name.
     """
     if name.endswith(".py") or "/" in name or "\\" in name:
-        return name
+        path, ours = Path(name), folder().parent / name
+        return str(ours) if path.parts[:1] == (PACKAGE,) and not path.exists() and ours.is_file() else name
     if name not in names(part):
         raise UserError(f'there is no configuration "{name}"; {nearest(name, names(part))}, or give the path of a file')
     return str(folder() / part / f"{name}.py")

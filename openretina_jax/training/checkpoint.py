@@ -24,7 +24,7 @@ from openretina_jax.models.saving import (
     score_of,
     with_hashes,
 )
-from openretina_jax.runtime.files import whole_file, without_patterns
+from openretina_jax.runtime.files import plain_folder, whole_file
 from openretina_jax.runtime.processes import first_before_others, is_first
 from openretina_jax.training.trainer import TrainState
 
@@ -47,7 +47,7 @@ class Checkpoints:
         set_aside_damaged(folder)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
         self._manager = ocp.CheckpointManager(
-            without_patterns(folder),
+            plain_folder(folder),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[SCORE],

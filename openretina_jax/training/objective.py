@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import functools
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -39,9 +39,11 @@ class Loss(abc.ABC):
 
     Attributes:
         samples: frames (or windows) of a neuron that its data term stands for, see ``ResponseObjective``.
+        of_rates: whether predictions must be above 0.
     """
 
     samples: Number
+    of_rates: ClassVar[bool] = False
 
     @abc.abstractmethod
     def sums(self, prediction: Responses, response: Responses, recorded: Recorded) -> Sums:
@@ -96,6 +98,8 @@ class WindowLoss(Loss):
 class Poisson(FrameLoss):
     """Poisson loss, see ``losses.poisson``."""
 
+    of_rates = True
+
     def value(self, prediction: Responses, response: Responses) -> Responses:
         """Negative Poisson log-likelihood."""
         return losses.poisson(prediction, response)
@@ -105,6 +109,8 @@ class Poisson(FrameLoss):
 @hyperparameters
 class L1Poisson(FrameLoss):
     """Poisson loss with a penalty on rates, see ``losses.l1_poisson``."""
+
+    of_rates = True
 
     gamma: Number = 1e-3
 

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,20 +94,23 @@ def test_a_second_call_only_reports(cache: Path, finished: tuple[Path, str], tmp
 def test_a_stopped_and_a_killed_run_go_on_as_if_nothing_had_happened(
     cache: Path, finished: tuple[Path, str], tmp_path: Path
 ) -> None:
-    run = (*TRAINED, f"--workdir={tmp_path}")
+    """The name of the workdir and the settings of jax change nothing either."""
+    workdir = tmp_path / "run [a-z] Zürich 網膜 #1?"
+    run = (*TRAINED, f"--workdir={workdir}")
     assert "stopped after epoch 2; the same" in printed(call("train.py", *run, follow(Stop), cache=cache))
-    assert epochs(tmp_path) == [1, 2]
+    assert epochs(workdir) == [1, 2]
 
     process = start("train.py", *run, follow(Slow), cache=cache)
-    wait_for_epochs(2, tmp_path, process)
+    wait_for_epochs(2, workdir, process)
     process.kill()
     assert "resuming after epoch 2\n" in wait(process).stdout
-    assert len(epochs(tmp_path)) < EPOCHS
+    assert len(epochs(workdir)) < EPOCHS
 
-    output = printed(call("train.py", *run, cache=cache))
+    with jax.enable_x64(True), jax.debug_nans(True):
+        output = printed(call("train.py", *run, cache=cache))
     assert re.search(r"resuming after epoch [34]\n", output)
-    assert epochs(tmp_path) == list(range(1, EPOCHS + 1))
-    assert_same_arrays(arrays(tmp_path), arrays(finished[0]))
+    assert epochs(workdir) == list(range(1, EPOCHS + 1))
+    assert_same_arrays(arrays(workdir), arrays(finished[0]))
     assert summary(output) == summary(finished[1])
 
 

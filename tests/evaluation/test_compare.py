@@ -1,6 +1,7 @@
 """Paired differences of models on the same neurons."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -71,5 +72,6 @@ def test_correction_for_several_tests() -> None:
 def test_names_of_models() -> None:
     assert distinct_names(["runs/a", "runs/b/"]) == ["a", "b"]
     assert distinct_names(["one/checkpoints/3", "two/checkpoints/3"]) == ["one/checkpoints/3", "two/checkpoints/3"]
+    assert distinct_names([os.fsdecode(b"runs/a\xe9")]) == ["a\N{REPLACEMENT CHARACTER}"]
     with pytest.raises(UserError, match="runs/a is given twice"):
         distinct_names(["runs/a", "runs/b", "runs/a/"])

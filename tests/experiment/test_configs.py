@@ -123,3 +123,15 @@ def test_one_cell_is_the_published_one():
 def test_retinas_of_marmosets_are_published_ones(name):
     data = resolved(read_config(ROOT / "configs" / f"{name}.py").to_dict())["data"]
     assert set(data["retinas"]) <= set(RETINAS[data["stimulus"]])
+
+
+@pytest.mark.parametrize(
+    ("loss", "nonlinearity"), [("poisson", "softplus"), ("squared_error", "identity"), ("correlation", "identity")]
+)
+def test_models_predict_what_the_loss_allows(loss, nonlinearity):
+    """Responses below 0, as of fluorescence; what somebody chooses stays."""
+    config = read_config(ROOT / "configs" / "template.py")
+    config.objective.loss.kind = loss
+    assert resolved(config.to_dict())["model"]["readout"]["nonlinearity"] == nonlinearity
+    config.model.readout.gaussian_mask.nonlinearity = "relu"
+    assert resolved(config.to_dict())["model"]["readout"]["nonlinearity"] == "relu"

@@ -126,6 +126,7 @@ def test_a_model_trains_and_is_saved(core: str, readout: str, sta_folder: Path, 
     assert any((leaf != before[name]).any() for name, leaf in leaves(model).items())
     movie = np.random.default_rng(0).standard_normal(model.stimulus_shape(24)).astype(np.float32)
     loaded = load_model(tmp_path)
+    assert_predicts(loaded)
     for session in (None, "left"):
         answers = [tiny.predict(one, movie, session=session) for one in (loaded, model)]
         np.testing.assert_array_equal(*answers)
@@ -148,6 +149,17 @@ def test_a_model_meets_its_objective(core: str, readout: str, sta_folder: Path) 
 
     value, metrics = jax.eval_shape(step, variables, jax.random.key(0))
     assert {value.shape, *(metric.shape for metric in metrics.values())} == {()}
+    assert_predicts(model)
+
+
+def assert_predicts(model: Model) -> None:
+    """What a model answers has the shape and the type that it promises, also where 64 bits are the default."""
+    movie = jax.ShapeDtypeStruct(model.stimulus_shape(24), jnp.float32)
+    for wide in (False, True):
+        with jax.enable_x64(wide), jax.numpy_dtype_promotion("standard" if wide else "strict"):
+            responses = nnx.eval_shape(lambda model, movie: model(movie), model, movie)
+        assert responses.shape == (1, 24 - model.lag, model.data_info.n_neurons)
+        assert responses.dtype == jnp.float32
 
 
 def leaves(model: Model) -> dict[str, Any]:

@@ -123,6 +123,17 @@ def test_a_folder_is_tried_before_it_is_written(tmp_path: Path) -> None:
         check_writable(tmp_path / "out" / "a" / "new", remedy="give another")
 
 
+@pytest.mark.parametrize("name", ["run", "Zürich 網膜", "run [a-z]", "what?", "a*b", os.fsdecode(b"run_\xe9")])
+def test_folders_that_libraries_take_for_others(name: str, tmp_path: Path) -> None:
+    folder = files.plain_folder(tmp_path / name)
+    str(folder).encode()
+    assert not set("*?[") & set(str(folder))
+    assert (folder == tmp_path / name) == (name in ("run", "Zürich 網膜"))
+    folder.mkdir(exist_ok=True)
+    (folder / "file").touch()
+    assert (tmp_path / name / "file").exists()
+
+
 def test_leftovers_of_dead_processes_are_removed(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

@@ -21,6 +21,15 @@ def test_configurations_that_are_not_there():
         read_config(ROOT / "configs" / "template.py:simulated")
 
 
+def test_paths_of_a_checkout_are_found_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_config("configs/template.py").to_dict() == read_config("template").to_dict()
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "template.py").write_text("def get_config(): return None")
+    with pytest.raises(UserError, match=r"^configs/template\.py: "):
+        read_config("configs/template.py")
+
+
 def template_with(folder: Path, line: str) -> Path:
     """A copy of the template with a line at its end."""
     file = folder / "mine.py"

@@ -35,7 +35,7 @@ def crop_patch(
 ) -> Float[Array, "*rest patch_height patch_width"]:
     """Crop the patch of an image whose top left pixel is ``corner``."""
     rest = image.shape[:-2]
-    return jax.lax.dynamic_slice(image, (*(0,) * len(rest), *corner), (*rest, *patch))
+    return jax.lax.dynamic_slice(image, _start(rest, corner), (*rest, *patch))
 
 
 def place_patch(
@@ -43,7 +43,12 @@ def place_patch(
 ) -> Float[Array, "*rest height width"]:
     """Place a patch at ``corner`` of an image of zeros."""
     rest = patch.shape[:-2]
-    return jax.lax.dynamic_update_slice(jnp.zeros((*rest, *image), patch.dtype), patch, (*(0,) * len(rest), *corner))
+    return jax.lax.dynamic_update_slice(jnp.zeros((*rest, *image), patch.dtype), patch, _start(rest, corner))
+
+
+def _start(rest: tuple[int, ...], corner: Int[Array, "2"]) -> tuple[Array, ...]:
+    """Where a patch begins; all of one type, which Python's 0 is not with ``JAX_ENABLE_X64``."""
+    return (*(jnp.zeros_like(corner[0]),) * len(rest), *corner)
 
 
 def filter_in_time(
