@@ -14,6 +14,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.evaluate import Evaluation
 from openretina_jax.evaluation.resampling import bootstrap_means, confidence_interval
 from openretina_jax.evaluation.tables import SummaryOptions
+from openretina_jax.runtime.described import counted
 
 COMPARED = ("correlation", "correlation_single_trials", "normalized_correlation", "feve", "mse", "poisson_loss")
 
@@ -73,7 +74,8 @@ def lines(differences: pd.DataFrame, score: str = "correlation") -> list[str]:
     """Describe the difference of every pair of models in a line."""
     return [
         f"{row['first']} - {row['second']}: {score} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], "
-        f"higher in {100 * row['share_higher']:.0f} % of {row['n']} neurons, p = {row['p_holm']:.2g} (Wilcoxon, Holm)"
+        f"higher in {100 * row['share_higher']:.0f} % of {counted(row['n'], 'neuron')}, p = {row['p_holm']:.2g} "
+        "(Wilcoxon, Holm)"
         for row in differences[differences["score"] == score].to_dict("records")
     ]
 

@@ -320,11 +320,15 @@ def _notes(split: str, neurons: pd.DataFrame, kept: pd.Series, applied: bool, mo
         notes.append(f"no neuron has a variance ratio above the limit on {split}; lower --min_variance_ratio")
     unrecorded = int((neurons["trials"] == 0).sum())
     if unrecorded:
-        notes.append(f"{unrecorded} neurons have no responses to {split}, and no scores")
+        notes.append(f"{_have(unrecorded)} no responses to {split}, and no scores")
     no_number = int(((neurons["trials"] > 0) & neurons["correlation"].isna()).sum())
     if no_number:
-        notes.append(f"{no_number} neurons have predictions that are not finite, and no scores")
+        notes.append(f"{_have(no_number)} predictions that are not finite, and no scores")
     return notes
+
+
+def _have(neurons: int) -> str:
+    return f"{counted(neurons, 'neuron')} {'has' if neurons == 1 else 'have'}"
 
 
 def _mean(values: pd.Series) -> float:
@@ -343,15 +347,16 @@ def opening_lines(summary: Summary) -> list[str]:
     fewest, most, mean = summary.trials
     trials = f"{most} trials" if fewest == most else f"{fewest} to {most} trials ({mean:.1f} on average)"
     trials = "shown once" if most == 1 else trials
+    left_out = summary.neurons - summary.kept
     correlation = summary.scores["mean_of_all"]["correlation"]
     lines = [
-        f"{summary.split}: correlation {correlation:.4f} over all {summary.neurons} neurons of {summary.sessions} "
-        f"sessions, {trials}"
+        f"{summary.split}: correlation {correlation:.4f} over all {counted(summary.neurons, 'neuron')} of "
+        f"{counted(summary.sessions, 'session')}, {trials}"
     ]
     if summary.min_variance_ratio is not None:
         lines.append(
-            f"scores of the {summary.kept} neurons with a variance ratio of at least {summary.min_variance_ratio:g} "
-            f"({summary.neurons - summary.kept} are left out)"
+            f"scores of the {counted(summary.kept, 'neuron')} with a variance ratio of at least "
+            f"{summary.min_variance_ratio:g} ({left_out} {'is' if left_out == 1 else 'are'} left out)"
         )
     return lines + [f"note: {note}" for note in summary.notes]
 
@@ -380,7 +385,7 @@ def score_lines(summary: Summary) -> list[str]:
 def statistics_lines(statistics: Mapping[str, SplitStatistics]) -> list[str]:
     """Describe the numbers of different frames and transitions of every split, a line each."""
     return [
-        f"{split}: {one.frames:,} different frames, {one.transitions:,} transitions, {one.sessions} sessions"
+        f"{split}: {one.frames:,} different frames, {one.transitions:,} transitions, {counted(one.sessions, 'session')}"
         for split, one in statistics.items()
     ]
 

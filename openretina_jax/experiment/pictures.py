@@ -92,5 +92,7 @@ def trace_picture(
         predicted.reshape(-1, n_neurons),
         correlation,
         frame_rate_hz=model.data_info.frame_rate_hz,
+        unit=model.data_info.response_unit,
+        single_images=model.data_info.single_images,
         names=neuron_names(model.data_info),
     )

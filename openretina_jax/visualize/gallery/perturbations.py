@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from openretina_jax.visualize.gallery.frame import card, drawing, page
+from openretina_jax.visualize.document import drawing
+from openretina_jax.visualize.gallery.frame import card, page
 from openretina_jax.visualize.style import Figure, open_axes
 
 _SPREAD = 0.15  # of the points of a perturbation

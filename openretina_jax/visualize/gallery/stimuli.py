@@ -8,7 +8,8 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from openretina_jax.insilico.stimuli import Stimuli
-from openretina_jax.visualize.gallery.frame import card, curves, embedded, enlarged, page
+from openretina_jax.visualize.document import image
+from openretina_jax.visualize.gallery.frame import PIXELS, card, curves, enlarged, page
 
 SHOWN = ("activation", "grey", "linear", "natural", "worst_seed", "agreement", "norm")
 MOST_ANIMATIONS = 8  # of one target
@@ -37,7 +38,7 @@ def stimuli_page(stimuli: Stimuli, title: str) -> str:
 def _card(stimuli: Stimuli, number: int, rate: float, row: dict[Any, Any], several: bool) -> str:
     name = stimuli.names[number]
     movies = stimuli.movies[number][:MOST_ANIMATIONS] if several else stimuli.best[number][None]
-    parts = [embedded(animation(movie), "gif", f"Stimulus of {name}, channels side by side") for movie in movies]
+    parts = [image(animation(movie), "gif", f"Stimulus of {name}, {shown}", PIXELS) for movie in movies]
     responses = (
         stimuli.responses[number][:MOST_ANIMATIONS]
         if several
