@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.evaluate import Evaluation
-from openretina_jax.evaluation.resampling import bootstrap_means, confidence_interval
+from openretina_jax.evaluation.resampling import mean_interval
 from openretina_jax.evaluation.tables import SummaryOptions
 from openretina_jax.runtime.described import counted
 
@@ -29,7 +29,7 @@ def compare(evaluations: Sequence[Evaluation], split: str, options: SummaryOptio
 
     Returns:
         A row per score and pair: ``score``, ``first``, ``second``, number ``n`` of neurons, ``mean_first``,
-        ``mean_second``, mean ``difference`` (first - second) with its bootstrap intervals over neurons (``low``,
+        ``mean_second``, mean ``difference`` (first - second) with its intervals over neurons (``low``,
         ``high``) and over sessions (``sessions_low``, ``sessions_high``), ``share_higher`` of neurons whose first score
         is higher, ``p`` of Wilcoxon's signed-rank test, and ``p_holm``, corrected for the number of pairs (Holm 1979).
     """
@@ -95,11 +95,8 @@ def _difference(
     over_neurons, over_sessions = np.full((2, 1), np.nan), np.full((2, 1), np.nan)
     if len(pair):
         values, sessions = difference[:, None], pd.factorize(pair.index.get_level_values("session"))[0]
-        over_neurons = confidence_interval(
-            bootstrap_means(values, np.arange(len(pair)), options.resamples, options.seed)
-        )
-        if sessions.max() > 0:
-            over_sessions = confidence_interval(bootstrap_means(values, sessions, options.resamples, options.seed))
+        over_neurons = mean_interval(values, np.arange(len(pair)), options.resamples, options.seed)
+        over_sessions = mean_interval(values, sessions, options.resamples, options.seed)
     return {
         "n": len(pair),
         "mean_first": float(pair["first"].mean()) if len(pair) else np.nan,

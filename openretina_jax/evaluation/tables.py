@@ -21,9 +21,9 @@ from openretina_jax.evaluation import metrics
 from openretina_jax.evaluation.predict import SessionResponses
 from openretina_jax.evaluation.resampling import (
     TrialMoments,
-    bootstrap_means,
     confidence_interval,
     jackknife_deviations,
+    mean_interval,
 )
 from openretina_jax.runtime.described import counted
 
@@ -264,13 +264,11 @@ def _score_summary(
             "mean_of_all": neurons[list(SCORES)].mean(),
         }
     )
-    resampled = {unit: np.full((options.resamples, len(SCORES)), np.nan) for unit in UNITS}
+    ends = {unit: np.full((2, len(SCORES)), np.nan) for unit in UNITS}
     if len(values):
         sessions = pd.factorize(neurons.loc[kept, "session"])[0]
         for unit, numbers in (("neurons", np.arange(len(values))), ("sessions", sessions)):
-            resampled[unit] = bootstrap_means(values.to_numpy(), numbers, options.resamples, options.seed)
-    if len(np.unique(neurons.loc[kept, "session"])) < 2:
-        resampled["sessions"][:] = np.nan
+            ends[unit] = mean_interval(values.to_numpy(), numbers, options.resamples, options.seed)
     of_session = [(neurons["session"] == session.session).to_numpy() for session in responses]
     repeated = [number for number, session in enumerate(responses) if len(session.recorded) > 1]
     if repeated:
@@ -281,9 +279,10 @@ def _score_summary(
             options.seed,
         )
         for number, name in enumerate(SCORES):
-            resampled["trials"][:, number] = table["mean"][name] + deviations.get(name, np.nan)
+            if name in deviations:
+                ends["trials"][:, number] = table["mean"][name] + confidence_interval(deviations[name])
     for unit in UNITS:
-        table[f"{unit}_low"], table[f"{unit}_high"] = confidence_interval(resampled[unit])
+        table[f"{unit}_low"], table[f"{unit}_high"] = ends[unit]
     return table
 
 
@@ -294,9 +293,7 @@ def _by_cell_type(neurons: pd.DataFrame, options: SummaryOptions) -> pd.DataFram
     rows = []
     for name, group in neurons.groupby(column):
         values = group[["correlation", "feve"]].to_numpy(float)
-        low, high = confidence_interval(
-            bootstrap_means(values[:, :1], np.arange(len(values)), options.resamples, options.seed)
-        )
+        low, high = mean_interval(values[:, :1], np.arange(len(values)), options.resamples, options.seed)
         rows.append(
             {
                 "cell_type": str(name),
