@@ -13,7 +13,7 @@ from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import SessionResponses
 from openretina_jax.runtime.described import counted
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure, open_axes, whole_ticks
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, SMALL_WIDTH, VERMILION, Figure, open_axes, whole_ticks
 
 HISTOGRAMS = {
     "correlation": "correlation with the mean over trials",
@@ -27,6 +27,7 @@ BINS = 40
 ROW_INCHES = 0.19  # height of a session or a type of cell
 LEAST_NEURONS = 3  # a type with fewer is not drawn
 ROWS = 5  # neurons whose traces are drawn
+SMALL_ROWS = 3  # of small pictures
 BIN_EDGES = [edge / 20 for edge in range(-20, 21)]  # the same in every histogram, to compare models
 
 HISTORY = {
@@ -220,6 +221,7 @@ def plot_predictions(
     trials: Float[np.ndarray, "trial time neuron"] | None = None,
     unit: str | None = None,
     single_images: bool = False,
+    small: bool = False,
 ) -> Figure:
     """Plot traces of five neurons from the best to the worst, and the histogram of all correlations.
 
@@ -234,6 +236,7 @@ def plot_predictions(
         trials: responses in single trials, drawn behind their mean.
         unit: unit of the responses (None: not known).
         single_images: whether the stimulus is a set of images and not a movie; responses are points then.
+        small: whether the figure is for a card of a page, as of TensorBoard: narrow, of three neurons, no histogram.
 
     Raises:
         UserError: no neuron has a correlation.
@@ -243,9 +246,9 @@ def plot_predictions(
         raise UserError(
             f"none of {len(correlation)} neurons has a test correlation; their responses may be constant or missing"
         )
-    ranks = np.unique(np.linspace(0, len(ranked) - 1, ROWS).round().astype(int))
-    figure = Figure(figsize=(11, 1 + 1.25 * len(ranks)), layout="constrained")
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(7, 4))[0]
+    ranks = np.unique(np.linspace(0, len(ranked) - 1, SMALL_ROWS if small else ROWS).round().astype(int))
+    figure = Figure(figsize=(SMALL_WIDTH if small else 11, 1 + 1.25 * len(ranks)), layout="constrained")
+    left, *right = figure.subfigures(1, 1 if small else 2, squeeze=False, width_ratios=None if small else (7, 4))[0]
     seconds = frame_rate_hz is not None and not single_images
     time = np.arange(len(recorded)) / (frame_rate_hz if seconds and frame_rate_hz else 1.0)
     one: dict[str, Any] = {"linewidth": 0.5}
@@ -267,7 +270,8 @@ def plot_predictions(
     rows[-1].set_xlabel("image" if single_images else "time (s)" if seconds else "time (frames)")
     left.supylabel("response" if unit is None else f"response ({unit})")
     left.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    _plot_histogram(right, correlation[ranked])
+    for part in right:
+        _plot_histogram(part, correlation[ranked])
     return figure
 
 
