@@ -11,7 +11,7 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
 from openretina_jax.modules.cores.identity import IdentityCore
-from openretina_jax.modules.cores.simple import SimpleCore
+from openretina_jax.modules.cores.simple import POOL, SimpleCore
 from openretina_jax.visualize.style import (
     COLOURS,
     Figure,

@@ -1,5 +1,6 @@
 """What is drawn of a layer: kernels in space and time, and coefficients."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def drawn(figure: Figure, outputs: int, inputs: int) -> tuple[np.ndarray, np.nda
 def test_pixels_of_maps_lie_where_the_core_sees(options: dict[str, Any]) -> None:
     """In the middle of the rows of a stimulus whose every row is its own number, of which a window takes the mean."""
     core = SimpleCore(2, **CORES["simple"], **options, rngs=nnx.Rngs(0))
-    scale = Scale.of(core, tiny.dataset().info)
+    scale = Scale.of(core, dataclasses.replace(tiny.dataset().info, pixel_size_um=50.0))
     assert scale.first_px is not None
     for axis in (1, 2):
         rows, before = np.arange(40.0), [core.downsample_input] if core.downsample_input else []

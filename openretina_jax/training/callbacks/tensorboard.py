@@ -109,7 +109,7 @@ def tag(name: str) -> str:
     return what if "/" in what else f"{what}/{split}"
 
 
-def _plain(value: Any) -> str | float | bool:
+def _plain(value: Any) -> str | float | int | bool:
     return value if isinstance(value, str | float | int | bool) else str(value)
 
 
