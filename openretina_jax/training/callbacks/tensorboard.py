@@ -14,17 +14,21 @@ from openretina_jax.training.callbacks import callback
 
 BOTH = ("train", "validation")  # drawn over each other
 OF_THE_RUN = "run"  # group of numbers that are no score
-# settings that runs most often differ in are the first columns of the table that compares runs
-FIRST = (
-    "optimizer.learning_rate",
-    "model.core.hidden_channels",
-    "model.core.temporal_kernel_sizes",
+# settings that runs most often differ in, for the table that compares runs; the card "settings" has all
+COMPARED = (
     "model.core.kind",
+    "model.core.hidden_channels",
+    "model.core.spatial_kernel_sizes",
+    "model.core.temporal_kernel_sizes",
+    "model.core.dropout_rate",
     "model.readout.kind",
     "objective.loss.kind",
+    "optimizer.kind",
+    "optimizer.learning_rate",
+    "schedule.kind",
+    "train.epochs",
     "seed",
 )
-PARTS = ("model", "objective", "optimizer", "schedule", "stopping", "train", "seed")  # of the settings, that follow
 
 
 @callback.CALLBACKS("tensorboard")
@@ -75,9 +79,7 @@ class TensorBoard(callback.Callback):
         tags = {f"final/{name}": value for name, value in scores.items()}
         for name, value in tags.items():
             self._summarize(scalar(name, value), self._step)
-        names = [name for name in FIRST if name in self._config]
-        names += [name for name in self._config if name not in names and name.partition(".")[0] in PARTS]
-        shown = {name: _plain(self._config[name]) for name in names if self._config[name] is not None}
+        shown = {name: _plain(self._config[name]) for name in COMPARED if self._config.get(name) is not None}
         for summary in hparams(shown, tags):
             self._summarize(summary, self._step)
 
