@@ -32,9 +32,10 @@ from openretina_jax.training.objective import (
     cell_type_weights,
 )
 from openretina_jax.training.optimizers import OPTIMIZERS, make_optimizer
+from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.population import Population, draw, varying_numbers
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import SCHEDULES, PatienceRules, Plateau
+from openretina_jax.training.schedules import SCHEDULES
 from openretina_jax.training.trainer import Trainer
 
 # parts of a configuration of which one kind is chosen, and where the kinds are registered

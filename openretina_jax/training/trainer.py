@@ -29,8 +29,9 @@ from openretina_jax.modules.layers import Number
 from openretina_jax.runtime import devices
 from openretina_jax.training.objective import Metrics, rows_in, sessions_in
 from openretina_jax.training.optimizers import clip_by_norm, presence, trainable_filter
+from openretina_jax.training.patience import Patience
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import Patience, Rates
+from openretina_jax.training.schedules import Rates
 from openretina_jax.training.sharding import in_place
 
 Windows = Any  # a pytree of arrays whose first axis is the part of a step

@@ -33,8 +33,8 @@ from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
+from openretina_jax.training.patience import PatienceRules
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import PatienceRules
 from openretina_jax.training.trainer import Trainer, TrainState
 from tests import tiny
 
