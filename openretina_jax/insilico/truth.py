@@ -18,6 +18,8 @@ _COMMON = ("centre_px", "threshold", *_UNITS)
 _RETINA = (*_COMMON, "cell_type", "direction_deg", "pool_px", "gain_control", "subunit_unit")
 _SPIKING = (*SPIKING_PARAMETERS, *_UNITS, "channel", "gain")
 _OTHER = "the model was trained on other recordings, perhaps of another seed"
+# logarithm of a recorded mean response over the true one: noise is off by less than .1, another seed by .4
+_MOST_OFF = 0.2
 
 
 class _Kind(NamedTuple):
@@ -73,6 +75,8 @@ def truth_model(path: str | Path, info: DataInfo | None = None, *, lag: int = 0)
         {name: truth.sessions[session].neurons[name][rows] for name in kind.parameters}
         for session, rows in chosen.items()
     ]
+    if info.mean_activity:
+        _check_activity(truth, info, {name: part["mean_response"] for name, part in zip(chosen, parts, strict=True)})
     columns = {session: _columns(part) for session, part in zip(chosen, parts, strict=True)}
     info = dataclasses.replace(
         info,
@@ -110,6 +114,20 @@ def _check_stimulus(truth: Truth, info: DataInfo) -> None:
         raise UserError(
             f"{truth.path}: the pixels of the model's stimulus are not known, since its sessions do not share their "
             "normalisation; set config.data.norm_mean and norm_std"
+        )
+
+
+def _check_activity(truth: Truth, info: DataInfo, true: Mapping[str, np.ndarray]) -> None:
+    """Refuse spiking neurons whose mean responses are not those of the recordings: nothing else may tell seeds apart."""
+    if truth.header.kind != "spiking":
+        return
+    recorded = np.concatenate([info.mean_activity[name] for name in true])
+    with np.errstate(divide="ignore"):
+        off = float(np.median(np.abs(np.log(recorded / np.concatenate(list(true.values()))))))
+    if off > _MOST_OFF:
+        raise UserError(
+            f"{truth.path}: the mean responses of its neurons and those that the model was trained on differ by a "
+            f"factor of {np.exp(off):.2g} (median); {_OTHER}"
         )
 
 
