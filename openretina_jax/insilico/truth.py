@@ -18,8 +18,6 @@ _COMMON = ("centre_px", "threshold", *_UNITS)
 _RETINA = (*_COMMON, "cell_type", "direction_deg", "pool_px", "gain_control", "subunit_unit")
 _SPIKING = (*SPIKING_PARAMETERS, *_UNITS, "channel", "gain")
 _OTHER = "the model was trained on other recordings, perhaps of another seed"
-# logarithm of a recorded mean response over the true one: noise is off by less than .1, another seed by .4
-_MOST_OFF = 0.2
 
 
 class _Kind(NamedTuple):
@@ -69,14 +67,13 @@ def truth_model(path: str | Path, info: DataInfo | None = None, *, lag: int = 0)
         info = _info_of(truth)
     else:
         _check_stimulus(truth, info)
+        _check_recordings(truth, info)
         chosen = {name: _rows_of(truth, info, name) for name in info.sessions}
     kind = _KINDS[truth.header.kind]
     parts = [
         {name: truth.sessions[session].neurons[name][rows] for name in kind.parameters}
         for session, rows in chosen.items()
     ]
-    if info.mean_activity:
-        _check_activity(truth, info, {name: part["mean_response"] for name, part in zip(chosen, parts, strict=True)})
     columns = {session: _columns(part) for session, part in zip(chosen, parts, strict=True)}
     info = dataclasses.replace(
         info,
@@ -117,18 +114,13 @@ def _check_stimulus(truth: Truth, info: DataInfo) -> None:
         )
 
 
-def _check_activity(truth: Truth, info: DataInfo, true: Mapping[str, np.ndarray]) -> None:
-    """Refuse spiking neurons whose mean responses are not those of the recordings: nothing else may tell seeds apart."""
-    if truth.header.kind != "spiking":
+def _check_recordings(truth: Truth, info: DataInfo) -> None:
+    """Refuse a model of other files, if both are known: nothing in those of another seed need look different."""
+    record = info.source.get("files")
+    if not isinstance(record, Mapping) or "files" not in record or not truth.header.recordings:
         return
-    recorded = np.concatenate([info.mean_activity[name] for name in true])
-    with np.errstate(divide="ignore"):
-        off = float(np.median(np.abs(np.log(recorded / np.concatenate(list(true.values()))))))
-    if off > _MOST_OFF:
-        raise UserError(
-            f"{truth.path}: the mean responses of its neurons and those that the model was trained on differ by a "
-            f"factor of {np.exp(off):.2g} (median); {_OTHER}"
-        )
+    if record.get("sha256") != truth.header.recordings:
+        raise UserError(f"{truth.path}: was not written with the files in {record.get('source')}; {_OTHER}")
 
 
 def _count(session: KnownSession) -> int:
