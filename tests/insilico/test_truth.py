@@ -171,7 +171,7 @@ def test_cells_of_cropped_movies_answer_as_the_simulator_does(tmp_path: Path, st
     assert (np.abs(session.responses.mean(axis=0) - mean) < 4 * np.sqrt(mean / len(found))).all()
     if stimulus == "white_noise":  # the files of another seed have the same names, cells and frames
         simulate_sridhar_2025(tmp_path / "other", dataclasses.replace(size, seed=size.seed + 1))
-        with pytest.raises(UserError, match="was not written with the files in .*/white_noise; .*another seed"):
+        with pytest.raises(UserError, match=r"was not written with the files in .*/white_noise; .*another seed"):
             truth_model(tmp_path / "other", data.info)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, Num
 from PIL import Image
 
 from openretina_jax.visualize.document import document, image, table
@@ -25,7 +25,6 @@ article h2 { font-size: 1rem; margin: 0 0 .5rem; border: 0 }
 img.pixels { image-rendering: pixelated; margin-bottom: .5rem }
 svg { display: block; max-width: 100%; height: auto; font: 10px system-ui, sans-serif; margin-top: .5rem }
 """
-PIXELS = 'class="pixels"'  # attributes of an image whose pixels stay sharp
 
 
 def page(title: str, about: str, cards: Sequence[str], overview: str = "") -> str:
@@ -53,10 +52,17 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def enlarged(levels: UInt8[np.ndarray, "*frames height width"]) -> UInt8[np.ndarray, "*frames taller wider"]:
-    """Repeat pixels until an image is wide enough to see."""
-    times = max(1, -(-SIDE_PX // levels.shape[-1]))
-    return levels.repeat(times, axis=-2).repeat(times, axis=-1)
+def sharp_image(data: bytes, kind: str, alt: str, size: tuple[int, int]) -> str:
+    """Write an image of few pixels, which the page shows large enough to see, with sharp borders.
+
+    Args:
+        data: bytes of the file.
+        kind: "png" or "gif".
+        alt: what it shows.
+        size: (height, width) in pixels.
+    """
+    times = max(1, -(-SIDE_PX // size[1]))
+    return image(data, kind, alt, f'class="pixels" width="{times * size[1]}" height="{times * size[0]}"')
 
 
 def signed_image(values: Float[np.ndarray, "height width"], alt: str) -> str:
@@ -64,10 +70,9 @@ def signed_image(values: Float[np.ndarray, "height width"], alt: str) -> str:
     share = np.clip(values / max(float(np.abs(values).max()), 1e-12), -1, 1)[..., None]
     red, blue = (np.array([int(word[n : n + 2], 16) for n in (1, 3, 5)], float) for word in (VERMILION, BLUE))
     colours = 255 + np.abs(share) * (np.where(share > 0, red, blue) - 255)
-    levels = np.moveaxis(enlarged(np.moveaxis(np.round(colours).astype(np.uint8), -1, 0)), 0, -1)
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(levels)).save(stream, "PNG")
-    return image(stream.getvalue(), "png", alt, PIXELS)
+    Image.fromarray(np.round(colours).astype(np.uint8)).save(stream, "PNG")
+    return sharp_image(stream.getvalue(), "png", alt, values.shape)
 
 
 def curves(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from openretina_jax.data.info import DataInfo
 from openretina_jax.insilico.decomposition import ReceptiveFields
 from openretina_jax.insilico.tuning.result import Tuning
 from openretina_jax.visualize.gallery.frame import card, curves, page, signed_image
@@ -13,19 +14,19 @@ from openretina_jax.visualize.style import BLUE, VERMILION
 _MOSAIC_PX = 480  # width of the overview
 
 
-def fields_page(fields: ReceptiveFields, title: str, about: str, frame_rate_hz: float | None) -> str:
+def fields_page(fields: ReceptiveFields, title: str, about: str, info: DataInfo) -> str:
     """Write a card for every neuron with its spatial map, time courses and numbers, below a map of all neurons.
 
     Args:
         fields: receptive fields.
         title: title of the page.
         about: how they were found, in a sentence.
-        frame_rate_hz: frames per second (None: time is in frames).
+        info: facts of the data of the model; without a frame rate time is in frames.
     """
     table = fields.table()
     frames, channels = fields.temporal.shape[1:]
-    time, unit = np.arange(1 - frames, 1) / (frame_rate_hz or 1), "s" if frame_rate_hz else "frames"
-    names = [f"channel {number}" for number in range(channels)] if channels > 1 else []
+    time, unit = np.arange(1 - frames, 1) / (info.frame_rate_hz or 1), "s" if info.frame_rate_hz else "frames"
+    names = (info.channels or [f"channel {number}" for number in range(channels)]) if channels > 1 else []
     cards = []
     for number, name in enumerate(fields.names):
         parts = [
@@ -63,13 +64,16 @@ def _mosaic(fields: ReceptiveFields) -> str:
     )
 
 
-def tuning_page(found: Mapping[str, Tuning], names: Sequence[str], table: pd.DataFrame) -> str:
+def tuning_page(
+    found: Mapping[str, Tuning], names: Sequence[str], table: pd.DataFrame, response_unit: str | None = None
+) -> str:
     """Write a card for every neuron with a curve and the indices of every experiment.
 
     Args:
         found: tuning of the neurons, by name of the experiment.
         names: names of the neurons.
         table: their indices, as ``tuning.table`` gives them.
+        response_unit: unit of the responses (None: not known).
     """
     indices = table.drop(columns=["session", "neuron"])
     cards = []
@@ -80,8 +84,9 @@ def tuning_page(found: Mapping[str, Tuning], names: Sequence[str], table: pd.Dat
             labels = label.replace("_", " "), kind.replace("_", " ")
             parts.append(curves(one.values, one.curve[number][None], labels))
         cards.append(card(name, parts, indices.iloc[number].to_dict()))
+    unit = f", in {response_unit}" if response_unit else ""
     about = (
-        "Responses of the model to artificial stimuli, less the response to grey, over the parameter of each stimulus; "
+        f"Responses of the model to artificial stimuli{unit}, less the response to grey, over the parameter of each stimulus; "
         "docs/insilico.md explains the indices."
     )
     return page("Tuning", about, cards)

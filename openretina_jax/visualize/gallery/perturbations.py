@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from openretina_jax.runtime.described import counted
 from openretina_jax.visualize.document import drawing
 from openretina_jax.visualize.gallery.frame import card, page
 from openretina_jax.visualize.style import Figure, open_axes
@@ -41,8 +42,8 @@ def perturbation_page(effects: pd.DataFrame, frames: int) -> str:
         open_axes(axes)
         cards.append(card(label, [drawing(figure, label)], medians))
     about = (
-        f"Responses to {frames} frames of the training movie that were changed in one way, compared with those to the "
-        f"movie itself: a point for each of {len(effects) // max(len(names), 1)} neurons, and a line at their median, "
+        f"Responses to {counted(frames, 'frame')} of the training movie that were changed in one way, compared with those to the "
+        f"movie itself: a point for each of {counted(len(effects) // max(len(names), 1), 'neuron')}, and a line at their median, "
         "which the table gives."
     )
     return page("Perturbed movies", about, cards)
