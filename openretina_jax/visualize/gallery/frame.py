@@ -80,7 +80,7 @@ def curves(
     lines: Num[np.ndarray, "line point"],
     labels: tuple[str, str],
     *,
-    names: Sequence[str] = (),
+    styles: Sequence[tuple[str, str]] = (),
     window: tuple[float, float] | None = None,
 ) -> str:
     """Draw curves over a common axis, as SVG.
@@ -89,7 +89,7 @@ def curves(
         x: places of the points.
         lines: values of each curve; NaN leaves a point out.
         labels: names of the axes.
-        names: names of the curves, for the legend.
+        styles: name and colour of each curve, for the legend (empty: there is none).
         window: part of the axis that is shaded.
     """
     known = lines[np.isfinite(lines)]
@@ -112,7 +112,7 @@ def curves(
     for number, line in enumerate(lines):
         shown = np.isfinite(line)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x[shown]), down(line[shown]), strict=True))
-        colour = COLOURS[number % len(COLOURS)]
+        colour = styles[number][1] if styles else COLOURS[number % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
     for value, y in ((high, _TOP + 8), (low, base)):
         parts.append(f'<text x="{_LEFT - 3}" y="{y}" text-anchor="end">{value:.2g}</text>')
@@ -124,10 +124,10 @@ def curves(
         f'<text x="9" y="{(_TOP + base) / 2}" text-anchor="middle" transform="rotate(-90 9 {(_TOP + base) / 2})">'
         f"{html.escape(labels[1])}</text>"
     )
-    for number, name in enumerate(names):
+    for number, (name, colour) in enumerate(styles):
         parts.append(
             f'<text x="{edge}" y="{_TOP + 9 + 11 * number}" text-anchor="end" '
-            f'fill="{COLOURS[number % len(COLOURS)]}">{html.escape(name)}</text>'
+            f'fill="{colour}">{html.escape(name)}</text>'
         )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '

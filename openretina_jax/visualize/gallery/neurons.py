@@ -9,7 +9,7 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.insilico.decomposition import ReceptiveFields
 from openretina_jax.insilico.tuning.result import Tuning
 from openretina_jax.visualize.gallery.frame import card, curves, page, signed_image
-from openretina_jax.visualize.style import BLUE, VERMILION
+from openretina_jax.visualize.style import BLUE, VERMILION, channel_styles
 
 _MOSAIC_PX = 480  # width of the overview
 
@@ -26,12 +26,12 @@ def fields_page(fields: ReceptiveFields, title: str, about: str, info: DataInfo)
     table = fields.table()
     frames, channels = fields.temporal.shape[1:]
     time, unit = np.arange(1 - frames, 1) / (info.frame_rate_hz or 1), "s" if info.frame_rate_hz else "frames"
-    names = (info.channels or [f"channel {number}" for number in range(channels)]) if channels > 1 else []
+    styles = channel_styles(channels, info.channels)
     cards = []
     for number, name in enumerate(fields.names):
         parts = [
             signed_image(fields.spatial[number], f"Spatial map of {name}"),
-            curves(time, fields.temporal[number].T, (f"time before the response ({unit})", "weight"), names=names),
+            curves(time, fields.temporal[number].T, (f"time before the response ({unit})", "weight"), styles=styles),
         ]
         cards.append(card(name, parts, table.iloc[number, 1:].to_dict()))
     about = (
@@ -80,13 +80,13 @@ def tuning_page(
     for number, name in enumerate(names):
         parts = []
         for kind, one in found.items():
-            label = f"{one.parameter} ({one.unit})" if one.unit else one.parameter
+            label = f"{one.parameter} ({one.unit.replace('um', 'µm')})" if one.unit else one.parameter
             labels = label.replace("_", " "), kind.replace("_", " ")
             parts.append(curves(one.values, one.curve[number][None], labels))
         cards.append(card(name, parts, indices.iloc[number].to_dict()))
     unit = f", in {response_unit}" if response_unit else ""
     about = (
-        f"Responses of the model to artificial stimuli{unit}, less the response to grey, over the parameter of each stimulus; "
-        "docs/insilico.md explains the indices."
+        f"Responses of the model to artificial stimuli{unit}, less the response to grey, over the parameter of each "
+        "stimulus; docs/insilico.md explains the indices."
     )
     return page("Tuning", about, cards)

@@ -41,9 +41,9 @@ def perturbation_page(effects: pd.DataFrame, frames: int) -> str:
         axes.tick_params(axis="x", labelsize=8)
         open_axes(axes)
         cards.append(card(label, [drawing(figure, label)], medians))
+    neurons = counted(len(effects) // max(len(names), 1), "neuron")
     about = (
-        f"Responses to {counted(frames, 'frame')} of the training movie that were changed in one way, compared with those to the "
-        f"movie itself: a point for each of {counted(len(effects) // max(len(names), 1), 'neuron')}, and a line at their median, "
-        "which the table gives."
+        f"Responses to {counted(frames, 'frame')} of the training movie that were changed in one way, compared with "
+        f"those to the movie itself: a point for each of {neurons}, and a line at their median, which the table gives."
     )
     return page("Perturbed movies", about, cards)

@@ -27,12 +27,12 @@ def stimuli_page(stimuli: Stimuli, title: str) -> str:
     table = stimuli.table()
     several = "share" in config
     cards = [_card(stimuli, number, rate, table.iloc[number].to_dict(), several) for number in range(len(stimuli))]
-    side = " and ".join(config.get("channels") or ["channels"])
+    side = f"; {' and '.join(config.get('channels') or ['channels'])} stand side by side"
     about = (
         f"{counted(len(stimuli), 'target')}, objective: {config['objective']}, over the last "
         f"{counted(config['window'], 'frame')}; {stimuli.movies.shape[2]} frames at {rate:g} Hz. Bright and dark are "
-        f"above and below grey, the mean of the training movie; {side} stand side by side. Animations run at a quarter "
-        "of their speed."
+        f"above and below grey, the mean of the training movie{side if stimuli.movies.shape[-1] > 1 else ''}. "
+        "Animations run at a quarter of their speed."
     )
     return page(title, about, cards)
 
@@ -57,7 +57,7 @@ def _card(stimuli: Stimuli, number: int, rate: float, row: dict[Any, Any], sever
     parts.append(curves(time_s, responses, ("time (s)", f"response ({unit})" if unit else "response"), window=window))
     history = stimuli.history[number]
     parts.append(curves(np.arange(1, history.shape[1] + 1), history, ("step", "objective")))
-    return card(name, parts, {key: row[key] for key in SHOWN})
+    return card(name, parts, {key: row[key] for key in SHOWN if not np.isnan(row[key])})
 
 
 def animation(movie: Float32[np.ndarray, "time height width channel"], *, frame_ms: int = 130) -> bytes:
