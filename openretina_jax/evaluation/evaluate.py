@@ -89,7 +89,7 @@ class Evaluation(Described):
             np.pad(one.recorded, ((0, most - len(one.recorded)), *[(0, 0)] * 3), constant_values=np.nan)
             for one in sessions
         ]
-        of_trials = [name for name in table if re.fullmatch(r"(correlation|mse)_\d+", name)]
+        of_trials = [name for name in table if re.fullmatch(r"(correlation|mse)_\d+", str(name))]
         columns = table.drop(columns=["split", *of_trials])
         return xarray.Dataset(
             {

@@ -131,7 +131,7 @@ def _core_figures(model: CoreReadout, small: bool) -> dict[str, Figure]:
             "frame_rate_hz": info.frame_rate_hz,
             "inputs": None if number or mixed else info.channels,
         }
-        pixel_um = None if number or core.downsample_input else info.pixel_size_um
+        pixel_um = None if number or getattr(core, "downsample_input", None) else info.pixel_size_um
         most = SMALL_OUTPUTS if small else MAX_OUTPUTS
         figures[f"filters_layer_{number}"] = plot_filters(core, number, **known, pixel_um=pixel_um, max_outputs=most)
         if not small and isinstance(layer.conv, SpaceTimeConv):
