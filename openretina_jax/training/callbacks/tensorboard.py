@@ -52,7 +52,9 @@ class TensorBoard(callback.Callback):
     def on_train_begin(self, epoch: int, step: int) -> None:
         """Forget later steps: they belong to work that was lost."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._events = EventsWriter(str(self._folder / "events"))
+        # in the order of the starts; the second in a file's name does not tell them apart
+        start = len(list(self._folder.iterdir()))
+        self._events = EventsWriter(str(self._folder / f"events_{start:03d}"))
         if step:
             self._write(Event(step=step + 1, file_version="brain.Event:2"))
             self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
