@@ -34,10 +34,12 @@ def main() -> None:
         return
     command_line.join_processes()
 
-    from openretina_jax.experiment.train import train  # takes seconds: flags are checked before
+    from openretina_jax.experiment.provenance import origin  # these take seconds: flags are checked before
+    from openretina_jax.experiment.train import train
 
     workdir = Path(_WORKDIR.value or f"runs/{name}")
-    train(config, workdir, command_line.console, _PROFILE.value, dry_run=_DRY_RUN.value)
+    preset = origin(command_line.preset_name(), command_line.preset().to_dict(), config.to_dict())
+    train(config, workdir, command_line.console, _PROFILE.value, dry_run=_DRY_RUN.value, origin=preset)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ def from_arrays(
     normalization: tuple[float, float] | None = None,
     pixel_size_um: float | np.number | None = None,
     channels: Sequence[str] | None = None,
+    response_unit: str | None = None,
     seed: SupportsIndex = 42,
 ) -> Dataset:
     """Make a data set of recordings that are arrays; see docs/your_own_data.md.
@@ -97,6 +98,7 @@ def from_arrays(
         normalization: mean and standard deviation of pixels (None: those of each training movie).
         pixel_size_um: side of a pixel on the retina (None: not known).
         channels: names of the channels of all movies, such as green and UV, for pictures (None: not known).
+        response_unit: unit of the responses, such as "spikes/s", for pictures (None: not known).
         seed: seed of the draw of validation clips.
 
     Raises:
@@ -131,6 +133,7 @@ def from_arrays(
         frame_rate_hz=rate_hz,
         pixel_size_um=pixel_um,
         channels=channels,
+        response_unit=response_unit,
         source={"publication": "arrays", "sha256": {name: _sha256(recording) for name, recording in read.items()}},
     )
 

@@ -105,6 +105,7 @@ def assemble(
     frame_rate_hz: float,
     pixel_size_um: float | None = None,
     channels: Sequence[str] | None = None,
+    response_unit: str | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Make a data set of recordings; movies that several of them saw are kept once.
@@ -119,6 +120,7 @@ def assemble(
         frame_rate_hz: frames, and responses, per second.
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
         channels: names of the channels of all movies (None: not known).
+        response_unit: unit of the responses (None: not known).
         source: where the data came from, as plain values.
 
     Raises:
@@ -158,6 +160,7 @@ def assemble(
         },
         pixel_size_um=pixel_size_um,
         channels=None if channels is None else tuple(channels),
+        response_unit=response_unit,
         source=source or {},
     )
 

@@ -213,6 +213,7 @@ class Dataset(Described):
         pixel_size_um: side of a stimulus pixel on the retina (None: not known).
         source: where the data came from, as plain values.
         channels: names of the channels of all stimuli, such as green and UV (None: not known).
+        response_unit: unit of the responses, such as "spikes/s" (None: not known).
 
     Raises:
         UserError: stimuli, sessions and split do not fit each other.
@@ -225,6 +226,7 @@ class Dataset(Described):
     pixel_size_um: float | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     channels: tuple[str, ...] | None = None
+    response_unit: str | None = None
 
     def __post_init__(self) -> None:
         if not self.sessions:
@@ -358,6 +360,8 @@ class Dataset(Described):
                 for session in self.sessions
                 if session.roi_mask is not None
             },
+            response_unit=self.response_unit,
+            single_images=self.clip_length == 1,
         )
 
 

@@ -33,6 +33,8 @@ class DataInfo(Described):
             the norm ``frame_norm * sqrt(n)`` (None: not known).
         channels: names of the channels of a frame, such as green and UV (None: not known).
         packed_roi_masks: ``Session.roi_mask`` as text, by session name, without sessions that have none.
+        response_unit: unit of the responses, such as "spikes/s" (None: not known).
+        single_images: whether frames are unrelated images, so that responses are no time course.
     """
 
     sessions: Mapping[str, int]
@@ -50,6 +52,8 @@ class DataInfo(Described):
     frame_norm: float | None = None
     channels: list[str] | None = None
     packed_roi_masks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    response_unit: str | None = None
+    single_images: bool = False
 
     def __post_init__(self) -> None:
         for name in ("norm_mean", "norm_std", "frame_norm"):  # published files have NaN where nothing is known
@@ -106,6 +110,11 @@ class DataInfo(Described):
 def in_sessions(neurons: int, sessions: int) -> str:
     """Numbers of neurons and sessions, in words."""
     return f"{neurons:,} in {counted(sessions, 'session')}"
+
+
+def divided_unit(unit: str, divisor: float) -> str:
+    """Unit of numbers in ``unit`` that were divided by a number."""
+    return unit if divisor == 1 else f"{divisor:g} {unit}"
 
 
 def frame_text(shape: tuple[int, ...], rate_hz: float | None, channels: Sequence[str] | None) -> str:

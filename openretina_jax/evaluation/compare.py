@@ -13,8 +13,9 @@ from scipy.stats import wilcoxon
 
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.evaluate import Evaluation
-from openretina_jax.evaluation.resampling import bootstrap_means, confidence_interval
+from openretina_jax.evaluation.resampling import mean_interval
 from openretina_jax.evaluation.tables import SummaryOptions
+from openretina_jax.runtime.described import counted
 
 COMPARED = ("correlation", "correlation_single_trials", "normalized_correlation", "feve", "mse", "poisson_loss")
 
@@ -29,7 +30,7 @@ def compare(evaluations: Sequence[Evaluation], split: str, options: SummaryOptio
 
     Returns:
         A row per score and pair: ``score``, ``first``, ``second``, number ``n`` of neurons, ``mean_first``,
-        ``mean_second``, mean ``difference`` (first - second) with its bootstrap intervals over neurons (``low``,
+        ``mean_second``, mean ``difference`` (first - second) with its intervals over neurons (``low``,
         ``high``) and over sessions (``sessions_low``, ``sessions_high``), ``share_higher`` of neurons whose first score
         is higher, ``p`` of Wilcoxon's signed-rank test, and ``p_holm``, corrected for the number of pairs (Holm 1979).
     """
@@ -74,7 +75,8 @@ def lines(differences: pd.DataFrame, score: str = "correlation") -> list[str]:
     """Describe the difference of every pair of models in a line."""
     return [
         f"{row['first']} - {row['second']}: {score} {row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}], "
-        f"higher in {100 * row['share_higher']:.0f} % of {row['n']} neurons, p = {row['p_holm']:.2g} (Wilcoxon, Holm)"
+        f"higher in {100 * row['share_higher']:.0f} % of {counted(row['n'], 'neuron')}, p = {row['p_holm']:.2g} "
+        "(Wilcoxon, Holm)"
         for row in differences[differences["score"] == score].to_dict("records")
     ]
 
@@ -94,11 +96,8 @@ def _difference(
     over_neurons, over_sessions = np.full((2, 1), np.nan), np.full((2, 1), np.nan)
     if len(pair):
         values, sessions = difference[:, None], pd.factorize(pair.index.get_level_values("session"))[0]
-        over_neurons = confidence_interval(
-            bootstrap_means(values, np.arange(len(pair)), options.resamples, options.seed)
-        )
-        if sessions.max() > 0:
-            over_sessions = confidence_interval(bootstrap_means(values, sessions, options.resamples, options.seed))
+        over_neurons = mean_interval(values, np.arange(len(pair)), options.resamples, options.seed)
+        over_sessions = mean_interval(values, sessions, options.resamples, options.seed)
     return {
         "n": len(pair),
         "mean_first": float(pair["first"].mean()) if len(pair) else np.nan,

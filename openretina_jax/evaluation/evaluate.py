@@ -1,7 +1,9 @@
 """Evaluation of a model: all its scores on chosen splits of a data set."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,14 +12,17 @@ from flax import nnx
 from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, nearest, require
 from openretina_jax.evaluation.predict import Scorer, Split
 from openretina_jax.evaluation.splits import VALIDATION, SessionResponses, check_clips, chosen_splits, split_responses
-from openretina_jax.evaluation.tables import Summary, SummaryOptions, score_table, summarize, with_metadata
+from openretina_jax.evaluation.tables import SCORES, Summary, SummaryOptions, score_table, summarize, with_metadata
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.transfer import add_sessions
 from openretina_jax.runtime.described import Described, counted
 from openretina_jax.runtime.devices import own_numbers
+
+if TYPE_CHECKING:
+    import xarray
 
 _NAMED = 3  # sessions that a message names
 
@@ -51,6 +56,48 @@ class Evaluation(Described):
     def of_split(self, split: str) -> pd.DataFrame:
         """Rows of the table of neurons that belong to a split."""
         return self.neurons[self.neurons["split"] == split].reset_index(drop=True)
+
+    def to_xarray(self, split: str) -> "xarray.Dataset":
+        """Responses, scores and metadata of all neurons on a split, with named axes.
+
+        Args:
+            split: one of those that were evaluated.
+
+        Returns:
+            Variables ``recorded (trial, clip, time, neuron)``, ``predicted (clip, time, neuron)`` and every score
+            ``(neuron)``; coordinates ``time``, which counts frames of a clip, and what is known of the neurons. A trial
+            that a session lacks is NaN.
+
+        Raises:
+            UserError: xarray is not installed, or the split was not evaluated.
+        """
+        require("xarray", "xarray", "to_xarray makes data sets of xarray")
+        import xarray
+
+        if split not in self.responses:
+            raise UserError(f'"{split}" was not evaluated; {nearest(split, self.responses)}')
+        sessions, table = self.responses[split], self.of_split(split)
+        most = max(len(one.recorded) for one in sessions)
+        recorded = [
+            np.pad(one.recorded, ((0, most - len(one.recorded)), *[(0, 0)] * 3), constant_values=np.nan)
+            for one in sessions
+        ]
+        of_trials = [name for name in table if re.fullmatch(r"(correlation|mse)_\d+", str(name))]
+        columns = table.drop(columns=["split", *of_trials])
+        return xarray.Dataset(
+            {
+                "recorded": (("trial", "clip", "time", "neuron"), np.concatenate(recorded, axis=3)),
+                "predicted": (("clip", "time", "neuron"), np.concatenate([one.predicted for one in sessions], axis=2)),
+                **{name: ("neuron", columns[name].to_numpy()) for name in SCORES},
+            },
+            coords={
+                "time": self.lag + np.arange(sessions[0].predicted.shape[1]),
+                "neuron": np.arange(len(columns)),
+                "neuron_of_session": ("neuron", columns["neuron"].to_numpy()),
+                **{name: ("neuron", columns[name].to_numpy()) for name in columns if name not in (*SCORES, "neuron")},
+            },
+            attrs={"model": self.name, "split": split},
+        )
 
 
 class Evaluator:

@@ -1,4 +1,4 @@
-"""Confidence intervals of mean scores: bootstrap over neurons or sessions, jackknife over trials.
+"""Confidence intervals of mean scores: over neurons or sessions (bootstrap; of few, jackknife), and over trials.
 
 The jackknife needs all scores without each trial in turn. ``TrialMoments`` computes them from means over time of
 products of two traces, which are computed once.
@@ -15,15 +15,20 @@ from openretina_jax.evaluation.metrics import RATE_EPSILON, VARIANCE_EPSILON
 from openretina_jax.evaluation.splits import SessionResponses
 
 LEVEL = 0.95  # confidence level of the intervals
+FEW_UNITS = 10  # fewer sessions or neurons are few
+_BATCH = 2**22  # numbers that are drawn at once
 
 
-def bootstrap_means(
+def mean_interval(
     values: Float[np.ndarray, "neuron score"],
     unit: Integer[np.ndarray, " neuron"],
     resamples: int,
     seed: int,
-) -> Float[np.ndarray, "resample score"]:
-    """Bootstrap means over neurons: units are drawn with replacement, as many as there are.
+) -> Float[np.ndarray, "2 score"]:
+    """Ends of the ``LEVEL`` interval of means over neurons, had other units been recorded; NaN for a single unit.
+
+    Percentiles of a bootstrap over units. They are too narrow for few units: below ``FEW_UNITS`` the interval is that
+    of Student's t with the standard error of the jackknife over units (Cameron and Miller 2015, section VI).
 
     Args:
         values: scores; NaN are left out.
@@ -36,9 +41,53 @@ def bootstrap_means(
     sums, counts = np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]))
     np.add.at(sums, unit, np.where(known, values, 0))
     np.add.at(counts, unit, known)
-    drawn = _draw_counts(np.random.default_rng(seed), resamples, len(names))
+    few = (counts > 0).sum(axis=0) < FEW_UNITS
+    ends = np.full((2, values.shape[1]), np.nan)
+    ends[:, few] = _student_interval(sums[:, few], counts[:, few])
+    if not few.all():
+        ends[:, ~few] = confidence_interval(bootstrap_means(sums[:, ~few], counts[:, ~few], resamples, seed))
+    return ends
+
+
+def bootstrap_means(
+    sums: Float[np.ndarray, "unit score"], counts: Float[np.ndarray, "unit score"], resamples: int, seed: int
+) -> Float[np.ndarray, "resample score"]:
+    """Bootstrap means: units are drawn with replacement, as many as there are.
+
+    Args:
+        sums, counts: sum over the neurons of each unit, and how many they are.
+        resamples: number of resamples.
+        seed: seed of the draws.
+    """
+    from scipy.stats import bootstrap  # takes a second to import
+
+    def means(sums: np.ndarray, counts: np.ndarray, axis: int) -> np.ndarray:
+        return sums.sum(axis) / counts.sum(axis)
+
     with np.errstate(invalid="ignore"):
-        return (drawn @ sums) / (drawn @ counts)
+        drawn = bootstrap(
+            (sums.T, counts.T),
+            means,
+            paired=True,
+            axis=-1,
+            n_resamples=resamples,
+            batch=max(_BATCH // sums.size, 1),
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    return drawn.bootstrap_distribution.T
+
+
+def _student_interval(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Interval of means by Student's t, with the standard error of the jackknife over units."""
+    from scipy.stats import t
+
+    total, number, units = sums.sum(axis=0), counts.sum(axis=0), (counts > 0).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        without = np.where(counts > 0, (total - sums) / (number - counts), np.nan)
+        moved = np.nansum(np.square(without - mean_of(without)), axis=0)
+        reach = t.ppf((1 + LEVEL) / 2, units - 1) * np.sqrt((units - 1) / units * moved)
+        return total / number + np.array([[-1], [1]]) * np.where(units > 1, reach, np.nan)
 
 
 def jackknife_deviations(

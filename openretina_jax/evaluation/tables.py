@@ -20,9 +20,9 @@ from openretina_jax.data.quality import SplitStatistics
 from openretina_jax.evaluation import metrics
 from openretina_jax.evaluation.resampling import (
     TrialMoments,
-    bootstrap_means,
     confidence_interval,
     jackknife_deviations,
+    mean_interval,
 )
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.runtime.described import counted
@@ -264,13 +264,11 @@ def _score_summary(
             "mean_of_all": neurons[list(SCORES)].mean(),
         }
     )
-    resampled = {unit: np.full((options.resamples, len(SCORES)), np.nan) for unit in UNITS}
+    ends = {unit: np.full((2, len(SCORES)), np.nan) for unit in UNITS}
     if len(values):
         sessions = pd.factorize(neurons.loc[kept, "session"])[0]
         for unit, numbers in (("neurons", np.arange(len(values))), ("sessions", sessions)):
-            resampled[unit] = bootstrap_means(values.to_numpy(), numbers, options.resamples, options.seed)
-    if len(np.unique(neurons.loc[kept, "session"])) < 2:
-        resampled["sessions"][:] = np.nan
+            ends[unit] = mean_interval(values.to_numpy(), numbers, options.resamples, options.seed)
     of_session = [(neurons["session"] == session.session).to_numpy() for session in responses]
     repeated = [number for number, session in enumerate(responses) if len(session.recorded) > 1]
     if repeated:
@@ -281,9 +279,10 @@ def _score_summary(
             options.seed,
         )
         for number, name in enumerate(SCORES):
-            resampled["trials"][:, number] = table["mean"][name] + deviations.get(name, np.nan)
+            if name in deviations:
+                ends["trials"][:, number] = table["mean"][name] + confidence_interval(deviations[name])
     for unit in UNITS:
-        table[f"{unit}_low"], table[f"{unit}_high"] = confidence_interval(resampled[unit])
+        table[f"{unit}_low"], table[f"{unit}_high"] = ends[unit]
     return table
 
 
@@ -294,9 +293,7 @@ def _by_cell_type(neurons: pd.DataFrame, options: SummaryOptions) -> pd.DataFram
     rows = []
     for name, group in neurons.groupby(column):
         values = group[["correlation", "feve"]].to_numpy(float)
-        low, high = confidence_interval(
-            bootstrap_means(values[:, :1], np.arange(len(values)), options.resamples, options.seed)
-        )
+        low, high = mean_interval(values[:, :1], np.arange(len(values)), options.resamples, options.seed)
         rows.append(
             {
                 "cell_type": str(name),
@@ -320,11 +317,15 @@ def _notes(split: str, neurons: pd.DataFrame, kept: pd.Series, applied: bool, mo
         notes.append(f"no neuron has a variance ratio above the limit on {split}; lower --min_variance_ratio")
     unrecorded = int((neurons["trials"] == 0).sum())
     if unrecorded:
-        notes.append(f"{unrecorded} neurons have no responses to {split}, and no scores")
+        notes.append(f"{_have(unrecorded)} no responses to {split}, and no scores")
     no_number = int(((neurons["trials"] > 0) & neurons["correlation"].isna()).sum())
     if no_number:
-        notes.append(f"{no_number} neurons have predictions that are not finite, and no scores")
+        notes.append(f"{_have(no_number)} predictions that are not finite, and no scores")
     return notes
+
+
+def _have(neurons: int) -> str:
+    return f"{counted(neurons, 'neuron')} {'has' if neurons == 1 else 'have'}"
 
 
 def _mean(values: pd.Series) -> float:
@@ -343,15 +344,16 @@ def opening_lines(summary: Summary) -> list[str]:
     fewest, most, mean = summary.trials
     trials = f"{most} trials" if fewest == most else f"{fewest} to {most} trials ({mean:.1f} on average)"
     trials = "shown once" if most == 1 else trials
+    left_out = summary.neurons - summary.kept
     correlation = summary.scores["mean_of_all"]["correlation"]
     lines = [
-        f"{summary.split}: correlation {correlation:.4f} over all {summary.neurons} neurons of {summary.sessions} "
-        f"sessions, {trials}"
+        f"{summary.split}: correlation {correlation:.4f} over all {counted(summary.neurons, 'neuron')} of "
+        f"{counted(summary.sessions, 'session')}, {trials}"
     ]
     if summary.min_variance_ratio is not None:
         lines.append(
-            f"scores of the {summary.kept} neurons with a variance ratio of at least {summary.min_variance_ratio:g} "
-            f"({summary.neurons - summary.kept} are left out)"
+            f"scores of the {counted(summary.kept, 'neuron')} with a variance ratio of at least "
+            f"{summary.min_variance_ratio:g} ({left_out} {'is' if left_out == 1 else 'are'} left out)"
         )
     return lines + [f"note: {note}" for note in summary.notes]
 
@@ -381,6 +383,6 @@ def score_lines(summary: Summary) -> list[str]:
 def statistics_lines(statistics: Mapping[str, SplitStatistics]) -> list[str]:
     """Describe the numbers of different frames and transitions of every split, a line each."""
     return [
-        f"{split}: {one.frames:,} different frames, {one.transitions:,} transitions, {one.sessions} sessions"
+        f"{split}: {one.frames:,} different frames, {one.transitions:,} transitions, {counted(one.sessions, 'session')}"
         for split, one in statistics.items()
     ]

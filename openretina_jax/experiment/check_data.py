@@ -15,6 +15,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset, source_problems
 from openretina_jax.experiment.recipe import order_options
+from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.fetch import cache_folder
 
 PICTURE = "data.png"
@@ -63,7 +64,7 @@ def check_dataset(
     for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
         _print_table(console, title, table)
     console.print(
-        f"{dataset.n_neurons} neurons, clips of {dataset.clip_length} frames, for validation "
+        f"{counted(dataset.n_neurons, 'neuron')}, clips of {counted(dataset.clip_length, 'frame')}, for validation "
         + ", ".join(f"{len(clips)} of {name}" for name, clips in dataset.validation_clips.items()),
         soft_wrap=True,
     )

@@ -259,13 +259,18 @@ def configuration() -> tuple[ml_collections.ConfigDict, str]:
 
     The name of ``--config=configs/hoefling_low_res.py:simulated,quick`` is ``hoefling_low_res_simulated_quick``.
     """
-    path, _, words = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    path, _, words = preset_name().partition(":")
     return flags.FLAGS["config"].value, "_".join([Path(path).stem, *filter(None, words.split(","))])
+
+
+def preset_name() -> str:
+    """The value of the flag ``--config``."""
+    return config_flags.get_config_filename(flags.FLAGS["config"])
 
 
 def preset() -> ml_collections.ConfigDict:
     """The configuration of the flags as its file has it, without the settings that flags change."""
-    return read_config(config_flags.get_config_filename(flags.FLAGS["config"]))
+    return read_config(preset_name())
 
 
 def given_settings() -> dict[str, Any]:

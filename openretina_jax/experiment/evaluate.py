@@ -20,6 +20,7 @@ from openretina_jax.evaluation.splits import chosen_splits
 from openretina_jax.evaluation.tables import SummaryOptions, opening_lines, plain, score_lines, statistics_lines
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
+from openretina_jax.experiment.provenance import provenance
 from openretina_jax.experiment.train import IN_MEMORY, use_compilation_cache
 from openretina_jax.models.saving import best_checkpoint, read_about
 from openretina_jax.runtime.fetch import cache_folder
@@ -115,7 +116,8 @@ def evaluate(
             own = folder if len(evaluations) == 1 else folder / evaluation.name
             own.mkdir(parents=True, exist_ok=True)
             about = {"model": evaluation.name, "checkpoint": checkpoint, **data_facts(dataset, statistics)}
-            write(evaluation, own, about | {"options": dataclasses.asdict(options)}, dataset, output)
+            about |= {"options": dataclasses.asdict(options), "provenance": provenance(checkpoint, dataset, options)}
+            write(evaluation, own, about, dataset, output)
         if len(evaluations) > 1:
             write_comparison(evaluations, differences, folder)
     console.print(f"written to {output.folder}", soft_wrap=True)
@@ -178,7 +180,7 @@ def write(evaluation: Evaluation, folder: Path, about: dict[str, Any], dataset: 
     splits = {split: summary.to_json() for split, summary in evaluation.summaries.items()}
     summary = {**about, "lag": evaluation.lag, "splits": splits}
     (folder / "summary.json").write_text(json.dumps(plain(summary), indent=1, allow_nan=False), encoding="utf-8")
-    (folder / "report.html").write_text(evaluation_page(evaluation, dataset), encoding="utf-8")
+    (folder / "report.html").write_text(evaluation_page(evaluation, dataset, about.get("provenance")), encoding="utf-8")
     if output.responses:
         arrays = {
             f"{split}/{session.session}/{name}": getattr(session, name)

@@ -81,12 +81,18 @@ def train(
     what = f"{counted(dataset.n_neurons, 'neuron')} in {counted(len(dataset.sessions), 'session')}"
     hint = " (give workdir to keep it)" if workdir is None else ""
     console.print(f"training on {what}, in {folder}{hint}", soft_wrap=True)
+    from openretina_jax.experiment.provenance import origin
     from openretina_jax.experiment.train import local_folder
     from openretina_jax.experiment.train import train as train_run
     from openretina_jax.models.saving import load_model
     from openretina_jax.runtime.devices import own_numbers
 
-    train_run(chosen, folder, console, dataset=dataset, callbacks=callbacks)
+    before = (
+        {}
+        if not isinstance(config, str | Path)
+        else origin(str(config), read_config(config).to_dict(), chosen.to_dict())
+    )
+    train_run(chosen, folder, console, dataset=dataset, callbacks=callbacks, origin=before)
     with own_numbers():
         return load_model(local_folder(folder))
 

@@ -17,6 +17,8 @@ from openretina_jax.visualize.style import Figure, pixels
 from openretina_jax.visualize.weights import save_weights, session_neurons, weight_figures
 
 PICTURED_NEURONS = 6
+TRACKED_FRAMES = 600
+TRACKED_NEURONS = 3  # as the run goes on
 PICTURES = "pictures"
 
 
@@ -56,8 +58,8 @@ def epoch_pictures(
     tables: Tables,
     split: Split,
 ) -> dict[str, UInt8[np.ndarray, "height width 3"]]:
-    """All pictures of a model's weights and the traces of the split, as images for TensorBoard."""
-    figures = weight_pictures(model, correlation)
+    """Small pictures of a model's weights and the traces of the split, as images for trackers."""
+    figures = weight_figures(model, best_neurons(correlation)[:TRACKED_NEURONS], small=True)
     figures["traces"] = trace_picture(model, correlation, predicted, tables, split)
     return {name: pixels(figure) for name, figure in figures.items()}
 
@@ -69,8 +71,12 @@ def weight_pictures(model: Model, correlation: Float[np.ndarray, " neuron"]) -> 
         model: a model.
         correlation: score of every neuron; the best are shown.
     """
-    best = np.argsort(-np.nan_to_num(correlation), kind="stable")[:PICTURED_NEURONS]
-    return weight_figures(model, best.tolist())
+    return weight_figures(model, best_neurons(correlation)[:PICTURED_NEURONS])
+
+
+def best_neurons(correlation: Float[np.ndarray, " neuron"]) -> list[int]:
+    """Neurons from the best to the worst."""
+    return np.argsort(-np.nan_to_num(correlation), kind="stable").tolist()
 
 
 def trace_picture(
@@ -80,7 +86,7 @@ def trace_picture(
     tables: Tables,
     split: Split,
 ) -> Figure:
-    """Recorded and predicted responses to the clips of a split, one clip after the other."""
+    """Recorded and predicted responses to the clips of a split, one clip after the other, up to ``TRACKED_FRAMES``."""
     clips, time, n_neurons = predicted.shape
     recorded = np.full_like(predicted, np.nan)
     for timeline in split.timelines:
@@ -88,9 +94,12 @@ def trace_picture(
         rows = timeline.rows.reshape(clips, -1)[:, -time:]
         recorded[..., columns] = tables.responses[rows][..., columns]
     return plot_predictions(
-        recorded.reshape(-1, n_neurons),
-        predicted.reshape(-1, n_neurons),
+        recorded.reshape(-1, n_neurons)[:TRACKED_FRAMES],
+        predicted.reshape(-1, n_neurons)[:TRACKED_FRAMES],
         correlation,
         frame_rate_hz=model.data_info.frame_rate_hz,
+        unit=model.data_info.response_unit,
+        single_images=model.data_info.single_images,
+        small=True,
         names=neuron_titles(model.data_info),
     )

@@ -32,9 +32,10 @@ from openretina_jax.training.objective import (
     cell_type_weights,
 )
 from openretina_jax.training.optimizers import OPTIMIZERS, make_optimizer
+from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.population import Population, draw, varying_numbers
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import SCHEDULES, PatienceRules, Plateau
+from openretina_jax.training.schedules import SCHEDULES
 from openretina_jax.training.trainer import Trainer
 
 # parts of a configuration of which one kind is chosen, and where the kinds are registered
@@ -80,11 +81,21 @@ def listed(settings: Mapping[str, Any], preset: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: see ``resolved``.
     """
-    now, before = (traverse_util.flatten_dict(resolved(one), sep=".") for one in (settings, preset))
+    different = differences(settings, preset)
     return [
-        f"config.{name} = {value!r}" + ("" if before.get(name, value) == value else f"  (preset: {before[name]!r})")
-        for name, value in sorted(now.items())
+        f"config.{name} = {value!r}" + (f"  (preset: {different[name][1]!r})" if name in different else "")
+        for name, value in sorted(traverse_util.flatten_dict(resolved(settings), sep=".").items())
     ]
+
+
+def differences(settings: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that have an effect and differ from a preset that has them too: their values here and there.
+
+    Raises:
+        UserError: see ``resolved``.
+    """
+    now, before = (traverse_util.flatten_dict(resolved(one), sep=".") for one in (settings, preset))
+    return {name: (now[name], before[name]) for name in sorted(now) if before.get(name, now[name]) != now[name]}
 
 
 def without_kind(name: str) -> str:

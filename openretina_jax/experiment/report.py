@@ -45,6 +45,7 @@ def report(result: FitResult, model: Model, data: Feed, workdir: Path) -> tuple[
     lines.append(headline("validation", ranking, len(dataset.sessions)))
     scores = {"validation_correlation": float(np.nanmean(ranking))}
     figures: dict[str, Figure] = {}
+    info = dataset.info
     for test in dataset.test_names:
         responses = split_responses(test, data.tables, scorer, variables, data.recordings, data.split)
         table = score_table(responses)
@@ -54,7 +55,13 @@ def report(result: FitResult, model: Model, data: Feed, workdir: Path) -> tuple[
         ranking = neurons[f"{test}_correlation"].to_numpy()
         lines.append(headline(test, ranking, len(dataset.sessions)))
         scores[f"{test}_correlation"] = float(np.nanmean(ranking))
-        figures[f"predictions_{test}"] = plot_traces(responses, correlation, dataset.info.frame_rate_hz)
+        figures[f"predictions_{test}"] = plot_traces(
+            responses,
+            correlation,
+            info.frame_rate_hz,
+            unit=info.response_unit,
+            single_images=info.single_images,
+        )
     if is_first():
         _write_table(neurons, workdir / "neurons.csv")
         figures["history"] = plot_history(pd.read_csv(workdir / "metrics.csv"))

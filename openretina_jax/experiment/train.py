@@ -23,11 +23,13 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
+from openretina_jax.experiment.provenance import CONTENT, VERSIONS, versions
 from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_values
 from openretina_jax.models.build import complete_options
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.saving import DamagedError, load_model, read_about
 from openretina_jax.models.summary import summary
+from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.devices import matmul_precision, own_numbers
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.files import check_writable, locked
@@ -54,7 +56,6 @@ MAY_CHANGE = (
     "logging",
 )
 ADDED = {"stopping.score": "correlation"}  # settings that older runs did not have
-CONTENT = "data_sha256"  # of checkpoints: hash of the content of the data
 # facts of the data that say whether they are the same but for rounding
 FACTS = ("mean_activity", "norm_mean", "norm_std", "pixel_low", "pixel_high", "frame_norm")
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
@@ -69,6 +70,7 @@ def train(
     dataset: Dataset | None = None,
     callbacks: Sequence[Callback] = (),
     dry_run: bool = False,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Train, or go on training, what ``config`` describes; report at the end.
 
@@ -80,6 +82,7 @@ def train(
         dataset: what to train on instead of ``config.data`` (None: that).
         callbacks: followers of the run besides those of the configuration.
         dry_run: whether to stop when all is ready, and say what would be trained.
+        origin: where the settings come from, see ``provenance.origin``; it goes with every checkpoint.
 
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
@@ -94,9 +97,9 @@ def train(
     else:
         settings["data"] = {"source": IN_MEMORY} | json.loads(json.dumps(dataset.source))
     _log.info(
-        "%d neurons in %d sessions, %d with a mirrored stimulus",
-        dataset.n_neurons,
-        len(dataset.sessions),
+        "%s in %s, %d with a mirrored stimulus",
+        counted(dataset.n_neurons, "neuron"),
+        counted(len(dataset.sessions), "session"),
         sum(session.mirrored for session in dataset.sessions),
     )
     trainer, members = make_trainer(settings, dataset.info)
@@ -105,6 +108,8 @@ def train(
         "config": json.loads(json.dumps(settings | {"model": model.options})),
         "data_info": json.loads(model.data_info.to_json()),
         CONTENT: fingerprint(dataset),
+        VERSIONS: versions(),
+        **(origin or {}),
     }
     data = make_feed(settings, dataset, trainer)
     if dry_run:

@@ -306,6 +306,8 @@ class _Climb:
             | {"parametrization": repr(self.ascent.parametrization), "optimizer": _name(self.ascent.optimizer)},
             "frame_rate_hz": info.frame_rate_hz,
             "pixel_size_um": info.pixel_size_um,
+            "channels": info.channels,
+            "response_unit": info.response_unit,
         }
         each_member = None
         if isinstance(self.model, Ensemble):

@@ -116,7 +116,7 @@ class Screen:
         """
         if self.pixel_size_um is None:
             raise UserError(
-                "the model does not know the size of its pixels; give screen=Screen.of(model, pixel_size_um=...)"
+                "the model does not know the size of its pixels; give pixel_size_um (in Python to Screen.of)"
             )
         return self.pixel_size_um
 

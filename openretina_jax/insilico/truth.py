@@ -67,6 +67,7 @@ def truth_model(path: str | Path, info: DataInfo | None = None, *, lag: int = 0)
         info = _info_of(truth)
     else:
         _check_stimulus(truth, info)
+        _check_recordings(truth, info)
         chosen = {name: _rows_of(truth, info, name) for name in info.sessions}
     kind = _KINDS[truth.header.kind]
     parts = [
@@ -111,6 +112,15 @@ def _check_stimulus(truth: Truth, info: DataInfo) -> None:
             f"{truth.path}: the pixels of the model's stimulus are not known, since its sessions do not share their "
             "normalisation; set config.data.norm_mean and norm_std"
         )
+
+
+def _check_recordings(truth: Truth, info: DataInfo) -> None:
+    """Refuse a model of other files, if both are known: nothing in those of another seed need look different."""
+    record = info.source.get("files")
+    if not isinstance(record, Mapping) or "files" not in record or not truth.header.recordings:
+        return
+    if record.get("sha256") != truth.header.recordings:
+        raise UserError(f"{truth.path}: was not written with the files in {record.get('source')}; {_OTHER}")
 
 
 def _count(session: KnownSession) -> int:

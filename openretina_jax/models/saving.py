@@ -201,6 +201,11 @@ def read_about(checkpoint: Path) -> dict[str, Any]:
     return about
 
 
+def read_hashes(checkpoint: Path) -> dict[str, str]:
+    """Hashes of the description ("about") and of the "arrays" of a checkpoint; one of an earlier version has none."""
+    return _description(checkpoint)[1]
+
+
 def _description(checkpoint: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The JSON beside the arrays, and its hashes; an earlier version wrote none."""
     try:

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from openretina_jax.errors import UserError
+from openretina_jax.sources.folders import fetch_folder
 
 TRUTH_FILE = "truth.h5"
 
@@ -30,6 +31,7 @@ class Header:
         input_shape: ``(height, width, channel)`` of a frame that the neurons see.
         frame_rate_hz: frames, and responses, per second.
         identity: recorded column that identifies the neurons of a session; empty if all were recorded, in this order.
+        recordings: hash of the files of the recordings, as ``fetch_folder`` has it; empty: not known.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Header:
     input_shape: tuple[int, int, int]
     frame_rate_hz: float
     identity: str = ""
+    recordings: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,6 +69,11 @@ class Truth:
 def write_header(file: h5py.File, header: Header) -> None:
     """Write the facts that hold for all sessions."""
     file.attrs.update(dataclasses.asdict(header))
+
+
+def write_recordings(file: h5py.File, folder: Path) -> None:
+    """Write of which recordings this is the truth, after all of their files."""
+    file.attrs["recordings"] = fetch_folder(folder).record["sha256"]
 
 
 def write_session(file: h5py.File, name: str, session: KnownSession) -> None:
@@ -103,7 +111,7 @@ def earlier_version(file: Path, what: str) -> UserError:
 
 
 def _header(path: Path, file: h5py.File) -> Header:
-    wanted = {field.name for field in dataclasses.fields(Header)}
+    wanted = {field.name for field in dataclasses.fields(Header)} - {"recordings"}
     missing = sorted(wanted - set(file.attrs))
     if missing:
         raise earlier_version(path, f"it does not say {', '.join(missing)}")
@@ -113,6 +121,7 @@ def _header(path: Path, file: h5py.File) -> Header:
         input_shape=tuple(file.attrs["input_shape"].tolist()),
         frame_rate_hz=float(file.attrs["frame_rate_hz"]),
         identity=str(file.attrs["identity"]),
+        recordings=str(file.attrs.get("recordings", "")),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.conversion import check_choice, number
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.info import divided_unit
 from openretina_jax.sources import PROBLEMS, SOURCES
 from openretina_jax.sources.folders import FetchedFolder, HubFolder, Source, fetch_folder
 from openretina_jax.sources.session_file import (
@@ -63,6 +64,7 @@ def load_goldin_2022(
         normalization=None if normalize_stimuli else (0.0, 1.0),
         frame_rate_hz=1 / IMAGE_S,
         pixel_size_um=pixel_size_um,
+        response_unit="spikes/s" if fr_normalization == IMAGE_S else divided_unit("spikes per image", fr_normalization),
         source={
             "publication": "goldin_2022",
             "files": folder.record,

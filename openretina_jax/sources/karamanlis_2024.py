@@ -15,6 +15,7 @@ from jaxtyping import Float32, Integer
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.conversion import check_choice, number
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.info import divided_unit
 from openretina_jax.errors import UserError
 from openretina_jax.sources import SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder
@@ -101,6 +102,7 @@ def load_karamanlis_2024(
         seed=split_seed,
         frame_rate_hz=FRAME_RATE_HZ[species],
         pixel_size_um=SCREEN_PIXEL_UM * SCREEN[0] / size[0],
+        response_unit=divided_unit("spikes per frame", fr_normalization),
         source={
             "publication": "karamanlis_2024",
             "species": species,

@@ -14,6 +14,7 @@ from jaxtyping import Float32, Num
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble
 from openretina_jax.data.conversion import check_choice, number
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.info import divided_unit
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile
 from openretina_jax.sources import PROBLEMS, SOURCES
@@ -70,6 +71,7 @@ def load_maheswaranathan_2023(
         normalization=None if normalize_stimuli else (0.0, 1.0),
         frame_rate_hz=FRAME_RATE_HZ,
         pixel_size_um=pixel_size_um,
+        response_unit=divided_unit("spikes/s", fr_normalization),
         source={
             "publication": "maheswaranathan_2023",
             "files": folder.record,

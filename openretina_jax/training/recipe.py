@@ -12,7 +12,8 @@ from openretina_jax.evaluation.monitor import CorrelationScore, Score
 from openretina_jax.modules.layers import Number
 from openretina_jax.training.objective import Objective
 from openretina_jax.training.optimizers import Optimizer, Trainable
-from openretina_jax.training.schedules import PatienceRules, Schedule
+from openretina_jax.training.patience import PatienceRules
+from openretina_jax.training.schedules import Schedule
 
 COMPUTE_TYPES = ("float32", "bfloat16")
 

@@ -32,8 +32,9 @@ from openretina_jax.runtime import devices
 from openretina_jax.runtime.programs import kept
 from openretina_jax.training.objective import Metrics, rows_in, sessions_in
 from openretina_jax.training.optimizers import Optimizer, clip_by_norm, presence, trainable_filter
+from openretina_jax.training.patience import Patience, PatienceRules
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import Patience, PatienceRules, Rates
+from openretina_jax.training.schedules import Rates
 from openretina_jax.training.sharding import in_place
 
 Windows = Any  # a pytree of arrays; their first axis is the part of a step

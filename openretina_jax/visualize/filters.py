@@ -1,14 +1,17 @@
 """The kernels of a core's layers in space and time, and the sines and cosines that temporal kernels are made of."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
+from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
+from openretina_jax.modules.cores.identity import IdentityCore
+from openretina_jax.modules.cores.simple import POOL, SimpleCore
 from openretina_jax.visualize.style import (
     COLOURS,
     Figure,
@@ -28,14 +31,81 @@ TILE, TEMPORAL_HEIGHT = 0.8, 0.9  # inches
 Convolution = SpaceTimeConv | SeparableConv | FullConv | TimeIndependentConv
 
 
+class Scale(NamedTuple):
+    """Place of feature maps in time and on the stimulus.
+
+    Attributes:
+        rate_hz: maps per second (None: not known).
+        first_px: row and column of the stimulus in the middle of the first pixel of a map (None: not known).
+        step_px: rows and columns of the stimulus between neighbouring pixels of a map.
+        pixel_um: side of a stimulus pixel on the retina (None: not known).
+        channels: names of the channels of the maps (None: they have numbers).
+    """
+
+    rate_hz: float | None = None
+    first_px: tuple[float, float] | None = None
+    step_px: tuple[float, float] = (1.0, 1.0)
+    pixel_um: float | None = None
+    channels: Sequence[str] | None = None
+
+    @classmethod
+    def of(cls, core: Any, info: DataInfo) -> "Scale":
+        """Scale of the maps of a core; where they lie is known if it has layers of convolutions, or none at all."""
+        rate_hz, um = map_rate_hz(core, info.frame_rate_hz), info.pixel_size_um
+        if isinstance(core, IdentityCore):
+            channels = info.channels if core.grey is None else ["grey"]
+            return cls(rate_hz, (0.0, 0.0), pixel_um=um, channels=channels)
+        if not isinstance(core, SimpleCore):
+            return cls(rate_hz, pixel_um=um)
+        places = []
+        for axis in (1, 2):
+            first, step = 0.0, 1.0
+            for size, stride, padding in _spatial_steps(core, axis):
+                first += ((size - 1) / 2 - padding) * step
+                step *= stride
+            places.append((first, step))
+        (row, down), (column, across) = places
+        return cls(rate_hz, (row, column), (down, across), um)
+
+    def channel(self, number: int) -> str:
+        """Name of a channel of the maps."""
+        return f"channel {number}" if self.channels is None else self.channels[number]
+
+    @property
+    def unit(self) -> str:
+        """Unit of places on the maps."""
+        if self.first_px is None:
+            return "px of the map"
+        return "px" if self.pixel_um is None else f"px of {self.pixel_um:g} µm"
+
+
+UNKNOWN = Scale()
+
+
+def _spatial_steps(core: SimpleCore, axis: int) -> Iterator[tuple[int, int, int]]:
+    """Kernel size, stride, and padding before the first pixel, of all that a core does to an axis of the stimulus."""
+    if core.downsample_input:
+        yield core.downsample_input[axis], core.downsample_input[axis], 0
+    for layer in core.layers:
+        yield layer.conv.size[axis], layer.conv.strides[axis], layer.conv.padding[axis][0]
+        if layer.pool:
+            yield POOL[axis], POOL[axis], 0
+
+
 def plot_filters(
-    core: Any, layer: int = 0, *, frame_rate_hz: float | None = None, inputs: Sequence[str] | None = None
+    core: Any,
+    layer: int = 0,
+    *,
+    frame_rate_hz: float | None = None,
+    inputs: Sequence[str] | None = None,
+    pixel_um: float | None = None,
+    max_outputs: int = MAX_OUTPUTS,
 ) -> Figure:
     """Plot the kernels of a layer: a column per output channel, a row per input channel, temporal kernels below.
 
     Spatial kernels share one colour scale. The sign of every pair of a spatial and a temporal kernel is chosen so that
     the middle third of the spatial kernel is positive on average: an OFF cell has a negative temporal kernel. Time 0 is
-    the frame of the response; a layer that pads time also sees later frames. Only the first ``MAX_OUTPUTS`` and
+    the frame of the response; a layer that pads time also sees later frames. Only the first ``max_outputs`` and
     ``MAX_INPUTS`` channels are shown.
 
     Args:
@@ -43,17 +113,19 @@ def plot_filters(
         layer: number of the layer, counted from 0.
         frame_rate_hz: frames of the stimulus per second, for a time axis in milliseconds (None: in frames).
         inputs: names of the input channels, such as those of the stimulus for the first layer (None: numbers).
+        pixel_um: side of a pixel of the input on the retina (None: not known).
+        max_outputs: most output channels that are shown.
 
     Raises:
         UserError: the core has no such layer, or other inputs than are named.
     """
     conv = _convolution(core, layer)
     spatial, temporal = separable_kernels(conv)
-    title = _title(layer, conv, spatial.shape, MAX_OUTPUTS, MAX_INPUTS)
+    title = _title(layer, conv, spatial.shape, max_outputs, MAX_INPUTS, pixel_um)
     styles = _input_styles(spatial.shape[1], inputs)[:MAX_INPUTS]
     sign = centre_sign(spatial)
     spatial, temporal = sign[:, :, None, None] * spatial, sign[:, :, None] * temporal
-    spatial, temporal = (kernel[:MAX_OUTPUTS, :MAX_INPUTS] for kernel in (spatial, temporal))
+    spatial, temporal = (kernel[:max_outputs, :MAX_INPUTS] for kernel in (spatial, temporal))
     outputs, count, height, width = spatial.shape
     shares = [count * TILE * height / width, TEMPORAL_HEIGHT][: 1 + (temporal.shape[2] > 1)]  # of the height
 
@@ -207,9 +279,18 @@ def _plot_temporal(axes: Axes, time: np.ndarray, temporal: np.ndarray, colours: 
     open_axes(axes)
 
 
-def _title(layer: int, conv: Convolution, shape: tuple[int, ...], max_outputs: int, max_inputs: int) -> str:
+def _title(
+    layer: int,
+    conv: Convolution,
+    shape: tuple[int, ...],
+    max_outputs: int,
+    max_inputs: int,
+    pixel_um: float | None = None,
+) -> str:
     outputs, inputs, height, width = shape
     title = f"layer {layer}, kernels of {height} x {width} px"
+    if pixel_um is not None:
+        title += f" ({height * pixel_um:g} x {width * pixel_um:g} µm)"
     if outputs > max_outputs:
         title += f", {max_outputs} of {outputs} outputs"
     if inputs > max_inputs:

@@ -1,8 +1,5 @@
 """Evaluations as single HTML files: figures are embedded, and no network is needed."""
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.info import DataInfo
 from openretina_jax.evaluation.compare import lines
 from openretina_jax.evaluation.evaluate import Evaluation
 from openretina_jax.evaluation.tables import INTERVALS, SCORES, Summary, opening_lines, score_rows
+from openretina_jax.runtime.described import counted
+from openretina_jax.visualize.document import contents, document, drawing, heading, paragraph, table
 from openretina_jax.visualize.scores import (
     plot_cell_types,
     plot_histograms,
@@ -21,44 +21,84 @@ from openretina_jax.visualize.scores import (
     plot_sessions,
     plot_traces,
 )
-from openretina_jax.visualize.style import DPI, Figure
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1060px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-h3 { font-size: 1rem; margin-bottom: 0.3rem; }
-img { max-width: 100%; height: auto; display: block; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; } th { text-align: left; font-weight: 600; }
-td, th { padding: 3px 14px 3px 0; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-"""
+from openretina_jax.visualize.style import Figure
 
 
-def evaluation_page(evaluation: Evaluation, dataset: Dataset) -> str:
+def evaluation_page(
+    evaluation: Evaluation, dataset: Dataset, provenance: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
     """Page with the scores of a model: for every split a table of the summary, and figures.
 
     Args:
         evaluation: evaluation of the model.
         dataset: the data set that it was evaluated on.
+        provenance: facts of the model, its data and its settings, by topic (None: not shown).
     """
-    parts = [f"<p>Predictions begin at frame {evaluation.lag} of a clip.</p>"]
+    parts, info = [], dataset.info
     for split, summary in evaluation.summaries.items():
-        neurons = evaluation.of_split(split)
-        parts.append(f"<h2>{html.escape(split)}</h2>" + _paragraph(opening_lines(summary)) + _table_of_scores(summary))
-        if neurons["correlation"].notna().any():
-            traces = plot_traces(
-                evaluation.responses[split], neurons["correlation"].to_numpy(float), dataset.info.frame_rate_hz
-            )
-            figures = {
-                "Responses": traces,
-                "Scores of all neurons": plot_histograms(neurons, summary.min_variance_ratio),
-                "What the noise allows": plot_reliability(neurons),
-                "Types of neurons": None if summary.by_cell_type is None else plot_cell_types(summary.by_cell_type),
-                "Sessions": plot_sessions(neurons),
-            }
-            parts += [_section(title, figure) for title, figure in figures.items() if figure is not None]
-    return _page(f"Evaluation of {evaluation.name}", parts)
+        parts += [heading(2, split), paragraph(opening_lines(summary)), _table_of_scores(summary)]
+        parts += _figures(evaluation, split, summary, info)
+    if provenance:
+        parts.append(heading(2, "Provenance"))
+        for topic, facts in provenance.items():
+            rows = [[name, value] for name, value in facts.items()]
+            parts += [heading(3, topic, "Provenance"), table([], rows, texts=[1], code=True)]
+    opening = [
+        f"{counted(dataset.n_neurons, 'neuron')} of {counted(len(dataset.sessions), 'session')}.",
+        f"The first {evaluation.lag} frames of a clip have no prediction: the model needs them as history."
+        if evaluation.lag
+        else "Every frame has a prediction.",
+    ]
+    return _page(f"Evaluation of {evaluation.name}", opening, parts)
+
+
+def _figures(evaluation: Evaluation, split: str, summary: Summary, info: DataInfo) -> list[str]:
+    """Sections with a figure each, of the neurons that the summary is of; none where no such neuron has a score."""
+    neurons, least = evaluation.of_split(split), summary.min_variance_ratio
+    kept = neurons if least is None else neurons[neurons["variance_ratio"] >= least]
+    correlation = kept["correlation"].reindex(neurons.index).to_numpy(float)  # NaN: left out
+    if np.isnan(correlation).all():
+        return []
+    count = counted(int(np.isfinite(correlation).sum()), "neuron")
+    types = summary.by_cell_type
+    figures = (
+        (
+            "Responses",
+            plot_traces(
+                evaluation.responses[split],
+                correlation,
+                info.frame_rate_hz,
+                unit=info.response_unit,
+                single_images=info.single_images,
+            ),
+            "Recorded and predicted responses over time of neurons from the best to the worst, and a histogram of the "
+            f"correlations of {count}, mean {np.nanmean(correlation):.2f}",
+        ),
+        (
+            "Scores of all neurons",
+            plot_histograms(neurons, least),
+            f"Histograms over {count} of correlations and of explained and explainable variance",
+        ),
+        (
+            "What the noise allows",
+            plot_reliability(kept),
+            f"A point for each of {count}: correlation of the model over the highest possible one, and correlation of "
+            "a single trial with the model over that with the mean of the other trials",
+        ),
+        (
+            "Types of neurons",
+            None if types is None else plot_cell_types(types),
+            "Bars: mean correlation of every type of neuron, with its 95 % interval",
+        ),
+        (
+            "Sessions",
+            plot_sessions(kept),
+            f"Bars: mean correlation of {counted(summary.sessions, 'session')}; dots: their neurons",
+        ),
+    )
+    return [
+        part for title, figure, alt in figures if figure is not None for part in _section(title, figure, alt, split)
+    ]
 
 
 def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame) -> str:
@@ -71,8 +111,9 @@ def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame
     parts = []
     for split, rows in differences.groupby("split", sort=False):
         tables = [(evaluation.name, evaluation.of_split(str(split))) for evaluation in evaluations]
-        parts.append(f"<h2>{html.escape(str(split))}</h2>" + _paragraph(lines(rows)))
-        parts.append(_section("Correlation of every neuron", plot_pairs(tables)))
+        alt = "A point for every neuron: its correlation under one model over that under another, for all pairs"
+        parts += [heading(2, str(split)), paragraph(lines(rows))]
+        parts += _section("Correlation of every neuron", plot_pairs(tables), alt, str(split))
         numbers = [
             [str(row["score"]), f"{row['first']} - {row['second']}", str(row["n"])]
             + [f"{row[name]:.4f}" for name in ("mean_first", "mean_second")]
@@ -80,8 +121,9 @@ def comparison_page(evaluations: Sequence[Evaluation], differences: pd.DataFrame
             for row in rows.to_dict("records")
         ]
         header = ["score", "models", "neurons", "first", "second", "difference", *INTERVALS[:2], "p (Holm)"]
-        parts.append(_table(header, numbers, texts=(0, 1)))
-    return _page(f"Comparison of {len(evaluations)} models", parts)
+        parts += [heading(3, "Scores", str(split)), table(header, numbers, texts=[1])]
+    names = ", ".join(evaluation.name for evaluation in evaluations)
+    return _page(f"Comparison of {len(evaluations)} models", [f"Models: {names}."], parts)
 
 
 def _ends(row: Mapping[Any, Any]) -> list[str]:
@@ -93,35 +135,13 @@ def _ends(row: Mapping[Any, Any]) -> list[str]:
 def _table_of_scores(summary: Summary) -> str:
     header = ["score", "mean", "median", *INTERVALS, "what it is"]
     rows = [[name, mean, median, *ends, SCORES[name]] for name, mean, median, ends in score_rows(summary)]
-    return _table(header, rows, texts=(0, len(header) - 1))
+    return table(header, rows, texts=[len(header) - 1])
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: Sequence[int]) -> str:
-    """Write a table; columns other than ``texts`` hold numbers."""
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        kinds = ("" if number in texts else ' class="number"' for number in range(len(row)))
-        return "".join(f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
-
-    body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{cells("th", header)}</tr></thead><tbody>{body}</tbody></table></div>'
+def _section(title: str, figure: Figure, alt: str, split: str) -> list[str]:
+    return [heading(3, title, split), f'<div class="wide">{drawing(figure, alt)}</div>']
 
 
-def _paragraph(sentences: Sequence[str]) -> str:
-    return f"<p>{'<br>'.join(map(html.escape, sentences))}</p>"
-
-
-def _section(title: str, figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    width = int(figure.get_figwidth() * DPI / 1.3)  # figures are smaller on screens than in print
-    data = base64.b64encode(buffer.getvalue()).decode()
-    image = f'<img alt="{html.escape(title)}" width="{width}" src="data:image/png;base64,{data}">'
-    return f"<h3>{html.escape(title)}</h3>{image}"
-
-
-def _page(title: str, parts: Sequence[str]) -> str:
-    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{html.escape(title)}</h1>\n" + (
-        "\n".join(parts) + "</body></html>\n"
-    )
+def _page(title: str, opening: Sequence[str], parts: Sequence[str]) -> str:
+    body = "\n".join(parts)
+    return document(title, "\n".join([paragraph(opening), contents(body), body]))

@@ -1,6 +1,7 @@
 """Pictures of how well neurons are predicted: traces, scores by session, type, reliability and model, and training."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from matplotlib.figure import SubFigure
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.splits import SessionResponses
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure, open_axes, whole_ticks
+from openretina_jax.runtime.described import counted
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, SMALL_WIDTH, VERMILION, Figure, open_axes, whole_ticks
 
 HISTOGRAMS = {
     "correlation": "correlation with the mean over trials",
@@ -20,10 +22,12 @@ HISTOGRAMS = {
     "variance_ratio": "explainable / total variance",
 }
 TRACE_FRAMES = 900  # the first frames of a split are drawn
+SHOWN_IMAGES = 60  # and so many of single images
 BINS = 40
 ROW_INCHES = 0.19  # height of a session or a type of cell
 LEAST_NEURONS = 3  # a type with fewer is not drawn
 ROWS = 5  # neurons whose traces are drawn
+SMALL_ROWS = 3  # of small pictures
 BIN_EDGES = [edge / 20 for edge in range(-20, 21)]  # the same in every histogram, to compare models
 
 HISTORY = {
@@ -40,16 +44,23 @@ def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
 
     Args:
         neurons: table with a row per neuron.
-        least_ratio: variance ratio below which summaries leave out neurons; it is marked (None: no such limit).
+        least_ratio: variance ratio below which summaries leave out neurons; means leave them out too, and their bars
+            are light (None: no such limit).
     """
+    counts = (
+        np.ones(len(neurons), bool) if least_ratio is None else (neurons["variance_ratio"] >= least_ratio).to_numpy()
+    )
     known = [name for name in HISTOGRAMS if neurons[name].notna().any()]
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, max(len(known), 1), squeeze=False)[0], known, strict=False):
-        values = neurons[name].dropna().to_numpy()
-        low = min(0.0, float(np.floor(10 * values.min()) / 10))
-        axes.hist(values.clip(low, 1), bins=np.linspace(low, 1, BINS + 1), color=BLUE)
-        axes.axvline(values.mean(), color=BLACK, linestyle="--", linewidth=1)
-        axes.set_title(f"mean {values.mean():.3f}, {len(values)} neurons", fontsize=9)
+        values, defined = neurons[name].to_numpy(float), neurons[name].notna().to_numpy()
+        low = min(0.0, float(np.floor(10 * np.nanmin(values)) / 10))
+        of_mean, others = values[defined & counts], values[defined & ~counts]
+        parts = [of_mean.clip(low, 1), others.clip(low, 1)]
+        axes.hist(parts, bins=np.linspace(low, 1, BINS + 1), color=[BLUE, LIGHT], stacked=True)
+        mean = of_mean.mean() if len(of_mean) else np.nan
+        axes.axvline(mean, color=BLACK, linestyle="--", linewidth=1)
+        axes.set_title(f"mean {mean:.3f}, {counted(len(of_mean), 'neuron')}", fontsize=9)
         axes.set_xlabel(HISTOGRAMS[name], fontsize=9)
         whole_ticks(axes.yaxis)
         if name == "variance_ratio" and least_ratio is not None:
@@ -137,27 +148,35 @@ def plot_pairs(tables: Sequence[tuple[str, pd.DataFrame]], score: str = "correla
 
 
 def plot_traces(
-    responses: Sequence[SessionResponses], correlation: Float[np.ndarray, " neuron"], frame_rate_hz: float | None
+    responses: Sequence[SessionResponses],
+    correlation: Float[np.ndarray, " neuron"],
+    frame_rate_hz: float | None,
+    *,
+    unit: str | None = None,
+    single_images: bool = False,
 ) -> Figure:
     """Plot traces of neurons from the best to the worst in the first ``TRACE_FRAMES``, see ``plot_predictions``.
 
     Args:
         responses: responses of all sessions to one split.
-        correlation: correlations of their neurons, in the same order.
-        frame_rate_hz: responses per second (None: not known, time is in frames).
+        correlation: correlations of their neurons, in the same order; those that are NaN are left out.
+        frame_rate_hz, unit, single_images: as in ``plot_predictions``.
 
     Raises:
         UserError: no neuron has a correlation.
     """
-    trials = _joined([session.trials[:, :TRACE_FRAMES] for session in responses])
+    most = SHOWN_IMAGES if single_images else TRACE_FRAMES
+    trials = _joined([session.trials[:, :most] for session in responses])
     names = [f"{one.session} neuron {number}" for one in responses for number in range(one.recorded.shape[-1])]
     return plot_predictions(
         mean_of(trials),
-        np.concatenate([session.prediction[:TRACE_FRAMES] for session in responses], axis=1),
+        np.concatenate([session.prediction[:most] for session in responses], axis=1),
         correlation,
         frame_rate_hz=frame_rate_hz,
         names=names,
         trials=trials if len(trials) > 1 else None,
+        unit=unit,
+        single_images=single_images,
     )
 
 
@@ -188,7 +207,7 @@ def _scatter(axes: Axes, x: np.ndarray, y: np.ndarray, label_x: str, label_y: st
     axes.set_xlabel(label_x, fontsize=9)
     axes.set_ylabel(label_y, fontsize=9)
     above = float((y[known] > x[known]).mean()) if known.any() else np.nan
-    axes.set_title(f"{known.sum()} neurons, {100 * above:.0f} % above the line", fontsize=9)
+    axes.set_title(f"{counted(int(known.sum()), 'neuron')}, {100 * above:.0f} % above the line", fontsize=9)
     open_axes(axes)
 
 
@@ -200,6 +219,9 @@ def plot_predictions(
     frame_rate_hz: float | None,
     names: Sequence[str],
     trials: Float[np.ndarray, "trial time neuron"] | None = None,
+    unit: str | None = None,
+    single_images: bool = False,
+    small: bool = False,
 ) -> Figure:
     """Plot traces of five neurons from the best to the worst, and the histogram of all correlations.
 
@@ -212,6 +234,9 @@ def plot_predictions(
         frame_rate_hz: responses per second (None: not known, time is in frames).
         names: names of the neurons.
         trials: responses in single trials, drawn behind their mean.
+        unit: unit of the responses (None: not known).
+        single_images: whether the stimulus is a set of images and not a movie; responses are points then.
+        small: whether the figure is for a card of a page, as of TensorBoard: narrow, of three neurons, no histogram.
 
     Raises:
         UserError: no neuron has a correlation.
@@ -221,27 +246,32 @@ def plot_predictions(
         raise UserError(
             f"none of {len(correlation)} neurons has a test correlation; their responses may be constant or missing"
         )
-    ranks = np.unique(np.linspace(0, len(ranked) - 1, ROWS).round().astype(int))
-    figure = Figure(figsize=(11, 1 + 1.25 * len(ranks)), layout="constrained")
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(7, 4))[0]
-    seconds = frame_rate_hz is not None
-    time = np.arange(len(recorded)) / (frame_rate_hz or 1.0)
+    ranks = np.unique(np.linspace(0, len(ranked) - 1, SMALL_ROWS if small else ROWS).round().astype(int))
+    figure = Figure(figsize=(SMALL_WIDTH if small else 11, 1 + 1.25 * len(ranks)), layout="constrained")
+    left, *right = figure.subfigures(1, 1 if small else 2, squeeze=False, width_ratios=None if small else (7, 4))[0]
+    seconds = frame_rate_hz is not None and not single_images
+    time = np.arange(len(recorded)) / (frame_rate_hz if seconds and frame_rate_hz else 1.0)
+    one: dict[str, Any] = {"linewidth": 0.5}
+    mean: dict[str, Any] = {"linewidth": 1}
+    if single_images:  # which follow each other by chance
+        one, mean = {"linestyle": "", "marker": "."}, {"linestyle": "", "marker": "o", "markersize": 3}
     rows = left.subplots(len(ranks), squeeze=False, sharex=True)[:, 0]
     for axes, rank in zip(rows, ranks, strict=True):
         neuron = ranked[rank]
         if trials is not None:
-            lines = axes.plot(time, trials[:, :, neuron].T, color=LIGHT, linewidth=0.5)
+            lines = axes.plot(time, trials[:, :, neuron].T, color=LIGHT, **one)
             lines[0].set_label("single trials")
-        axes.plot(time, recorded[:, neuron], color=BLACK, linewidth=1, label="recorded")
-        axes.plot(time, predicted[:, neuron], color=VERMILION, linewidth=1, label="predicted")
+        axes.plot(time, recorded[:, neuron], color=BLACK, label="recorded", **mean)
+        axes.plot(time, predicted[:, neuron], color=VERMILION, label="predicted", **mean)
         title = f"{names[neuron]}: r = {correlation[neuron]:.2f}, rank {rank + 1} of {len(ranked)}"
         axes.set_title(title, fontsize=9, loc="left")
-        axes.margins(x=0)
+        axes.margins(x=0.01 if single_images else 0)
         open_axes(axes)
-    rows[-1].set_xlabel("time (s)" if seconds else "time (frames)")
-    left.supylabel("response")
+    rows[-1].set_xlabel("image" if single_images else "time (s)" if seconds else "time (frames)")
+    left.supylabel("response" if unit is None else f"response ({unit})")
     left.legend(*rows[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    _plot_histogram(right, correlation[ranked])
+    for part in right:
+        _plot_histogram(part, correlation[ranked])
     return figure
 
 
@@ -283,6 +313,6 @@ def _plot_histogram(figure: SubFigure, correlation: np.ndarray) -> None:
     axes.axvline(mean, color=BLACK, linestyle="--")
     axes.set_xlim(min(0, np.floor(10 * lowest) / 10), 1)
     axes.set(xlabel="correlation", ylabel="neurons")
-    axes.set_title(f"{len(correlation)} neurons, mean {mean:.2f}", fontsize=10)
+    axes.set_title(f"{counted(len(correlation), 'neuron')}, mean {mean:.3f}", fontsize=10)
     whole_ticks(axes.yaxis)
     open_axes(axes)

@@ -22,6 +22,7 @@ from openretina_jax.runtime.files import whole_file
 DPI = 120
 BLACK, VERMILION, BLUE, GREEN = "black", "#D55E00", "#0072B2", "#009E73"
 LIGHT = "0.8"
+SMALL_WIDTH = 5.0  # inches, of figures whose letters can be read in a card of a page
 COLOURS = (BLACK, VERMILION, BLUE, GREEN)
 # of lines and names of a stimulus' channels; "UV" stands for what cannot be seen
 CHANNEL_COLOURS = {"green": "#1B8A3A", "UV": "#7B2FBE", "red": "#C8102E", "blue": BLUE, "grey": BLACK}

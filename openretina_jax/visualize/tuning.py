@@ -11,6 +11,7 @@ from matplotlib.projections.polar import PolarAxes
 
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.tuning.result import Tuning
+from openretina_jax.runtime.described import counted
 from openretina_jax.visualize.style import (
     BLACK,
     BLUE,
@@ -161,7 +162,9 @@ def plot_population(
     if labels is not None and groups is not None:
         figure.legend(*labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     count = len(next(iter(found.values())).curve)
-    figure.suptitle(f"{count} neurons: response less that to grey, relative to each neuron's largest", fontsize=10)
+    figure.suptitle(
+        f"{counted(count, 'neuron')}: response less that to grey, relative to each neuron's largest", fontsize=10
+    )
     return figure
 
 
@@ -192,7 +195,10 @@ def _draw_selectivity(axes: Axes, tuning: Tuning, selective: float) -> None:
     values = tuning.indices["selectivity"]
     axes.hist(values, bins=np.linspace(0, 1, 21).tolist(), color=BLUE)
     axes.axvline(selective, color=VERMILION, linewidth=1)
-    axes.set_title(f"{tuning.name}: {np.count_nonzero(values >= selective)} neurons from {selective:g} up", fontsize=9)
+    axes.set_title(
+        f"{tuning.name}: {counted(int(np.count_nonzero(values >= selective)), 'neuron')} from {selective:g} up",
+        fontsize=9,
+    )
     axes.set_xlabel(f"{INDICES[tuning.name]} (length of the vector sum)", fontsize=8)
     axes.set_ylabel("neurons", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -16,10 +16,11 @@ from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.modules.convolutions import SpaceTimeConv
 from openretina_jax.modules.recurrent import GATES
-from openretina_jax.visualize.filters import map_rate_hz, plot_coefficients, plot_filters
-from openretina_jax.visualize.readouts import drawer, plot_neurons
+from openretina_jax.visualize.filters import MAX_OUTPUTS, Scale, plot_coefficients, plot_filters
+from openretina_jax.visualize.readouts import WIDTH, drawer, plot_neurons
 from openretina_jax.visualize.style import (
     BLUE,
+    SMALL_WIDTH,
     Figure,
     colour_bar,
     draw_weights,
@@ -35,9 +36,10 @@ MAX_NUMBERED = 40  # patterns whose numbers fit beside them
 MAX_NAMED = 6  # sessions whose names fit above
 SOURCES = {"input": "channel of the input", "hidden": "channel of the state"}
 MAX_SESSIONS = 100
+SMALL_OUTPUTS = 4  # of small pictures
 
 
-def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
+def weight_figures(model: Model, neurons: Sequence[int], *, small: bool = False) -> dict[str, Figure]:
     """Make all pictures of a model, by name; parts without a picture are left out.
 
     The names are "filters_layer_0" and "coefficients_layer_0" for each layer of the core, "speeds" of the sessions,
@@ -47,6 +49,7 @@ def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
     Args:
         model: any model.
         neurons: rows of the readout's table for "neurons"; may be empty.
+        small: whether they are for a card of a page, as of TensorBoard: narrow, of few outputs, without coefficients.
 
     Raises:
         UserError: the table has no such row.
@@ -56,9 +59,9 @@ def weight_figures(model: Model, neurons: Sequence[int]) -> dict[str, Figure]:
         if isinstance(part, AutoencoderModel):
             figures[f"{prefix}patterns"] = plot_patterns(part.autoencoder, part.data_info.sessions)
         elif isinstance(part, CoreReadout):
-            figures |= {f"{prefix}{name}": figure for name, figure in _core_figures(part).items()}
+            figures |= {f"{prefix}{name}": figure for name, figure in _core_figures(part, small).items()}
             if len(neurons) > 0 and drawer(part.readout) is not None:
-                figures[f"{prefix}neurons"] = _plot_neurons(part, neurons)
+                figures[f"{prefix}neurons"] = _plot_neurons(part, neurons, SMALL_WIDTH if small else WIDTH)
     return figures
 
 
@@ -119,7 +122,7 @@ def _parts(model: Model) -> Iterator[tuple[str, Model]]:
         yield from _parts(model.base)
 
 
-def _core_figures(model: CoreReadout) -> dict[str, Figure]:
+def _core_figures(model: CoreReadout, small: bool) -> dict[str, Figure]:
     core, info = model.core, model.data_info
     figures = {}
     for number, layer in enumerate(getattr(core, "layers", ())):
@@ -128,8 +131,10 @@ def _core_figures(model: CoreReadout) -> dict[str, Figure]:
             "frame_rate_hz": info.frame_rate_hz,
             "inputs": None if number or mixed else info.channels,
         }
-        figures[f"filters_layer_{number}"] = plot_filters(core, number, **known)
-        if isinstance(layer.conv, SpaceTimeConv):
+        pixel_um = None if number or getattr(core, "downsample_input", None) else info.pixel_size_um
+        most = SMALL_OUTPUTS if small else MAX_OUTPUTS
+        figures[f"filters_layer_{number}"] = plot_filters(core, number, **known, pixel_um=pixel_um, max_outputs=most)
+        if not small and isinstance(layer.conv, SpaceTimeConv):
             figures[f"coefficients_layer_{number}"] = plot_coefficients(core, number, **known)
     if getattr(core, "log_speed", None) is not None:
         figures["speeds"] = plot_speeds(core, list(model.data_info.sessions))
@@ -154,9 +159,9 @@ def _each_figure(model: Model, neurons: Sequence[int]) -> Iterator[tuple[str, Fi
                 yield f"{prefix}{session}/neuron_{number}", figure
 
 
-def _plot_neurons(model: CoreReadout, neurons: Sequence[int]) -> Figure:
-    rate = map_rate_hz(model.core, model.data_info.frame_rate_hz)
-    return plot_neurons(model.readout, neurons, neuron_titles(model.data_info), map_rate_hz=rate)
+def _plot_neurons(model: CoreReadout, neurons: Sequence[int], width: float = WIDTH) -> Figure:
+    info = model.data_info
+    return plot_neurons(model.readout, neurons, neuron_titles(info), scale=Scale.of(model.core, info), width=width)
 
 
 def plot_patterns(autoencoder: SparseAutoencoder, sessions: Mapping[str, int]) -> Figure:

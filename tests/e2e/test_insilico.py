@@ -105,6 +105,8 @@ def test_mistakes_leave_nothing_behind(model: Path, mei: Path, tmp_path: Path) -
         ("vector_field", {"images": str(tmp_path)}, "no PNG or JPEG"),
         ("export", {"stimuli": str(mei)}, "does not know how its movies were normalised"),
         ("export", {"stimuli": str(mei), "mean": "3", "std": "40"}, "which a projector cannot show"),
+        ("tuning", {"experiments": "area,dirction"}, 'no tuning experiment "dirction"; did you mean "direction"'),
+        ("tuning", {"experiments": "direction"}, "does not know the size of its pixels"),
         ("pathlib:Path", {}, "must be an Experiment"),
     ):
         with pytest.raises(UserError, match=message.replace("?", r"\?")):
@@ -138,6 +140,16 @@ def test_receptive_fields_have_a_card_for_every_neuron(model: Path, tmp_path: Pa
     assert len(fields) == sum(tiny.NEURONS.values())
     with h5py.File(tmp_path / "fields" / "fields.h5") as file:
         assert len(file["sta"]) == len(file["neuron"]) == len(fields)
+
+
+def test_tuning_has_a_curve_for_every_neuron(model: Path, tmp_path: Path) -> None:
+    options = {"neurons": "left:0,2", "frames": "200", "experiments": "direction,area", "pixel_size_um": "50"}
+    table = conduct("tuning", model, tmp_path / "tuning", **options)
+    assert table["neuron"].tolist() == [0, 2]
+    assert table["direction_preferred_deg"].between(0, 360).all()
+    with h5py.File(tmp_path / "tuning" / "tuning.h5") as file:
+        assert file["direction/curve"].shape == (2, len(file["direction/values"]))
+        assert len(file["area/curve"]) == 2
 
 
 def test_gradients_at_natural_windows_and_at_own_stimuli(model: Path, mei: Path, tmp_path: Path) -> None:

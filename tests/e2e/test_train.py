@@ -68,7 +68,7 @@ def test_files_of_a_run(finished: tuple[Path, str]) -> None:
         "history.png",
         "predictions_random_noise_3.png",
     }
-    assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
+    assert list((workdir / "tensorboard").glob("*/events_000.out.tfevents.*"))
     metrics = pd.read_csv(workdir / "metrics.csv", index_col="epoch")
     best = int(metrics["validation/correlation"].idxmax())
     assert f"checkpoint  {workdir}/checkpoints/{best}\n" in output

@@ -35,6 +35,19 @@ def test_evaluation_of_a_model(evaluation: Evaluation) -> None:
     assert evaluation.summaries["test"].scores["mean_of_all"]["mse"] == pytest.approx(test["mse"].mean())
 
 
+def test_labelled_axes(evaluation: Evaluation) -> None:
+    labelled, table = evaluation.to_xarray("test"), evaluation.of_split("test")
+    assert dict(labelled.sizes) == {"trial": 3, "clip": 1, "time": 30 - evaluation.lag, "neuron": len(table)}
+    assert labelled["time"].to_numpy().tolist() == list(range(evaluation.lag, 30))
+    left = labelled.sel(neuron=labelled["session"] == "left")
+    np.testing.assert_array_equal(left["recorded"], evaluation.responses["test"][2].recorded)
+    np.testing.assert_array_equal(left["predicted"], evaluation.responses["test"][2].predicted)
+    np.testing.assert_array_equal(left["feve"], table["feve"][table["session"] == "left"])
+    assert "cell_type" in labelled.coords
+    with pytest.raises(UserError, match='"tset" was not evaluated; did you mean "test"'):
+        evaluation.to_xarray("tset")
+
+
 def with_sessions(change: Callable[[tuple[Session, ...]], tuple[Session, ...]]) -> Dataset:
     return dataclasses.replace(tiny.dataset(), sessions=change(tiny.dataset().sessions))
 

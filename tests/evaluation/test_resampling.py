@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from openretina_jax.data.masked import correlation, mean_of
 from openretina_jax.evaluation import metrics
 from openretina_jax.evaluation.resampling import (
     TrialMoments,
-    bootstrap_means,
-    confidence_interval,
     jackknife_deviations,
+    mean_interval,
 )
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import neuron_scores
@@ -20,33 +20,54 @@ from tests.evaluation.simulated import responses
 RESAMPLES = 2000
 
 
+def interval(values: np.ndarray, unit: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Ends of the interval of a single score."""
+    return mean_interval(values[:, None], unit, RESAMPLES, seed)[:, 0]
+
+
 def test_the_standard_error_of_a_mean() -> None:
-    values = np.random.default_rng(0).standard_normal((400, 1))
-    resampled = bootstrap_means(values, np.arange(400), RESAMPLES, seed=1)
-    assert resampled.std() == pytest.approx(values.std() / 20, rel=0.05)
-    low, high = confidence_interval(resampled)[:, 0]
-    assert (low, high) == pytest.approx(tuple(values.mean() + 1.96 * values.std() / 20 * np.array([-1, 1])), abs=0.01)
+    values = np.random.default_rng(0).standard_normal(400)
+    expected = values.mean() + 1.96 * values.std() / 20 * np.array([-1, 1])
+    np.testing.assert_allclose(interval(values, np.arange(400)), expected, atol=0.01)
 
 
 def test_neurons_of_a_session_are_drawn_together() -> None:
     session = np.repeat(np.arange(20), 30)
-    values = np.random.default_rng(1).standard_normal(20)[session][:, None]
-    apart, together = (bootstrap_means(values, unit, RESAMPLES, 0).std() for unit in (np.arange(600), session))
+    values = np.random.default_rng(1).standard_normal(20)[session]
+    apart, together = (np.diff(interval(values, unit)) for unit in (np.arange(600), session))
     assert together == pytest.approx(apart * np.sqrt(30), rel=0.1)
 
 
+def test_few_units_of_equal_size_have_the_interval_of_student() -> None:
+    """As scipy has it for their means; percentiles of a bootstrap would be too narrow."""
+    of_session = np.random.default_rng(3).standard_normal(4)
+    session = np.repeat(np.arange(4), 5)
+    expected = ttest_1samp(of_session, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(interval(of_session[session], session), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("units", [3, 8])
+def test_intervals_of_few_sessions_hold_the_mean_as_often_as_they_say(units: int) -> None:
+    rng = np.random.default_rng(units)
+    session = np.repeat(np.arange(units), 5 + np.arange(units))
+    values = rng.standard_normal((units, 400))[session] + rng.standard_normal((len(session), 400))
+    low, high = mean_interval(values, session, RESAMPLES, 0)
+    assert 0.9 < ((low < 0) & (high > 0)).mean() < 0.99
+
+
 def test_scores_that_some_neurons_lack() -> None:
-    values = np.array([[1.0, np.nan], [3.0, 5.0], [2.0, np.nan]])
-    resampled = bootstrap_means(values, np.arange(3), RESAMPLES, 0)
-    assert set(resampled[:, 1][np.isfinite(resampled[:, 1])]) == {5.0}
-    assert np.isnan(resampled[:, 1]).mean() == pytest.approx((2 / 3) ** 3, abs=0.05)
-    np.testing.assert_array_equal(confidence_interval(resampled)[:, 1], 5)
-    assert np.isnan(confidence_interval(np.full((RESAMPLES, 1), np.nan))).all()
+    values = np.tile([[1.0, np.nan], [3.0, 5.0], [2.0, 5.0]], (10, 1))
+    low, high = mean_interval(values, np.arange(30), RESAMPLES, 0)
+    assert low[0] < 2 < high[0]
+    assert (low[1], high[1]) == (5, 5)
+    unknown = mean_interval(np.full((30, 1), np.nan), np.arange(30), RESAMPLES, 0)
+    assert np.isnan(unknown).all()
+    assert np.isnan(interval(np.ones(5), np.zeros(5, int))).all()  # a single session
 
 
 def test_the_seed_decides() -> None:
-    values = np.random.default_rng(2).standard_normal((10, 2))
-    first, again, other = (bootstrap_means(values, np.arange(10), 20, seed) for seed in (0, 0, 1))
+    values = np.random.default_rng(2).standard_normal(20)
+    first, again, other = (interval(values, np.arange(20), seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 

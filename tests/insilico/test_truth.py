@@ -17,6 +17,7 @@ from openretina_jax.insilico.simulated_retina import SimulatedRetina
 from openretina_jax.insilico.truth import truth_model
 from openretina_jax.simulation import retina
 from openretina_jax.simulation.cache import simulate
+from openretina_jax.simulation.publications.sridhar_2025 import simulate as simulate_sridhar_2025
 from openretina_jax.simulation.spiking import OUTPUT_SLOPE, SpikingNeurons
 from openretina_jax.sources.hdf5 import load_hdf5
 from openretina_jax.sources.hoefling_2024.sessions import load_hoefling_2024
@@ -138,7 +139,7 @@ def test_cells_that_see_noise_in_colours_answer_as_the_simulator_does(tmp_path: 
     raw = movie.frames if movie.raw else movie.frames * movie.norm_std + movie.norm_mean
     found = np.asarray(predict(model, jnp.asarray(movie.normalized()[None])))[0]
     wanted = [expected_spikes(tmp_path / "truth.h5", name, raw, 30.0) for name in data.info.sessions]
-    np.testing.assert_allclose(found[12:], np.concatenate(wanted, axis=1)[12:], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[12:], np.concatenate(wanted, axis=1)[12:], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(
         found[:90].mean(axis=0), np.concatenate(list(model.data_info.mean_activity.values())), rtol=0.05
     )
@@ -165,9 +166,13 @@ def test_cells_of_cropped_movies_answer_as_the_simulator_does(tmp_path: Path, st
     movie = data.stimuli[session.stimulus].normalized()
     found = np.asarray(predict(model, jnp.asarray(movie[None])))[0][:, : session.n_neurons]
     wanted = expected_spikes(tmp_path / "truth.h5", session.name, movie, data.info.frame_rate_hz or 0.0)
-    np.testing.assert_allclose(found, wanted[:, session.neurons["cell_index"]], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, wanted[:, session.neurons["cell_index"]], rtol=1e-5, atol=1e-5)
     mean = found.mean(axis=0)
     assert (np.abs(session.responses.mean(axis=0) - mean) < 4 * np.sqrt(mean / len(found))).all()
+    if stimulus == "white_noise":  # the files of another seed have the same names, cells and frames
+        simulate_sridhar_2025(tmp_path / "other", dataclasses.replace(size, seed=size.seed + 1))
+        with pytest.raises(UserError, match=r"was not written with the files in .*/white_noise; .*another seed"):
+            truth_model(tmp_path / "other", data.info)
 
 
 @pytest.mark.slow

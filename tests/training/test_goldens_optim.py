@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from openretina_jax.training.optimizers import make_optimizer
-from openretina_jax.training.schedules import SCHEDULES, Patience, PatienceRules, Plateau
+from openretina_jax.training.patience import Patience, PatienceRules, Plateau
+from openretina_jax.training.schedules import SCHEDULES
 from tests.goldens_case import Case, cases
 from tests.training.test_goldens_training import optimizer_options
 

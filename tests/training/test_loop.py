@@ -34,8 +34,8 @@ from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
+from openretina_jax.training.patience import PatienceRules
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import PatienceRules
 from openretina_jax.training.trainer import Trainer, TrainState
 from tests import tiny
 
@@ -113,7 +113,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, compilations: Compil
         def on_epoch_end(self, epoch: Epoch) -> None:
             compilations.epochs.append([])
 
-    followers = [Pictures(trainer, data, every=EPOCHS), CsvTable(workdir), TensorBoard(workdir), NextEpoch()]
+    followers = [Pictures(trainer, data, every=EPOCHS), CsvTable(workdir), TensorBoard(workdir, {}), NextEpoch()]
     programs.forget()
     logger = logging.getLogger("jax")
     logger.addHandler(compilations)
@@ -152,8 +152,8 @@ def test_it_returns_and_keeps_the_best_state(uninterrupted: tuple[FitResult, Pat
 
 
 def test_tensorboard_has_numbers_and_pictures(uninterrupted: tuple[FitResult, Path]) -> None:
-    events = b"".join(file.read_bytes() for file in (uninterrupted[1] / "tensorboard").iterdir())
-    for tag in (b"train/loss", b"validation/correlation", b"filters", b"neurons", b"traces"):
+    events = b"".join(file.read_bytes() for file in (uninterrupted[1] / "tensorboard").glob("*/*"))
+    for tag in (b"loss/train", b"correlation/validation", b"filters", b"neurons", b"predictions/traces"):
         assert tag in events
 
 

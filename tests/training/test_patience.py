@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from openretina_jax.training.schedules import Patience, PatienceRules, Plateau
+from openretina_jax.training.patience import Patience, PatienceRules, Plateau
 
 
 def run(rules: PatienceRules, scores: list[float], rate: float = 0.01) -> list[Patience]:

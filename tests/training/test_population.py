@@ -31,6 +31,7 @@ from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import AdamW
+from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.population import (
     WHOLE,
     MemberCheckpoints,
@@ -41,7 +42,6 @@ from openretina_jax.training.population import (
     varying_numbers,
 )
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import PatienceRules, Plateau
 from openretina_jax.training.trainer import Trainer, TrainState
 from tests import tiny
 

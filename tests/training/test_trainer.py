@@ -18,8 +18,9 @@ from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.model import CoreReadout
 from openretina_jax.training.objective import Poisson, ReconstructionObjective, ResponseObjective
 from openretina_jax.training.optimizers import AdamW, Sgd, trainable_filter
+from openretina_jax.training.patience import PatienceRules, Plateau
 from openretina_jax.training.recipe import Recipe
-from openretina_jax.training.schedules import OneCycle, PatienceRules, Plateau, Step
+from openretina_jax.training.schedules import OneCycle, Step
 from openretina_jax.training.trainer import Trainer, TrainState, compiler_options
 from tests import tiny
 

@@ -1,5 +1,8 @@
 """What is drawn of a layer: kernels in space and time, and coefficients."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -9,8 +12,9 @@ from openretina_jax.errors import UserError
 from openretina_jax.modules.convolutions import CONVOLUTIONS
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.cores.simple import SimpleCore
-from openretina_jax.visualize.filters import plot_coefficients, plot_filters, separable_kernels
+from openretina_jax.visualize.filters import Scale, plot_coefficients, plot_filters, separable_kernels
 from openretina_jax.visualize.style import CHANNEL_COLOURS, COLOURS
+from tests import tiny
 from tests.visualize.models import CORES
 
 
@@ -40,6 +44,29 @@ def drawn(figure: Figure, outputs: int, inputs: int) -> tuple[np.ndarray, np.nda
     spatial = untiled(np.asarray(above.images[0].get_array()), inputs, outputs).swapaxes(0, 1)
     curves = [line.get_ydata() for line in below.lines if len(line.get_xdata()) > 2]
     return spatial, np.reshape(curves, (outputs, inputs, -1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"input_padding": (0, 2, 1), "hidden_padding": (0, 1, 1)}, {"pool_every": 1, "downsample_input": (1, 2, 1)}],
+)
+def test_pixels_of_maps_lie_where_the_core_sees(options: dict[str, Any]) -> None:
+    """In the middle of the rows of a stimulus whose every row is its own number, of which a window takes the mean."""
+    core = SimpleCore(2, **CORES["simple"], **options, rngs=nnx.Rngs(0))
+    scale = Scale.of(core, dataclasses.replace(tiny.dataset().info, pixel_size_um=50.0))
+    assert scale.first_px is not None
+    for axis in (1, 2):
+        rows, before = np.arange(40.0), [core.downsample_input] if core.downsample_input else []
+        steps = [(size[axis], size[axis], 0) for size in before]
+        for layer in core.layers:
+            steps.append((layer.conv.size[axis], 1, layer.conv.padding[axis][0]))
+            steps += [(2, 2, 0)] * layer.pool
+        for size, stride, padding in steps:
+            outside = rows[0] + (rows[1] - rows[0]) * np.arange(-padding, 0)
+            windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([outside, rows]), size)
+            rows = windows[::stride].mean(axis=1)
+        np.testing.assert_allclose(rows, scale.first_px[axis - 1] + scale.step_px[axis - 1] * np.arange(len(rows)))
+    assert scale.unit == "px of 50 µm"
 
 
 def test_filters_of_the_first_layer() -> None:

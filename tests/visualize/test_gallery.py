@@ -35,8 +35,8 @@ def test_curves_of_one_point_and_of_nothing_known() -> None:
 def test_cards_escape_names_and_shorten_numbers() -> None:
     text = card("<a:1>", [signed_image(np.array([[0.0, -2.0], [1.0, 0.5]]), "map")], {"one": 1 / 3, "two": np.nan})
     assert "<h2>&lt;a:1&gt;</h2>" in text
-    assert "<td>0.333</td>" in text
-    assert "<td>none</td>" in text
+    assert '<td class="number">0.333</td>' in text
+    assert '<td class="number">none</td>' in text
 
 
 def test_tuning_has_a_curve_for_every_neuron_and_experiment() -> None:

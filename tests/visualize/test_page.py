@@ -40,7 +40,15 @@ def pictures(page: str) -> list[bytes]:
 
 
 def check_whole(page: str) -> None:
+    """One file for readers with or without eyes, on wide and narrow screens."""
     assert page.startswith("<!doctype html>")
+    assert '<meta name="viewport"' in page
+    assert all(len(alt) > 20 for alt in re.findall(r'<img [^>]*alt="([^"]*)"', page))
+    assert page.count("<img") == len(re.findall('<img [^>]*alt="', page)) == len(pictures(page))
+    assert page.count("<th ") == page.count("<th scope=")
+    identities = re.findall(r'<h[23] id="([^"]*)"', page)
+    assert len(set(identities)) == len(identities)
+    assert re.findall('href="#([^"]*)"', page) == identities
     assert page.rstrip().endswith("</html>")
     assert all(picture.startswith(b"\x89PNG") for picture in pictures(page))
     assert re.findall(r"https?://|<link|<script", page) == []
@@ -48,11 +56,14 @@ def check_whole(page: str) -> None:
 
 @pytest.mark.slow
 def test_page_of_a_model(data: Dataset) -> None:
-    page = evaluation_page(evaluation("a <b> & c", test=responses(), validation=responses(trials=1)), data)
+    of = evaluation("a <b> & c", test=responses(), validation=responses(trials=1))
+    page = evaluation_page(of, data, {"Model": {"checkpoint": "runs/<a>"}})
     check_whole(page)
     assert "<h1>Evaluation of a &lt;b&gt; &amp; c</h1>" in page
-    assert re.findall("<h2>(.*?)</h2>", page) == ["test", "validation"]
-    headings = re.findall("<h3>(.*?)</h3>", page)
+    assert re.findall("<h2 [^>]*>(.*?)</h2>", page) == ["test", "validation", "Provenance"]
+    *headings, last = re.findall("<h3 [^>]*>(.*?)</h3>", page)
+    assert last == "Model"
+    assert '<td class="code">runs/&lt;a&gt;</td>' in page
     everywhere = ["Responses", "Scores of all neurons", "Types of neurons", "Sessions"]
     assert headings == [*everywhere[:2], "What the noise allows", *everywhere[2:], *everywhere]
     assert len(pictures(page)) == len(headings)

@@ -13,6 +13,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.lnp import LnpReadout
+from openretina_jax.visualize.filters import Scale
 from openretina_jax.visualize.readouts import MAX_CHANNELS, plot_neurons
 from tests.visualize.models import UnknownReadout, info, make, options, randomised
 
@@ -41,13 +42,13 @@ def curves(axes: Axes) -> np.ndarray:
 @pytest.mark.parametrize("kind", READOUTS.kinds())
 def test_every_kind_has_its_picture(kind: str) -> None:
     """A new kind needs a case in ``drawer``."""
-    figure = plot_neurons(make("identity", kind).readout, [4, 1], NAMES, map_rate_hz=30.0)
+    figure = plot_neurons(make("identity", kind).readout, [4, 1], NAMES, scale=Scale(rate_hz=30.0))
     assert len(figure.subfigs) == 2
     for row, name in zip(figure.subfigs, ("b/1", "a/1"), strict=True):
         assert row.get_suptitle().startswith(name)
         labelled = [axes for axes in row.axes if axes.get_label() != "<colorbar>"]
         assert all(axes.get_xlabel() for axes in labelled)
-        assert labelled[0].get_ylabel() == "row (px)"
+        assert labelled[0].get_ylabel() == "row (px of the map)"
 
 
 @pytest.mark.parametrize("kind", ["lnp", "separable_lnp"])
@@ -132,7 +133,7 @@ def test_the_strongest_of_many_channels_are_shown() -> None:
 @pytest.mark.parametrize("normalize", [False, True])
 def test_separable_lnp_kernels(normalize: bool) -> None:
     readout = make("identity", "separable_lnp", normalize=normalize).readout
-    ((*kernels, time, _),) = panels(plot_neurons(readout, [2], NAMES, map_rate_hz=20.0))
+    ((*kernels, time, _),) = panels(plot_neurons(readout, [2], NAMES, scale=Scale(rate_hz=20.0)))
     spatial, temporal = np.array([image(axes) for axes in kernels]), curves(time)
     assert [axes.get_title() for axes in kernels] == [
         f"rank {rank}, channel {channel}" for rank in range(2) for channel in range(2)

@@ -131,6 +131,15 @@ def test_trials_lie_behind() -> None:
     assert legend == ["single trials", "recorded", "predicted"]
 
 
+def test_responses_to_images_are_points() -> None:
+    figure, traces, _ = draw(trials=TRIALS, unit="spikes/s", single_images=True)
+    for axes in traces:
+        assert {line.get_linestyle() for line in axes.lines} == {"None"}
+        np.testing.assert_array_equal(axes.lines[-1].get_xdata(), np.arange(40))
+    assert traces[-1].get_xlabel() == "image"
+    assert figure.subfigs[0].get_supylabel() == "response (spikes/s)"
+
+
 def test_few_neurons_are_drawn_once() -> None:
     correlation = np.full(8, np.nan)
     correlation[[2, 5]] = 0.1, 0.4
@@ -143,7 +152,7 @@ def test_histogram_counts_every_correlation() -> None:
     bars = {round(bar.get_x(), 2): bar.get_height() for bar in histogram.patches if bar.get_height()}
     assert bars == {-0.15: 1, 0.3: 2, 0.5: 1, 0.6: 1, 0.7: 1, 0.9: 1}
     np.testing.assert_allclose(histogram.lines[0].get_xdata(), np.nanmean(CORRELATION))
-    assert histogram.get_title() == "7 neurons, mean 0.47"
+    assert histogram.get_title() == "7 neurons, mean 0.471"
     np.testing.assert_allclose(histogram.get_xlim(), (-0.2, 1))
 
 

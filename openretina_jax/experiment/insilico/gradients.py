@@ -63,7 +63,7 @@ class Gradients(Experiment):
         work.write_table(fields.table().assign(alike=_alike(found)))
         where = f"{len(shown)} natural windows" if self.stimuli == NATURAL else f"the stimulus in {self.stimuli}"
         about = f"Mean gradient of the response at {where}."
-        work.write_page(fields_page(fields, "Gradients", about, model.data_info.frame_rate_hz))
+        work.write_page(fields_page(fields, "Gradients", about, model.data_info))
         return []
 
 

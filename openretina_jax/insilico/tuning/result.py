@@ -30,6 +30,11 @@ class Tuning:
     grey: Float32[np.ndarray, " neuron"]
     indices: dict[str, Float[np.ndarray, " neuron"]]
 
+    def of_neurons(self, rows: Sequence[int]) -> "Tuning":
+        """Choose some neurons."""
+        indices = {name: values[rows] for name, values in self.indices.items()}
+        return dataclasses.replace(self, curve=self.curve[rows], grey=self.grey[rows], indices=indices)
+
     @classmethod
     def of(
         cls,

@@ -23,6 +23,7 @@ ALIKE: dict[str, Callable[..., Tuning]] = {
     "chirp": full_field.chirp,
     "flashes": full_field.flashes,
 }
+UNIFORM = {"temporal_frequency", "contrast", "colour", "chirp", "flashes"}  # show the same everywhere
 CENTRED: dict[str, Callable[..., Tuning]] = {"area": receptive_field.area, "annuli": receptive_field.annuli}
 
 
@@ -48,13 +49,11 @@ def tunings(
     """
     usual = [*ALIKE, *(CENTRED if centres_px is not None else {})]
     chosen = usual if experiments is None else list(experiments)
-    known = ALIKE | CENTRED
+    known, screen = ALIKE | CENTRED, screen or Screen.of(model)
+    check_experiments(chosen, screen)
     for name in chosen:
-        if name not in known:
-            raise UserError(f'there is no tuning experiment "{name}"; {nearest(name, list(known))}')
         if name in CENTRED and centres_px is None:
             raise UserError(f'"{name}" shows its stimuli on the receptive fields; give centres_px')
-    screen = screen or Screen.of(model)
     found = {}
     for number, name in enumerate(chosen):
         given = (centres_px,) if name in CENTRED else ()
@@ -62,6 +61,24 @@ def tunings(
         if progress is not None:
             progress("tuning", number + 1, len(chosen))
     return found
+
+
+def check_experiments(names: Sequence[str] | None, screen: Screen) -> None:
+    """Check that there are such experiments, and that the screen can show their stimuli.
+
+    Args:
+        names: of the experiments (None: all).
+        screen: of the model.
+
+    Raises:
+        UserError: there are not, or the size of its pixels is not known.
+    """
+    chosen = [*ALIKE, *CENTRED] if names is None else names
+    for name in chosen:
+        if name not in ALIKE | CENTRED:
+            raise UserError(f'there is no tuning experiment "{name}"; {nearest(name, [*ALIKE, *CENTRED])}')
+    if set(chosen) - UNIFORM:
+        _ = screen.pixel_um
 
 
 def table(model: Model, found: dict[str, Tuning]) -> pd.DataFrame:

@@ -9,7 +9,14 @@ import numpy as np
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.simulation import spiking
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.truth import TRUTH_FILE, Header, KnownSession, write_header, write_session
+from openretina_jax.simulation.truth import (
+    TRUTH_FILE,
+    Header,
+    KnownSession,
+    write_header,
+    write_recordings,
+    write_session,
+)
 from openretina_jax.simulation.writing import Progress, check_numbers, write_hdf5
 from openretina_jax.sources.hdf5 import INFORMATION, RESPONSES, STIMULI_FOLDER, STIMULUS
 
@@ -84,6 +91,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             write_session(truth, f"session_{number}", known)
             if progress is not None:
                 progress("simulated sessions", number + 1, config.n_sessions)
+        write_recordings(truth, target)
     return {"path": target}
 
 

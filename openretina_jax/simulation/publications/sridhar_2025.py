@@ -21,7 +21,14 @@ from openretina_jax.runtime.files import whole_file, whole_folder
 from openretina_jax.simulation import spiking
 from openretina_jax.simulation.scenes import spatial_frequencies
 from openretina_jax.simulation.spiking import SpikingNeurons, expected_spikes
-from openretina_jax.simulation.truth import TRUTH_FILE, Header, KnownSession, write_header, write_session
+from openretina_jax.simulation.truth import (
+    TRUTH_FILE,
+    Header,
+    KnownSession,
+    write_header,
+    write_recordings,
+    write_session,
+)
 from openretina_jax.simulation.writing import Progress, check_numbers
 from openretina_jax.sources.sridhar_2025.movies import Crop, Screen
 from openretina_jax.sources.sridhar_2025.sessions import FRAME_RATE_HZ, PUBLISHED, RESPONSES, STA_PATTERN
@@ -147,6 +154,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             write_session(truth, retina, _simulate_retina(work, config, movies, retina, number))
             if progress is not None:
                 progress("simulated retinas", number + 1, config.n_sessions)
+        write_recordings(truth, work)
     return {"path": folder / config.stimulus}
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float32, Int32, Integer
 
 from openretina_jax.data.conversion import check_choice
 from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.info import divided_unit
 from openretina_jax.data.normalization import Normalization
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile, fetch, unpacked
@@ -112,6 +113,7 @@ def load_hoefling_2024(
             "traces": dataclasses.asdict(conversion),
         },
         channels=CHANNELS if stimuli["train"].frames.shape[3] == len(CHANNELS) else None,
+        response_unit=divided_unit("SD", 1 / scale_traces) if norm_by_std else "a.u.",
     )
 
 

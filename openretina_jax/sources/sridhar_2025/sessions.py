@@ -148,6 +148,7 @@ def load_sridhar_2025(
         clip_length=frames,
         validation_clips=validation,
         pixel_size_um=PIXEL_SIZE_UM * subsample,
+        response_unit="spikes per frame",
         source={
             "publication": "sridhar_2025",
             "stimulus": stimulus,

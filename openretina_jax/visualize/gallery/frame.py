@@ -1,6 +1,5 @@
-"""What all galleries are made of: the page, its cards, pictures that are part of it, and curves."""
+"""What all galleries are made of: the page, its cards, images of signed values, and curves."""
 
-import base64
 import functools
 import html
 import io
@@ -8,26 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num, UInt8
+from jaxtyping import Float, Num
 from PIL import Image
 
-from openretina_jax.visualize.style import BLUE, GREEN, VERMILION, Figure
+from openretina_jax.visualize.document import document, image, table
+from openretina_jax.visualize.style import BLUE, GREEN, VERMILION
 
 COLOURS = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00")
 SIDE_PX = 144  # of an image, at least
 _WIDTH, _HEIGHT = 300, 120  # of a curve
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 8, 8, 26
 _STYLE = """
-body { font: 15px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
+body { max-width: 75rem }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem }
 article { border: 1px solid #ddd; border-radius: .5rem; padding: .75rem; min-width: 0 }
-h1 { font-size: 1.5rem } h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere }
-img { max-width: 100%; height: auto; image-rendering: pixelated }
-img.plot { image-rendering: auto }
+article h2 { font-size: 1rem; margin: 0 0 .5rem; border: 0 }
+img.pixels { image-rendering: pixelated; margin-bottom: .5rem }
 svg { display: block; max-width: 100%; height: auto; font: 10px system-ui, sans-serif; margin-top: .5rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13px; margin-top: .5rem }
-td { padding: 0 .75rem 0 0; vertical-align: top }
 """
 
 
@@ -40,54 +36,33 @@ def page(title: str, about: str, cards: Sequence[str], overview: str = "") -> st
         cards: HTML of the cards.
         overview: HTML above the cards.
     """
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>{overview}<main>{''.join(cards)}</main></body></html>"
-    )
+    return document(title, f"<p>{html.escape(about)}</p>{overview}<main>{''.join(cards)}</main>", _STYLE)
 
 
 def card(name: str, parts: Sequence[str], numbers: Mapping[Any, object] | None = None) -> str:
-    """Write a card: a name, HTML parts, and a table of numbers."""
-    rows = "".join(
-        f"<tr><td>{html.escape(str(key))}</td><td>{_text(value)}</td></tr>" for key, value in (numbers or {}).items()
-    )
-    table = f'<div class="wide"><table>{rows}</table></div>' if rows else ""
-    return f"<article><h2>{html.escape(name)}</h2>{''.join(parts)}{table}</article>"
+    """Write a card: a name, HTML parts, and a table of numbers or words."""
+    rows = [[str(key), _text(value)] for key, value in (numbers or {}).items()]
+    words = [1] if any(isinstance(value, str) for value in (numbers or {}).values()) else []
+    return f"<article><h2>{html.escape(name)}</h2>{''.join(parts)}{table([], rows, words) if rows else ''}</article>"
 
 
 def _text(value: object) -> str:
     if isinstance(value, (float, np.floating)):
         return "none" if np.isnan(value) else f"{value:.3g}"
-    return html.escape(str(value))
+    return str(value)
 
 
-def embedded(data: bytes, kind: str, alt: str, *, plot: bool = False) -> str:
-    """Write an image that is part of the page.
+def sharp_image(data: bytes, kind: str, alt: str, size: tuple[int, int]) -> str:
+    """Write an image of few pixels, which the page shows large enough to see, with sharp borders.
 
     Args:
         data: bytes of the file.
         kind: "png" or "gif".
-        alt: description.
-        plot: whether it is a drawing, which is scaled smoothly; pixels of stimuli stay sharp.
+        alt: what it shows.
+        size: (height, width) in pixels.
     """
-    text = base64.b64encode(data).decode("ascii")
-    shape = ' class="plot"' if plot else ""
-    return f'<img{shape} alt="{html.escape(alt)}" src="data:image/{kind};base64,{text}">'
-
-
-def drawing(figure: Figure, alt: str) -> str:
-    """Write a figure as an image of the page."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return embedded(stream.getvalue(), "png", alt, plot=True)
-
-
-def enlarged(levels: UInt8[np.ndarray, "*frames height width"]) -> UInt8[np.ndarray, "*frames taller wider"]:
-    """Repeat pixels until an image is wide enough to see."""
-    times = max(1, -(-SIDE_PX // levels.shape[-1]))
-    return levels.repeat(times, axis=-2).repeat(times, axis=-1)
+    times = max(1, -(-SIDE_PX // size[1]))
+    return image(data, kind, alt, f'class="pixels" width="{times * size[1]}" height="{times * size[0]}"')
 
 
 def signed_image(values: Float[np.ndarray, "height width"], alt: str) -> str:
@@ -95,10 +70,9 @@ def signed_image(values: Float[np.ndarray, "height width"], alt: str) -> str:
     share = np.clip(values / max(float(np.abs(values).max()), 1e-12), -1, 1)[..., None]
     red, blue = (np.array([int(word[n : n + 2], 16) for n in (1, 3, 5)], float) for word in (VERMILION, BLUE))
     colours = 255 + np.abs(share) * (np.where(share > 0, red, blue) - 255)
-    levels = np.moveaxis(enlarged(np.moveaxis(np.round(colours).astype(np.uint8), -1, 0)), 0, -1)
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(levels)).save(stream, "PNG")
-    return embedded(stream.getvalue(), "png", alt)
+    Image.fromarray(np.round(colours).astype(np.uint8)).save(stream, "PNG")
+    return sharp_image(stream.getvalue(), "png", alt, values.shape)
 
 
 def curves(
@@ -106,7 +80,7 @@ def curves(
     lines: Num[np.ndarray, "line point"],
     labels: tuple[str, str],
     *,
-    names: Sequence[str] = (),
+    styles: Sequence[tuple[str, str]] = (),
     window: tuple[float, float] | None = None,
 ) -> str:
     """Draw curves over a common axis, as SVG.
@@ -115,7 +89,7 @@ def curves(
         x: places of the points.
         lines: values of each curve; NaN leaves a point out.
         labels: names of the axes.
-        names: names of the curves, for the legend.
+        styles: name and colour of each curve, for the legend (empty: there is none).
         window: part of the axis that is shaded.
     """
     known = lines[np.isfinite(lines)]
@@ -138,7 +112,7 @@ def curves(
     for number, line in enumerate(lines):
         shown = np.isfinite(line)
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across(x[shown]), down(line[shown]), strict=True))
-        colour = COLOURS[number % len(COLOURS)]
+        colour = styles[number][1] if styles else COLOURS[number % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
     for value, y in ((high, _TOP + 8), (low, base)):
         parts.append(f'<text x="{_LEFT - 3}" y="{y}" text-anchor="end">{value:.2g}</text>')
@@ -150,10 +124,10 @@ def curves(
         f'<text x="9" y="{(_TOP + base) / 2}" text-anchor="middle" transform="rotate(-90 9 {(_TOP + base) / 2})">'
         f"{html.escape(labels[1])}</text>"
     )
-    for number, name in enumerate(names):
+    for number, (name, colour) in enumerate(styles):
         parts.append(
             f'<text x="{edge}" y="{_TOP + 9 + 11 * number}" text-anchor="end" '
-            f'fill="{COLOURS[number % len(COLOURS)]}">{html.escape(name)}</text>'
+            f'fill="{colour}">{html.escape(name)}</text>'
         )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img" '

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from openretina_jax.visualize.gallery.frame import card, drawing, page
+from openretina_jax.runtime.described import counted
+from openretina_jax.visualize.document import drawing
+from openretina_jax.visualize.gallery.frame import card, page
 from openretina_jax.visualize.style import Figure, open_axes
 
 _SPREAD = 0.15  # of the points of a perturbation
@@ -39,9 +41,9 @@ def perturbation_page(effects: pd.DataFrame, frames: int) -> str:
         axes.tick_params(axis="x", labelsize=8)
         open_axes(axes)
         cards.append(card(label, [drawing(figure, label)], medians))
+    neurons = counted(len(effects) // max(len(names), 1), "neuron")
     about = (
-        f"Responses to {frames} frames of the training movie that were changed in one way, compared with those to the "
-        f"movie itself: a point for each of {len(effects) // max(len(names), 1)} neurons, and a line at their median, "
-        "which the table gives."
+        f"Responses to {counted(frames, 'frame')} of the training movie that were changed in one way, compared with "
+        f"those to the movie itself: a point for each of {neurons}, and a line at their median, which the table gives."
     )
     return page("Perturbed movies", about, cards)

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from openretina_jax.insilico.gradients import ContrastGrid
 from openretina_jax.insilico.vector_field import VectorField
-from openretina_jax.visualize.gallery.frame import card, drawing, page, signed_image
+from openretina_jax.visualize.document import drawing
+from openretina_jax.visualize.gallery.frame import card, page, signed_image
 from openretina_jax.visualize.style import Figure
 
 _ARROWS = 11  # along each side of a contrast grid, at most

@@ -1,23 +1,22 @@
 """Page of the scores of a model against the truth."""
 
-import html
-
 import pandas as pd
 
-from openretina_jax.visualize.gallery.frame import COLOURS, card, drawing, page
+from openretina_jax.visualize.document import drawing, table
+from openretina_jax.visualize.gallery.frame import COLOURS, card, page
 from openretina_jax.visualize.style import BLUE, Figure, open_axes
 
 COLUMNS = ("name", "value", "low", "high", "threshold", "better", "neurons", "passes")
 
 
-def truth_page(table: pd.DataFrame, controls: list[str]) -> str:
+def truth_page(scores: pd.DataFrame, controls: list[str]) -> str:
     """Write the table of metrics, a figure of those that lie between 0 and 1, and what each means.
 
     Args:
-        table: of ``insilico.score.table``.
+        scores: table of ``insilico.score.table``.
         controls: names of its columns that belong to broken models.
     """
-    shares = table[(table["better"] == "higher")].iloc[::-1]
+    shares = scores[(scores["better"] == "higher")].iloc[::-1]
     figure = Figure(figsize=(5.2, 0.9 + 0.26 * len(shares)), layout="constrained")
     axes = figure.subplots()
     places = range(len(shares))
@@ -32,23 +31,16 @@ def truth_page(table: pd.DataFrame, controls: list[str]) -> str:
     axes.tick_params(axis="x", labelsize=8)
     axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.4, 1.16), ncols=2, frameon=False)
     open_axes(axes)
+    shown = [*COLUMNS, *controls]
     figure_card = card("Scores and controls", [drawing(figure, "Value of every metric beside its controls")])
-    meanings = dict(zip(table["name"], table["definition"], strict=True))
+    meanings = dict(zip(scores["name"], scores["definition"], strict=True))
     return page(
         "The model against the truth",
         "The trained model and the simulated retina behind its recordings were asked the same questions. Intervals are "
         "from a bootstrap over neurons. Controls are broken models, which must miss the thresholds.",
         [figure_card, card("Metrics", [], meanings)],
-        _table(table[[*COLUMNS, *controls]]),
+        table(shown, [[_text(value) for value in row] for row in scores[shown].itertuples(index=False)], texts=[5]),
     )
-
-
-def _table(table: pd.DataFrame) -> str:
-    def cells(values: list[object], tag: str) -> str:
-        return "".join(f"<{tag}>{html.escape(_text(value))}</{tag}>" for value in values)
-
-    rows = "".join(f"<tr>{cells(list(row), 'td')}</tr>" for row in table.itertuples(index=False))
-    return f'<div class="wide"><table><tr>{cells(list(table.columns), "th")}</tr>{rows}</table></div>'
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,7 @@
 """Numbers, pictures and files of a run arrive in every tracker, and a resumed run goes on in the same one."""
 
 import importlib.util
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import wandb
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tensorboardX.proto.event_pb2 import Event
 
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files
 from openretina_jax.training.callbacks import CALLBACKS, Callback, Callbacks
 from openretina_jax.training.callbacks.csv import CsvTable
-from openretina_jax.training.callbacks.tensorboard import TensorBoard
+from openretina_jax.training.callbacks.tensorboard import tag
 from tests.training.callbacks.epochs import epoch_of
 
 CONFIG = {"seed": 3, "model.core.hidden_channels": [2, 2]}
@@ -119,10 +121,47 @@ def test_wandb(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tensorboard(workdir: Path) -> None:
-    write(workdir, lambda: TensorBoard(workdir))
-    events = b"".join(file.read_bytes() for file in (workdir / "tensorboard").iterdir())
-    assert b"validation/correlation" in events
-    assert b"filters_layer_0" in events
+    write(workdir, lambda: open_one(workdir, "tensorboard"))
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for file in sorted((workdir / "tensorboard" / "first").iterdir()):
+        for event in events_of(file):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, value))
+    assert [(step, round(value.simple_value, 6)) for step, value in found["correlation/validation"]] == [
+        (10, 0.5),
+        (20, 0.6),
+        (20, 0.7),
+    ]
+    assert [(step, value.simple_value) for step, value in found["final/test_correlation"]] == [(20, 0.25)]
+    assert {"run/epoch", "weights/filters_layer_0", "_hparams_/session_start_info"} <= found.keys()
+    assert "model.core.hidden_channels | `[2, 2]`" in found["settings/text_summary"][0][1].tensor.string_val[0].decode()
+    (start,) = [value for _, value in found["_hparams_/session_start_info"]]
+    assert b"seed" in start.metadata.plugin_data.content
+
+
+def events_of(file: Path) -> list[Event]:
+    """Events of a file: each follows its length, of 8 bytes, and its checksum, of 4, and has another one behind it."""
+    rest, found = file.read_bytes(), []
+    while rest:
+        (length,) = struct.unpack("<Q", rest[:8])
+        found.append(Event.FromString(rest[12 : 12 + length]))
+        rest = rest[16 + length :]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("train/loss", "loss/train"),
+        ("validation/best", "best/validation"),
+        ("train/penalty_core", "penalty/core"),
+        ("train/gradient_norm_readout", "gradient_norm/readout"),
+        ("validation/members/3", "members/3"),
+        ("learning_rate", "run/learning_rate"),
+    ],
+)
+def test_groups_of_tensorboard(name: str, shown: str) -> None:
+    assert tag(name) == shown
 
 
 def test_how_a_run_ended(workdir: Path, tmp_path: Path) -> None:
