@@ -42,7 +42,7 @@ _openretina_jax() {
 compdef _openretina_jax openretina-jax
 """,
     "fish": """\
-complete -c openretina-jax -n 'test (count (commandline -opc)) -eq 1' -f
+complete -c openretina-jax -n 'not string match -q -- "*=*" (commandline -ct)' -f
 complete -c openretina-jax -a '(openretina-jax completion words (commandline -opc)[2..-1] (commandline -ct))'
 """,
 }
