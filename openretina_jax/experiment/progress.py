@@ -48,10 +48,7 @@ class ProgressLine:
             self._shown = -math.inf if live else now
         self._done, taken = done, now - self._began
         if done >= total:
-            self.clear()
-            self._piece = None
-            if taken >= SHORT_S:
-                self._write(f"{what}: {f'{total} in ' if total > 1 else ''}{clock_text(taken)}", "\n")
+            self._leave(f"{what}: {f'{total} in ' if total > 1 else ''}{clock_text(taken)}", taken)
         elif now - self._shown >= (LIVE_S if live else PLAIN_S):
             left = (
                 "" if done == self._before else f", {clock_text(taken / (done - self._before) * (total - done))} left"
@@ -59,6 +56,22 @@ class ProgressLine:
             parts = [f"{what}: {done} of {total}, {clock_text(taken)} elapsed{left}", *filter(None, [note])]
             self._write(", ".join(parts), "" if live else "\n")
             self._shown, self._open = now, live
+
+    def end(self) -> None:
+        """End a piece of work before all of it is done."""
+        if self._piece is not None and self._done > self._before:
+            (what, total), taken = self._piece, self._clock() - self._began
+            self._leave(f"{what}: {self._done} of {total} in {clock_text(taken)}", taken)
+        self.clear()
+
+    def _leave(self, line: str, taken: float) -> None:
+        """Put a line that stays in place of the one that is written over; what was short leaves none."""
+        # a notebook cannot take back a line, only its text
+        stays = taken >= SHORT_S or (self._open and self._console.is_jupyter)
+        self.clear()
+        self._piece = None
+        if stays:
+            self._write(line, "\n")
 
     def clear(self) -> None:
         """Remove the line that is written over, so that another can take its place."""

@@ -54,19 +54,28 @@ def open_model(source: str | Path, **arguments: Any) -> Model:
     Raises:
         UserError: there is no such model, it is damaged, or it has no counterpart here.
     """
+    check_exists(source)
     folder = Path(source).is_dir()
     if not folder and is_exported(source):
         raise UserError(
             f"{source} is an exported program, which has no weights to look at or to train; open it by "
             "openretina_jax.load_exported, or give the model that it was made of"
         )
-    if not folder and (str(source) in PUBLISHED or is_url(str(source)) or Path(source).is_file()):
-        return load_checkpoint(source, **arguments)
     if not folder:
-        raise UserError(f"{source} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")
+        return load_checkpoint(source, **arguments)
     if arguments:
         raise UserError(f"{source} is a model of ours, which needs no arguments; leave out {', '.join(arguments)}")
     return load_model(source)
+
+
+def check_exists(source: str | Path) -> None:
+    """Refuse a source of a model that is no file, folder, published name or address.
+
+    Raises:
+        UserError: names what there is.
+    """
+    if not (str(source) in PUBLISHED or is_url(str(source)) or Path(source).exists()):
+        raise UserError(f"{source} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")
 
 
 def load_checkpoint(source: str | Path, **arguments: Any) -> CoreReadout:
