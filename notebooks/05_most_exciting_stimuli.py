@@ -71,7 +71,8 @@ plots.animate_stimulus(stimuli.best[0], info.frame_rate_hz, channels=info.channe
 
 # %%
 suppressive = insilico.most_suppressive(model, "best:4")
-suppressive.table().set_index("target")[["activation", "grey"]].round(2)
+table = -suppressive.table().set_index("target")[["activation", "grey"]]  # an objective that rises as responses fall
+table.rename(columns={"activation": "response"}).round(2)
 
 # %%
 correlations = [

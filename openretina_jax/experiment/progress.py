@@ -10,6 +10,17 @@ from rich.console import Console
 LIVE_S = 0.1  # between updates of a line that is written over
 PLAIN_S = 30.0  # between lines that stay, as in a log
 SHORT_S = 2.0  # what takes less leaves no line behind
+NOTEBOOK_WIDTH = 110  # characters
+
+
+def new_console() -> Console:
+    """A console that writes plain lines, in notebooks too, where rich would make a block of HTML of each."""
+    return Console(highlight=False, force_jupyter=False)
+
+
+def in_notebook(console: Console) -> bool:
+    """Whether a console writes to the output of a cell."""
+    return type(console.file).__module__.startswith("ipykernel.")
 
 
 @functools.cache
@@ -42,7 +53,7 @@ class ProgressLine:
             done, total: numbers of whatever the work consists of.
             note: what to say besides, such as the last score.
         """
-        now, live = self._clock(), self._console.is_terminal or self._console.is_jupyter
+        now, live = self._clock(), self._console.is_terminal or in_notebook(self._console)
         if self._piece != (what, total) or done < self._done:
             self._piece, self._began, self._before = (what, total), now, done
             self._shown = -math.inf if live else now
@@ -67,7 +78,7 @@ class ProgressLine:
     def _leave(self, line: str, taken: float) -> None:
         """Put a line that stays in place of the one that is written over; what was short leaves none."""
         # a notebook cannot take back a line, only its text
-        stays = taken >= SHORT_S or (self._open and self._console.is_jupyter)
+        stays = taken >= SHORT_S or (self._open and in_notebook(self._console))
         self.clear()
         self._piece = None
         if stays:
@@ -82,8 +93,9 @@ class ProgressLine:
     def _write(self, line: str, end: str) -> None:
         if self._console.quiet:
             return
-        if self._console.is_terminal or self._console.is_jupyter:
-            width = self._console.width - 1
+        notebook = in_notebook(self._console)
+        if notebook or self._console.is_terminal:
+            width = NOTEBOOK_WIDTH if notebook else self._console.width - 1
             line = f"\r{line[:width].ljust(width)}"
         self._console.file.write(line + end)
         self._console.file.flush()

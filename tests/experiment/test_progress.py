@@ -77,8 +77,8 @@ def test_work_that_ends_early_says_how_far_it_came() -> None:
 
 
 def test_a_notebook_keeps_no_blank_line() -> None:
-    stream = io.StringIO()
-    line = ProgressLine(Console(file=stream, force_jupyter=True, width=80), Clock())
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    line = ProgressLine(Console(file=stream, force_jupyter=False), Clock())
     line("compiling", 0, 1)
     line("compiling", 1, 1)
     assert stream.getvalue().split("\r")[-1].strip() == "compiling: 0:00"
