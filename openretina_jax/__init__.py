@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from openretina_jax.data.dataset import Dataset
     from openretina_jax.evaluation.evaluate import evaluate
     from openretina_jax.experiment.check_data import check_dataset as check
+    from openretina_jax.experiment.command_line import show_progress as progress
     from openretina_jax.experiment.notebook import load_dataset, train
     from openretina_jax.interop.exported import export, load_exported
     from openretina_jax.interop.loading import load
@@ -40,6 +41,7 @@ __all__ = [
     "load_dataset",
     "load_exported",
     "plots",
+    "progress",
     "save",
     "summary",
     "train",
@@ -63,6 +65,7 @@ __getattr__, __dir__ = lazy_names(
         "load_dataset": "openretina_jax.experiment.notebook:load_dataset",
         "load_exported": "openretina_jax.interop.exported:load_exported",
         "plots": "openretina_jax.visualize",
+        "progress": "openretina_jax.experiment.command_line:show_progress",
         "save": "openretina_jax.models.saving:save_model",
         "summary": "openretina_jax.models.summary:summary",
         "train": "openretina_jax.experiment.notebook:train",

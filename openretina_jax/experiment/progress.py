@@ -56,7 +56,9 @@ class ProgressLine:
         now, live = self._clock(), self._console.is_terminal or in_notebook(self._console)
         if self._piece != (what, total) or done < self._done:
             self._piece, self._began, self._before = (what, total), now, done
-            self._shown = -math.inf if live else now
+            # a notebook cannot take a line back: it shows at once only what has not begun, which may take long
+            waits = (LIVE_S - SHORT_S) if done and in_notebook(self._console) else math.inf
+            self._shown = now - waits if live else now
         self._done, taken = done, now - self._began
         if done >= total:
             self._leave(f"{what}: {f'{total} in ' if total > 1 else ''}{clock_text(taken)}", taken)
@@ -77,7 +79,6 @@ class ProgressLine:
 
     def _leave(self, line: str, taken: float) -> None:
         """Put a line that stays in place of the one that is written over; what was short leaves none."""
-        # a notebook cannot take back a line, only its text
         stays = taken >= SHORT_S or (self._open and in_notebook(self._console))
         self.clear()
         self._piece = None

@@ -81,6 +81,8 @@ def test_a_notebook_keeps_no_blank_line() -> None:
     line = ProgressLine(Console(file=stream, force_jupyter=False), Clock())
     line("compiling", 0, 1)
     line("compiling", 1, 1)
+    for done in (1, 2, 3):
+        line("responses", done, 3)
     assert stream.getvalue().split("\r")[-1].strip() == "compiling: 0:00"
 
 
