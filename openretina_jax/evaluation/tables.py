@@ -351,7 +351,7 @@ def opening_lines(summary: Summary) -> list[str]:
     if summary.min_variance_ratio is not None:
         lines.append(
             f"scores of the {summary.kept} neurons with a variance ratio of at least {summary.min_variance_ratio:g} "
-            f"({summary.neurons - summary.kept} are left out)"
+            f"({summary.neurons - summary.kept} left out)"
         )
     return lines + [f"note: {note}" for note in summary.notes]
 
