@@ -23,11 +23,11 @@ look = {"channels": info.channels, "pixel_size_um": info.pixel_size_um}
 # ## One optimisation for many neurons
 #
 # Neurons are chosen by words: here the four with the best validation correlation. All of them climb in one program,
-# from two starts each.
+# from two starts each; `progress` tells how far they are.
 
 # %%
 windows = insilico.natural_windows(dataset, model.lag + 10, count=200)
-stimuli = insilico.most_exciting(model, "best:4", seeds=2, natural=windows)
+stimuli = insilico.most_exciting(model, "best:4", seeds=2, natural=windows, progress=openretina_jax.progress)
 stimuli
 
 # %%
@@ -71,7 +71,8 @@ plots.animate_stimulus(stimuli.best[0], info.frame_rate_hz, channels=info.channe
 
 # %%
 suppressive = insilico.most_suppressive(model, "best:4")
-suppressive.table().set_index("target")[["activation", "grey"]].round(2)
+table = -suppressive.table().set_index("target")[["activation", "grey"]]  # an objective that rises as responses fall
+table.rename(columns={"activation": "response"}).round(2)
 
 # %%
 correlations = [

@@ -64,22 +64,21 @@ contrast = openretina_jax.train(
     dataset,
     "runs/spikes_sc",
     "sridhar_2025_nm_sc_multicell:simulated,quick",
-    quiet | {"train.epochs": 20, "optimizer.learning_rate": 0.05},
+    quiet | {"train.epochs": 15, "optimizer.learning_rate": 0.05},
 )
 contrast
 
 # %% [markdown]
 # ## CNN: a shared core
 #
-# The convolutional network learns the subunits from all cells at once, here with 4 channels in two layers instead of 64
-# in three.
+# The convolutional network learns the subunits from all cells at once, here with one layer of 4 channels instead of
+# three of 64.
 
 # %%
 sizes = {
-    "model.core.simple.hidden_channels": (4, 4),
-    "model.core.simple.temporal_kernel_sizes": (21, 9),
-    "model.core.simple.spatial_kernel_sizes": (9, 5),
-    "model.core.simple.hidden_padding": (0, 0, 0),
+    "model.core.simple.hidden_channels": (4,),
+    "model.core.simple.temporal_kernel_sizes": (21,),
+    "model.core.simple.spatial_kernel_sizes": (9,),
 }
 network = openretina_jax.train(
     dataset, "runs/spikes_cnn", "vystrcilova_2024_nm_cnn:simulated,quick", quiet | sizes | {"train.epochs": 8}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from openretina_jax.data.dataset import Dataset
     from openretina_jax.evaluation.evaluate import evaluate
     from openretina_jax.experiment.check_data import check_dataset as check
+    from openretina_jax.experiment.command_line import show_progress as progress
     from openretina_jax.experiment.notebook import load_dataset, train
     from openretina_jax.interop.exported import export, export_stream, load_exported, load_exported_stream
     from openretina_jax.interop.loading import load
@@ -42,6 +43,7 @@ __all__ = [
     "load_exported",
     "load_exported_stream",
     "plots",
+    "progress",
     "save",
     "summary",
     "train",
@@ -67,6 +69,7 @@ __getattr__, __dir__ = lazy_names(
         "load_exported": "openretina_jax.interop.exported:load_exported",
         "load_exported_stream": "openretina_jax.interop.exported:load_exported_stream",
         "plots": "openretina_jax.visualize",
+        "progress": "openretina_jax.experiment.command_line:show_progress",
         "save": "openretina_jax.models.saving:save_model",
         "summary": "openretina_jax.models.summary:summary",
         "train": "openretina_jax.experiment.notebook:train",

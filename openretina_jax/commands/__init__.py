@@ -7,7 +7,7 @@ from pathlib import Path
 
 def names() -> list[str]:
     """Names of the commands."""
-    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
+    return sorted(file.stem for file in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def first_line(name: str) -> str:

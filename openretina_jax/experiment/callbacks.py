@@ -117,9 +117,10 @@ class LiveDisplay(Callback):
         self._line, self._epochs = progress_of(console), epochs
         self._score, self._compiled = f"validation/{trainer.recipe.monitor.name}", False
 
-    def on_train_begin(self, epoch: int, step: int) -> None:
+    def on_epoch_begin(self, epoch: int) -> None:
         """Say that the work has begun."""
-        self._line(_FIRST_EPOCH, 0, 1)
+        if not self._compiled:
+            self._line(_FIRST_EPOCH, 0, 1)
 
     def on_epoch_end(self, epoch: Epoch) -> None:
         """Show the numbers of an epoch."""
@@ -136,7 +137,7 @@ class LiveDisplay(Callback):
 
     def on_train_end(self) -> None:
         """Make room for the report."""
-        self._line.clear()
+        self._line.end()
 
 
 def finished_files(workdir: Path) -> Sequence[Path]:

@@ -14,6 +14,7 @@ from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset, source_problems
+from openretina_jax.experiment.progress import new_console
 from openretina_jax.experiment.recipe import order_options
 from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.fetch import cache_folder
@@ -60,7 +61,7 @@ def check_dataset(
     Returns:
         All problems, a line each.
     """
-    console = console or Console(highlight=False)
+    console = console or new_console()
     for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
         _print_table(console, title, table)
     console.print(

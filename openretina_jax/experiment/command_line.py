@@ -17,26 +17,16 @@ from typing import Any, NoReturn
 import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
-from rich.console import Console
 
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.progress import progress_of
+from openretina_jax.experiment.progress import new_console, progress_of
 from openretina_jax.experiment.usage import usage, wants_help
 from openretina_jax.runtime import presets
 from openretina_jax.runtime.settings import explained, read_config
 
 INTERRUPTED = 130  # exit status, as shells have it
 
-
-class _Output(Console):
-    """Standard output; what nobody reads any more is an error as any other, and no quiet end."""
-
-    def on_broken_pipe(self) -> None:
-        """Let the error pass."""
-        raise
-
-
-console = _Output(highlight=False)
+console = new_console()
 show_progress = progress_of(console)
 
 

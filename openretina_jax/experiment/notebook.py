@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_collections
-from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
+from openretina_jax.experiment.progress import new_console
 from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.settings import check_effect, check_known, entries, read_config
 
@@ -70,7 +70,7 @@ def train(
     Raises:
         UserError: the configuration does not fit the data, or the workdir holds another run.
     """
-    console, given = Console(highlight=False), settings or {}
+    console, given = new_console(), settings or {}
     chosen = changed(config_for(dataset) if config is None else config, given)
     if unused := [name for name in given if name.startswith("data.")]:
         raise UserError(

@@ -10,6 +10,25 @@ from rich.console import Console
 LIVE_S = 0.1  # between updates of a line that is written over
 PLAIN_S = 30.0  # between lines that stay, as in a log
 SHORT_S = 2.0  # what takes less leaves no line behind
+NOTEBOOK_WIDTH = 110  # characters
+
+
+class _Output(Console):
+    """Standard output; what nobody reads any more is an error as any other, and no quiet end."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error pass."""
+        raise
+
+
+def new_console() -> Console:
+    """Make a console of plain lines, in notebooks too, where rich would make a block of HTML of each."""
+    return _Output(highlight=False, force_jupyter=False)
+
+
+def in_notebook(console: Console) -> bool:
+    """Whether a console writes to the output of a cell."""
+    return type(console.file).__module__.startswith("ipykernel.")
 
 
 @functools.cache
@@ -42,16 +61,15 @@ class ProgressLine:
             done, total: numbers of whatever the work consists of.
             note: what to say besides, such as the last score.
         """
-        now, live = self._clock(), self._console.is_terminal or self._console.is_jupyter
+        now, live = self._clock(), self._console.is_terminal or in_notebook(self._console)
         if self._piece != (what, total) or done < self._done:
             self._piece, self._began, self._before = (what, total), now, done
-            self._shown = -math.inf if live else now
+            # a notebook cannot take a line back: it shows at once only what has not begun, which may take long
+            waits = (LIVE_S - SHORT_S) if done and in_notebook(self._console) else math.inf
+            self._shown = now - waits if live else now
         self._done, taken = done, now - self._began
         if done >= total:
-            self.clear()
-            self._piece = None
-            if taken >= SHORT_S:
-                self._write(f"{what}: {f'{total} in ' if total > 1 else ''}{clock_text(taken)}", "\n")
+            self._leave(f"{what}: {f'{total} in ' if total > 1 else ''}{clock_text(taken)}", taken)
         elif now - self._shown >= (LIVE_S if live else PLAIN_S):
             left = (
                 "" if done == self._before else f", {clock_text(taken / (done - self._before) * (total - done))} left"
@@ -59,6 +77,21 @@ class ProgressLine:
             parts = [f"{what}: {done} of {total}, {clock_text(taken)} elapsed{left}", *filter(None, [note])]
             self._write(", ".join(parts), "" if live else "\n")
             self._shown, self._open = now, live
+
+    def end(self) -> None:
+        """End a piece of work before all of it is done."""
+        if self._piece is not None and self._done > self._before:
+            (what, total), taken = self._piece, self._clock() - self._began
+            self._leave(f"{what}: {self._done} of {total} in {clock_text(taken)}", taken)
+        self.clear()
+
+    def _leave(self, line: str, taken: float) -> None:
+        """Put a line that stays in place of the one that is written over; what was short leaves none."""
+        stays = taken >= SHORT_S or (self._open and in_notebook(self._console))
+        self.clear()
+        self._piece = None
+        if stays:
+            self._write(line, "\n")
 
     def clear(self) -> None:
         """Remove the line that is written over, so that another can take its place."""
@@ -69,8 +102,9 @@ class ProgressLine:
     def _write(self, line: str, end: str) -> None:
         if self._console.quiet:
             return
-        if self._console.is_terminal or self._console.is_jupyter:
-            width = self._console.width - 1
+        notebook = in_notebook(self._console)
+        if notebook or self._console.is_terminal:
+            width = NOTEBOOK_WIDTH if notebook else self._console.width - 1
             line = f"\r{line[:width].ljust(width)}"
         self._console.file.write(line + end)
         self._console.file.flush()

@@ -101,7 +101,7 @@ RANGES: Mapping[str, Range] = {
     "stopping.epochs": NOT_NEGATIVE,
     "objective.loss.samples": POSITIVE,
     "objective.loss.frames": COUNT,
-    "train.epochs": NOT_NEGATIVE,
+    "train.epochs": COUNT,
     "train.picture_every": NOT_NEGATIVE,
     "train.average_decay": BELOW_ONE,
     "train.windows.*.window_frames": COUNT,

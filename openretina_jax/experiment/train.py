@@ -18,13 +18,15 @@ from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fingerprint import fingerprint
-from openretina_jax.data.windows import make_sampler
+from openretina_jax.data.windows import SAMPLERS, make_sampler
 from openretina_jax.errors import UserError
+from openretina_jax.evaluation.monitor import SCORES
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.provenance import CONTENT, VERSIONS, versions
-from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_values
+from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_kind, with_values
+from openretina_jax.interop.loading import check_exists
 from openretina_jax.models.build import complete_options
 from openretina_jax.models.model import CoreReadout, Model
 from openretina_jax.models.saving import DamagedError, load_model, read_about
@@ -40,7 +42,7 @@ from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.population import WHOLE, MemberCheckpoints, Population
-from openretina_jax.training.sharding import Sharding
+from openretina_jax.training.sharding import Sharding, mesh_shape
 from openretina_jax.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -89,7 +91,9 @@ def train(
     """
     workdir = local_folder(workdir)
     settings = resolved(config.to_dict())
-    check_callbacks(settings)
+    check_before_data(settings)
+    if not dry_run:
+        check_writable(workdir, remedy="give a --workdir that can be written")
     use_compilation_cache()
     if dataset is None:
         with first_before_others():
@@ -121,6 +125,20 @@ def train(
         if is_first():
             held.enter_context(locked(workdir / "run", wait=False, remedy="wait for it, or give another --workdir"))
         run(settings, about, data, trainer, members, workdir, console, profile, callbacks)
+
+
+def check_before_data(settings: Mapping[str, Any]) -> None:
+    """Refuse what is wrong whatever the data are, before they are read.
+
+    Raises:
+        UserError: a callback, a score, an order of windows, the run to start from or the devices are not there.
+    """
+    check_callbacks(settings)
+    SCORES[with_kind(settings["stopping"]["score"])["kind"]]
+    SAMPLERS[settings["train"]["order"]]
+    if settings["start_from"] is not None:
+        check_exists(settings["start_from"])
+    mesh_shape(settings["mesh"], jax.device_count(), jax.process_count())
 
 
 def run(

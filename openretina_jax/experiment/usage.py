@@ -24,7 +24,7 @@ def usage(about: str, more: str = "") -> str:
         more: text after the flags.
     """
     lines = [about.strip(), "", "flags:"]
-    for flag in _flags():
+    for flag in defined_flags():
         lines.append(f"  --{_shown(flag)}")
         text = re.sub(r";\s+repeat this option.*", " May be repeated.", flag.help or "", flags=re.DOTALL)
         lines.extend(textwrap.wrap(text, WIDTH, initial_indent="      ", subsequent_indent="      "))
@@ -34,8 +34,8 @@ def usage(about: str, more: str = "") -> str:
     return "\n".join([*lines, *([more.rstrip()] if more else [])])
 
 
-def _flags() -> list[flags.Flag]:
-    """Those of the command, without those of libraries, of other spellings, and of single settings."""
+def defined_flags() -> list[flags.Flag]:
+    """Flags of the command, in order, without those of libraries, of other spellings, and of single settings."""
     found: list[flags.Flag] = []
     for module, defined in flags.FLAGS.flags_by_module_dict().items():
         if module == sys.argv[0] or module.partition(".")[0] in ("openretina_jax", "__main__"):

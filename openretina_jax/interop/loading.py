@@ -28,6 +28,7 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
     """
     if not isinstance(path, str | Path):
         return Ensemble([load(one, **arguments) for one in path])
+    check_exists(path)
     if Path(path).is_dir():
         if arguments:
             raise UserError(f"{path} is a model of ours, which needs no arguments; leave out {', '.join(arguments)}")
@@ -37,6 +38,14 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
             f"{path} is an exported program, which has no weights to look at or to train; open it by "
             "openretina_jax.load_exported, or give the model that it was made of"
         )
-    if str(path) in PUBLISHED or is_url(str(path)) or Path(path).is_file():
-        return load_checkpoint(path, **arguments)
-    raise UserError(f"{path} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")
+    return load_checkpoint(path, **arguments)
+
+
+def check_exists(path: str | Path) -> None:
+    """Refuse a path of a model that is no file, folder, published name or address.
+
+    Raises:
+        UserError: names what there is.
+    """
+    if not (str(path) in PUBLISHED or is_url(str(path)) or Path(path).exists()):
+        raise UserError(f"{path} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")

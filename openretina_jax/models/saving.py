@@ -20,7 +20,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from flax import nnx
 
 from openretina_jax.data.info import DataInfo
@@ -109,6 +108,8 @@ def save_model(model: Model, folder: str | Path) -> None:
     ours = (new.name, _DESCRIPTION.parts[0])
     if not description.is_file() and (folder.is_file() or any(f.name not in ours for f in _entries(folder))):
         raise UserError(f"{folder} holds no saved model, and is not overwritten; give another folder")
+    import orbax.checkpoint as ocp  # takes a quarter of a second: models in memory do without
+
     arrays = jax.device_get({f"params/{name}": value for name, value in by_name(nnx.state(model)).items()})
     about = with_hashes(
         {"config": {"model": model.options}, "data_info": json.loads(model.data_info.to_json())}, arrays
@@ -285,6 +286,8 @@ def _let_go() -> None:
 
 
 def _restored(folder: Path) -> Mapping[str, jax.Array | np.ndarray]:
+    import orbax.checkpoint as ocp
+
     with ocp.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(plain_folder(folder))
 

@@ -12,6 +12,7 @@ import pandas as pd
 from flax import nnx
 
 from openretina_jax.models.model import CoreReadout, path_name
+from openretina_jax.modules.kernels.lowerings import programs_in
 
 PROBE_MAPS = 128  # frames of the probe that leave a map
 PART = re.compile(r"\w+(\[\d+\])?")  # einsum opens scopes too, with names like "ab,bc->ac"
@@ -77,6 +78,6 @@ def multiplications(program: jax.extend.core.Jaxpr, scope: str, times: int = 1) 
             out_channels = operands[1][equation.params["dimension_numbers"].rhs_spec[0]]
             total[inside] += times * math.prod(operands[1]) // out_channels * outputs
         runs = times * equation.params.get("length", 1) if equation.primitive.name == "scan" else times
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+        for inner in programs_in(equation):
             total += multiplications(inner, inside, runs)
     return total

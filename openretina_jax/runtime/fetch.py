@@ -16,13 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    CachedRepoTreeNotFoundError,
-    EntryNotFoundError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    XetDownloadError,
-)
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.download import CACHE_REMEDY, download
@@ -36,7 +30,6 @@ _LARGEST_RATIO = 200  # of an archive's unpacked and packed bytes
 _SMALL_BYTES = 1 << 28  # unpacked archives up to here are taken whatever the ratio
 _BLOCK_BYTES = 1 << 20
 _HUB = "huggingface.co"
-_HUB_ERRORS = (OSError, EntryNotFoundError, CachedRepoTreeNotFoundError, HFValidationError, XetDownloadError)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -69,7 +62,8 @@ class HubPlace:
         try:
             yield
         except Exception as error:
-            if not isinstance(error, (*_HUB_ERRORS, *_http_errors())):
+            of_library = type(error).__module__ == "huggingface_hub.errors"  # each version has others
+            if not (of_library or isinstance(error, (OSError, *_http_errors()))):
                 raise
             # without a cached file the library reports only that; the cause tells why the file was not fetched
             cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error

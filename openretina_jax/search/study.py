@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import logging
 import os
 import shutil
@@ -384,8 +383,12 @@ def locked(file: Path) -> Iterator[int]:
     """Lock a file against other searches, and yield its file number for the processes of trials.
 
     Raises:
-        UserError: another search, or a trial of one that was killed, holds the lock.
+        UserError: another search, or a trial of one that was killed, holds the lock; or the system has no such locks.
     """
+    try:
+        import fcntl  # of Unix alone: a lock that processes of trials inherit
+    except ModuleNotFoundError:
+        raise UserError("a search needs Linux or macOS; on Windows use WSL, or optuna in a notebook") from None
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8") as stream:
         try:

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 from jaxtyping import Array, Float32
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from openretina_jax.errors import UserError
 from openretina_jax.models.saving import (
@@ -43,6 +41,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any]):
+        import orbax.checkpoint as ocp  # takes a quarter of a second: loops without checkpoints do without
+        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
         self.folder, self._about = folder, about
         set_aside_damaged(folder)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
@@ -68,6 +69,8 @@ class Checkpoints:
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
         """Save the state after an epoch; where there are several processes, each must call."""
+        import orbax.checkpoint as ocp
+
         arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
         about = with_hashes({**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}, arrays)
         args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +135,8 @@ class Feed:
             return
         source = _Chunks(self.sampler, self.tables, self._parts)
         if self._chunks is None:
+            import grain  # for movies on the host alone
+
             chunks = grain.MapDataset.source(source)[number * source.per_epoch :]
             ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_CHUNKS_AHEAD)
             self._chunks = iter(chunks.to_iter_dataset(ahead))

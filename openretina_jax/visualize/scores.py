@@ -7,13 +7,24 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as AnyFigure  # of the caller, such as one of pyplot
 from matplotlib.figure import SubFigure
 
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.runtime.described import counted
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, SMALL_WIDTH, VERMILION, Figure, open_axes, whole_ticks
+from openretina_jax.visualize.style import (
+    BLACK,
+    BLUE,
+    LIGHT,
+    SMALL_WIDTH,
+    VERMILION,
+    Figure,
+    figure_of,
+    open_axes,
+    whole_ticks,
+)
 
 HISTOGRAMS = {
     "correlation": "correlation with the mean over trials",
@@ -71,42 +82,50 @@ def plot_histograms(neurons: pd.DataFrame, least_ratio: float | None) -> Figure:
     return figure
 
 
-def plot_sessions(neurons: pd.DataFrame, score: str = "correlation") -> Figure:
+def plot_sessions(neurons: pd.DataFrame, score: str = "correlation", *, axes: Axes | None = None) -> AnyFigure:
     """Plot the mean score of every session as a bar, and its neurons as dots.
 
     Args:
         neurons: table with a row per neuron, and the columns ``session`` and ``score``.
         score: column to draw.
+        axes: where to draw (None: a new figure).
+
+    Returns:
+        The figure that was drawn into.
     """
     groups = {str(name): group.dropna().to_numpy() for name, group in neurons.groupby("session", sort=False)[score]}
     labels = [f"{name} ({len(values)})" for name, values in groups.items()]
-    figure = Figure(figsize=(8, 0.9 + ROW_INCHES * len(groups)), layout="constrained")
-    axes = figure.subplots()
+    if axes is None:
+        axes = Figure(figsize=(8, 0.9 + ROW_INCHES * len(groups)), layout="constrained").subplots()
     _bars(axes, list(groups.values()), labels)
     for row, values in enumerate(groups.values()):
         axes.plot(values, np.full(len(values), row), ".", color=BLACK, markersize=2, alpha=0.4)
     axes.set_xlabel(f"{score} (bars: mean; dots: neurons)", fontsize=9)
-    return figure
+    return figure_of(axes)
 
 
-def plot_cell_types(by_cell_type: pd.DataFrame) -> Figure | None:
-    """Plot the mean correlation of every type of neuron with its interval; None if no type has enough neurons.
+def plot_cell_types(by_cell_type: pd.DataFrame, *, axes: Axes | None = None) -> AnyFigure | None:
+    """Plot the mean correlation of every type of neuron with its interval.
 
     Args:
         by_cell_type: table from ``Summary.by_cell_type``.
+        axes: where to draw (None: a new figure).
+
+    Returns:
+        The figure that was drawn into; None if no type has enough neurons.
     """
     shown = by_cell_type[(by_cell_type["n"] >= LEAST_NEURONS) & by_cell_type["correlation"].notna()]
     if shown.empty:
         return None
     shown = shown.sort_values("correlation", ascending=False)
-    figure = Figure(figsize=(8, 0.9 + ROW_INCHES * len(shown)), layout="constrained")
-    axes = figure.subplots()
+    if axes is None:
+        axes = Figure(figsize=(8, 0.9 + ROW_INCHES * len(shown)), layout="constrained").subplots()
     means = shown["correlation"].to_numpy()
     _bars(axes, [np.array([mean]) for mean in means], [f"{row.cell_type} ({row.n})" for row in shown.itertuples()])
     ends = np.maximum([means - shown["low"].to_numpy(), shown["high"].to_numpy() - means], 0)
     axes.errorbar(means, np.arange(len(shown)), xerr=ends, fmt="none", ecolor=BLACK, elinewidth=0.8, capsize=2)
     axes.set_xlabel("mean correlation, 95 % interval over neurons", fontsize=9)
-    return figure
+    return figure_of(axes)
 
 
 def plot_reliability(neurons: pd.DataFrame) -> Figure | None:

@@ -5,25 +5,30 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as AnyFigure  # of the caller, such as one of pyplot
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure, open_axes, whole_ticks
+from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure, figure_of, open_axes, whole_ticks
 
 COLUMNS = 3  # of panels
 TICKS = 4  # at most, in a panel
 
 
-def plot_scores(trials: pd.DataFrame, objective: str) -> Figure:
+def plot_scores(trials: pd.DataFrame, objective: str, *, axes: Axes | None = None) -> AnyFigure:
     """Plot the scores of the trials in the order in which they began, and the best score so far.
 
     Args:
         trials: table with the columns ``trial``, ``state`` ("complete", "pruned", ...) and ``value``.
         objective: name of the values; the lowest is the best if it contains "loss".
+        axes: where to draw (None: a new figure).
+
+    Returns:
+        The figure that was drawn into.
     """
     trials = trials.sort_values("trial")
     complete = trials[trials["state"] == "complete"]
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    axes = figure.subplots()
+    if axes is None:
+        axes = Figure(figsize=(7, 3.6), layout="constrained").subplots()
     _draw_states(axes, trials, trials["trial"])
     best = complete["value"].cummin() if "loss" in objective else complete["value"].cummax()
     axes.step(complete["trial"], best, where="post", color=BLACK, linewidth=1, label="best")
@@ -33,25 +38,29 @@ def plot_scores(trials: pd.DataFrame, objective: str) -> Figure:
         axes.vlines(failed, 0, 1, color=LIGHT, linewidth=0.8, transform=across, zorder=0, label="failed")
     axes.set(xlabel="trial", ylabel=objective)
     whole_ticks(axes.xaxis)
-    figure.legend(loc="outside upper right", ncols=4, frameon=False, fontsize=9)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=9)
     open_axes(axes)
-    return figure
+    return figure_of(axes)
 
 
-def plot_importances(importances: Mapping[str, float]) -> Figure:
+def plot_importances(importances: Mapping[str, float], *, axes: Axes | None = None) -> AnyFigure:
     """Plot how much each setting matters for the score.
 
     Args:
         importances: importance by setting; their sum is 1.
+        axes: where to draw (None: a new figure).
+
+    Returns:
+        The figure that was drawn into.
     """
     names = sorted(importances, key=lambda name: importances[name])
-    figure = Figure(figsize=(7, 1 + 0.32 * len(names)), layout="constrained")
-    axes = figure.subplots()
+    if axes is None:
+        axes = Figure(figsize=(7, 1 + 0.32 * len(names)), layout="constrained").subplots()
     axes.barh(names, [importances[name] for name in names], color=BLUE, height=0.6)
     axes.set_xlabel("importance (fraction)")
     axes.set_xlim(0, 1)
     open_axes(axes)
-    return figure
+    return figure_of(axes)
 
 
 def plot_slices(trials: pd.DataFrame, scales: Mapping[str, str | Sequence[str]], objective: str) -> Figure:

@@ -37,13 +37,13 @@ class Figure(matplotlib.figure.Figure):
         return stream.getvalue()
 
 
-def save(figure: Figure, file: Path) -> None:
+def save(figure: matplotlib.figure.Figure, file: Path) -> None:
     """Write a PNG file, whole or not at all."""
     with whole_file(file) as stream:
         figure.savefig(stream, format="png", dpi=DPI)
 
 
-def pixels(figure: Figure) -> UInt8[np.ndarray, "height width 3"]:
+def pixels(figure: matplotlib.figure.Figure) -> UInt8[np.ndarray, "height width 3"]:
     """Draw a figure into an array."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -1,5 +1,6 @@
 """The command ``openretina-jax``: what it says of itself, and mistakes."""
 
+import subprocess
 import sys
 
 import pytest
@@ -47,3 +48,52 @@ def test_configurations_have_names() -> None:
     assert "hoefling_low_res" in presets.names()
     assert "common" not in presets.names()
     assert presets.names("spaces")
+
+
+def completed(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return said(["completion", "words", *line.split(" ")], capsys, monkeypatch)[0].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("tra", ["train"]),
+        ("insilico me", ["mei"]),
+        ("train --config=hoefling_l", ["--config=hoefling_low_res"]),
+        ("train --config=hoefling_low_res:simulated,qu", ["--config=hoefling_low_res:simulated,quick"]),
+        ("train --config=template --config.train.ep", ["--config.train.epochs="]),
+        ("train --config=no_such_file --config.train.ep", []),
+        ("train --workdir=", []),
+        ("trian --", []),
+        ("simulate --format=kara", ["--format=karamanlis_2024"]),
+        ("search --space=hoefling_l", ["--space=hoefling_low_res"]),
+    ],
+)
+def test_the_tab_key(
+    line: str, expected: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert completed(line, capsys, monkeypatch) == expected
+
+
+def test_the_tab_key_completes_flags() -> None:
+    line = [sys.executable, "-m", "openretina_jax", "completion", "words", "search", "--pruner="]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["--pruner=hyperband", "--pruner=median", "--pruner=none"]
+
+
+def test_the_scripts_of_shells(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "completion words" in said(["completion", shell], capsys, monkeypatch)[0]
+    script, _ = said(["completion", "bash"], capsys, monkeypatch)
+    # readline breaks words at "=" and ":", and completes what follows
+    press = """openretina-jax() { echo --config=hoefling_low_res:simulated; }
+COMP_LINE='openretina-jax train --config=hoefling_low_res:sim'; COMP_POINT=${#COMP_LINE}
+compopt() { :; }; _openretina_jax; echo "${COMPREPLY[@]}" """
+    done = subprocess.run(["bash", "-c", script + press], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["simulated"]
+
+
+def test_the_shell_must_be_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit):
+        said(["completion", "tcsh"], capsys, monkeypatch)
+    assert capsys.readouterr().err == "error: name the shell: openretina-jax completion bash|zsh|fish\n"

@@ -54,7 +54,7 @@ def test_kernels_have_a_middle() -> None:
 def test_training_without_a_workdir_says_where_it_is(capsys, monkeypatch, tmp_path: Path) -> None:
     """The line is there before anything else, and so also where the data are not enough to train on."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(UserError, match=r"nothing was trained: config\.train\.epochs is 0"):
+    with pytest.raises(UserError, match=r"config\.train\.epochs is 0, but must be at least 1"):
         openretina_jax.train(tiny.dataset(), settings={"train.epochs": 0, "train.picture_every": 0})
     said = capsys.readouterr().out
     assert said.startswith(f"training on 12 neurons in 3 sessions, in {tmp_path}/openretina_jax_")

@@ -64,6 +64,28 @@ def test_a_single_piece_of_work_and_a_note() -> None:
     assert parts[1:] == ["compiling: 0:12", "epochs: 1 of 3, 0:00 elapsed, loss 0.500"]
 
 
+def test_work_that_ends_early_says_how_far_it_came() -> None:
+    stream, clock = io.StringIO(), Clock()
+    line = ProgressLine(Console(file=stream, force_terminal=True, width=80), clock)
+    for done in (1, 2):
+        line("epochs", done, 20)
+        clock.now += 30
+    line.end()
+    line.end()
+    assert stream.getvalue().split("\r")[-1].strip() == "epochs: 2 of 20 in 1:00"
+    assert stream.getvalue().endswith("\n")
+
+
+def test_a_notebook_keeps_no_blank_line() -> None:
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    line = ProgressLine(Console(file=stream, force_jupyter=False), Clock())
+    line("compiling", 0, 1)
+    line("compiling", 1, 1)
+    for done in (1, 2, 3):
+        line("responses", done, 3)
+    assert stream.getvalue().split("\r")[-1].strip() == "compiling: 0:00"
+
+
 def test_the_same_work_begins_anew() -> None:
     shown = written([(0, 0), (40, 4), (100, 0), (110, 4)], terminal=False)
     assert shown.splitlines() == ["stimuli: 4 in 0:40", "stimuli: 4 in 0:10"]

@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax.extend.core import Jaxpr, jaxprs_in_params
+from jax.extend.core import Jaxpr
 from jax.lax import Precision
 
 from openretina_jax.models.build import make_core_readout
+from openretina_jax.modules.kernels.lowerings import programs_in
 from openretina_jax.runtime.devices import precision
 from tests import tiny
 
@@ -27,7 +28,7 @@ def precisions(program: Jaxpr) -> Iterator[Any]:
     for equation in program.eqns:
         if "precision" in equation.params:
             yield equation.params["precision"]
-        for inner in jaxprs_in_params(equation.params):
+        for inner in programs_in(equation):
             yield from precisions(inner)
 
 

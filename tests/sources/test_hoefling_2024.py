@@ -165,7 +165,7 @@ def test_quality_filters_select_neurons_and_say_how_many(tmp_path, stimuli_file,
         "one of 32 cell types: 3 of 8 neurons pass, in 1 of 2 sessions",
         "chirp_qi >= 0.35 or d_qi >= 0.6: 2 of 3 neurons pass, in 1 of 1 sessions",
         "classifier confidence >= 0.25: 2 of 2 neurons pass, in 1 of 1 sessions",
-        "session of 1 neurons or more: 2 of 2 neurons pass, in 1 of 1 sessions",
+        "session of at least 1 neuron: 2 of 2 neurons pass, in 1 of 1 sessions",
     ]
 
 

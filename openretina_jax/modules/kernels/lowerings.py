@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Jaxpr, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array, DTypeLike, Float
 
 from openretina_jax.errors import UserError
@@ -128,13 +128,21 @@ def cost(program: Jaxpr) -> int:
     """Estimate the cost of a program in multiplications: those of its matrix products, plus writing all its results."""
     total = 0
     for equation in program.eqns:
-        inner = list(jaxprs_in_params(equation.params))
+        inner = programs_in(equation)
         times = equation.params.get("length", 1)  # iterations of a scan
         total += times * sum(map(cost, inner))
         if not inner and equation.primitive.name not in FREE:
             written: Any = equation.outvars[0].aval
             total += written.size * (_terms(equation) + COST_OF_A_NUMBER)
     return total
+
+
+def programs_in(equation: Any) -> list[Jaxpr]:
+    """Programs that an equation runs, such as the body of a scan (``jaxprs_in_params`` of JAX 0.10)."""
+    values = (one for value in equation.params.values() for one in (value if isinstance(value, tuple) else (value,)))
+    return [
+        one.jaxpr if isinstance(one, ClosedJaxpr) else one for one in values if isinstance(one, Jaxpr | ClosedJaxpr)
+    ]
 
 
 def _terms(equation: Any) -> int:

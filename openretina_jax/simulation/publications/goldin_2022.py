@@ -56,6 +56,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     """
     target = folder / "goldin_2022"
     names = [(species, number) for species in SPECIES for number in range(config.n_sessions)]
+    if progress is not None:
+        progress("simulated sessions", 0, len(names))
     for done, (species, number) in enumerate(names, start=1):
         rng = np.random.default_rng((config.seed, SPECIES.index(species), number))
         write_hdf5(target / f"{species}_session_{number + 1}.h5", _recording(rng, config))

@@ -85,6 +85,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     header = Header("spiking", spiking.constants(), (config.height, config.width, config.channels), FRAME_RATE_HZ)
     with whole_file(folder / TRUTH_FILE) as stream, h5py.File(stream, "w") as truth:
         write_header(truth, header)
+        if progress is not None:
+            progress("simulated sessions", 0, config.n_sessions)
         for number in range(config.n_sessions):
             arrays, known = _recording(np.random.default_rng((config.seed, 1, number)), movies, config)
             write_hdf5(target / f"session_{number}.hdf5", arrays)

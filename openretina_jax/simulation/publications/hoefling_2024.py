@@ -108,6 +108,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         with h5py.File(work / f"{RESPONSES_FILE}.h5", "w") as responses, h5py.File(work / TRUTH_FILE, "w") as truth:
             shape = (movies.HEIGHT, movies.WIDTH, clips.shape[2])
             write_header(truth, Header("retina", constants(), shape, FRAME_RATE_HZ, identity="roi_id"))
+            if progress is not None:
+                progress("simulated sessions", 0, config.n_sessions)
             for index in range(config.n_sessions):
                 name, fields, attributes, known = _simulate_session(retina, sequences, config, index)
                 _write_group(responses, name, fields, attributes)

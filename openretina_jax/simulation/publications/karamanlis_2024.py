@@ -74,6 +74,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         "frozen": _seen(stimulus["frozenImages"], stimulus["frozenfixations"]),
     }
     sessions = folder / "sessions"
+    if progress is not None:
+        progress("simulated sessions", 0, config.n_sessions)
     for index in range(config.n_sessions):
         rng = np.random.default_rng((config.seed, 1, index))
         neurons = SpikingNeurons.drawn(

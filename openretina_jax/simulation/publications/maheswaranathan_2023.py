@@ -63,6 +63,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
     """
     target = folder / "neural_code_data"
     movies = {kind: {split: _movie(kind, split, config) for split in ("train", "test")} for kind in STIMULI}
+    if progress is not None:
+        progress("simulated sessions", 0, config.n_sessions)
     for number in range(config.n_sessions):
         rng = np.random.default_rng((config.seed, 1, number))
         neurons = SpikingNeurons.drawn(

@@ -150,6 +150,8 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
         else:
             _write_noise(np.random.default_rng((config.seed, 1)), work, config)
             movies = NoiseMovies(work)
+        if progress is not None:
+            progress("simulated retinas", 0, config.n_sessions)
         for number, retina in enumerate(config.retinas):
             write_session(truth, retina, _simulate_retina(work, config, movies, retina, number))
             if progress is not None:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.described import counted
 from openretina_jax.sources.hoefling_2024.cells import GANGLION_CELL_TYPES
 from openretina_jax.sources.session_file import SessionFile, open_session
 
@@ -131,7 +132,7 @@ class QualityFilter:
             left = left & (confidence >= self.classifier_confidence)
             stages[f"classifier confidence >= {self.classifier_confidence}"] = left
         enough = np.count_nonzero(left) >= self.min_neurons
-        stages[f"session of {self.min_neurons} neurons or more"] = left & enough
+        stages[f"session of at least {counted(self.min_neurons, 'neuron')}"] = left & enough
         return stages
 
 
