@@ -1,0 +1,245 @@
+"""The reference of the configuration: every setting, every kind of every part, every preset, from signatures."""
+
+import ast
+import fnmatch
+import inspect
+import re
+import textwrap
+import tokenize
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openretina_jax.data.windows import SAMPLERS
+from openretina_jax.evaluation.monitor import SCORES
+from openretina_jax.experiment.ranges import RANGES
+from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.runtime import presets
+from openretina_jax.runtime.registry import Option, Registry
+from openretina_jax.runtime.settings import entries, read_config
+from openretina_jax.sources import SOURCES
+from openretina_jax.training.callbacks import CALLBACKS
+from openretina_jax.training.objective import LOSSES
+from openretina_jax.training.optimizers import OPTIMIZERS
+from openretina_jax.training.schedules import SCHEDULES
+
+
+class Part(NamedTuple):
+    """A part of an experiment that has kinds.
+
+    Attributes:
+        title: of the section.
+        registry: that knows the kinds.
+        chosen_by: the setting that names a kind.
+        options_in: where the options of a kind are, with ``KIND`` for its name.
+    """
+
+    title: str
+    registry: Registry
+    chosen_by: str
+    options_in: str
+
+
+PARTS = (
+    Part("Cores", CORES, "model.core.kind", "model.core.KIND"),
+    Part("Readouts", READOUTS, "model.readout.kind", "model.readout.KIND"),
+    Part("Losses", LOSSES, "objective.loss.kind", "objective.loss.KIND"),
+    Part("Optimisers", OPTIMIZERS, "optimizer.kind", "optimizer.KIND"),
+    Part("Schedules", SCHEDULES, "schedule.kind", "schedule.KIND"),
+    Part("Scores to monitor", SCORES, "stopping.score", "stopping.score"),
+    Part("Batch orders", SAMPLERS, "train.order", "train.windows.KIND"),
+    Part("Sources", SOURCES, "data.source", "data"),
+)
+
+
+def pages(root: Path) -> dict[str, str]:
+    """Make the pages.
+
+    Args:
+        root: folder of the repository.
+    """
+    return {
+        "reference/configuration.md": _configuration(root / "configs" / "common.py"),
+        "reference/presets.md": _presets(root / "configs"),
+    }
+
+
+def _configuration(common: Path) -> str:
+    lines = [
+        "# Configuration",
+        "",
+        "Every setting is an entry of the configuration, and a flag: `config.train.epochs = 20` in a file,",
+        "`--config.train.epochs=20` on a command line, `settings={\"train.epochs\": 20}` for `openretina_jax.train`. This page",
+        "is made from the signatures, so it is complete. `--print_config` lists what a run has;",
+        "[presets](presets.md) are the configurations that come with the package.",
+        "",
+        "## Settings of a run",
+        "",
+        "Those of the parts that have kinds are in the sections below. A preset may have other defaults.",
+        "",
+        *_settings_of_a_run(common),
+        "",
+    ]
+    for part in PARTS:
+        lines += _kinds(part)
+    lines += [
+        "## Callbacks",
+        "",
+        "`config.callbacks` names followers of your own ([extending](../extending.md#a-tracker)): every one is",
+        '`"package.module:Class"`, or a dictionary with its `kind` and options. These come with the package, and',
+        "`config.logging` and `--profile` install them:",
+        "",
+        "| class | what it does |",
+        "| --- | --- |",
+        *(f"| `{CALLBACKS[kind].__name__}` | {_first_line(CALLBACKS[kind])} |" for kind in CALLBACKS.kinds()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _settings_of_a_run(common: Path) -> list[str]:
+    text = common.read_text(encoding="utf-8")
+    comments = _comments(text)
+    config = entries(read_config(str(common.with_name("template.py"))))
+    of_parts = tuple(part.options_in.partition("KIND")[0] for part in PARTS)
+    names = [name for name in _defaults(text) if not (name.startswith(of_parts) and name not in comments)]
+    rows = [
+        f"| `{name}` | {_value(_defaults(text)[name])} | {_range(name)} | {comments.get(name, '')} |"
+        for name in names
+        if name in config
+    ]
+    return ["| setting | default | range | |", "| --- | --- | --- | --- |", *rows]
+
+
+def _defaults(text: str) -> dict[str, Any]:
+    """Settings that ``common.training`` writes out, in their order, by dotted names."""
+    return {name: value for name, value, _ in _written(text)}
+
+
+def _comments(text: str) -> dict[str, str]:
+    """Comments beside them, by the names of the settings."""
+    tokens = tokenize.generate_tokens(iter(text.splitlines(keepends=True)).__next__)
+    by_line = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    return {name: by_line[line] for name, _, line in _written(text) if line in by_line}
+
+
+def _written(text: str) -> list[tuple[str, Any, int]]:
+    """Name, default (as written where it is no constant) and line of the settings of ``common.training``."""
+    (function,) = (
+        node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == "training"
+    )
+    found: list[tuple[str, Any, int]] = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Dict):
+            of = ast.unparse(node.func).removesuffix(".update")
+            found += _entries(node.args[0], "" if of.endswith("ConfigDict") else f"{of.replace('windows', 'train.windows')}.")
+    return found
+
+
+def _entries(node: ast.Dict, before: str) -> list[tuple[str, Any, int]]:
+    found: list[tuple[str, Any, int]] = []
+    for key, value in zip(node.keys, node.values, strict=True):
+        name = f"{before}{ast.literal_eval(key)}" if key is not None else before
+        if isinstance(value, ast.Dict) and value.keys:
+            found += _entries(value, f"{name}.")
+            continue
+        try:
+            found.append((name, ast.literal_eval(value), value.lineno))
+        except ValueError:
+            written = ast.unparse(value)
+            if not written.startswith("placeholder") and not written.startswith("settings.free"):
+                continue  # a part with kinds
+            inner = ast.literal_eval(value.args[0]) if written.startswith("settings.free") else None
+            found.append((name, inner, value.lineno))
+    return found
+
+
+def _kinds(part: Part) -> list[str]:
+    """The section of a part."""
+    lines = [f"## {part.title}", "", f"`config.{part.chosen_by}` is one of these, or `\"package.module:Name\"`.", ""]
+    for kind in part.registry.kinds():
+        maker, where = part.registry[kind], part.options_in.replace("KIND", kind)
+        docs = _documented(maker)
+        lines += [f"### {kind} {{ #{part.title.split()[0].lower()}-{kind} }}", "", _about(maker), ""]
+        options = part.registry.options(kind)
+        if options:
+            lines += [f"Options, in `config.{where}`:", "", "| option | type | default | range | |", "| --- | --- | --- | --- | --- |"]
+            lines += [_option(name, option, where, kind, docs) for name, option in options.items()]
+            lines.append("")
+    return lines
+
+
+def _option(name: str, option: Option, where: str, kind: str, docs: Mapping[str, str]) -> str:
+    default = "must be given" if option.required else _value(option.default)
+    allowed = _range(f"{where}.{name}".replace(f".{kind}.", "."))
+    return f"| `{name}` | {_type(option.hint)} | {default} | {allowed} | {docs.get(name, '')} |"
+
+
+def _range(setting: str) -> str:
+    return next((found.text for pattern, found in RANGES.items() if fnmatch.fnmatchcase(setting, pattern)), "")
+
+
+def _type(hint: Any) -> str:
+    written = inspect.formatannotation(hint).replace("typing.", "").replace("collections.abc.", "")
+    return f"`{re.sub(r'[a-z_0-9]+[.](?=[A-Za-z_.]*)', '', written)}`".replace("|", "&#124;") if written != "Any" else ""
+
+
+def _value(value: Any) -> str:
+    return f"`{value!r}`".replace("|", "\\|")
+
+
+def _first_line(maker: Any) -> str:
+    return (inspect.getdoc(maker) or "").partition("\n")[0]
+
+
+def _about(maker: Any) -> str:
+    """The docstring up to its sections."""
+    return re.split(r"^(?:Args|Attributes|Returns|Raises|Yields):$", inspect.getdoc(maker) or "", maxsplit=1, flags=re.M)[0].strip()
+
+
+def _documented(maker: Any) -> dict[str, str]:
+    """What docstrings say of arguments and attributes, those of base classes too."""
+    texts: dict[str, str] = {}
+    for one in reversed(getattr(maker, "__mro__", (maker,))):
+        for section in ("Attributes", "Args"):
+            text = inspect.cleandoc(one.__doc__ or "")
+            body = re.search(rf"^{section}:\n((?:[ ]+.*\n?|\n)+)", text, re.M)
+            if body:
+                texts |= _entries_of(textwrap.dedent(body[1]))
+    return texts
+
+
+def _entries_of(section: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n(?=\S)", section.strip()):
+        names, _, text = entry.partition(":")
+        for name in names.split(","):
+            found[name.strip()] = " ".join(text.split()).replace("|", "\\|")
+    return found
+
+
+def _presets(folder: Path) -> str:
+    lines = [
+        "# Presets",
+        "",
+        "Configurations that come with the package. Everywhere `--config=NAME` takes the name of one, or the path of a file;",
+        "words after a colon choose a variant, as in `--config=hoefling_low_res:simulated,quick`.",
+        "",
+    ]
+    for name in presets.names():
+        source = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        lines += [f"## {name}", "", ast.get_docstring(source) or "", "", *_words(name), ""]
+    lines += ["## Spaces", "", "Spaces that `openretina-jax search --space=NAME` takes:", ""]
+    for name in presets.names("spaces"):
+        source = ast.parse((folder / "spaces" / f"{name}.py").read_text(encoding="utf-8"))
+        lines += [f"### Space {name}", "", ast.get_docstring(source) or "", ""]
+    return "\n".join(lines)
+
+
+def _words(name: str) -> list[str]:
+    """The words of a preset, as its own module has them."""
+    import importlib
+
+    words = importlib.import_module(f"configs.{name}").WORDS if name != "mix" else ()
+    return [f"Words: {', '.join(f'`{word}`' for word in words)}"] if words else []
