@@ -1,5 +1,7 @@
 """Deep core + readout models of the retina: train on many recordings at once, probe in silico.
 
+From arrays to scores:
+
     dataset = openretina_jax.from_arrays({"my_retina": recording}, frame_rate_hz=30.0)
     model = openretina_jax.train(dataset)
     openretina_jax.evaluate(model, dataset).neurons

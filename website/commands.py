@@ -13,8 +13,8 @@ def pages() -> dict[str, str]:
     lines = [
         "# Commands",
         "",
-        "`openretina-jax COMMAND` works in any folder; `python scripts/...` of a checkout is the same. This page is what",
-        "`--help` prints.",
+        "`openretina-jax COMMAND` works in any folder; `python scripts/...` of a checkout is the same. This page is",
+        "what `--help` prints.",
         "",
     ]
     for name in commands.names():

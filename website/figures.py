@@ -8,7 +8,7 @@ drawn from their tables where they are named (``--curve="here, shared order=runs
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from openretina_jax.data.artificial_stimuli import checkerboard_noise, chirp, dr
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.evaluate import Evaluation
 from openretina_jax.insilico import tuning
+from openretina_jax.insilico.constraints import of_training
 from openretina_jax.models.model import Model
 from openretina_jax.visualize.style import COLOURS, Figure, save
 
@@ -78,7 +79,8 @@ def of_weights(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]
 def of_experiments(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]:
     """Draw experiments on the model."""
     info = model.data_info
-    stimuli = insilico.most_exciting(model, "best:3", window=WINDOW)
+    constraint = of_training(dataset.info, model.lag + WINDOW)  # also of runs that do not know it
+    stimuli = insilico.most_exciting(model, "best:3", window=WINDOW, constraint=constraint)
     look = {"channels": info.channels, "pixel_size_um": info.pixel_size_um}
     window = ((-WINDOW / info.frame_rate_hz, 0.0),)
     yield "composition", plots.plot_composition(stimuli.best[0], info.frame_rate_hz, windows_s=window, **look)

@@ -10,7 +10,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-NOT_RUN = '!!! note "Source only"\n    Run `python notebooks/run.py {name}` before the site is built to see its output here.\n'
+NOT_RUN = """!!! note "Source only"
+    Run `python notebooks/run.py {name}` before the site is built to see its output here.
+"""
+OVERVIEW = """# Notebooks
+
+Each runs from top to bottom in about a minute on two cores, on a simulated retina. Open them in VS Code or Jupyter
+(with jupytext), or write a page with the output of one:
+
+    pip install -e ".[notebooks]" && python notebooks/run.py 01
+"""
 
 
 def pages(folder: Path, rendered: Path) -> dict[str, str | bytes]:
@@ -21,9 +30,7 @@ def pages(folder: Path, rendered: Path) -> dict[str, str | bytes]:
         rendered: where ``run.py`` has written the notebooks with their output.
     """
     found: dict[str, str | bytes] = {}
-    overview = ["# Notebooks", "", "Each runs from top to bottom in about a minute on two cores, on a simulated retina.", ""]
-    overview += ["Open them in VS Code or Jupyter (with jupytext), or run one, with its pictures, into a page:", ""]
-    overview += ["    pip install -e \".[notebooks]\" && python notebooks/run.py 01", ""]
+    overview = [OVERVIEW]
     for file in sorted(folder.glob("[0-9]*.py")):
         cells = _cells(file.read_text(encoding="utf-8"))
         title = cells[0][1].splitlines()[0].removeprefix("# ")

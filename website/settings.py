@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import importlib
 import inspect
 import re
 import textwrap
@@ -23,6 +24,31 @@ from openretina_jax.training.callbacks import CALLBACKS
 from openretina_jax.training.objective import LOSSES
 from openretina_jax.training.optimizers import OPTIMIZERS
 from openretina_jax.training.schedules import SCHEDULES
+
+CONFIGURATION = """# Configuration
+
+Every setting is an entry of the configuration, and a flag: `config.train.epochs = 20` in a file,
+`--config.train.epochs=20` on a command line, `settings={"train.epochs": 20}` for `openretina_jax.train`. This page is
+made from the signatures, so it is complete. `--print_config` lists what a run has; [presets](presets.md) are the
+configurations that come with the package.
+
+## Settings of a run
+
+Those of parts that have kinds are in the sections below. A preset may have other defaults.
+"""
+CALLBACKS_TABLE = """## Callbacks
+
+`config.callbacks` names followers of your own ([extending](../extending.md#a-tracker)): every one is
+`"package.module:Class"`, or a dictionary with its `kind` and options. These come with the package; `config.logging` and
+`--profile` install them.
+
+| class | what it does |
+| --- | --- |"""
+PRESETS = """# Presets
+
+Configurations that come with the package. Everywhere `--config=NAME` takes the name of one, or the path of a file;
+words after a colon choose a variant, as in `--config=hoefling_low_res:simulated,quick`.
+"""
 
 
 class Part(NamedTuple):
@@ -66,35 +92,11 @@ def pages(root: Path) -> dict[str, str]:
 
 
 def _configuration(common: Path) -> str:
-    lines = [
-        "# Configuration",
-        "",
-        "Every setting is an entry of the configuration, and a flag: `config.train.epochs = 20` in a file,",
-        "`--config.train.epochs=20` on a command line, `settings={\"train.epochs\": 20}` for `openretina_jax.train`. This page",
-        "is made from the signatures, so it is complete. `--print_config` lists what a run has;",
-        "[presets](presets.md) are the configurations that come with the package.",
-        "",
-        "## Settings of a run",
-        "",
-        "Those of the parts that have kinds are in the sections below. A preset may have other defaults.",
-        "",
-        *_settings_of_a_run(common),
-        "",
-    ]
+    lines = [CONFIGURATION, *_settings_of_a_run(common), ""]
     for part in PARTS:
         lines += _kinds(part)
-    lines += [
-        "## Callbacks",
-        "",
-        "`config.callbacks` names followers of your own ([extending](../extending.md#a-tracker)): every one is",
-        '`"package.module:Class"`, or a dictionary with its `kind` and options. These come with the package, and',
-        "`config.logging` and `--profile` install them:",
-        "",
-        "| class | what it does |",
-        "| --- | --- |",
-        *(f"| `{CALLBACKS[kind].__name__}` | {_first_line(CALLBACKS[kind])} |" for kind in CALLBACKS.kinds()),
-        "",
-    ]
+    rows = (f"| `{one.__name__}` | {_first_line(one)} |" for one in map(CALLBACKS.__getitem__, CALLBACKS.kinds()))
+    lines += [CALLBACKS_TABLE, *rows, ""]
     return "\n".join(lines)
 
 
@@ -132,8 +134,8 @@ def _written(text: str) -> list[tuple[str, Any, int]]:
     found: list[tuple[str, Any, int]] = []
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Dict):
-            of = ast.unparse(node.func).removesuffix(".update")
-            found += _entries(node.args[0], "" if of.endswith("ConfigDict") else f"{of.replace('windows', 'train.windows')}.")
+            part = ast.unparse(node.func).removesuffix(".update").replace("windows", "train.windows")
+            found += _entries(node.args[0], "" if part.endswith("ConfigDict") else f"{part}.")
     return found
 
 
@@ -157,14 +159,19 @@ def _entries(node: ast.Dict, before: str) -> list[tuple[str, Any, int]]:
 
 def _kinds(part: Part) -> list[str]:
     """The section of a part."""
-    lines = [f"## {part.title}", "", f"`config.{part.chosen_by}` is one of these, or `\"package.module:Name\"`.", ""]
+    lines = [f"## {part.title}", "", f'`config.{part.chosen_by}` is one of these, or `"package.module:Name"`.', ""]
     for kind in part.registry.kinds():
         maker, where = part.registry[kind], part.options_in.replace("KIND", kind)
         docs = _documented(maker)
         lines += [f"### {kind} {{ #{part.title.split()[0].lower()}-{kind} }}", "", _about(maker), ""]
         options = part.registry.options(kind)
         if options:
-            lines += [f"Options, in `config.{where}`:", "", "| option | type | default | range | |", "| --- | --- | --- | --- | --- |"]
+            lines += [
+                f"Options, in `config.{where}`:",
+                "",
+                "| option | type | default | range | |",
+                "| --- | --- | --- | --- | --- |",
+            ]
             lines += [_option(name, option, where, kind, docs) for name, option in options.items()]
             lines.append("")
     return lines
@@ -181,12 +188,12 @@ def _range(setting: str) -> str:
 
 
 def _type(hint: Any) -> str:
-    written = inspect.formatannotation(hint).replace("typing.", "").replace("collections.abc.", "")
-    return f"`{re.sub(r'[a-z_0-9]+[.](?=[A-Za-z_.]*)', '', written)}`".replace("|", "&#124;") if written != "Any" else ""
+    written = re.sub(r"(?:[a-z_0-9]+[.])+(?=[A-Za-z])", "", inspect.formatannotation(hint))
+    return "" if written == "Any" else f"`{written}`"
 
 
 def _value(value: Any) -> str:
-    return f"`{value!r}`".replace("|", "\\|")
+    return f"`{value!r}`"
 
 
 def _first_line(maker: Any) -> str:
@@ -195,7 +202,8 @@ def _first_line(maker: Any) -> str:
 
 def _about(maker: Any) -> str:
     """The docstring up to its sections."""
-    return re.split(r"^(?:Args|Attributes|Returns|Raises|Yields):$", inspect.getdoc(maker) or "", maxsplit=1, flags=re.M)[0].strip()
+    sections = r"^(?:Args|Attributes|Returns|Raises|Yields):$"
+    return re.split(sections, inspect.getdoc(maker) or "", maxsplit=1, flags=re.M)[0].strip()
 
 
 def _documented(maker: Any) -> dict[str, str]:
@@ -220,13 +228,7 @@ def _entries_of(section: str) -> dict[str, str]:
 
 
 def _presets(folder: Path) -> str:
-    lines = [
-        "# Presets",
-        "",
-        "Configurations that come with the package. Everywhere `--config=NAME` takes the name of one, or the path of a file;",
-        "words after a colon choose a variant, as in `--config=hoefling_low_res:simulated,quick`.",
-        "",
-    ]
+    lines = [PRESETS]
     for name in presets.names():
         source = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
         lines += [f"## {name}", "", ast.get_docstring(source) or "", "", *_words(name), ""]
@@ -239,7 +241,5 @@ def _presets(folder: Path) -> str:
 
 def _words(name: str) -> list[str]:
     """The words of a preset, as its own module has them."""
-    import importlib
-
     words = importlib.import_module(f"configs.{name}").WORDS if name != "mix" else ()
     return [f"Words: {', '.join(f'`{word}`' for word in words)}"] if words else []

@@ -1,5 +1,7 @@
 """Normalisation of movies, and back: grey levels of the projector and the units of a model.
 
+Bytes for a projector:
+
     normalization = Normalization.of(model.data_info)
     normalization.displayed(movie)  # bytes for the projector
 """

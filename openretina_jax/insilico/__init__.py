@@ -1,5 +1,7 @@
 """Experiments on trained models, and on simulated retinas whose answers are known.
 
+The most exciting stimuli of fifty neurons:
+
     model = openretina_jax.load("runs/hoefling_low_res")
     insilico.most_exciting(model, "best:50").save("meis.h5")
 """
