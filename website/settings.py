@@ -105,11 +105,10 @@ def _settings_of_a_run(common: Path) -> list[str]:
     comments = _comments(text)
     config = entries(read_config(str(common.with_name("template.py"))))
     of_parts = tuple(part.options_in.partition("KIND")[0] for part in PARTS)
-    names = [name for name in _defaults(text) if not (name.startswith(of_parts) and name not in comments)]
+    names = [name for name in _defaults(text) if name in config and (name in comments or not name.startswith(of_parts))]
+    names.sort(key=list(config).index)
     rows = [
-        f"| `{name}` | {_value(_defaults(text)[name])} | {_range(name)} | {comments.get(name, '')} |"
-        for name in names
-        if name in config
+        f"| `{name}` | {_value(_defaults(text)[name])} | {_range(name)} | {comments.get(name, '')} |" for name in names
     ]
     return ["| setting | default | range | |", "| --- | --- | --- | --- |", *rows]
 
@@ -120,10 +119,17 @@ def _defaults(text: str) -> dict[str, Any]:
 
 
 def _comments(text: str) -> dict[str, str]:
-    """Comments beside them, by the names of the settings."""
-    tokens = tokenize.generate_tokens(iter(text.splitlines(keepends=True)).__next__)
-    by_line = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    return {name: by_line[line] for name, _, line in _written(text) if line in by_line}
+    """Comments beside them, or on the line before, by the names of the settings."""
+    tokens = list(tokenize.generate_tokens(iter(text.splitlines(keepends=True)).__next__))
+    comments = [token for token in tokens if token.type == tokenize.COMMENT]
+    beside = {token.start[0]: _plain(token.string) for token in comments if token.line.lstrip()[0] != "#"}
+    before = {token.start[0] + 1: _plain(token.string) for token in comments if token.line.lstrip()[0] == "#"}
+    return {name: (before | beside)[line] for name, _, line in _written(text) if line in before | beside}
+
+
+def _plain(comment: str) -> str:
+    """A comment as text of a table, where braces would be attributes."""
+    return comment.lstrip("# ").replace("{", "&#123;").replace("|", "&#124;")
 
 
 def _written(text: str) -> list[tuple[str, Any, int]]:
