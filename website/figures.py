@@ -69,16 +69,16 @@ def of_scores(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]
 
 def of_weights(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]:
     """Draw what the model has learnt."""
-    info = model.data_info
+    info = dataset.info
     look = {"frame_rate_hz": info.frame_rate_hz, "inputs": info.channels}
     yield "filters", plots.plot_filters(model.core, 0, **look)
-    rows = list(range(3))
-    yield "readout", plots.plot_neurons(model.readout, rows, [str(row) for row in range(info.n_neurons)])
+    names = [f"{session}:{number}" for session, count in info.sessions.items() for number in range(count)]
+    yield "readout", plots.plot_neurons(model.readout, [0, 1, 2], names)
 
 
 def of_experiments(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]:
     """Draw experiments on the model."""
-    info = model.data_info
+    info = dataset.info
     constraint = of_training(dataset.info, model.lag + WINDOW)  # also of runs that do not know it
     stimuli = insilico.most_exciting(model, "best:3", window=WINDOW, constraint=constraint)
     look = {"channels": info.channels, "pixel_size_um": info.pixel_size_um}
