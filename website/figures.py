@@ -10,19 +10,16 @@ drawn from their tables where they are named (``--curve="here, shared order=runs
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure as AnyFigure
 
 import openretina_jax
 from openretina_jax import insilico, plots
 from openretina_jax.data.artificial_stimuli import checkerboard_noise, chirp, drifting_grating, moving_bars
-from openretina_jax.data.dataset import Dataset
-from openretina_jax.evaluation.evaluate import Evaluation
 from openretina_jax.insilico import tuning
 from openretina_jax.insilico.constraints import of_training
-from openretina_jax.models.model import Model
 from openretina_jax.visualize.style import COLOURS, Figure, save
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -49,10 +46,10 @@ def main() -> None:
         print(arguments.folder / f"{name}.png")
 
 
-def of_scores(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]:
+def of_scores(model: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
     """Draw the recordings, and how well they are predicted."""
     yield "dataset", plots.plot_dataset(dataset)
-    evaluation: Evaluation = openretina_jax.evaluate(model, dataset)
+    evaluation = openretina_jax.evaluate(model, dataset)
     (split,) = evaluation.summaries
     neurons, summary = evaluation.of_split(split), evaluation.summaries[split]
     correlation = neurons["correlation"].to_numpy(float)
@@ -67,7 +64,7 @@ def of_scores(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]
     yield "rois", plots.plot_rois(session.roi_mask, ids, scores, "test correlation", numbered=False)
 
 
-def of_weights(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]:
+def of_weights(model: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
     """Draw what the model has learnt."""
     info = dataset.info
     look = {"frame_rate_hz": info.frame_rate_hz, "inputs": info.channels}
@@ -76,7 +73,7 @@ def of_weights(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]
     yield "readout", plots.plot_neurons(model.readout, [0, 1, 2], names)
 
 
-def of_experiments(model: Model, dataset: Dataset) -> Iterator[tuple[str, AnyFigure]]:
+def of_experiments(model: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
     """Draw experiments on the model."""
     info = dataset.info
     constraint = of_training(dataset.info, model.lag + WINDOW)  # also of runs that do not know it
