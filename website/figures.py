@@ -52,6 +52,7 @@ def of_scores(model: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
     evaluation = openretina_jax.evaluate(model, dataset)
     (split,) = evaluation.summaries
     neurons, summary = evaluation.of_split(split), evaluation.summaries[split]
+    assert summary.by_cell_type is not None
     correlation = neurons["correlation"].to_numpy(float)
     yield "predictions", plots.plot_traces(evaluation.responses[split], correlation, dataset.info.frame_rate_hz)
     yield "evaluation", plots.plot_histograms(neurons, summary.min_variance_ratio)

@@ -155,11 +155,10 @@ def _entries(node: ast.Dict, before: str) -> list[tuple[str, Any, int]]:
         try:
             found.append((name, ast.literal_eval(value), value.lineno))
         except ValueError:
-            written = ast.unparse(value)
-            if not written.startswith("placeholder") and not written.startswith("settings.free"):
-                continue  # a part with kinds
-            inner = ast.literal_eval(value.args[0]) if written.startswith("settings.free") else None
-            found.append((name, inner, value.lineno))
+            called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+            if isinstance(value, ast.Call) and called in ("placeholder", "settings.free"):  # others are parts with kinds
+                default = ast.literal_eval(value.args[0]) if called == "settings.free" else None
+                found.append((name, default, value.lineno))
     return found
 
 
