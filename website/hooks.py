@@ -8,6 +8,14 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
+LINKS = {  # of pages to files that are no pages themselves, so that they work on GitHub, too
+    r"configs/(\w+)\.py": r"reference/presets.md#\1",
+    r"notebooks/(\w+)\.py": r"notebooks/\1.md",
+    "notebooks": "notebooks/index.md",
+    r"CONTRIBUTING\.md": "contributing.md",
+    r"CHANGELOG\.md": "changelog.md",
+    r"CITATION\.cff": "cite.md",
+}
 sys.path.insert(0, str(ROOT))
 
 from website import about, api, commands, notebooks, settings  # noqa: E402  (the package is found from here on)
@@ -28,6 +36,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Let links to configurations lead to the page that explains them."""
+    """Let links to files of the repository lead to their pages."""
     up = "../" * page.file.src_uri.count("/")
-    return re.sub(r"\]\(\.\./configs/(\w+)\.py\)", rf"]({up}reference/presets.md#\1)", markdown)
+    for file, target in LINKS.items():
+        markdown = re.sub(rf"\]\(\.\./{file}\)", rf"]({up}{target})", markdown)
+    return markdown

@@ -156,7 +156,10 @@ def _entries(node: ast.Dict, before: str) -> list[tuple[str, Any, int]]:
             found.append((name, ast.literal_eval(value), value.lineno))
         except ValueError:
             called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
-            if isinstance(value, ast.Call) and called in ("placeholder", "settings.free"):  # others are parts with kinds
+            if isinstance(value, ast.Call) and called in (
+                "placeholder",
+                "settings.free",
+            ):  # others are parts with kinds
                 default = ast.literal_eval(value.args[0]) if called == "settings.free" else None
                 found.append((name, default, value.lineno))
     return found
