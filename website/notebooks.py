@@ -67,11 +67,15 @@ def _page(name: str, cells: list[tuple[str, str]], executed: Path) -> dict[str, 
                 lines += [NOT_RUN.format(name=name[:2]), ""]
             continue
         lines += ["```python", text, "```", ""]
+        printed = ""
         for place, output in enumerate((outputs or {}).get(number, ())):
-            shown, picture = _shown(output, f"{name}_{number}_{place}.png")
-            lines += [shown, ""]
-            if picture is not None:
-                files[f"notebooks/{name}_{number}_{place}.png"] = picture
+            printed += _text(output)
+            if shown := _shown(output, f"{name}_{number}_{place}.png"):
+                lines += [*_verbatim(printed), shown, ""]
+                printed = ""
+            if picture := output.get("data", {}).get("image/png"):
+                files[f"notebooks/{name}_{number}_{place}.png"] = base64.b64decode(_joined(picture))
+        lines += _verbatim(printed)
     return files | {f"notebooks/{name}.md": "\n".join(lines)}
 
 
@@ -85,21 +89,30 @@ def _outputs(cells: list[tuple[str, str]], executed: Path) -> dict[int, list[dic
     return {number: cell.get("outputs", []) for number, cell in enumerate(notebook)}
 
 
-def _shown(output: dict[str, Any], picture: str) -> tuple[str, bytes | None]:
-    """An output as Markdown, and the picture that it refers to."""
-    if output["output_type"] == "stream":
-        return _verbatim(_joined(output["text"])), None
+def _shown(output: dict[str, Any], picture: str) -> str:
+    """A picture or a table among the outputs of a cell; nothing for text."""
     data = output.get("data", {})
     if "image/png" in data:
-        return f"![]({picture})", base64.b64decode(_joined(data["image/png"]))
-    if "text/html" in data:
-        page = re.sub(r"\n\s*\n", "\n", _joined(data["text/html"]))
-        return f'<div class="output">{page}</div>', None
-    return _verbatim(_joined(data.get("text/plain", ""))), None
+        return f"![]({picture})"
+    page = _joined(data.get("text/html", ""))
+    if not page or page.startswith("<pre"):
+        return ""
+    page = re.sub(r"<style.*?</style>", "", page, flags=re.DOTALL) if "<table" in page else page
+    page = re.sub(r"\n\s*\n", "\n", page.replace(' border="1" class="dataframe"', ""))
+    return f'<div class="output">{page}</div>'
 
 
-def _verbatim(text: str) -> str:
-    return "\n".join(["```text", re.sub(r"\x1b\[[0-9;]*m", "", text).strip("\n"), "```"])
+def _text(output: dict[str, Any]) -> str:
+    """What a cell printed, or the text of its value if there is no picture or table of it."""
+    if output["output_type"] == "stream":
+        return _joined(output["text"])
+    text = _joined(output.get("data", {}).get("text/plain", ""))
+    return "" if _shown(output, "") else text.rstrip("\n") + "\n"
+
+
+def _verbatim(text: str) -> list[str]:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text).strip("\n")
+    return ["```text", text, "```", ""] if text.strip() else []
 
 
 def _joined(text: str | list[str]) -> str:

@@ -86,9 +86,21 @@ def pages(root: Path) -> dict[str, str]:
         root: folder of the repository.
     """
     return {
-        "reference/configuration.md": _configuration(root / "configs" / "common.py"),
-        "reference/presets.md": _presets(root / "configs"),
+        "reference/configuration.md": _linked(_configuration(root / "configs" / "common.py")),
+        "reference/presets.md": _linked(_presets(root / "configs")),
     }
+
+
+def _linked(text: str) -> str:
+    """Let paths of pages and configurations in docstrings and comments lead there, outside of code."""
+
+    def linked(line: str) -> str:
+        if line.startswith("    "):
+            return line
+        line = re.sub(r"\bdocs/(\w+)\.md\b", r"[\1](../\1.md)", line)
+        return re.sub(r"\bconfigs/((?!common)\w+)\.py\b", r"[\1](presets.md#\1)", line)
+
+    return "\n".join(map(linked, text.split("\n")))
 
 
 def _configuration(common: Path) -> str:
@@ -156,12 +168,9 @@ def _entries(node: ast.Dict, before: str) -> list[tuple[str, Any, int]]:
             found.append((name, ast.literal_eval(value), value.lineno))
         except ValueError:
             called = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
-            if isinstance(value, ast.Call) and called in (
-                "placeholder",
-                "settings.free",
-            ):  # others are parts with kinds
-                default = ast.literal_eval(value.args[0]) if called == "settings.free" else None
-                found.append((name, default, value.lineno))
+            free = called == "settings.free"
+            if isinstance(value, ast.Call) and (free or called == "placeholder"):  # the others have kinds
+                found.append((name, ast.literal_eval(value.args[0]) if free else None, value.lineno))
     return found
 
 
