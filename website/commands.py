@@ -18,10 +18,10 @@ def pages() -> dict[str, str]:
         "",
     ]
     for name in commands.names():
-        lines += [f"## openretina-jax {name}", "", "```text", _help(name), "```", ""]
+        lines += [f"## openretina-jax {name}", "", "``` { .text .help }", _help(name), "```", ""]
     lines += ["## Experiments of openretina-jax insilico", ""]
     for kind in EXPERIMENTS.kinds():
-        lines += [f"### {kind}", "", "```text", describe(kind).strip(), "```", ""]
+        lines += [f"### {kind}", "", "``` { .text .help }", describe(kind).strip(), "```", ""]
     return {"reference/commands.md": "\n".join(lines)}
 
 

@@ -179,8 +179,8 @@ def _kinds(part: Part) -> list[str]:
     lines = [f"## {part.title}", "", f'`config.{part.chosen_by}` is one of these, or `"package.module:Name"`.', ""]
     for kind in part.registry.kinds():
         maker, where = part.registry[kind], part.options_in.replace("KIND", kind)
-        docs = _documented(maker)
-        lines += [f"### {kind} {{ #{part.title.split()[0].lower()}-{kind} }}", "", _about(maker), ""]
+        docs = documented(maker)
+        lines += [f"### {kind} {{ #{part.title.split()[0].lower()}-{kind} }}", "", about(maker), ""]
         options = part.registry.options(kind)
         if options:
             lines += [
@@ -217,13 +217,13 @@ def _first_line(maker: Any) -> str:
     return (inspect.getdoc(maker) or "").partition("\n")[0]
 
 
-def _about(maker: Any) -> str:
+def about(maker: Any) -> str:
     """The docstring up to its sections."""
     sections = r"^(?:Args|Attributes|Returns|Raises|Yields):$"
     return re.split(sections, inspect.getdoc(maker) or "", maxsplit=1, flags=re.M)[0].strip()
 
 
-def _documented(maker: Any) -> dict[str, str]:
+def documented(maker: Any) -> dict[str, str]:
     """What docstrings say of arguments and attributes, those of base classes too."""
     texts: dict[str, str] = {}
     for one in reversed(getattr(maker, "__mro__", (maker,))):

@@ -94,7 +94,7 @@ class WindowLoss(Loss):
 @LOSSES("poisson")
 @hyperparameters
 class Poisson(FrameLoss):
-    """See ``losses.poisson``."""
+    """Negative Poisson log-likelihood, see ``losses.poisson``."""
 
     def value(self, prediction: Responses, response: Responses) -> Responses:
         """Negative Poisson log-likelihood."""
@@ -104,7 +104,11 @@ class Poisson(FrameLoss):
 @LOSSES("l1_poisson")
 @hyperparameters
 class L1Poisson(FrameLoss):
-    """See ``losses.l1_poisson``."""
+    """Poisson loss with a penalty on the predicted rate, see ``losses.l1_poisson``.
+
+    Attributes:
+        gamma: weight of the predicted rate.
+    """
 
     gamma: Number = 1e-3
 
@@ -116,7 +120,7 @@ class L1Poisson(FrameLoss):
 @LOSSES("squared_error")
 @hyperparameters
 class SquaredError(FrameLoss):
-    """See ``losses.squared_error``."""
+    """Squared error, see ``losses.squared_error``."""
 
     def value(self, prediction: Responses, response: Responses) -> Responses:
         """Squared difference."""
@@ -126,7 +130,7 @@ class SquaredError(FrameLoss):
 @LOSSES("correlation")
 @hyperparameters
 class Correlation(WindowLoss):
-    """Negative of ``losses.correlation``."""
+    """Negative correlation over time, see ``losses.correlation``."""
 
     def value(
         self, prediction: Responses, response: Responses, recorded: Recorded
@@ -138,7 +142,11 @@ class Correlation(WindowLoss):
 @LOSSES("l1_correlation")
 @hyperparameters
 class L1Correlation(WindowLoss):
-    """Negative of ``losses.l1_correlation``."""
+    """Negative correlation with a penalty on the predicted rate, see ``losses.l1_correlation``.
+
+    Attributes:
+        gamma: weight of the predicted rate.
+    """
 
     gamma: Number = 2e-4
 
@@ -152,7 +160,7 @@ class L1Correlation(WindowLoss):
 @LOSSES("scaled_correlation")
 @hyperparameters
 class ScaledCorrelation(WindowLoss):
-    """Negative of ``losses.scaled_correlation``.
+    """Negative mean correlation over pieces of a window, see ``losses.scaled_correlation``.
 
     Attributes:
         frames: length of a piece.

@@ -78,6 +78,10 @@ class Constant(Schedule):
 class Step(Schedule):
     """The rate is multiplied by ``factor`` after every ``every`` epochs (torch's StepLR).
 
+    Attributes:
+        every: epochs from one step to the next.
+        factor: by which the rate is multiplied.
+
     Raises:
         UserError: an option out of its range.
     """
@@ -98,6 +102,10 @@ class Step(Schedule):
 @dataclasses.dataclass(frozen=True)
 class MultiStep(Schedule):
     """The rate is multiplied by ``factor`` after each of these numbers of epochs (torch's MultiStepLR).
+
+    Attributes:
+        milestones: numbers of epochs.
+        factor: by which the rate is multiplied.
 
     Raises:
         UserError: an option out of its range.
@@ -120,6 +128,9 @@ class MultiStep(Schedule):
 @dataclasses.dataclass(frozen=True)
 class Exponential(Schedule):
     """The rate is multiplied by ``factor`` after every epoch (torch's ExponentialLR).
+
+    Attributes:
+        factor: by which the rate is multiplied.
 
     Raises:
         UserError: an option out of its range.
