@@ -184,7 +184,7 @@ def training() -> ml_collections.ConfigDict:
     optimizer, windows = settings.choice(OPTIMIZERS, "adamw"), settings.choice(SAMPLERS, "shared")
     optimizer.update(
         {
-            "learning_rate": 0.01,
+            "learning_rate": 0.01,  # of the first step; config.schedule changes it
             "clip_norm": 1.0,  # of a step's gradient, at most; 0: any
             "accumulate": 1,  # batches whose gradients are averaged in a step
             "reset_when_lowered": False,  # forget moments when validation lowers the learning rate
@@ -211,8 +211,12 @@ def training() -> ml_collections.ConfigDict:
             },
             # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
             "mesh": {"data": -1, "neuron": 1},
-            # the score names the best epoch and lowers the rate, too: a kind, or {"kind": ..., option: value}
-            "stopping": {"epochs": 10, "threshold": 1e-3, "score": settings.free("correlation")},
+            "stopping": {
+                "epochs": 10,  # without improvement until the run ends
+                "threshold": 1e-3,  # least improvement that counts
+                # names the best epoch and lowers the rate, too: a kind, or {"kind": ..., option: value}
+                "score": settings.free("correlation"),
+            },
             "callbacks": (),  # of your own: "my_lab.my_module:MyCallback", or {"kind": ..., option: value}
             "logging": {  # besides metrics.csv, see docs/logging.md
                 "tensorboard": True,  # event files in the workdir
