@@ -155,8 +155,8 @@ REPLACED: Mapping[str, Mapping[str, str]] = {
         '"best:50"), peak': '"best:1"), peak, ascent=insilico.Ascent(steps=2)',
         '"best:50"': '"best:1", ascent=insilico.Ascent(steps=2)',
         "67": "0",
-        "range(16)": "range(2)",
-        "window=10": "window=1, ascent=insilico.Ascent(steps=2)",
+        "range(16)": "range(1)",
+        "window=10": "window=10, ascent=insilico.Ascent(steps=2)",
         ".mp4": ".gif",
     },
     "published_models": {
