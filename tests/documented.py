@@ -38,9 +38,9 @@ def files(page: Path) -> dict[str, str]:
     return {match[1]: block for match, block in named.items() if match}
 
 
-def programs(page: Path) -> list[Program]:
+def programs(text: str) -> list[Program]:
     """All commands of a page: those that stand by themselves, and those that are quoted in a sentence."""
-    text = re.sub(r"^ *```python\n.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^ *```python\n.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = re.sub(r" *\\\n *", " ", "".join(re.findall(r"^ {4,}.*\n", text, re.MULTILINE))).splitlines()
     quoted = [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"^ {4,}.*\n", "", text))]
     found = [program for line in lines for program in _read(line.strip(), whole=True)]

@@ -93,7 +93,7 @@ def _shown(output: dict[str, Any], picture: str) -> str:
     """A picture or a table among the outputs of a cell; nothing for text."""
     data = output.get("data", {})
     if "image/png" in data:
-        return f"![]({picture})"
+        return f"![Output of the cell]({picture})"
     page = _joined(data.get("text/html", ""))
     if not page or page.startswith("<pre"):
         return ""

@@ -1,5 +1,6 @@
 """Every command of every page is one that the programs take: its flags, its settings, its options."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -44,8 +45,20 @@ def test_commands_of_a_page(page: Path, folder: Path) -> None:
     for name, text in files(page).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
-    for program in programs(page):
+    for program in programs(page.read_text(encoding="utf-8")):
         check(program, folder)
+
+
+@pytest.mark.slow
+def test_commands_of_presets(folder: Path) -> None:
+    """The page of the presets is made from their docstrings."""
+    for name in presets.names():
+        text = (ROOT / "configs" / f"{name}.py").read_text(encoding="utf-8")
+        found = [one for one in programs(f"{ast.get_docstring(ast.parse(text))}\n") if one.whole]
+        assert found, name
+        for program in found:
+            script = program.name.removeprefix("scripts/")
+            printed(call(script, *program.arguments, cache=folder, folder=folder, parse_only=True))
 
 
 def check(program: Program, folder: Path) -> None:
@@ -102,7 +115,7 @@ def test_a_folder_of_ones_own(folder: Path) -> None:
         file["responses_movie_a"] = rng.poisson(2.0, (3, 1800)).astype(float)
         file["responses_movie_b"] = rng.poisson(2.0, (4, 3, 90)).astype(float)
     (page,) = (page for page in PAGES if page.stem == "your_own_data")
-    for program in programs(page):
+    for program in programs(page.read_text(encoding="utf-8")):
         if program.name == "scripts/check_data.py":
             done = call("check_data.py", *program.arguments, cache=folder, folder=folder)
             assert "3 neurons" in done.stdout, done
