@@ -1,7 +1,25 @@
 """Pages for the files that stand at the top of a repository: contributing, changelog, citation."""
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+CITATION = """# Cite us
+
+{message}
+
+```bibtex
+{software}
+
+{article}
+```
+
+Cite the recordings that you use, and the model whose configuration you took, too: every publication is linked where
+[its data](data.md) are described, and a checkpoint remembers the address, the commit and the hash of its recordings
+(`model.data_info.source`).
+"""
 
 
 def pages(root: Path) -> dict[str, str]:
@@ -12,34 +30,30 @@ def pages(root: Path) -> dict[str, str]:
     return {
         "contributing.md": contributing.replace("](docs/", "]("),
         "changelog.md": changes.replace("](docs/", "]("),
-        "cite.md": _citation(citation),
+        "cite.md": _citation(yaml.safe_load(citation)),
     }
 
 
-def _citation(text: str) -> str:
+def _citation(cited: Mapping[str, Any]) -> str:
     """How to cite, from the fields of CITATION.cff."""
-    fields = dict(re.findall(r"^(?:- )?(\w+): \"?(.*?)\"?$", text.replace("  - ", "").replace("\n  ", "\n"), re.M))
-    return f"""# Cite us
+    (article,) = cited["references"]
+    authors = " and ".join(f"{one['family-names']}, {one['given-names']}" for one in article["authors"])
+    software = {
+        "title": cited["title"],
+        "author": f"{{{cited['authors'][0]['name']}}}",
+        "version": cited["version"],
+        "license": cited["license"],
+    }
+    paper = {"title": article["title"], "author": authors} | {
+        name: article[name] for name in ("journal", "year", "doi")
+    }
+    return CITATION.format(
+        message=cited["message"],
+        software=_entry("software", "openretina_jax", software),
+        article=_entry("article", "openretina", paper),
+    )
 
-{fields["message"]}
 
-```bibtex
-@software{{openretina_jax,
-  title   = {{{fields["title"]}}},
-  author  = {{{{{fields["name"]}}}}},
-  version = {{{fields["version"]}}},
-  license = {{{fields["license"]}}},
-}}
-
-@article{{openretina,
-  title   = {{openretina: Collaborative Retina Modelling Across Datasets and Species}},
-  journal = {{bioRxiv}},
-  year    = {{2025}},
-  doi     = {{10.1101/2025.03.07.642012}},
-}}
-```
-
-Cite the recordings that you use, and the model whose configuration you took, too: every publication is linked where
-[its data](data.md) are described, and a checkpoint remembers the address, the commit and the hash of its recordings
-(`model.data_info.source`).
-"""
+def _entry(kind: str, key: str, fields: Mapping[str, Any]) -> str:
+    lines = (f"  {name:7} = {{{value}}}," for name, value in fields.items())
+    return "\n".join([f"@{kind}{{{key},", *lines, "}"])
