@@ -191,7 +191,7 @@ def training() -> ml_collections.ConfigDict:
     optimizer, windows = settings.choice(OPTIMIZERS, "adamw"), settings.choice(SAMPLERS, "shared")
     optimizer.update(
         {
-            "learning_rate": 0.01,
+            "learning_rate": 0.01,  # of the first step; config.schedule changes it
             "clip_norm": 1.0,  # of a step's gradient, at most; 0: any
             "accumulate": 1,  # batches whose gradients are averaged in a step
             "reset_when_lowered": False,  # forget moments when validation lowers the learning rate
@@ -202,9 +202,10 @@ def training() -> ml_collections.ConfigDict:
     windows.shared.update({"window_frames": 150, "windows_per_step": 4})
     config = ml_collections.ConfigDict(
         {
-            "seed": 42,
+            "seed": 42,  # of initial parameters, dropout, and the order of windows
             "start_from": placeholder(str),  # folder of a run whose trained model is the start; sessions are added
             "autoencoder": {"hidden": placeholder(int), "sparsity": 1e-3},  # of the responses of start_from's model
+            # whether every type of cell counts as much, however many cells of it there are
             "objective": {"loss": settings.choice(LOSSES, "poisson"), "cell_type_weighted": False},
             "optimizer": optimizer,
             "schedule": settings.choice(SCHEDULES, "plateau"),
@@ -217,23 +218,27 @@ def training() -> ml_collections.ConfigDict:
             },
             # devices that share the windows of a step, and the neurons; -1: all that are left, see docs/scaling.md
             "mesh": {"data": -1, "neuron": 1},
-            # the score names the best epoch and lowers the rate, too: a kind, or {"kind": ..., option: value}
-            "stopping": {"epochs": 10, "threshold": 1e-3, "score": settings.free("correlation")},
+            "stopping": {
+                "epochs": 10,  # without improvement until the run ends
+                "threshold": 1e-3,  # least improvement that counts
+                # names the best epoch and lowers the rate, too: a kind, or {"kind": ..., option: value}
+                "score": settings.free("correlation"),
+            },
             "callbacks": (),  # of your own: "my_lab.my_module:MyCallback", or {"kind": ..., option: value}
             "logging": {  # besides metrics.csv, see docs/logging.md
-                "tensorboard": True,
-                "wandb": False,
-                "mlflow": False,
+                "tensorboard": True,  # event files in the workdir
+                "wandb": False,  # a run of Weights & Biases
+                "mlflow": False,  # a run of MLflow
                 "project": placeholder(str),  # of wandb, experiment of mlflow; without, openretina_jax
                 "run": placeholder(str),  # name that they show; without, that of the workdir
                 "wandb_mode": placeholder(str),  # "offline"; without, what WANDB_MODE says
                 "mlflow_uri": placeholder(str),  # without, what MLFLOW_TRACKING_URI says, or the folder mlruns
             },
             "train": {
-                "order": "shared",
+                "order": "shared",  # of the sessions in a step, see docs/performance.md
                 "windows": windows,
-                "epochs": 100,
-                "picture_every": 10,
+                "epochs": 100,  # at most
+                "picture_every": 10,  # epochs between pictures for the trackers; 0: none
                 "trainable": placeholder(tuple),  # parts such as ("readout",); without, all parameters
                 "compute_dtype": "float32",  # or "bfloat16"
                 "matmul_precision": "highest",  # or "high", "default": faster products on accelerators

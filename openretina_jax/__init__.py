@@ -1,8 +1,10 @@
 """Deep core + readout models of the retina: train on many recordings at once, probe in silico.
 
-dataset = openretina_jax.from_arrays({"my_retina": recording}, frame_rate_hz=30.0)
-model = openretina_jax.train(dataset)
-openretina_jax.evaluate(model, dataset).neurons
+From arrays to scores:
+
+    dataset = openretina_jax.from_arrays({"my_retina": recording}, frame_rate_hz=30.0)
+    model = openretina_jax.train(dataset)
+    openretina_jax.evaluate(model, dataset).neurons
 """
 
 from typing import TYPE_CHECKING

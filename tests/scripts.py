@@ -48,14 +48,18 @@ def wait(process: subprocess.Popen[str]) -> Done:
     return Done(*process.communicate(timeout=TIMEOUT_S), process.returncode)
 
 
-def call(script: str, *arguments: str, cache: Path, folder: Path = ROOT) -> Done:
-    """Run a script in this process, which has imported everything already; its pictures stay blank."""
+def call(script: str, *arguments: str, cache: Path, folder: Path = ROOT, parse_only: bool = False) -> Done:
+    """Run a script in this process, which has imported everything already; its pictures stay blank.
+
+    With ``parse_only`` it ends when it has read its flags.
+    """
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, _own_state(folder):
         patch.setenv("OPENRETINA_JAX_CACHE", str(cache))
         patch.chdir(folder)
         patch.setattr(sys, "argv", [script, *arguments])
-        patch.setattr(app, "run", lambda main, flags_parser: main(flags_parser(sys.argv)))
+        act = (lambda rest: None) if parse_only else None
+        patch.setattr(app, "run", lambda main, flags_parser: (act or main)(flags_parser(sys.argv)))
         patch.setattr(command_line, "keep_freed_memory", lambda: None)
         patch.setattr(Figure, "draw", lambda figure, renderer: None)
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):

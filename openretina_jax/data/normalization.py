@@ -1,7 +1,9 @@
 """Normalisation of movies, and back: grey levels of the projector and the units of a model.
 
-normalization = Normalization.of(model.data_info)
-normalization.displayed(movie)  # bytes for the projector
+Bytes for a projector:
+
+    normalization = Normalization.of(model.data_info)
+    normalization.displayed(movie)  # bytes for the projector
 """
 
 import dataclasses

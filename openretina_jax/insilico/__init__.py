@@ -1,7 +1,9 @@
 """Experiments on trained models, and on simulated retinas whose answers are known.
 
-model = openretina_jax.load("runs/hoefling_low_res")
-insilico.most_exciting(model, "best:50").save("meis.h5")
+The most exciting stimuli of fifty neurons:
+
+    model = openretina_jax.load("runs/hoefling_low_res")
+    insilico.most_exciting(model, "best:50").save("meis.h5")
 """
 
 from openretina_jax.insilico.ascent import Ascent

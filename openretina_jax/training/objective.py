@@ -96,7 +96,7 @@ class WindowLoss(Loss):
 @LOSSES("poisson")
 @hyperparameters
 class Poisson(FrameLoss):
-    """Poisson loss, see ``losses.poisson``."""
+    """Negative Poisson log-likelihood, see ``losses.poisson``."""
 
     of_rates = True
 
@@ -108,7 +108,11 @@ class Poisson(FrameLoss):
 @LOSSES("l1_poisson")
 @hyperparameters
 class L1Poisson(FrameLoss):
-    """Poisson loss with a penalty on rates, see ``losses.l1_poisson``."""
+    """Poisson loss with a penalty on the predicted rate, see ``losses.l1_poisson``.
+
+    Attributes:
+        gamma: weight of the predicted rate.
+    """
 
     of_rates = True
 
@@ -132,7 +136,7 @@ class SquaredError(FrameLoss):
 @LOSSES("correlation")
 @hyperparameters
 class Correlation(WindowLoss):
-    """Negative of ``losses.correlation``."""
+    """Negative correlation over time, see ``losses.correlation``."""
 
     def value(
         self, prediction: Responses, response: Responses, recorded: Recorded
@@ -144,7 +148,11 @@ class Correlation(WindowLoss):
 @LOSSES("l1_correlation")
 @hyperparameters
 class L1Correlation(WindowLoss):
-    """Negative of ``losses.l1_correlation``."""
+    """Negative correlation with a penalty on the predicted rate, see ``losses.l1_correlation``.
+
+    Attributes:
+        gamma: weight of the predicted rate.
+    """
 
     gamma: Number = 2e-4
 
@@ -158,7 +166,7 @@ class L1Correlation(WindowLoss):
 @LOSSES("scaled_correlation")
 @hyperparameters
 class ScaledCorrelation(WindowLoss):
-    """Negative of ``losses.scaled_correlation``.
+    """Negative mean correlation over pieces of a window, see ``losses.scaled_correlation``.
 
     Attributes:
         frames: length of a piece.

@@ -101,6 +101,11 @@ class AdamW:
 
     Every row counts its own steps for the bias correction. A schedule's momentum replaces ``b1`` in its step, in the
     bias correction too (as in torch).
+
+    Attributes:
+        b1, b2: decay rates of the means of gradients and of their squares.
+        epsilon: added to the root of the mean square.
+        weight_decay: share of a parameter, times the learning rate, that a step takes away.
     """
 
     b1: Number = 0.9
@@ -157,6 +162,12 @@ class Sgd:
     """Stochastic gradient descent with torch's momentum; absent rows stay as they are.
 
     As in torch the first step is not dampened, nor is any without momentum.
+
+    Attributes:
+        momentum: share of the last update that goes on.
+        dampening: share of the gradient that does not enter the momentum.
+        weight_decay: weight of the parameter that is added to its gradient.
+        nesterov: whether the gradient is added once more, beyond the momentum (Nesterov's rule).
 
     Raises:
         UserError: ``nesterov`` with dampening, for which there is no such rule.

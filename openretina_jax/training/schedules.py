@@ -77,6 +77,10 @@ class Constant(Schedule):
 class Step(Schedule):
     """The rate is multiplied by ``factor`` after every ``every`` epochs (torch's StepLR).
 
+    Attributes:
+        every: epochs from one step to the next.
+        factor: by which the rate is multiplied.
+
     Raises:
         UserError: an option out of its range.
     """
@@ -97,6 +101,10 @@ class Step(Schedule):
 @dataclasses.dataclass(frozen=True)
 class MultiStep(Schedule):
     """The rate is multiplied by ``factor`` after each of these numbers of epochs (torch's MultiStepLR).
+
+    Attributes:
+        milestones: numbers of epochs.
+        factor: by which the rate is multiplied.
 
     Raises:
         UserError: an option out of its range.
@@ -119,6 +127,9 @@ class MultiStep(Schedule):
 @dataclasses.dataclass(frozen=True)
 class Exponential(Schedule):
     """The rate is multiplied by ``factor`` after every epoch (torch's ExponentialLR).
+
+    Attributes:
+        factor: by which the rate is multiplied.
 
     Raises:
         UserError: an option out of its range.

@@ -1,8 +1,10 @@
 """Animations of stimuli, of responses in the imaging field, and of traces: in notebooks, and as files.
 
-shown = animate_stimulus(movie, 30.0, channels=("green", "UV"))
-active = animate_rois(info.roi_mask(session), info.neurons[session]["roi_id"], responses, 30.0)
-shown.beside(active).save("session.mp4")
+A movie beside the cells that answer to it:
+
+    shown = animate_stimulus(movie, 30.0, channels=("green", "UV"))
+    active = animate_rois(info.roi_mask(session), info.neurons[session]["roi_id"], responses, 30.0)
+    shown.beside(active).save("session.mp4")
 """
 
 import base64

@@ -1,0 +1,1 @@
+"""The site: pages made from signatures, docstrings, commands and notebooks, and the pictures of the docs."""
