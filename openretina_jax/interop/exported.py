@@ -91,7 +91,7 @@ def export_stream(model: Model, path: str | Path, session: str | None = None) ->
     arrays, structure = jax.tree.flatten(stream.init())
 
     def step(frame: Array, *arrays: Array) -> tuple[Array, ...]:
-        response, state = stream.step(structure.unflatten(arrays), frame)
+        response, state = stream.step(jax.tree.unflatten(structure, arrays), frame)
         return response, *jax.tree.leaves(state)
 
     shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]

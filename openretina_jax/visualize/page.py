@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.info import DataInfo
@@ -21,7 +22,6 @@ from openretina_jax.visualize.scores import (
     plot_sessions,
     plot_traces,
 )
-from openretina_jax.visualize.style import Figure
 
 
 def evaluation_page(

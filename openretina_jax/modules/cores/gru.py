@@ -159,7 +159,7 @@ class GruCore(SimpleCore):
                 outputs.append(self._apply(self.gru, outputs[-1], {}))
         return outputs
 
-    def begin(self, frame_shape: tuple[int, int, int]) -> dict[str, Any]:
+    def begin(self, frame_shape: tuple[int, int, int]) -> Any:
         """Make the history before the first frame: that of the layers, the GRU's state, and how many frames there were.
 
         The GRU begins with the first map that the whole stimulus has.

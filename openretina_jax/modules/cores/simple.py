@@ -155,7 +155,7 @@ class SimpleCore(Core):
         """Compute the maps after every layer, with their first frames; arguments as for a call."""
         return self._stack(self._input(stimulus), train=train, key=key, session=session)
 
-    def begin(self, frame_shape: tuple[int, int, int]) -> list[Float[Array, "1 past height width channel"]]:
+    def begin(self, frame_shape: tuple[int, int, int]) -> Any:
         """Make the history before the first frame: of each layer the inputs that its temporal kernel looks back to."""
 
         def inputs(core: SimpleCore, stimulus: Array) -> list[Array]:
