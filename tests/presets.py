@@ -5,6 +5,8 @@ import ml_collections
 from openretina_jax.runtime.settings import read_config
 from tests.scripts import ROOT
 
+# of Höfling's retina; all tests that need several share these, which take a while
+TWO_SESSIONS = {"n_sessions": 2, "neurons_per_session": 9, "resolution": "18x16"}
 _BRIEF_TRIALS = {"neurons_per_session": 6, "n_trials": 10, "frames_per_trial": 280, "test_frames": 280}
 _SMALLER = {
     "hoefling": {"simulated.n_sessions": 1, "simulated.neurons_per_session": 6},

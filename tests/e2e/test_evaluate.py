@@ -14,6 +14,7 @@ from openretina_jax.experiment.recipe import resolved
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import save_model
 from tests import tiny
+from tests.presets import TWO_SESSIONS
 from tests.scripts import call, mistake, printed
 
 pytestmark = pytest.mark.slow
@@ -21,8 +22,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = "evaluate.py"
 CONFIG = "configs/hoefling_low_res.py:simulated,quick"
 SMALL = {
-    "data.simulated.n_sessions": 2,
-    "data.simulated.neurons_per_session": 9,
+    **{f"data.simulated.{name}": value for name, value in TWO_SESSIONS.items()},
     "model.core.simple.hidden_channels": (2, 2),
 }
 

@@ -16,14 +16,15 @@ from openretina_jax.errors import UserError
 from openretina_jax.insilico.simulated_retina import SimulatedRetina
 from openretina_jax.insilico.truth import truth_model
 from openretina_jax.simulation import retina
-from openretina_jax.simulation.cache import simulate
+from openretina_jax.simulation.cache import simulate, simulated_files
 from openretina_jax.simulation.publications.sridhar_2025 import simulate as simulate_sridhar_2025
 from openretina_jax.simulation.spiking import OUTPUT_SLOPE, SpikingNeurons
 from openretina_jax.sources.hdf5 import load_hdf5
 from openretina_jax.sources.hoefling_2024.sessions import load_hoefling_2024
 from openretina_jax.sources.sridhar_2025.sessions import load_sridhar_2025
 from tests.insilico import known_retina
-from tests.insilico.known_retina import FRAMES, KEPT, NEURONS, ROI_IDS, as_stimulus, clips, simulated
+from tests.insilico.known_retina import FRAMES, KEPT, NEURONS, ROI_IDS, as_stimulus, clips
+from tests.presets import TWO_SESSIONS
 from tests.sources import sridhar_2025_files
 
 predict = nnx.jit(lambda model, stimulus: model(stimulus))
@@ -43,13 +44,13 @@ def everyone(path: Path) -> SimulatedRetina:
 def seen(name: str) -> np.ndarray:
     """The clips after grey as a session saw them, one after the other (time, height, width, channel)."""
     movie = as_stimulus(np.concatenate(clips()[1:]))
-    return movie[:, :, ::-1] if simulated()[name][1].mirrored else movie
+    return movie[:, :, ::-1] if known_retina.simulated()[name][1].mirrored else movie
 
 
 @pytest.mark.parametrize("name", ["first", "second"])
 def test_it_answers_as_the_simulator_does(everyone: SimulatedRetina, name: str) -> None:
     """The first clip is grey, which is what the model assumes to come before a stimulus."""
-    wanted = simulated()[name][0][FRAMES:]
+    wanted = known_retina.simulated()[name][0][FRAMES:]
     first, count = everyone.rows(name)
     found = np.asarray(predict(everyone, jnp.asarray(seen(name)[None])))[0][:, first : first + count]
     assert wanted.std(axis=0).min() > 0.05
@@ -74,7 +75,7 @@ def test_rows_are_in_the_order_of_the_trained_model(path: Path, everyone: Simula
     assert model.data_info.sessions == trained.sessions
     assert everyone.data_info.sessions == {"first": NEURONS, "second": NEURONS}
     for name, rois in KEPT.items():
-        session = simulated()[name][1].neurons
+        session = known_retina.simulated()[name][1].neurons
         for row, roi in enumerate(rois):
             facts = {column: values[row] for column, values in model.data_info.neurons[name].items()}
             assert facts["roi_id"] == roi
@@ -176,12 +177,13 @@ def test_cells_of_cropped_movies_answer_as_the_simulator_does(tmp_path: Path, st
 
 
 @pytest.mark.slow
-def test_it_answers_as_in_the_simulated_recordings(tmp_path: Path) -> None:
-    files = simulate("hoefling_2024", tmp_path, {"n_sessions": 2, "neurons_per_session": 10})
+def test_it_answers_as_in_the_simulated_recordings(simulated: Path) -> None:
+    files = simulated_files("hoefling_2024", TWO_SESSIONS, simulated)
+    folder = Path(files["responses_path"]).parent
     data = load_hoefling_2024(**files)
-    model = truth_model(tmp_path, data.info)
+    model = truth_model(folder, data.info)
     movie = jnp.asarray(data.stimuli["test"].normalized()[None])
-    with h5py.File(tmp_path / "truth.h5") as file:
+    with h5py.File(folder / "truth.h5") as file:
         for session in data.sessions:
             shown = movie[:, :, :, ::-1] if session.mirrored else movie
             first, count = model.rows(session.name)
