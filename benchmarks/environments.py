@@ -1,6 +1,6 @@
 """A small run in environments that programs forget: it must end with the same numbers, or be refused in one line.
 
-    python -m benchmarks.environments [--only=TEXT]
+    python -m benchmarks.environments [--only=TEXT,...]
 
 Every environment trains a model and evaluates it, in processes of its own, and prints a line. Where Python would make
 UTF-8 of the locales C and POSIX by itself, it is kept from that: a terminal is then ASCII.
@@ -78,14 +78,14 @@ ENVIRONMENTS = {
 def main() -> None:
     """Try all environments and print a table; exit status 1 if one is not dealt with."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--only", default="", help="environments whose names hold this")
+    parser.add_argument("--only", default="", help="environments whose names hold one of these, separated by commas")
     flags = parser.parse_args()
     failed = False
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         wanted = None
         for number, (what, environment) in enumerate(ENVIRONMENTS.items()):
-            if wanted is not None and flags.only not in what:
+            if wanted is not None and not any(part in what for part in flags.only.split(",")):
                 continue
             (place / str(number)).mkdir()
             outcome, found = tried(environment, place / str(number), place / "cache")

@@ -48,10 +48,12 @@ class Run:
     Attributes:
         times: times that a campaign ends it.
         within_s: seconds from ``moment`` on in which the signal falls (None: all until the end).
+        after_run: whether it uses what a whole run has trained, or its caches.
     """
 
     times = 25
     within_s: float | None = None
+    after_run = True
 
     def __init__(self, place: Path):
         self.place = place
@@ -222,7 +224,7 @@ class Replacing(Run):
 class Unpacking(Run):
     """An archive of a publication, unpacked into the cache."""
 
-    times, within_s = 15, 0.3
+    times, within_s, after_run = 15, 0.3, False
 
     def __init__(self, place: Path):
         super().__init__(place)

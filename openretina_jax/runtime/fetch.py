@@ -27,7 +27,7 @@ WAYS_OUT = (
     "--config.data.responses_path=..., or train on simulated data by appending :simulated to the config"
 )
 _LARGEST_RATIO = 200  # of an archive's unpacked and packed bytes
-_SMALL_BYTES = 1 << 28  # unpacked archives up to here are taken whatever the ratio
+_SMALL_BYTES = 1 << 30  # unpacked archives up to here are taken whatever the ratio
 _BLOCK_BYTES = 1 << 20
 _HUB = "huggingface.co"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -125,12 +125,14 @@ space_then_time.defvjp(_space_then_time_forward, _space_then_time_backward)
 
 
 def overlapping(y: Float[Array, "out n time"], window: int, length: int) -> Float[Array, "out n_blocks window"]:
-    """Cut windows that start every ``length`` frames and overlap by the rest of their length."""
-    starts = range(0, y.shape[2] - window + 1, length)
-    if len(starts) == 1:
+    """Cut windows that start every ``length`` frames and overlap by the rest of their length, which is no longer."""
+    if y.shape[2] == window:
         return y
-    # slices of equal strides rather than a gather, which XLA runs element by element on CPUs
-    return jnp.stack([y[..., start : start + window] for start in starts], axis=2).reshape(y.shape[0], -1, window)
+    # a window is a block and the begin of the next one: two slices for all windows of the longest movie, rather than
+    # one for each, which take minutes to compile, or a gather, which XLA runs element by element on CPUs
+    blocks = jnp.pad(y, ((0, 0), (0, 0), (0, 2 * length - window))).reshape(*y.shape[:2], -1, length)
+    windows = jnp.concatenate([blocks[:, :, :-1], blocks[:, :, 1:, : window - length]], axis=3)
+    return windows.reshape(y.shape[0], -1, window)
 
 
 def _matmul(a: Array, b: Array) -> Array:
