@@ -54,7 +54,7 @@ def call(script: str, *arguments: str, cache: Path, folder: Path = ROOT, parse_o
     With ``parse_only`` it ends when it has read its flags.
     """
     output, errors, status = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, _own_state(folder):
+    with pytest.MonkeyPatch.context() as patch, own_state(folder):
         patch.setenv("OPENRETINA_JAX_CACHE", str(cache))
         patch.chdir(folder)
         patch.setattr(sys, "argv", [script, *arguments])
@@ -86,7 +86,7 @@ def mistake(done: Done) -> str:
 
 
 @contextlib.contextmanager
-def _own_state(folder: Path) -> Iterator[None]:
+def own_state(folder: Path) -> Iterator[None]:
     """Block after which flags, logging, environment and paths are as before, and programs are not kept on disk.
 
     Modules of a folder outside the checkout are forgotten: others may have the same names.

@@ -8,12 +8,13 @@ import pytest
 from openretina_jax import __main__ as program
 from openretina_jax import commands
 from openretina_jax.runtime import presets
-from tests.scripts import ROOT
+from tests.scripts import ROOT, own_state
 
 
 def said(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     monkeypatch.setattr(sys, "argv", ["openretina-jax", *arguments])
-    program.main()
+    with own_state(ROOT):
+        program.main()
     return capsys.readouterr()
 
 
