@@ -49,8 +49,8 @@ start
 # %% [markdown]
 # ## Two ways to a model of the new cells
 #
-# From scratch; with the trained core, of which only the readout learns (`train.trainable`); and with the trained core
-# as the start of everything. `start_from` names the run; its options stay those of that run.
+# From scratch; and with the trained core, where only the readout learns (`train.trainable`). `start_from` names the run
+# of the core; the options of the model stay those of that run.
 
 # %%
 ways = {

@@ -27,9 +27,8 @@ def run(cell: ast.Module, names: dict[str, Any]) -> None:
     exec(compile(ast.Module(before, []), "cell", "exec"), names)
     value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
     if value is not None:
-        ways = ("_repr_html_", "_repr_png_", "__repr__")
-        show = next(getattr(value, way) for way in ways if hasattr(value, way))
-        assert show()
+        shown = (getattr(value, way)() for way in ("_repr_html_", "_repr_png_", "__repr__") if hasattr(value, way))
+        assert next(one for one in shown if one)
 
 
 @pytest.fixture(scope="module")

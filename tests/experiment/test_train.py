@@ -1,14 +1,17 @@
 """What a run checks before it goes on."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from openretina_jax.data import ArrayRecording, from_arrays
 from openretina_jax.data.fingerprint import fingerprint
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.train import agree, local_folder
+from openretina_jax.experiment.notebook import changed
+from openretina_jax.experiment.train import agree, local_folder, train
 
 RNG = np.random.default_rng(0)
 MOVIE, RESPONSES = RNG.integers(0, 255, (100, 4, 4)).astype(np.uint8), RNG.random((100, 3)).astype(np.float32)
@@ -46,3 +49,24 @@ def test_workdirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for address in ("gs://bucket/run", "s3://bucket/run"):
         with pytest.raises(UserError, match="an address; give a folder of this machine"):
             local_folder(Path(address))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("train.epochs", 0, "config.train.epochs is 0, but must be at least 1"),
+        ("train.order", "nix", "batch order kind 'nix' is unknown"),
+        ("stopping.score", "nix", "score kind 'nix' is unknown"),
+        ("start_from", "no/such/run", "no/such/run does not exist"),
+        ("mesh.data", 7, "config.mesh is"),
+        ("callbacks", ("nix",), "callback kind 'nix' is unknown"),
+    ],
+)
+def test_mistakes_are_told_before_the_data_are_read(
+    name: str, value: object, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("openretina_jax.experiment.train.make_dataset", lambda *_: pytest.fail("the data were read"))
+    config = changed("template", {name: value, "data.path": "somewhere"})
+    with pytest.raises(UserError, match=re.escape(message)):
+        train(config, tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()
