@@ -116,7 +116,7 @@ def of_experiments(run: Path, model: Model, dataset: Dataset) -> dict[str, Any]:
     """Tuning, stimuli and a movie, which pages about pictures begin with."""
     recordings = Path(dataset.source["responses"]["source"])
     found = {"direction": tuning.direction(model), "contrast": tuning.contrast(model)}
-    return {"found": found, "movie": dataset.stimuli["test"].normalized()[:40], "folder": recordings.parent}
+    return {"found": found, "movie": dataset.stimuli["test"].normalized()[:12], "folder": recordings.parent}
 
 
 def of_populations(run: Path, model: Model, dataset: Dataset) -> dict[str, Any]:
