@@ -6,7 +6,9 @@ import io
 import re
 from collections.abc import Sequence
 
-from openretina_jax.visualize.style import DPI, Figure
+from matplotlib.figure import Figure
+
+from openretina_jax.visualize.style import DPI
 
 PRINT_OVER_SCREEN = 1.3  # figures are smaller on screens than in print
 _STYLE = """

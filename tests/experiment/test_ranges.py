@@ -32,7 +32,7 @@ def names() -> set[str]:
     [
         ("seed", -1, "between 0 and 4294967295"),
         ("seed", 2**40, "between 0 and 4294967295"),
-        ("train.epochs", -1, "at least 0"),
+        ("train.epochs", 0, "at least 1"),
         ("train.average_decay", 2.0, "at least 0 and below 1"),
         ("optimizer.learning_rate", -1.0, "at least 0"),
         ("optimizer.learning_rate", math.nan, "at least 0"),

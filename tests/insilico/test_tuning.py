@@ -222,7 +222,7 @@ def test_crossings():
     ("run", "message"),
     [
         (lambda: tuning.flashes(known.model(seconds=False)), "frame rate .* screen=Screen.of"),
-        (lambda: tuning.area(known.model(seconds=False), known.CENTRES_PX), "size of its pixels; give screen"),
+        (lambda: tuning.area(known.model(seconds=False), known.CENTRES_PX), "size of its pixels; give pixel_size_um"),
         (lambda: tuning.area(known.model(), known.CENTRES_PX[:2]), "2 centres are given for 4 neurons"),
         (lambda: tuning.annuli(known.model(), known.CENTRES_PX, (50.0,)), "within the spot of 100 µm"),
         (lambda: tuning.spatial_frequency(known.model(), (80.0,)), "shorter than two pixels"),

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("simulated")
     calls = []
     simulate(folder, SimulationConfig(SESSIONS, NEURONS), lambda *call: calls.append(call))
-    assert calls == [("simulated sessions", 1, 2), ("simulated sessions", 2, 2)]
+    assert calls == [("simulated sessions", done, 2) for done in range(3)]
     return folder
 
 

@@ -34,7 +34,7 @@ SETTINGS = {
 def folder(tmp_path_factory):
     calls = []
     files = simulate(tmp_path_factory.mktemp("simulated"), SimulationConfig(**SMALL), lambda *call: calls.append(call))
-    assert calls == [("simulated sessions", 1, 2), ("simulated sessions", 2, 2)]
+    assert calls == [("simulated sessions", done, 2) for done in range(3)]
     return files["path"]
 
 
