@@ -81,11 +81,11 @@ class Timelines:
                 timeline, name="", frames=np.pad(timeline.frames, at_end), rows=np.pad(timeline.rows, at_end)
             )
 
-        return cls(
-            each=jax.tree.map(lambda *values: jnp.asarray(np.stack(values)), *map(padded, timelines)),
-            length=jnp.asarray([len(timeline) for timeline in timelines], jnp.int32),
-            n_columns=max(timeline.n_neurons for timeline in timelines),
-        )
+        each = jax.tree.map(lambda *values: np.stack(values), *map(padded, timelines))
+        length = np.asarray([len(timeline) for timeline in timelines], np.int32)
+        # one transfer; jnp.asarray would compile a program for every shape
+        each, length = jax.device_put((each, length))
+        return cls(each=each, length=length, n_columns=max(timeline.n_neurons for timeline in timelines))
 
 
 @jax.tree_util.register_dataclass
