@@ -20,6 +20,7 @@ from openretina_jax import insilico, plots
 from openretina_jax.data.artificial_stimuli import checkerboard_noise, chirp, drifting_grating, moving_bars
 from openretina_jax.insilico import tuning
 from openretina_jax.insilico.constraints import of_training
+from openretina_jax.visualize.filters import Scale
 from openretina_jax.visualize.style import COLOURS, Figure, save
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -71,7 +72,7 @@ def of_weights(model: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
     look = {"frame_rate_hz": info.frame_rate_hz, "inputs": info.channels}
     yield "filters", plots.plot_filters(model.core, 0, **look)
     names = [f"{session}:{number}" for session, count in info.sessions.items() for number in range(count)]
-    yield "readout", plots.plot_neurons(model.readout, [0, 1, 2], names)
+    yield "readout", plots.plot_neurons(model.readout, [0, 1, 2], names, scale=Scale.of(model.core, model.data_info))
 
 
 def of_experiments(model: Any, dataset: Any) -> Iterator[tuple[str, Any]]:
