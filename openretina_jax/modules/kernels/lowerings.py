@@ -184,7 +184,12 @@ def convolve(
     # takes symbolic sizes, those of a program exported for movies of any length
     if devices.backend() == "cpu" and all(isinstance(size, int) for size in x.shape):
         wide = at_least_float32(x.dtype)
-        apply = im2col if is_small(x.shape, kernel.shape, strides) else spectral
+        if x.shape[1] == kernel.shape[0] > 1 and padding[0] == (0, 0):  # one frame of output, as in a stream
+            x, kernel = _time_as_channels(x, 1, 4), _time_as_channels(kernel, 0, 3)
+            small = math.prod(x.shape) * math.prod(kernel.shape[:3]) <= FEW_PATCHES
+        else:
+            small = is_small(x.shape, kernel.shape, strides)
+        apply = im2col if small else spectral
         before, after = list(padding), [(0, 0)] * 3
         for axis, stride in enumerate(strides):
             if kernel.shape[axis] == stride == 1:  # padding gives zeros here, which are cheaper to add to the output
@@ -260,6 +265,13 @@ def as_one(
     (time, height, width), (more_time, *zeros) = paddings
     y = convolve(x, kernel, ((time[0] + more_time[0], time[1] + more_time[1]), height, width))
     return jnp.pad(y, ((0, 0), (0, 0), *zeros, (0, 0)))  # the temporal kernel sees padding alone there
+
+
+def _time_as_channels(x: Array, time: int, channel: int) -> Array:
+    """Move all of an axis of time into the one of channels; one frame is left."""
+    moved = jnp.moveaxis(x, time, channel - 1)
+    size = (*moved.shape[: channel - 1], -1, *moved.shape[channel + 1 :])
+    return jnp.expand_dims(moved.reshape(size), time)
 
 
 def is_small(x: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -29,6 +29,7 @@ def random_kernel(rng: np.random.Generator, *size: int, functions: int = 3) -> S
     ("time", "temporal_size", "padding"),
     [
         (9, 4, ((0, 0), (0, 0), (0, 0))),
+        (11, 11, ((0, 0), (1, 1), (2, 1))),  # one frame of output
         (83, 11, ((0, 0), (1, 1), (2, 1))),
         (100, 40, ((3, 2), (0, 2), (1, 0))),
     ],
