@@ -104,7 +104,8 @@ def own_state(folder: Path) -> Iterator[None]:
         yield
         if folder != ROOT:
             for name, module in list(sys.modules.items()):
-                if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+                places = [getattr(module, "__file__", None) or "/", *getattr(module, "__path__", ())]
+                if any(Path(place).is_relative_to(folder) for place in places):
                     del sys.modules[name]
 
 

@@ -138,7 +138,22 @@ def check_before_data(settings: Mapping[str, Any]) -> None:
     SAMPLERS[settings["train"]["order"]]
     if settings["start_from"] is not None:
         check_exists(settings["start_from"])
+    if settings["population"]["size"] is not None:
+        check_on_one_device(settings["mesh"])
     mesh_shape(settings["mesh"], jax.device_count(), jax.process_count())
+
+
+def check_on_one_device(axes: Mapping[str, int]) -> None:
+    """Refuse to spread a population over devices.
+
+    Raises:
+        UserError: says what to do.
+    """
+    if max(axes.values()) > 1:
+        raise UserError(
+            f"config.mesh is {dict(axes)}, but a population trains on one device; leave config.mesh as it is, or train "
+            "the members as single runs"
+        )
 
 
 def run(
@@ -272,11 +287,7 @@ def make_sharding(axes: Mapping[str, int], model: Model, population: bool) -> Sh
     """
     if not population:
         return Sharding(axes, model.data_info.n_neurons)
-    if max(axes.values()) > 1:
-        raise UserError(
-            f"config.mesh is {dict(axes)}, but a population trains on one device; leave config.mesh as it is, or train "
-            "the members as single runs"
-        )
+    check_on_one_device(axes)
     return Sharding({axis: 1 for axis in axes}, model.data_info.n_neurons)
 
 

@@ -42,7 +42,7 @@ class Constraint(struct.PyTreeNode):
         cls,
         channels: int,
         *,
-        norm: float | np.ndarray | None = None,
+        norm: float | np.number | np.ndarray | None = None,
         low: float | list[float] | np.ndarray | None = None,
         high: float | list[float] | np.ndarray | None = None,
     ) -> "Constraint":

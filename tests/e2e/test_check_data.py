@@ -19,7 +19,7 @@ def test_sound_recordings(tmp_path: Path) -> None:
         "movies:",
         "mouse_session_1",
         "36 x 36 x 1",
-        "20 neurons, clips of 1 frames, for validation 64 of train",
+        "20 neurons, clips of 1 frame, for validation 64 of train",
     ):
         assert said in output
     assert output.endswith("no problems\n")

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from openretina_jax.commands import _completion
 from openretina_jax.experiment.insilico import run as insilico
 from openretina_jax.runtime import presets
 from openretina_jax.runtime.settings import entries, read_config
@@ -64,7 +65,9 @@ def test_commands_of_presets(folder: Path) -> None:
 def check(program: Program, folder: Path) -> None:
     """Refuse a command that is not to be had, or whose flags are wrong."""
     name, arguments = program.name, program.arguments
-    if name.startswith("scripts/"):
+    if name == "scripts/completion.py":  # a command without a script
+        assert set(arguments) <= set(_completion.SCRIPTS), program
+    elif name.startswith("scripts/"):
         script = name.removeprefix("scripts/")
         assert (ROOT / name).is_file(), program
         if not program.whole:  # the sentence may leave out what is needed
