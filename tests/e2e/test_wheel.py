@@ -1,4 +1,4 @@
-"""The package as it is installed: the wheel holds all of it, and alone, outside any checkout, trains and scores."""
+"""The package as it is installed: from the wheel alone, outside any checkout, a model is trained, scored and probed."""
 
 import os
 import shutil
@@ -7,8 +7,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import openretina_jax
 from tests.e2e.runs import NEURONS, SMALL
 from tests.scripts import ROOT, TIMEOUT_S
 
@@ -46,7 +48,6 @@ def _copy(target: Path) -> None:
 
 
 def test_nothing_is_missing(installed: Path) -> None:
-    """What the commands do with it, their own tests tell."""
     package = installed / "openretina_jax"
     expected = _files(ROOT / "openretina_jax") | {Path("configs") / file for file in _files(ROOT / "configs")}
     assert expected == _files(package)
@@ -57,7 +58,7 @@ def _files(folder: Path) -> set[Path]:
     return {file for file in files if "__pycache__" not in file.parts}
 
 
-def test_train_and_evaluate(installed: Path, cache: Path, tmp_path: Path) -> None:
+def test_train_evaluate_probe_and_export(installed: Path, cache: Path, tmp_path: Path) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         "PYTHONPATH": str(installed),
@@ -79,6 +80,11 @@ def test_train_and_evaluate(installed: Path, cache: Path, tmp_path: Path) -> Non
     assert where.stdout.strip() == str(installed / "openretina_jax" / "__init__.py")
     run("train", "--config=hdf5_core_readout:simulated,quick", *SMALL, "--config.train.epochs=2", "--workdir=run")
     assert f"{NEURONS} neurons" in run("evaluate", "--checkpoint=run", "--resamples=10")
+    climb = ("--steps=2", "--norm=5", "--neurons=best:2")
+    run("insilico", "mei", "--checkpoint=run", "--folder=meis", *climb)
+    assert len(pd.read_csv(tmp_path / "meis" / "neurons.csv")) == 2
+    run("convert", "--checkpoint=run", "--program=run.zip")
+    assert openretina_jax.load_exported(tmp_path / "run.zip").data_info.n_neurons == NEURONS
     # a configuration of one's own is made of one that is installed
     (tmp_path / "mine.py").write_text(
         "from configs import hdf5_core_readout\n\n\ndef get_config(arg=None):\n"
