@@ -63,7 +63,8 @@ def _row(name: str) -> str:
         part = value.__name__.removeprefix("openretina_jax.")
         return f"| [`openretina_jax.{name}`]({part}.md) | {_about(value.__name__)} |"
     line = (value.__doc__ or "").partition("\n")[0]
-    return f"| [`openretina_jax.{name}`][{module}.{value.__name__}] | {line} |"
+    described = value if hasattr(value, "__name__") else type(value)  # an object is described by its class
+    return f"| [`openretina_jax.{name}`][{module}.{described.__name__}] | {line} |"
 
 
 def _part(part: str) -> str:
