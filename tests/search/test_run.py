@@ -77,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
 
 def test_the_best_trial_and_its_command(finished: tuple[Path, list[str]]) -> None:
     workdir, lines = finished
-    table = pd.read_csv(workdir / "trials.csv", float_precision="round_trip")
+    table = pd.read_csv(workdir / "trials.csv")
     expected = (1 - (table[RATE] - 0.01).abs()) * EPOCHS / (EPOCHS + 1)
     assert table["value"].tolist() == pytest.approx(expected.tolist())
     assert table["value"].is_monotonic_decreasing
