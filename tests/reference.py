@@ -13,7 +13,7 @@ from openretina_jax.interop.descriptions import data_info_to_ours, describe
 from openretina_jax.interop.translation import core_to_ours, readout_to_ours
 from openretina_jax.interop.weights import under, variables
 from openretina_jax.models import build
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 

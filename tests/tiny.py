@@ -14,7 +14,8 @@ from openretina_jax.data.dataset import Dataset, Session, Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows, SessionSampler
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.training.objective import ResponseObjective
 from openretina_jax.training.optimizers import AdamW, Optimizer
 from openretina_jax.training.recipe import Recipe

@@ -16,7 +16,8 @@ from openretina_jax.errors import UserError, nearest, require
 from openretina_jax.evaluation.predict import Scorer, Split
 from openretina_jax.evaluation.splits import VALIDATION, SessionResponses, check_clips, chosen_splits, split_responses
 from openretina_jax.evaluation.tables import SCORES, Summary, SummaryOptions, score_table, summarize, with_metadata
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.models.transfer import add_sessions
 from openretina_jax.runtime.described import Described, counted
 from openretina_jax.runtime.devices import own_numbers

@@ -18,7 +18,8 @@ from openretina_jax.experiment.ranges import check_ranges
 from openretina_jax.interop.loading import load
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.models.transfer import add_sessions, read_sta_filters
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS

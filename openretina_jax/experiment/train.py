@@ -28,7 +28,8 @@ from openretina_jax.experiment.provenance import CONTENT, VERSIONS, versions
 from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_kind, with_values
 from openretina_jax.interop.loading import check_exists
 from openretina_jax.models.build import complete_options
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.models.saving import DamagedError, load_model, read_about
 from openretina_jax.models.summary import summary
 from openretina_jax.runtime.described import counted

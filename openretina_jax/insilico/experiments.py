@@ -19,8 +19,9 @@ from openretina_jax.insilico.objectives import TEMPERATURE, decrease, discrimina
 from openretina_jax.insilico.optimize import optimize_stimuli
 from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.insilico.targets import Targets, as_targets, neuron_names, rows_of, session_of_rows
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.core import ReceptiveField
 
 NATURAL_WINDOWS = 480

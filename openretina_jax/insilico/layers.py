@@ -7,7 +7,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from openretina_jax.errors import UserError
-from openretina_jax.models.model import CoreReadout, Model, output_shape
+from openretina_jax.models.core_readout import CoreReadout, output_shape
+from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.gru import GruCore
 from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.modules.readouts.readout import Readout, Row

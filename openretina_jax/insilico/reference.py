@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.decomposition import space_time
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.simple import SimpleCore
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from openretina_jax.interop.translation import Options, model_to_theirs
 from openretina_jax.interop.weights import assign, load_state, state_dict, state_to_ours
 from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_core_readout
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.modules.readouts.receptive_field import patch_corners
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 from openretina_jax.runtime.fetch import FetchedFile, HubFile, fetch

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from openretina_jax.models.autoencoder import SparseAutoencoder
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.convolutions import FullConv, SeparableConv, SpaceTimeConv, TimeIndependentConv
 from openretina_jax.modules.cores.gru import GruCore
 from openretina_jax.modules.cores.simple import SimpleCore

@@ -12,7 +12,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.runtime.devices import precision
 

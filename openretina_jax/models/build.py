@@ -10,8 +10,9 @@ from flax import nnx
 from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
+from openretina_jax.models.core_readout import CoreReadout, output_shape
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.model import CoreReadout, Model, output_shape
+from openretina_jax.models.model import Model
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime.devices import own_numbers

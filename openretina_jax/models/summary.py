@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import pandas as pd
 from flax import nnx
 
-from openretina_jax.models.model import CoreReadout, path_name
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import path_name
 from openretina_jax.modules.kernels.lowerings import programs_in
 
 PROBE_MAPS = 128  # frames of the probe that leave a map

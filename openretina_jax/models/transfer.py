@@ -12,7 +12,8 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.data.sta import load_session_filters
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.modules.layers import (
     NeuronConstant,
     NeuronParam,

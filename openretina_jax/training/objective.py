@@ -14,7 +14,7 @@ from openretina_jax.data.batches import Batch
 from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import AutoencoderModel
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules import losses
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.modules.layers import Number

@@ -12,8 +12,9 @@ from flax import nnx
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.tables import neuron_titles
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.model import Model
 from openretina_jax.modules.convolutions import SpaceTimeConv
 from openretina_jax.modules.recurrent import GATES
 from openretina_jax.visualize.filters import MAX_OUTPUTS, Scale, plot_coefficients, plot_filters

@@ -17,7 +17,7 @@ from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.recipe import make_trainer, resolved
 from openretina_jax.experiment.train import make_feed, train
 from openretina_jax.models.build import make_model
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.summary import parameters
 from openretina_jax.runtime.settings import read_config
 from openretina_jax.training.loop import check_fit

@@ -19,7 +19,7 @@ from openretina_jax.evaluation import predict as predict_module
 from openretina_jax.evaluation.predict import Scorer, Split, pieces
 from openretina_jax.evaluation.splits import SessionResponses, check_clips, chosen_splits, split_responses
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.runtime import programs
 from tests import tiny

@@ -16,7 +16,7 @@ from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.recipe import resolved
 from openretina_jax.experiment.train import check_same_run, train
 from openretina_jax.models.build import complete_options, make_model
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saving import load_model
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS

@@ -8,7 +8,7 @@ import numpy as np
 
 from openretina_jax.data.info import DataInfo
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from tests import tiny
 
 HEIGHT, WIDTH, CHANNELS, FRAMES = 5, 4, 2, 6

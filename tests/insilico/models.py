@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from openretina_jax.data.info import DataInfo
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 
 FRAMES, HEIGHT, WIDTH, CHANNELS = 6, 5, 4, 2
 SESSIONS = {"one": 3, "two": 2}

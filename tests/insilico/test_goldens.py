@@ -15,7 +15,7 @@ import pytest
 from openretina_jax.insilico import decomposition
 from openretina_jax.insilico import reference as theirs
 from openretina_jax.insilico.vector_field import coordinates, principal_components
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from tests import goldens_case, reference
 from tests.goldens_case import Case, case, cases
 from tests.module_goldens import channels_first, channels_last, with_gradients

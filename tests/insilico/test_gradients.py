@@ -16,7 +16,7 @@ from openretina_jax.insilico.gradients import (
 )
 from openretina_jax.insilico.targets import groups
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from tests import tiny
 from tests.insilico import known_filters as models
 

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from openretina_jax.interop.openretina import load_checkpoint
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from tests.goldens_case import RTOL
 
 FOLDER = Path(__file__).parents[1] / "goldens" / "checkpoints"

@@ -17,8 +17,8 @@ from openretina_jax.interop.openretina import PUBLISHED
 from openretina_jax.interop.torch_files import read_lightning_checkpoint
 from openretina_jax.interop.weights import load_state, state_dict
 from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import load_model, save_model
 from tests import tiny
 from tests.interop.frozen import NAMES, answers, check, load, path_of, slow_unless

@@ -13,8 +13,8 @@ from flax import nnx
 from openretina_jax.data.batches import Batch
 from openretina_jax.interop.weights import under
 from openretina_jax.models.autoencoder import AutoencoderModel, SparseAutoencoder
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.model import CoreReadout
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.readouts.readout import Readout, Row
 from openretina_jax.training.objective import Poisson, ReconstructionObjective, ResponseObjective

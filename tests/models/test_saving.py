@@ -16,7 +16,7 @@ from flax import nnx
 
 import openretina_jax
 from openretina_jax.errors import UserError
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saving import SCORE, best_checkpoint, by_name, load_model, sha256_of_arrays
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.optimizers import AdamW

@@ -13,7 +13,7 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.data.sta import gaussian_2d
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.transfer import add_sessions, merge, read_sta_filters
 from tests import tiny
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.batches import Batch
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.losses import correlation, poisson, without_lag
 from openretina_jax.training.objective import Poisson, ResponseObjective

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from openretina_jax.data.batches import Batch
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Poisson, ResponseObjective
 from openretina_jax.training.optimizers import make_optimizer
 from openretina_jax.training.recipe import Recipe

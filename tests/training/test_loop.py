@@ -23,7 +23,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.splits import check_clips
 from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saving import by_name, load_model
 from openretina_jax.runtime import programs
 from openretina_jax.training.callbacks import Callback, Callbacks, Epoch

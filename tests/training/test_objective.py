@@ -15,7 +15,7 @@ from openretina_jax.data.batches import Batch, DataArrays, Timelines
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.training.objective import LOSSES, ResponseObjective, rows_in, targets, within_clip
 from tests import tiny

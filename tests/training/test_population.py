@@ -20,8 +20,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.experiment.recipe import check_varying, resolved, with_values, without_kind
 from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
-from openretina_jax.models.model import CoreReadout
 from openretina_jax.models.saving import best_checkpoint, by_name, load_model, read_about
 from openretina_jax.runtime.settings import read_config
 from openretina_jax.training.callbacks import Callback

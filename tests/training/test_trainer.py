@@ -15,7 +15,7 @@ from openretina_jax.data.windows import EpochWindows
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import LossScore
 from openretina_jax.models.build import make_core_readout
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.training.objective import Poisson, ReconstructionObjective, ResponseObjective
 from openretina_jax.training.optimizers import AdamW, Sgd, trainable_filter
 from openretina_jax.training.patience import PatienceRules, Plateau

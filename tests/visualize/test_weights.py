@@ -9,7 +9,7 @@ from flax import nnx
 from openretina_jax.errors import UserError
 from openretina_jax.models.autoencoder import SparseAutoencoder
 from openretina_jax.models.build import make_model
-from openretina_jax.models.model import CoreReadout
+from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.cores.simple import SimpleCore
 from openretina_jax.modules.readouts import READOUTS

@@ -16,7 +16,8 @@ from openretina_jax.insilico.layers import layer_model
 from openretina_jax.insilico.optimize import stimulus_frames
 from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.insilico.targets import Targets, groups, rows_of
-from openretina_jax.models.model import CoreReadout, Model
+from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.models.model import Model
 from openretina_jax.visualize.gallery.stimuli import stimuli_page
 
 
