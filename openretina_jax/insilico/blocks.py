@@ -17,6 +17,7 @@ from openretina_jax.models.model import Model
 
 Chosen = str | Sequence[int] | Targets  # neurons, see ``targets.neurons``, or targets
 BLOCK_VALUES = 2**22  # 16 MiB
+MEMORY_FRAMES = 30  # history of models whose memory has no end
 Window = tuple[int, int | None]  # first and end of some responses, as in a slice
 
 
@@ -45,6 +46,12 @@ def n_responses(model: Model, frames: int) -> int:
         return 0
     probe = jax.ShapeDtypeStruct(model.stimulus_shape(frames), jnp.float32)
     return jax.eval_shape(model, probe).shape[1]
+
+
+def history_frames(model: Model) -> int:
+    """Number of frames before a response that it depends on; ``MEMORY_FRAMES`` for models whose memory has no end."""
+    past = model.receptive_field().past
+    return max(model.lag, MEMORY_FRAMES if past is None else past)
 
 
 def check_every_frame(model: Model, frames: int) -> None:

@@ -13,7 +13,16 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
-from openretina_jax.insilico.blocks import Chosen, Window, blocks, check_every_frame, checked, members, score
+from openretina_jax.insilico.blocks import (
+    Chosen,
+    Window,
+    blocks,
+    check_every_frame,
+    checked,
+    history_frames,
+    members,
+    score,
+)
 from openretina_jax.insilico.targets import as_targets
 from openretina_jax.models.model import Model
 
@@ -162,8 +171,7 @@ def lsta(
         raise UserError(
             f"the window {window} must lie within the {shown_frames} frames of an image; both count from its onset"
         )
-    history = model.receptive_field().past
-    before = model.lag if history is None else history
+    before = history_frames(model)
     check_every_frame(model, before + shown_frames)
     levels = images.mean(axis=(0, 1, 2)) if grey is None else np.asarray(grey)
     if levels.shape != images.shape[-1:]:

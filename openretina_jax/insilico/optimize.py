@@ -21,6 +21,7 @@ from jaxtyping import Float
 from openretina_jax.errors import UserError
 from openretina_jax.insilico import ascent as programs
 from openretina_jax.insilico.ascent import Ascent, Slots
+from openretina_jax.insilico.blocks import history_frames
 from openretina_jax.insilico.constraints import Constraint, of_training
 from openretina_jax.insilico.objectives import Objective, increase
 from openretina_jax.insilico.stimuli import Stimuli
@@ -33,7 +34,6 @@ Progress = Callable[[str, int, int], None]  # what, number done, number in all
 Kept = MutableMapping[str, Mapping[str, np.ndarray]]  # arrays by the name of what was found
 
 WINDOW = 10  # frames
-MEMORY_FRAMES = 30  # of history, for models whose memory has no end
 
 _log = logging.getLogger(__name__)
 
@@ -103,8 +103,7 @@ def optimize_stimuli(
 
 def stimulus_frames(model: Model, window: int) -> int:
     """Frames of the shortest stimulus whose last ``window`` responses depend on no frame before it."""
-    past = model.receptive_field().past
-    return max(model.lag, MEMORY_FRAMES if past is None else past) + window
+    return history_frames(model) + window
 
 
 def _starts(start: Any, linear: np.ndarray, natural: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -17,11 +17,10 @@ from jaxtyping import Array, Float, Float32, Int
 from openretina_jax.data.artificial_patterns import Course, sinusoid
 from openretina_jax.data.artificial_stimuli import as_seen, full_field
 from openretina_jax.errors import UserError
-from openretina_jax.insilico.blocks import blocks
+from openretina_jax.insilico.blocks import blocks, history_frames
 from openretina_jax.insilico.targets import session_of_rows
 from openretina_jax.models.model import Model
 
-MEMORY_FRAMES = 30  # history of models whose memory has no end
 BLOCK_VALUES = 2**20  # pixels of the stimuli that a model sees at once
 
 BRIGHT_AND_DARK = (1.0, -1.0)  # contrasts
@@ -210,9 +209,8 @@ class _Grey:
 
     @classmethod
     def of(cls, model: Model) -> "_Grey":
-        field = model.receptive_field()
-        future = field.future or 0
-        return cls(max(model.lag, MEMORY_FRAMES if field.past is None else field.past) + 1 + future, future)
+        future = model.receptive_field().future or 0
+        return cls(history_frames(model) + 1 + future, future)
 
     def before(self, movies: Movies) -> Float32[np.ndarray, "stimulus longer height width channel"]:
         return np.pad(movies, ((0, 0), (self.frames, 0), (0, 0), (0, 0), (0, 0)))

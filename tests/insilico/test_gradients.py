@@ -129,6 +129,13 @@ def test_models_without_end_of_their_memory_or_an_answer_to_every_frame() -> Non
     blocks.check_every_frame(gru, 20)
     with pytest.raises(UserError, match="does not answer every frame"):
         lsta(slow, stimuli(1)[0], [0])
+    image = stimuli(1)[0, :1]
+    found = lsta(gru, image, [0], shown_frames=5, window=(0, 5))
+    levels = image.mean(axis=(0, 1, 2))
+    grey = np.broadcast_to(levels, (1, blocks.MEMORY_FRAMES, *image.shape[1:])).astype(np.float32)
+    movie = np.concatenate([grey, np.repeat(image[:, None], 5, axis=1)], axis=1)
+    over_time = gradients(gru, movie, [0], window=5)
+    np.testing.assert_allclose(found.gradients[0], over_time[0, :, -5:].sum(axis=1), rtol=1e-4, atol=1e-6)
 
 
 def test_wrong_use_is_refused() -> None:
