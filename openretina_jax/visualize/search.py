@@ -12,6 +12,7 @@ from openretina_jax.visualize.style import BLACK, BLUE, LIGHT, VERMILION, Figure
 
 COLUMNS = 3  # of panels
 TICKS = 4  # at most, in a panel
+LABEL_INCHES = 1.1  # that an entry of a legend takes
 
 
 def plot_scores(trials: pd.DataFrame, objective: str, *, axes: Axes | None = None) -> AnyFigure:
@@ -38,7 +39,9 @@ def plot_scores(trials: pd.DataFrame, objective: str, *, axes: Axes | None = Non
         axes.vlines(failed, 0, 1, color=LIGHT, linewidth=0.8, transform=across, zorder=0, label="failed")
     axes.set(xlabel="trial", ylabel=objective)
     whole_ticks(axes.xaxis)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False, fontsize=9)
+    inches = axes.get_window_extent().width / figure_of(axes).dpi
+    beside = max(int(inches / LABEL_INCHES), 1)  # in a row, so that none is cut
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=min(beside, 4), frameon=False, fontsize=9)
     open_axes(axes)
     return figure_of(axes)
 
