@@ -1,7 +1,7 @@
 """What the Tab key completes in a shell: commands, experiments, flags, configurations with their words and settings."""
 
+import ast
 import importlib
-import re
 import runpy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -68,13 +68,32 @@ def candidates(words: Sequence[str]) -> list[str]:
         found = _settings(word, before)
     else:
         found = [*_flags(before[0]), "--help"]
-    return sorted(one for one in found if one.startswith(word))
+        if before[0] == "insilico":
+            found += [f"--{option}=" for option in _experiments().get(before[1], ())]
+    return sorted({one for one in found if one.startswith(word)})
 
 
-def _experiments() -> list[str]:
-    """Names under which experiments are registered, read from their files: importing these takes seconds."""
+def _experiments() -> dict[str, list[str]]:
+    """Options of each registered experiment, by its name; read from the files, since importing them takes seconds."""
     files = (Path(__file__).parents[1] / "experiment" / "insilico").glob("*.py")
-    return [name for file in files for name in re.findall(r'^@EXPERIMENTS\("(\w+)"\)', file.read_text("utf-8"), re.M)]
+    parsed = [node for file in files for node in ast.parse(file.read_text("utf-8")).body]
+    classes = {node.name: node for node in parsed if isinstance(node, ast.ClassDef)}
+
+    def options(name: str) -> list[str]:
+        if name not in classes:
+            return []
+        fields = [node.target for node in classes[name].body if isinstance(node, ast.AnnAssign)]
+        own = [field.id for field in fields if isinstance(field, ast.Name)]
+        return [one for base in classes[name].bases for one in options(ast.unparse(base))] + own
+
+    return {
+        ast.literal_eval(kind.args[0]): options(name)
+        for name, node in classes.items()
+        for kind in node.decorator_list
+        if isinstance(kind, ast.Call)
+        and ast.unparse(kind.func) == "EXPERIMENTS"
+        and isinstance(kind.args[0], ast.Constant)
+    }
 
 
 def _flags(command: str) -> Iterator[str]:

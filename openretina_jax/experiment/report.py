@@ -16,6 +16,7 @@ from openretina_jax.experiment.pictures import weight_pictures
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import SCORE, best_checkpoint, load_model, read_about, save_model
+from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.runtime.processes import is_first
 from openretina_jax.training.feed import Feed
@@ -101,8 +102,8 @@ def report_members(
     save_model(ensemble, workdir / "ensemble")
     lines = table.to_string(index=False, float_format="%.4g").splitlines()
     scores = _tests(data, ensemble)
-    said = ", ".join(f"{name.replace('_', ' ')} {score:.4f}" for name, score in scores.items())
-    return ranked[0], [*lines, f"ensemble of {len(chosen)} members: {said}", f"best member: {ranked[0].name}"]
+    said = "".join(f", {name.replace('_', ' ')} {score:.4f}" for name, score in scores.items())
+    return ranked[0], [*lines, f"ensemble of {counted(len(chosen), 'member')}{said}", f"best member: {ranked[0].name}"]
 
 
 def _tests(data: Feed, model: Model) -> dict[str, float]:

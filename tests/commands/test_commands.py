@@ -1,5 +1,6 @@
 """The command ``openretina-jax``: what it says of itself, and mistakes."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -60,6 +61,8 @@ def completed(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     [
         ("tra", ["train"]),
         ("insilico me", ["mei"]),
+        ("insilico tuning --pix", ["--pixel_size_um="]),
+        ("insilico dei --nei", []),
         ("train --config=hoefling_l", ["--config=hoefling_low_res"]),
         ("train --config=hoefling_low_res:simulated,qu", ["--config=hoefling_low_res:simulated,quick"]),
         ("train --config=template --config.train.ep", ["--config.train.epochs="]),
@@ -74,6 +77,16 @@ def test_the_tab_key(
     line: str, expected: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert completed(line, capsys, monkeypatch) == expected
+
+
+def test_the_tab_key_knows_the_options_of_every_experiment() -> None:
+    from openretina_jax.commands._completion import candidates
+    from openretina_jax.experiment.insilico import EXPERIMENTS
+
+    assert candidates(["insilico", ""]) == sorted(EXPERIMENTS.kinds())
+    for kind in EXPERIMENTS.kinds():
+        wanted = {f"--{field.name}=" for field in dataclasses.fields(EXPERIMENTS[kind])}
+        assert wanted <= set(candidates(["insilico", kind, "--"]))
 
 
 def test_the_tab_key_completes_flags() -> None:
