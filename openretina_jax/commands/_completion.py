@@ -90,9 +90,7 @@ def _experiments() -> dict[str, list[str]]:
         ast.literal_eval(kind.args[0]): options(name)
         for name, node in classes.items()
         for kind in node.decorator_list
-        if isinstance(kind, ast.Call)
-        and ast.unparse(kind.func) == "EXPERIMENTS"
-        and isinstance(kind.args[0], ast.Constant)
+        if isinstance(kind, ast.Call) and ast.unparse(kind.func) == "EXPERIMENTS"
     }
 
 
