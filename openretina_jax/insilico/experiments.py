@@ -306,12 +306,16 @@ def controversial(
     return most_exciting(Difference(ensemble, first, second), chosen, **options)
 
 
-def centred(model: CoreReadout) -> CoreReadout:
+def centred(model: Model) -> Model:
     """Copy a model and move all its neurons to the middle of the screen, so that neurons of a type share a stimulus.
 
     Raises:
         UserError: its neurons have no positions.
     """
+    if isinstance(model, Ensemble):
+        return Ensemble([centred(member) for member in model.unstacked()])
+    if not isinstance(model, CoreReadout):
+        raise UserError(f"{type(model).__name__} has no positions of neurons; take a core + readout model")
     copy = nnx.clone(model)
     copy.readout.centre()
     return copy

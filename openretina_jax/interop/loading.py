@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from openretina_jax.errors import UserError
+from openretina_jax.interop import ensembles
+from openretina_jax.interop.ensembles import is_ensemble_folder, load_ensemble
 from openretina_jax.interop.exported import is_exported
 from openretina_jax.interop.openretina import PUBLISHED, load_checkpoint
 from openretina_jax.models.ensemble import Ensemble
@@ -19,7 +21,7 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
     Args:
         path: the folder of a run (its best checkpoint is taken), of a checkpoint or of a saved model; or a model of
             openretina: its published name such as "hoefling_2024_low_res", the path of a ``.ckpt`` file, or its
-            address. Several of them make an ensemble.
+            address; or the folder of an ensemble of Höfling et al. 2024. Several of them make an ensemble.
         arguments: arguments of the constructor of openretina's model that its checkpoint does not hold.
 
     Raises:
@@ -29,10 +31,11 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
     if not isinstance(path, str | Path):
         return Ensemble([load(one, **arguments) for one in path])
     check_exists(path)
-    if Path(path).is_dir():
+    if Path(path).is_dir() or str(path) in ensembles.PUBLISHED:
         if arguments:
-            raise UserError(f"{path} is a model of ours, which needs no arguments; leave out {', '.join(arguments)}")
-        return load_model(path)
+            raise UserError(f"{path} says all that its model needs; leave out {', '.join(arguments)}")
+        published = str(path) in ensembles.PUBLISHED
+        return load_ensemble(path) if published or is_ensemble_folder(path) else load_model(path)
     if is_exported(path):
         raise UserError(
             f"{path} is an exported program, which has no weights to look at or to train; open it by "
@@ -47,5 +50,6 @@ def check_exists(path: str | Path) -> None:
     Raises:
         UserError: names what there is.
     """
-    if not (str(path) in PUBLISHED or is_url(str(path)) or Path(path).exists()):
-        raise UserError(f"{path} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(PUBLISHED)}")
+    published = (*PUBLISHED, *ensembles.PUBLISHED)
+    if not (str(path) in published or is_url(str(path)) or Path(path).exists()):
+        raise UserError(f"{path} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(published)}")

@@ -32,8 +32,12 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 _MOST_VALUES = 10_000_000  # of all containers together
 
 
-def load_plain_pickle(file: str | Path) -> Any:
+def load_plain_pickle(file: str | Path, also: Mapping[str, Callable[..., Any]] | None = None) -> Any:
     """Read a pickle of numpy arrays, numpy scalars and plain containers, of any protocol and of numpy 1 or 2.
+
+    Args:
+        file: the pickle.
+        also: what further names stand for when they are called, by dotted name; they must give plain values.
 
     Raises:
         UserError: the file names or holds anything else, is truncated, is not a pickle, or cannot be read.
@@ -41,7 +45,7 @@ def load_plain_pickle(file: str | Path) -> Any:
     file = Path(file)
     try:
         with file.open("rb") as stream:
-            value = PickleReader(stream, file.stat().st_size, PLAIN).read()
+            value = PickleReader(stream, file.stat().st_size, {**PLAIN, **(also or {})}).read()
         _check_plain(value)
     except ForbiddenError as error:
         raise UserError(

@@ -169,7 +169,7 @@ def test_folders_and_names(tmp_path: Path) -> None:
         UserError, match=r"absent does not exist; give a run's folder, a .ckpt file, or one of hoefling"
     ):
         openretina_jax.load(tmp_path / "absent", in_shape=(1, 2, 3, 4))
-    with pytest.raises(UserError, match="is a model of ours, which needs no arguments; leave out in_shape"):
+    with pytest.raises(UserError, match="says all that its model needs; leave out in_shape"):
         openretina_jax.load(tmp_path, in_shape=(1, 2, 3, 4))
 
 
