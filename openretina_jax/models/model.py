@@ -184,12 +184,7 @@ class Model(Described, nnx.Module):
         Raises:
             UserError: the model's memory has no end.
         """
-        frames = self.receptive_field().frames
-        if frames is None:
-            raise UserError(
-                f"{type(self).__name__} depends on all earlier frames; to predict frame by frame, it must write begin "
-                "and advance, which carry its state"
-            )
+        frames = self.receptive_field().ending(self)
         return jnp.zeros(self.stimulus_shape(max(frames, self.lag + 1) - 1))
 
     def advance(

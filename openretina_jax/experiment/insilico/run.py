@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import dataclasses
-import hashlib
 import inspect
 import json
 import logging
@@ -14,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from beartype.door import is_bearable
 from filelock import FileLock, Timeout
 from flax import nnx
@@ -25,6 +23,7 @@ from openretina_jax.experiment.insilico import EXPERIMENTS
 from openretina_jax.experiment.insilico.experiment import Experiment, Work
 from openretina_jax.experiment.train import use_compilation_cache
 from openretina_jax.models.model import Model
+from openretina_jax.models.saving import by_name, sha256_of_arrays
 from openretina_jax.runtime.files import check_writable, put_in_place
 from openretina_jax.runtime.registry import construct, signature
 
@@ -180,8 +179,8 @@ def _difference(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _fingerprint(model: Model) -> str:
     """Digest of all numbers of a model."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(nnx.state(model)):
-        array = jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+    arrays = {
+        name: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        for name, leaf in by_name(nnx.state(model)).items()
+    }
+    return sha256_of_arrays(arrays)[:16]

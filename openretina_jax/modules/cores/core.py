@@ -30,6 +30,19 @@ class ReceptiveField(NamedTuple):
         """Frames that come before the map's own."""
         return None if self.frames is None or self.future is None else max(self.frames - 1 - self.future, 0)
 
+    def ending(self, owner: object) -> int:
+        """Frames of the field of a core or model that predicts frame by frame by keeping so many.
+
+        Raises:
+            UserError: its memory has no end.
+        """
+        if self.frames is None:
+            raise UserError(
+                f"{type(owner).__name__} depends on all earlier frames; to predict frame by frame, it must write begin "
+                "and advance, which carry its state"
+            )
+        return self.frames
+
 
 class Core(nnx.Module):
     """Base of cores: modules that turn a movie into feature maps that all sessions share.
@@ -82,13 +95,7 @@ class Core(nnx.Module):
         Raises:
             UserError: the core's memory has no end.
         """
-        frames = self.receptive_field().frames
-        if frames is None:
-            raise UserError(
-                f"{type(self).__name__} depends on all earlier frames; to predict frame by frame, it must write begin "
-                "and advance, which carry its state"
-            )
-        return jnp.zeros((1, frames - 1, *frame_shape))
+        return jnp.zeros((1, self.receptive_field().ending(self) - 1, *frame_shape))
 
     def advance(
         self, history: Any, frame: Float[Array, "1 1 height width channel"], session: Int[Array, "1"] | None = None
