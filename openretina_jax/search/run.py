@@ -13,12 +13,15 @@ from optuna.trial import TrialState
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import whole_file
 from openretina_jax.runtime.settings import Entries, check_effect
+from openretina_jax.search.processes import make_places
 from openretina_jax.search.space import as_flag, as_flags, make_space
-from openretina_jax.search.study import Rules, Search, locked, make_places, open_study
+from openretina_jax.search.study import Rules, Search, locked, open_study
 from openretina_jax.visualize.search import plot_importances, plot_scores, plot_slices
 from openretina_jax.visualize.style import save
 
 SQLITE = (".sqlite", ".sqlite3", ".db")
+BEST = 10  # trials in the terminal's table
+NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def run_search(
@@ -89,10 +92,6 @@ def run_search(
     if not finished:
         lines.append("stopped; the same command goes on from there")
     return lines
-
-
-BEST = 10  # trials in the terminal's table
-NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 def trial_table(study: optuna.Study) -> pd.DataFrame:

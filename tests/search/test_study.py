@@ -11,17 +11,9 @@ import optuna
 import pytest
 
 from openretina_jax.errors import UserError
-from openretina_jax.search import study
-from openretina_jax.search.study import (
-    Place,
-    Rules,
-    TrialProcess,
-    final_value,
-    locked,
-    make_places,
-    make_pruner,
-    read_epochs,
-)
+from openretina_jax.search import processes
+from openretina_jax.search.processes import Place, TrialProcess, make_places
+from openretina_jax.search.study import Rules, final_value, locked, make_pruner, read_epochs
 
 RULES = Rules("validation/correlation", "none", warmup_epochs=0, epochs=2, seed=7)
 
@@ -66,8 +58,8 @@ def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
         make_places(0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     listed = subprocess.CompletedProcess([], 0, stdout="GPU 0: H100\nGPU 1: H100\n")
-    monkeypatch.setattr(study.shutil, "which", lambda name: name)
-    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: listed)
+    monkeypatch.setattr(processes.shutil, "which", lambda name: name)
+    monkeypatch.setattr(processes.subprocess, "run", lambda *_, **__: listed)
     assert [place.device for place in make_places(1)] == ["0"]
 
 
