@@ -3,8 +3,10 @@
 import gc
 import importlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xdist
@@ -31,13 +33,19 @@ LIBRARIES = (
 )
 
 
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+
+
 def pytest_configure() -> None:
     """Refuse implicit promotion of types and compile in a hurry, in the scripts that tests start too.
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
     emitters on CPUs; a third of the rest is saved if the small programs are not split for 32 threads. Where a program
-    comes from need not be written down either.
+    comes from need not be written down either. Nor need every process compile package and tests to bytecode anew,
+    which some environments ask for to keep images small: it takes longer than all other imports.
     """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if HURRY not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
     os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
@@ -52,11 +60,27 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     gc.disable()
     for library in LIBRARIES:
         importlib.import_module(library)
+    keep_compiled()
     if session.config.getoption("markexpr") == "not slow":
         from hypothesis import settings
 
         settings.register_profile("quick", max_examples=20)
         settings.load_profile("quick")
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs on disk, for other processes and for the next run of the tests.
+
+    They are found by their instructions, and by flags and version of the compiler: a program that a change of the
+    package changes is compiled.
+    """
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    COMPILED.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(COMPILED))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    compilation_cache.reset_cache()
 
 
 def pytest_collection_finish() -> None:
@@ -82,18 +106,18 @@ def simulated(shared: Path) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cache of the tests, which is never that of the user; no programs of other modules are kept."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "xla").symlink_to(COMPILED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("OPENRETINA_JAX_CACHE", str(folder))
         yield
     import jax  # after its settings above
-    from jax.experimental.compilation_cache import compilation_cache
 
     from openretina_jax.runtime import programs
 
     programs.forget()
-    if jax.config.jax_compilation_cache_dir is not None:  # a run of training has set it
-        jax.config.update("jax_compilation_cache_dir", None)
-        compilation_cache.reset_cache()
+    if jax.config.jax_compilation_cache_dir != str(COMPILED):  # a run of training has set it
+        keep_compiled()
     gc.collect()
     gc.freeze()  # traced programs that live on, gigabytes at the end, which no later collection need look through
 
@@ -103,3 +127,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache in which nothing is yet."""
     monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def forgotten_kinds() -> Iterator[None]:
+    """Forget what a test registers when it ends, in all registries; what the package registers meanwhile stays."""
+    from openretina_jax.runtime.registry import Registry
+
+    enter = Registry.__call__
+
+    def register(registry: Registry, kind: str) -> Callable[[Any], Any]:
+        def keep(maker: Any) -> Any:
+            if not maker.__module__.startswith("openretina_jax."):
+                patch.setitem(registry._makers, kind, maker)
+            return enter(registry, kind)(maker)
+
+        return keep
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "__call__", register)
+        yield
