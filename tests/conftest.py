@@ -41,9 +41,15 @@ def pytest_configure() -> None:
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
     emitters on CPUs; a third of the rest is saved if the small programs are not split for 32 threads. Where a program
-    comes from need not be written down either. Nor need every process compile package and tests to bytecode anew,
-    which some environments ask for to keep images small: it takes longer than all other imports.
+    comes from need not be written down either.
+
+    Nothing is compiled twice: programs are kept for other processes and the next run of the tests. They are found by
+    their instructions, and by flags and version of the compiler, so that one that a change of the package changes is
+    compiled. Bytecode is kept, too, which some environments forbid to keep images small.
     """
+    COMPILED.mkdir(parents=True, exist_ok=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if HURRY not in os.environ.get("XLA_FLAGS", ""):
@@ -51,6 +57,7 @@ def pytest_configure() -> None:
     os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
     os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+    os.environ["OMP_NUM_THREADS"] = "1"  # products of NumPy: threads of workers would wait for each other
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -60,27 +67,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     gc.disable()
     for library in LIBRARIES:
         importlib.import_module(library)
-    keep_compiled()
     if session.config.getoption("markexpr") == "not slow":
         from hypothesis import settings
 
         settings.register_profile("quick", max_examples=20)
         settings.load_profile("quick")
-
-
-def keep_compiled() -> None:
-    """Keep compiled programs on disk, for other processes and for the next run of the tests.
-
-    They are found by their instructions, and by flags and version of the compiler: a program that a change of the
-    package changes is compiled.
-    """
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
-    COMPILED.mkdir(parents=True, exist_ok=True)
-    jax.config.update("jax_compilation_cache_dir", str(COMPILED))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    compilation_cache.reset_cache()
 
 
 def pytest_collection_finish() -> None:
@@ -112,12 +103,14 @@ def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("OPENRETINA_JAX_CACHE", str(folder))
         yield
     import jax  # after its settings above
+    from jax.experimental.compilation_cache import compilation_cache
 
     from openretina_jax.runtime import programs
 
     programs.forget()
     if jax.config.jax_compilation_cache_dir != str(COMPILED):  # a run of training has set it
-        keep_compiled()
+        jax.config.update("jax_compilation_cache_dir", str(COMPILED))
+        compilation_cache.reset_cache()
     gc.collect()
     gc.freeze()  # traced programs that live on, gigabytes at the end, which no later collection need look through
 
