@@ -80,7 +80,7 @@ class MappedMeans(nnx.Module):
     """
 
     def __init__(self, shared: SharedMeans, session: Int[np.ndarray, " neuron"]):
-        n_sessions = session[-1] + 1
+        n_sessions = int(session[-1]) + 1
         self.shared, self.session = shared, SessionNumber(jnp.asarray(session))
         self.reference = ReferenceSession(jnp.arange(n_sessions) == 0)
         self.matrix = SessionParam(jnp.tile(jnp.eye(2), (n_sessions, 1, 1)))
