@@ -79,7 +79,7 @@ def test_no_frame_of_the_default_stimulus_is_without_gradient(make: Callable[[],
     model = make()
     frames = stimulus_frames(model, 10)
     stimulus = jax.random.normal(jax.random.key(0), (1, frames, HEIGHT, WIDTH, CHANNELS))
-    gradient = jax.grad(lambda x: model(x)[0, -10:].mean())(stimulus)
+    gradient = jax.jit(jax.grad(lambda x: model(x)[0, -10:].mean()))(stimulus)
     assert (np.abs(gradient).max(axis=(0, 2, 3, 4)) > 0).all()
     assert frames == model.lag + 10
 
