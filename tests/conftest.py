@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,10 @@ LIBRARIES = (
 
 
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+KEPT_S = 14 * 24 * 3600  # seconds
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Refuse implicit promotion of types and compile in a hurry, in the scripts that tests start too.
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
@@ -48,6 +50,10 @@ def pytest_configure() -> None:
     compiled. Bytecode is kept, too, which some environments forbid to keep images small.
     """
     COMPILED.mkdir(parents=True, exist_ok=True)
+    if not hasattr(config, "workerinput"):
+        for program in COMPILED.iterdir():
+            if time.time() - program.stat().st_mtime > KEPT_S:
+                program.unlink()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     sys.dont_write_bytecode = False
