@@ -1,8 +1,8 @@
 """Initial values of parameters: the numbers of ``jax.random``, without a compiled program for each of their shapes.
 
 Outside of compiled functions JAX compiles every operation anew for every shape, and a small model takes seconds to
-build. The n-th number that a key gives does not depend on how many are drawn, so that blocks of few sizes are drawn
-here and their first numbers taken. NumPy does the rest, and rounds as XLA does.
+build. With JAX's usual generator the n-th number that a key gives does not depend on how many are drawn, so that blocks
+of few sizes are drawn here and their first numbers taken. NumPy does the rest, and rounds as XLA does.
 """
 
 import math
@@ -69,5 +69,7 @@ def _drawn(draw: Callable[..., Array], rngs: nnx.Rngs, shape: Shape, **bounds: f
     key, count = rngs.params(), math.prod(shape)
     if isinstance(key, jax.core.Tracer):
         return draw(key, shape=shape, **bounds)
+    if jax.random.key_impl(key) != "threefry2x32" or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        return np.asarray(draw(key, shape=shape, **bounds))
     size = next((block for block in BLOCKS if block >= count), count)
     return np.asarray(draw(key, shape=(size,), **bounds))[:count].reshape(shape)

@@ -1,6 +1,7 @@
 """Initial values are those of ``jax.random`` and of flax, to the bit, whatever their shape."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -50,6 +51,19 @@ def test_numbers_of_a_function_that_is_traced() -> None:
 
     np.testing.assert_allclose(jax.jit(draw)(), draw(), rtol=1e-6)
     assert jax.eval_shape(draw).shape == (3, 5)
+
+
+@pytest.mark.parametrize("settings", [jax.default_prng_impl("rbg"), jax.threefry_partitionable(False)])
+def test_numbers_of_other_generators(settings: AbstractContextManager[None]) -> None:
+    with settings:
+        np.testing.assert_array_equal(initial.normal(nnx.Rngs(0), (3, 5)), nnx.Rngs(0).params.normal((3, 5)))
+
+
+def test_kernels_of_every_neuron() -> None:
+    flax = nnx.initializers.glorot_normal(in_axis=2, out_axis=1, batch_axis=0)
+    for kernel in ((2, 3, 5, 5), (1, 2, 11)):
+        expected = flax(nnx.Rngs(0).params(), (7, *kernel), jnp.float32)
+        np.testing.assert_array_equal(initial.truncated_glorot(nnx.Rngs(0), (7, *kernel), kernel), expected)
 
 
 def test_one_value() -> None:
