@@ -3,8 +3,11 @@
 import gc
 import importlib
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xdist
@@ -31,18 +34,36 @@ LIBRARIES = (
 )
 
 
-def pytest_configure() -> None:
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+KEPT_S = 14 * 24 * 3600  # seconds
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Refuse implicit promotion of types and compile in a hurry, in the scripts that tests start too.
 
     Most of the time goes into compiling programs that run once, and half of that into the passes behind XLA's fusion
     emitters on CPUs; a third of the rest is saved if the small programs are not split for 32 threads. Where a program
     comes from need not be written down either.
+
+    Nothing is compiled twice: programs are kept for other processes and the next run of the tests. They are found by
+    their instructions, and by flags and version of the compiler, so that one that a change of the package changes is
+    compiled. Bytecode is kept, too, which some environments forbid to keep images small.
     """
+    COMPILED.mkdir(parents=True, exist_ok=True)
+    if not hasattr(config, "workerinput"):
+        for program in COMPILED.iterdir():
+            if time.time() - program.stat().st_mtime > KEPT_S:
+                program.unlink()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if HURRY not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {HURRY}"
     os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
     os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+    os.environ["OMP_NUM_THREADS"] = "1"  # products of NumPy: threads of workers would wait for each other
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -82,8 +103,10 @@ def simulated(shared: Path) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cache of the tests, which is never that of the user; no programs of other modules are kept."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "xla").symlink_to(COMPILED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("OPENRETINA_JAX_CACHE", str(folder))
         yield
     import jax  # after its settings above
     from jax.experimental.compilation_cache import compilation_cache
@@ -91,8 +114,8 @@ def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from openretina_jax.runtime import programs
 
     programs.forget()
-    if jax.config.jax_compilation_cache_dir is not None:  # a run of training has set it
-        jax.config.update("jax_compilation_cache_dir", None)
+    if jax.config.jax_compilation_cache_dir != str(COMPILED):  # a run of training has set it
+        jax.config.update("jax_compilation_cache_dir", str(COMPILED))
         compilation_cache.reset_cache()
     gc.collect()
     gc.freeze()  # traced programs that live on, gigabytes at the end, which no later collection need look through
@@ -103,3 +126,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache in which nothing is yet."""
     monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def forgotten_kinds() -> Iterator[None]:
+    """Forget what a test registers when it ends, in all registries; what the package registers meanwhile stays."""
+    from openretina_jax.runtime.registry import Registry
+
+    enter = Registry.__call__
+
+    def register(registry: Registry, kind: str) -> Callable[[Any], Any]:
+        def keep(maker: Any) -> Any:
+            if not maker.__module__.startswith("openretina_jax."):
+                patch.setitem(registry._makers, kind, maker)
+            return enter(registry, kind)(maker)
+
+        return keep
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "__call__", register)
+        yield

@@ -99,7 +99,7 @@ def own_state(folder: Path) -> Iterator[None]:
             stack.callback(logger.setLevel, logger.level)
             stack.enter_context(mock.patch.object(logger, "handlers", list(logger.handlers)))
         stack.callback(compilation_cache.reset_cache)
-        stack.callback(jax.config.update, "jax_compilation_cache_dir", None)
+        stack.callback(jax.config.update, "jax_compilation_cache_dir", jax.config.jax_compilation_cache_dir)
         compilation_cache.reset_cache()
         yield
         if folder != ROOT:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
+from openretina_jax.modules import initial
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.runtime.devices import precision
 
@@ -36,9 +37,9 @@ class SparseAutoencoder(nnx.Module):
 
     def __init__(self, n_inputs: int, *, hidden: int, rngs: nnx.Rngs):
         def uniform(shape: tuple[int, ...], fan_in: int) -> nnx.Param:
-            return nnx.Param(rngs.params.uniform(shape, minval=-(fan_in**-0.5), maxval=fan_in**-0.5))
+            return nnx.Param(initial.uniform(rngs, shape, fan_in**-0.5))
 
-        self.bias = nnx.Param(jnp.zeros(n_inputs))
+        self.bias = nnx.Param(initial.full(n_inputs, 0.0))
         self.encoder, self.encoder_bias = uniform((n_inputs, hidden), n_inputs), uniform((hidden,), n_inputs)
         self.decoder = uniform((hidden, n_inputs), hidden)
 

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules import initial
 from openretina_jax.modules.kernels import lowerings
 from openretina_jax.modules.kernels.lowerings import Lowering, convolve, convolve_twice
 from openretina_jax.modules.kernels.tiles import Padding
@@ -28,9 +29,6 @@ Maps = Float[Array, "batch time height width in"]
 NewMaps = Float[Array, "batch new_time new_height new_width out"]
 Speeds = Float32[Array, " part"] | None  # one for each of the equal parts of a batch, which follow each other
 
-# initial kernels (out, in, ...): uniform within 1/sqrt(fan in), torch's default; normal as in Glorot and Bengio 2010
-UNIFORM = nnx.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=1, out_axis=0)
-XAVIER = nnx.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
 SUBSAMPLING = 3  # frames per frequency of the temporal basis (Höfling et al. 2024)
 
 
@@ -136,10 +134,10 @@ class SpaceTimeConv(Convolution):
         self.padding = resolve_padding(padding, size)
         pair = (out, channels)
         frequencies = number_of_frequencies(self.temporal_size, self.subsampling)
-        self.sin = nnx.Param(0.01 * rngs.params.normal((*pair, frequencies)))
-        self.cos = nnx.Param(0.01 * rngs.params.normal((*pair, frequencies)))
-        self.spatial = nnx.Param(0.01 * rngs.params.normal((*pair, *height_width)))
-        self.log_speed = Constant(jnp.zeros(()))
+        self.sin = nnx.Param(initial.normal(rngs, (*pair, frequencies), deviation=0.01))
+        self.cos = nnx.Param(initial.normal(rngs, (*pair, frequencies), deviation=0.01))
+        self.spatial = nnx.Param(initial.normal(rngs, (*pair, *height_width), deviation=0.01))
+        self.log_speed = Constant(initial.full((), 0.0))
         self.bias = _zero_bias(out, bias)
 
     def temporal(self, log_speed: Float32[Array, ""] | None = None) -> Float[Array, "out in time"]:
@@ -195,9 +193,9 @@ class SeparableConv(Convolution):
     ) -> None:
         self.spatial_padding = resolve_padding(padding, (1, *size[1:]))
         self.temporal_padding = resolve_padding(padding, (size[0], 1, 1))
-        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out, channels, *size[1:])))
-        self.temporal = nnx.Param(UNIFORM(rngs.params(), (out, out, size[0])))
-        self.log_speed = Constant(jnp.zeros(()))
+        self.spatial = nnx.Param(initial.uniform_in(rngs, (out, channels, *size[1:])))
+        self.temporal = nnx.Param(initial.uniform_in(rngs, (out, out, size[0])))
+        self.log_speed = Constant(initial.full((), 0.0))
         self.spatial_bias = _zero_bias(out, bias)
         self.temporal_bias = _zero_bias(out, bias)
 
@@ -243,7 +241,7 @@ class FullConv(Convolution):
         self, out: int, channels: int, size: tuple[int, int, int], padding: PaddingOption, bias: bool, rngs: nnx.Rngs
     ) -> None:
         self.padding = resolve_padding(padding, size)
-        self.kernel = nnx.Param(UNIFORM(rngs.params(), (out, channels, *size)))
+        self.kernel = nnx.Param(initial.uniform_in(rngs, (out, channels, *size)))
         self.bias = _zero_bias(out, bias)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
@@ -270,7 +268,7 @@ class TimeIndependentConv(Convolution):
         self, out: int, channels: int, size: tuple[int, int, int], padding: PaddingOption, bias: bool, rngs: nnx.Rngs
     ) -> None:
         self.padding = resolve_padding(padding, (1, *size[1:]))
-        self.spatial = nnx.Param(UNIFORM(rngs.params(), (out, channels, *size[1:])))
+        self.spatial = nnx.Param(initial.uniform_in(rngs, (out, channels, *size[1:])))
         self.bias = _zero_bias(out, bias)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
@@ -295,17 +293,17 @@ CONVOLUTIONS: dict[str, type[Convolution]] = {
 
 
 def draw_xavier(conv: nnx.Module, rngs: nnx.Rngs) -> None:
-    """Redraw the kernels of a convolution from ``XAVIER``, but not those of a ``SpaceTimeConv``."""
+    """Redraw the kernels of a convolution as ``glorot`` does, but not those of a ``SpaceTimeConv``."""
     if isinstance(conv, SpaceTimeConv):
         return
     for name in ("kernel", "spatial", "temporal"):
         if hasattr(conv, name):
             kernel = getattr(conv, name)
-            kernel[...] = XAVIER(rngs.params(), kernel.shape)
+            kernel[...] = initial.glorot(rngs, kernel.shape)
 
 
 def _zero_bias(channels: int, present: bool) -> nnx.Param | None:
-    return nnx.Param(jnp.zeros(channels)) if present else None
+    return nnx.Param(initial.full(channels, 0.0)) if present else None
 
 
 def _add(y: Array, bias: nnx.Param | None) -> Array:

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, DTypeLike, Float, Key
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules.initial import full
 from openretina_jax.runtime import devices
 
 
@@ -185,10 +186,10 @@ class BatchNorm(nnx.Module):
 
     def __init__(self, channels: int, *, momentum: float = 0.1, epsilon: float = 1e-5, affine: bool = True):
         self.momentum, self.epsilon = momentum, epsilon
-        self.scale = nnx.Param(jnp.ones(channels)) if affine else None
-        self.bias = nnx.Param(jnp.zeros(channels)) if affine else None
-        self.mean = nnx.BatchStat(jnp.zeros(channels))
-        self.variance = nnx.BatchStat(jnp.ones(channels))
+        self.scale = nnx.Param(full(channels, 1.0)) if affine else None
+        self.bias = nnx.Param(full(channels, 0.0)) if affine else None
+        self.mean = nnx.BatchStat(full(channels, 0.0))
+        self.variance = nnx.BatchStat(full(channels, 1.0))
 
     def __call__(self, x: Values, *, train: bool = False, axis: int = -1) -> Values:
         """Normalise by the running statistics, in training by those of the batch, which also update the running ones.
@@ -222,7 +223,7 @@ class Scale(nnx.Module):
     """
 
     def __init__(self, channels: int, initial: float = 1.0):
-        self.scale = nnx.Param(jnp.full(channels, jnp.float32(initial)))
+        self.scale = nnx.Param(full(channels, initial))
 
     def __call__(self, x: Values, *, axis: int = -1) -> Values:
         """Scale along the axis of channels, which is counted from the end."""
@@ -237,7 +238,7 @@ class Bias(nnx.Module):
     """
 
     def __init__(self, channels: int, initial: float = 0.0):
-        self.bias = nnx.Param(jnp.full(channels, jnp.float32(initial)))
+        self.bias = nnx.Param(full(channels, initial))
 
     def __call__(self, x: Values, *, axis: int = -1) -> Values:
         """Shift along the axis of channels, which is counted from the end."""

@@ -12,7 +12,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.convolutions import XAVIER, resolve_padding
+from openretina_jax.modules import initial
+from openretina_jax.modules.convolutions import resolve_padding
 from openretina_jax.modules.kernels.lowerings import convolve
 from openretina_jax.modules.kernels.tiles import Padding
 from openretina_jax.modules.regularizers import absolute
@@ -69,8 +70,8 @@ class ConvGruCell(nnx.Module):
         for gate in GATES:
             for name, count, size in (("input", in_channels, input_kernel), ("hidden", channels, recurrent_kernel)):
                 shape = (channels, count // groups, size, size)
-                setattr(self, f"{gate}_{name}", nnx.Param(XAVIER(rngs.params(), shape)))
-                setattr(self, f"{gate}_{name}_bias", nnx.Param(jnp.zeros(channels)))
+                setattr(self, f"{gate}_{name}", nnx.Param(initial.glorot(rngs, shape)))
+                setattr(self, f"{gate}_{name}_bias", nnx.Param(initial.full(channels, 0.0)))
 
     def of_input(self, x: Float[Array, "batch time height width in"]) -> list[Array]:
         """Contribution of the input to each gate, for all frames at once."""

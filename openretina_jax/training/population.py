@@ -134,14 +134,16 @@ class Population(Trainer):
             jax.jit, donate_argnames="state", static_argnames="chunk", compiler_options=compiler_options()
         )
         def run(state: TrainState, *windows: Any, chunk: int) -> tuple[TrainState, Metrics]:
-            def train(state: TrainState) -> tuple[TrainState, Metrics]:
+            @jax.jit  # traced once for both branches below
+            def train(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
                 return jax.vmap(lambda state: self._advance(frames, state, *windows))(state)
 
-            def rest(state: TrainState) -> tuple[TrainState, Metrics]:
-                return state, self._no_metrics(jax.eval_shape(lambda state: train(state)[1], state), windows)
+            def rest(state: TrainState, *windows: Any) -> tuple[TrainState, Metrics]:
+                metrics = jax.eval_shape(lambda *arguments: train(*arguments)[1], state, *windows)
+                return state, self._no_metrics(metrics, windows)
 
             def train_chunk(state: TrainState) -> tuple[TrainState, Metrics]:
-                return jax.lax.cond(state.patience.stop.all(), rest, train, state)
+                return jax.lax.cond(state.patience.stop.all(), rest, train, state, *windows)
 
             chunks = jax.tree.map(lambda leaf: leaf.reshape(-1, chunk, *leaf.shape[1:]), state)
             return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.lax.map(train_chunk, chunks))

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import norm
 
 from openretina_jax.errors import UserError
 from openretina_jax.modules.readouts.cloned import ClonedReadout
@@ -113,7 +113,7 @@ def _draw_mask(figure: SubFigure, readout: GaussianMaskReadout | FactorizedReado
 
 def _draw_position(figure: SubFigure, readout: PointGaussianReadout, neuron: int, scale: Scale) -> None:
     """Draw the mean weight of every pixel over positions drawn from the neuron's Gaussian, and mark its mean."""
-    quantiles = norm.ppf((np.arange(QUANTILES) + 0.5) / QUANTILES).astype(np.float32)
+    quantiles = np.asarray([NormalDist().inv_cdf((n + 0.5) / QUANTILES) for n in range(QUANTILES)], np.float32)
     noise = jnp.asarray(np.stack(np.meshgrid(quantiles, quantiles), axis=-1).reshape(-1, 1, 2))
     drawn = readout.positions(neuron, 1, noise)[:, 0]
     density = interpolation_masks(drawn, readout.in_shape[:2], readout.align_corners).mean(axis=0)

@@ -1,5 +1,6 @@
 """What the tests of scripts share, in all processes of pytest."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,13 @@ from filelock import FileLock
 @pytest.fixture(scope="session")
 def cache(shared: Path) -> Path:
     """Simulated recordings and compiled programs, common to all scripts."""
-    return shared / "cache"
+    from tests.conftest import COMPILED
+
+    folder = shared / "cache"
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / "xla").symlink_to(COMPILED)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -75,10 +75,7 @@ CHOOSE = 'config.model.core.kind, config.model.readout.kind = "difference", "mea
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a package of somebody else's, in which the process is; what registers itself is forgotten."""
-    for registry in (CORES, READOUTS):
-        registry.kinds()
-        monkeypatch.setattr(registry, "_makers", dict(registry._makers))
+    """A folder with a package of somebody else's, in which the process is."""
     (tmp_path / "my_lab").mkdir()
     (tmp_path / "my_lab" / "readouts.py").write_text(MEAN)
     (tmp_path / "my_lab" / "cores.py").write_text(DIFFERENCE)

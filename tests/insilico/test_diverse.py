@@ -40,6 +40,7 @@ def test_diverse_stimuli_need_two_and_a_share() -> None:
         diverse_exciting(lnp(), share=1.0)
 
 
+@pytest.mark.slow
 def test_the_channels_of_a_layer_are_neurons() -> None:
     model = convolutional()
     layer = layer_model(model, 0)

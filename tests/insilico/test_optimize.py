@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from openretina_jax.insilico.optimize import optimize_stimuli, stimulus_frames
 from openretina_jax.insilico.stimuli import Stimuli, agreement
 from openretina_jax.insilico.targets import groups, neurons
 from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.core_readout import CoreReadout
 from tests.insilico.models import CHANNELS, FRAMES, HEIGHT, INFO, WIDTH, convolutional, filters, lnp
 
 SHORT = Ascent(steps=6, block=3, patience=None)
@@ -72,11 +74,12 @@ def test_results_have_their_norm_range_history_and_baselines() -> None:
     assert table["agreement"].between(-1, 1).all()
 
 
-@pytest.mark.parametrize("model", [convolutional(), lnp()], ids=["convolutional", "lnp"])
-def test_no_frame_of_the_default_stimulus_is_without_gradient(model: object) -> None:
+@pytest.mark.parametrize("make", [convolutional, lnp])
+def test_no_frame_of_the_default_stimulus_is_without_gradient(make: Callable[[], CoreReadout]) -> None:
+    model = make()
     frames = stimulus_frames(model, 10)
     stimulus = jax.random.normal(jax.random.key(0), (1, frames, HEIGHT, WIDTH, CHANNELS))
-    gradient = jax.grad(lambda x: model(x)[0, -10:].mean())(stimulus)
+    gradient = jax.jit(jax.grad(lambda x: model(x)[0, -10:].mean()))(stimulus)
     assert (np.abs(gradient).max(axis=(0, 2, 3, 4)) > 0).all()
     assert frames == model.lag + 10
 

@@ -39,7 +39,7 @@ def test_shapes() -> None:
     model = make_core_readout(options(), info)
     movie = np.zeros((2, tiny.CLIP_LENGTH, tiny.HEIGHT, tiny.WIDTH, tiny.CHANNELS), np.float32)
     assert model.lag == 6
-    assert model(movie).shape == (2, tiny.CLIP_LENGTH - 6, info.n_neurons)
+    assert tiny.predict(model, movie).shape == (2, tiny.CLIP_LENGTH - 6, info.n_neurons)
     np.testing.assert_allclose(model.readout.bias[...], np.concatenate(list(info.mean_activity.values())), rtol=1e-6)
 
 

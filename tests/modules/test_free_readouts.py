@@ -97,7 +97,7 @@ def test_slices_equal_the_whole(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_maps(kind: str) -> None:
     readout, x = make(kind), movie(kind)
-    half = readout(x.astype(jnp.bfloat16))
+    half = respond(readout, x.astype(jnp.bfloat16))
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, respond(readout, x), rtol=0.1, atol=0.1)
 

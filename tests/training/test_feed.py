@@ -48,15 +48,15 @@ def optimized(tmp_path: Path) -> Iterator[None]:
 
     They take long to compile, and equal ones of several runs are kept.
     """
-    before = jax.config.read("jax_disable_most_optimizations")
+    before = {name: jax.config.read(name) for name in ("jax_disable_most_optimizations", "jax_compilation_cache_dir")}
     jax.config.update("jax_disable_most_optimizations", False)
     compilation_cache.reset_cache()
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
     programs.forget()
     yield
     programs.forget()
-    jax.config.update("jax_disable_most_optimizations", before)
-    jax.config.update("jax_compilation_cache_dir", None)
+    for name, value in before.items():
+        jax.config.update(name, value)
     compilation_cache.reset_cache()
 
 

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Key
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules import initial
 from openretina_jax.modules.convolutions import CONVOLUTIONS, PaddingOption
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.cores.core import Core, CoreLayer, ReceptiveField, with_history
@@ -107,7 +108,7 @@ class SimpleCore(Core):
         self.cut_first_frames, self.downsample_input = cut_first_frames, downsample_input
         self.grey = grey_channel(in_channels, color_weights)
         self.per_session = adapt_speed
-        self.log_speed = SessionParam(jnp.zeros(n_sessions)) if adapt_speed else None
+        self.log_speed = SessionParam(initial.full(n_sessions, 0.0)) if adapt_speed else None
         paddings = (input_padding, *_for_each(hidden_padding, layers - 1))
         options: dict[str, Any] = {"lowering": lowering} if convolution == "custom_separable" else {}
         channels = (in_channels if color_weights is None else 1, *hidden_channels)

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import (
     Constant,
     NeuronConstant,
@@ -100,7 +101,7 @@ class ClonedReadout(Readout):
         _give_to_all_sessions(self.source)
         self.frames = self.source.frames
         self.original = ReferenceSession(jnp.arange(len(sizes)) == 0)
-        self.alpha, self.beta = NeuronParam(jnp.ones(n_neurons)), NeuronParam(jnp.zeros(n_neurons))
+        self.alpha, self.beta = NeuronParam(initial.full(n_neurons, 1.0)), NeuronParam(initial.full(n_neurons, 0.0))
 
     def __call__(
         self,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronParam
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
@@ -77,8 +78,8 @@ class FactorizedReadout(Readout):
         self.gamma_mask, self.gamma_features = gamma_mask, gamma_features
         self.gamma_laplace, self.average_penalty = gamma_laplace, average_penalty
         height, width, channels = in_shape
-        self.mask = NeuronParam(_normal(rngs, init_mask, (n_neurons, height, width)))
-        self.features = NeuronParam(_normal(rngs, init_features, (n_neurons, channels)))
+        self.mask = NeuronParam(initial.normal(rngs, (n_neurons, height, width), *init_mask))
+        self.features = NeuronParam(initial.normal(rngs, (n_neurons, channels), *init_features))
         self.bias = neuron_bias(NeuronParam, n_neurons, mean_activity) if bias else None
 
     def __call__(
@@ -123,11 +124,6 @@ class FactorizedReadout(Readout):
             share = 1 / 3 if self.average_penalty else 1.0
             penalty += self.gamma_laplace * share * session_laplace(mask, session, n_sessions).sum()
         return penalty
-
-
-def _normal(rngs: nnx.Rngs, scale: tuple[float, float], shape: tuple[int, ...]) -> Array:
-    mean, deviation = scale
-    return mean + deviation * rngs.params.normal(shape)
 
 
 def _constrained(weights: Float[Array, "neuron *number"], constraint: Constraint | None) -> Array:

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
@@ -74,10 +75,10 @@ class GaussianMaskReadout(Readout):
         self.mean_scale, self.var_scale, self.positive = mean_scale, var_scale, positive
         self.gamma_mask, self.gamma_features, self.average_penalty = gamma_mask, gamma_features, average_penalty
         channels = in_shape[2]
-        self.mask_mean = NeuronParam(jnp.zeros((n_neurons, 2)))
-        self.mask_log_var = NeuronParam(jnp.zeros(n_neurons))
-        self.features = NeuronParam(1 / channels + 0.01 * rngs.params.normal((n_neurons, channels)))
-        gain = 1 + 0.01 * rngs.params.normal((n_neurons,)) if scale else jnp.ones(n_neurons)
+        self.mask_mean = NeuronParam(initial.full((n_neurons, 2), 0.0))
+        self.mask_log_var = NeuronParam(initial.full(n_neurons, 0.0))
+        self.features = NeuronParam(initial.normal(rngs, (n_neurons, channels), 1 / channels, 0.01))
+        gain = initial.normal(rngs, (n_neurons,), 1.0, 0.01) if scale else initial.full(n_neurons, 1.0)
         self.scale = (NeuronParam if scale else NeuronConstant)(gain)
         self.bias = neuron_bias(NeuronParam if bias else NeuronConstant, n_neurons, mean_activity)
 

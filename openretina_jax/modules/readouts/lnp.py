@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Key
 
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
@@ -64,9 +65,8 @@ class LnpReadout(Readout):
         self.gamma_smooth, self.gamma_sparse = gamma_smooth, gamma_sparse
         self.laplace_padding, self.away_from_centre = laplace_padding, smoothness == "gaussian_laplace"
         height, width, channels = in_shape
-        glorot = nnx.initializers.glorot_normal(in_axis=1, out_axis=0)
         sizes = (n_neurons,) if session_sizes is None else session_sizes
-        kernels = [glorot(rngs.params(), (size, channels, height, width), jnp.float32) for size in sizes]
+        kernels = [initial.truncated_glorot(rngs, (size, channels, height, width)) for size in sizes]
         self.kernel = NeuronParam(jnp.concatenate(kernels))
         self.bias = neuron_bias(NeuronParam, n_neurons, mean_activity) if bias else None
 

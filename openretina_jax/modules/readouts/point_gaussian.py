@@ -10,9 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.positions import Ids, OwnMeans, Positions, make_means, numbered, uniform
+from openretina_jax.modules.readouts.positions import Ids, OwnMeans, Positions, make_means, numbered
 from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
@@ -115,16 +116,16 @@ class PointGaussianReadout(Readout):
         )
         shape = (n_neurons, *SIGMA_SHAPES[gaussian])
         self.sigma = NeuronParam(
-            uniform(rngs, shape, init_sigma) if gaussian == "full" else jnp.full(shape, jnp.float32(init_sigma))
+            initial.uniform(rngs, shape, init_sigma) if gaussian == "full" else initial.full(shape, init_sigma)
         )
         shared = feature_ids is not None
         distinct, index = (
             numbered("feature_ids", feature_ids, n_neurons) if feature_ids is not None else (n_neurons, session)
         )
-        weights = jnp.full((distinct, in_shape[2]), jnp.float32(1 / in_shape[2]))
+        weights = initial.full((distinct, in_shape[2]), 1 / in_shape[2])
         self.features = nnx.Param(weights) if shared else NeuronParam(weights)
         self.feature_index = NeuronConstant(jnp.asarray(index)) if shared else None
-        self.feature_scale = NeuronParam(jnp.ones(n_neurons)) if shared else None
+        self.feature_scale = NeuronParam(initial.full(n_neurons, 1.0)) if shared else None
         self.owns_features = NeuronConstant(_in_first_session(index, session)) if shared else None
         self.bias = neuron_bias(NeuronParam, n_neurons, mean_activity) if bias else None
 
@@ -220,7 +221,7 @@ class PointGaussianReadout(Readout):
 
     def centre(self) -> None:
         """Move every position to the middle, also where positions are shared or predicted."""
-        self.means = OwnMeans(jnp.zeros((self.n_neurons, 2)))
+        self.means = OwnMeans(initial.full((self.n_neurons, 2), 0.0))
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Absolute feature weights: a sum, or a mean over each session's numbers."""

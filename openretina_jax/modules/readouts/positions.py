@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam, ReferenceSession, SessionNumber, SessionParam
 from openretina_jax.modules.readouts.readout import Row, rows_of, straight_through, where_rows
 from openretina_jax.runtime.devices import precision
@@ -79,11 +80,11 @@ class MappedMeans(nnx.Module):
     """
 
     def __init__(self, shared: SharedMeans, session: Int[np.ndarray, " neuron"]):
-        n_sessions = session[-1] + 1
+        n_sessions = int(session[-1]) + 1
         self.shared, self.session = shared, SessionNumber(jnp.asarray(session))
         self.reference = ReferenceSession(jnp.arange(n_sessions) == 0)
         self.matrix = SessionParam(jnp.tile(jnp.eye(2), (n_sessions, 1, 1)))
-        self.offset = SessionParam(jnp.zeros((n_sessions, 2)))
+        self.offset = SessionParam(initial.full((n_sessions, 2), 0.0))
 
     def __call__(self, first: Row, width: int) -> Float[Array, "row 2"]:
         """Means of a slice of neurons."""
@@ -196,11 +197,11 @@ def make_means(
         return construct(PredictedMeans, "position_predictor", position_predictor, given)
     if position_ids is not None:
         distinct, index = numbered("position_ids", position_ids, n_neurons)
-        shared = SharedMeans(uniform(rngs, (distinct, 2), init_mean), index)
+        shared = SharedMeans(initial.uniform(rngs, (distinct, 2), init_mean), index)
         return MappedMeans(shared, session) if position_map and session[-1] > 0 else shared
     if initial_positions is not None:
         return OwnMeans(_checked(initial_positions, n_neurons))
-    return OwnMeans(uniform(rngs, (n_neurons, 2), init_mean))
+    return OwnMeans(initial.uniform(rngs, (n_neurons, 2), init_mean))
 
 
 def numbered(option: str, ids: Ids, n_neurons: int) -> tuple[int, Int[np.ndarray, " neuron"]]:
@@ -220,11 +221,6 @@ def numbered(option: str, ids: Ids, n_neurons: int) -> tuple[int, Int[np.ndarray
     return len(distinct), index.astype(np.int32)
 
 
-def uniform(rngs: nnx.Rngs, shape: tuple[int, ...], limit: float) -> Float32[Array, "*shape"]:
-    """Draw numbers uniformly between minus and plus ``limit``."""
-    return rngs.params.uniform(shape, minval=-limit, maxval=limit)
-
-
 def _checked(positions: Positions, n_neurons: int) -> Float32[Array, "neuron 2"]:
     array = np.asarray(positions, np.float32)
     if len(array) != n_neurons or not (np.abs(array) <= 1).all():
@@ -242,7 +238,7 @@ def _inside(positions: Float[Array, "neuron 2"]) -> Float[Array, "neuron 2"]:
 def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     """A linear layer whose weights and offsets are uniform up to the inverse root of the inputs, as in torch."""
 
-    def initial(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    def draw(key: Array, shape: tuple[int, ...], dtype: Any) -> Array:
         return jax.random.uniform(key, shape, dtype, -(inputs**-0.5), inputs**-0.5)
 
-    return nnx.Linear(inputs, outputs, kernel_init=initial, bias_init=initial, rngs=rngs)
+    return nnx.Linear(inputs, outputs, kernel_init=draw, bias_init=draw, rngs=rngs)

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules import initial
 from openretina_jax.modules.kernels.tiles import transform
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
 from openretina_jax.runtime.devices import precision
@@ -169,4 +170,4 @@ def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Arr
 
 def neuron_bias(cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None) -> Any:
     """Make offsets of variable type ``cls`` that start at the mean activities (None: at 0)."""
-    return cls(jnp.zeros(n_neurons) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32))
+    return cls(initial.full(n_neurons, 0.0) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
@@ -83,13 +84,13 @@ class SeparableLnpReadout(Readout):
         if rf_location is None:
             rf_location = jnp.tile(jnp.asarray([height // 2, width // 2]), (n_neurons, 1))
         self.corner = NeuronConstant(patch_corners(rf_location, spatial_size, (height, width)))
-        glorot = nnx.initializers.glorot_normal(in_axis=2, out_axis=1, batch_axis=0)
-        self.spatial = NeuronParam(glorot(rngs.params(), (n_neurons, rank, channels, *spatial_size), jnp.float32))
-        temporal = glorot(rngs.params(), (n_neurons, 1, rank, temporal_frames), jnp.float32)
+        space, time = (rank, channels, *spatial_size), (1, rank, temporal_frames)
+        self.spatial = NeuronParam(initial.truncated_glorot(rngs, (n_neurons, *space), space))
+        temporal = initial.truncated_glorot(rngs, (n_neurons, *time), time)
         self.temporal = NeuronParam(temporal[:, 0])
         parametrized = nonlinearity == "parametrized_softplus"
-        self.bias = NeuronParam(jnp.zeros(n_neurons)) if parametrized else None
-        self.scale = NeuronParam(jnp.ones(n_neurons)) if parametrized else None
+        self.bias = NeuronParam(initial.full(n_neurons, 0.0)) if parametrized else None
+        self.scale = NeuronParam(initial.full(n_neurons, 1.0)) if parametrized else None
         self.nonlinearity = jax.nn.softplus if parametrized else fixed_nonlinearity(nonlinearity)
 
     def __call__(

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Key, Num
 
 from openretina_jax.errors import UserError
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import Readout, Row, rows_of, straight_through, where_rows
@@ -80,13 +81,13 @@ class SpatialContrastReadout(Readout):
         self.sta_folder, self.sta_pattern, self.flip_sta = sta_folder, sta_pattern, flip_sta
         self.sigma_contour = sigma_contour
         size = self.image if patch is None else patch
-        self.spatial = NeuronConstant(jnp.zeros((n_neurons, *size)))
-        self.temporal = NeuronConstant(jnp.zeros((n_neurons, temporal_frames)))
+        self.spatial = NeuronConstant(initial.full((n_neurons, *size), 0.0))
+        self.temporal = NeuronConstant(initial.full((n_neurons, temporal_frames), 0.0))
         self.corner = NeuronConstant(patch_corners(np.zeros((n_neurons, 2)), size, self.image))
-        self.w = NeuronParam(jnp.full(n_neurons, init_w, jnp.float32))
-        self.a = NeuronParam(jnp.full(n_neurons, init_a, jnp.float32))
-        self.b = NeuronParam(jnp.full(n_neurons, init_b, jnp.float32))
-        self.c = NeuronParam(jnp.full(n_neurons, init_c, jnp.float32))
+        self.w = NeuronParam(initial.full(n_neurons, init_w))
+        self.a = NeuronParam(initial.full(n_neurons, init_a))
+        self.b = NeuronParam(initial.full(n_neurons, init_b))
+        self.c = NeuronParam(initial.full(n_neurons, init_c))
 
     def set_filters(
         self,
