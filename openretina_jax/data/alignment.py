@@ -13,11 +13,13 @@ from jaxtyping import Float
 
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.triggered_averages import SEGMENTS, TriggeredAverages, averaged, peaks, standardized
+from openretina_jax.runtime.described import counted
 
 LEAST_SHIFT = 0.75  # frames between the ends of a recording that are called a drift or a jump
 MOST_SHIFT = 8  # frames between a segment and the whole
 _SURE = 5.5  # deviations
 _CLEAR_SEGMENT = 6.0  # deviations of the product of the time courses of a segment and the whole
+_ROUNDS = 3  # of aligning the segments
 _SYSTEMATIC = 0.05  # frames by which shifts of segments may differ whatever the noise
 _SHORTEST_TEST = 60  # frames
 _NEAR = 6  # frames by which a test may be shifted against the training movie
@@ -97,25 +99,34 @@ def _segment_shifts(averages: TriggeredAverages) -> tuple[np.ndarray, np.ndarray
     reach = min(MOST_SHIFT, len(averages.lags) - 3)
     if not len(kernel) or reach < 1:
         return np.zeros(SEGMENTS), np.full(SEGMENTS, np.inf)
-    moved = np.stack([_moved(kernel, by) for by in range(-reach, reach + 1)])
-    products = np.einsum("snl,rnl->sr", segments, moved, optimize=True)
-    shifts = peaks(products) - reach
-    slopes = np.gradient(kernel, axis=1)
+    shifts, clear = np.zeros(SEGMENTS), np.ones(SEGMENTS, bool)
+    course = kernel
+    for _ in range(_ROUNDS):
+        moved = np.stack([_moved(course, by) for by in range(-reach, reach + 1)])
+        products = np.einsum("snl,rnl->sr", segments, moved, optimize=True)
+        power = float(np.square(course).sum())
+        clear = products.max(axis=1) > _CLEAR_SEGMENT * math.sqrt(power)
+        shifts = np.where(clear, peaks(products) - reach, 0)
+        # the whole, in which a drift is a blur, becomes the mean of the aligned segments
+        back = sum(_moved(one, -by) for one, by in zip(segments, shifts - shifts.mean(), strict=True))
+        course = back / math.sqrt(SEGMENTS)
+    slopes = np.gradient(course, axis=1)
     # differences of noise over two frames have a variance of a half
-    steepness = max(float(np.square(slopes).sum()) - 0.5 * kernel.size, 0.1 * float(np.square(slopes).sum()))
-    power = float(np.square(kernel).sum())
+    steepness = max(float(np.square(slopes).sum()) - 0.5 * course.size, 0.1 * float(np.square(slopes).sum()))
     share = products.max(axis=1) / power
-    clear = products.max(axis=1) > _CLEAR_SEGMENT * math.sqrt(power)
     return shifts, np.where(clear, 1 / np.maximum(share**2 * steepness, 1e-12), np.inf)
 
 
-def _moved(kernel: Float[np.ndarray, "neuron lag"], by: int) -> Float[np.ndarray, "neuron lag"]:
-    """Time courses so many frames later, with 0 where nothing is known."""
-    result = np.zeros_like(kernel)
-    if by >= 0:
-        result[:, by:] = kernel[:, : kernel.shape[1] - by]
+def _moved(kernel: Float[np.ndarray, "neuron lag"], by: int | float | np.floating) -> Float[np.ndarray, "neuron lag"]:
+    """Time courses so many frames later, between frames by linear interpolation, with 0 where nothing is known."""
+    whole, rest = divmod(by, 1)
+    if rest:
+        return (1 - rest) * _moved(kernel, whole) + rest * _moved(kernel, whole + 1)
+    result, frames = np.zeros_like(kernel), int(whole)
+    if frames >= 0:
+        result[:, frames:] = kernel[:, : kernel.shape[1] - frames]
     else:
-        result[:, :by] = kernel[:, -by:]
+        result[:, :frames] = kernel[:, -frames:]
     return result
 
 
@@ -135,7 +146,9 @@ TURNS = {
 }
 
 
-def disagreement_of_test(dataset: Dataset, session: Session, test: str, averages: TriggeredAverages) -> str | None:
+def disagreement_of_test(
+    dataset: Dataset, session: Session, test: str, averages: TriggeredAverages, steady: bool = True
+) -> str | None:
     """Say how a test disagrees with the training movie of a session: in its axes, or by a shift in time.
 
     The STAs of the training movie, turned in all ways, predict the mean response to the test. What its responses,
@@ -173,9 +186,9 @@ def disagreement_of_test(dataset: Dataset, session: Session, test: str, averages
         return f"fits the training movie only with its frames {best}; bring the two movies into one orientation"
     near = np.roll(plain, _NEAR)[: 2 * _NEAR + 1]
     by = int(near.argmax()) - _NEAR
-    if near.max() > _SURE * chance and near.max() - plain[0] > max(_SURE * chance, 0.15 * near.max()):
+    if steady and near.max() > _SURE * chance and near.max() - plain[0] > max(_SURE * chance, 0.15 * near.max()):
         late = "later" if by > 0 else "earlier"
-        return f"has responses {abs(by)} frames {late} after the movie than the training has; shift them"
+        return f"has responses {counted(abs(by), 'frame')} {late} after the movie than the training has; shift them"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Quality of the neurons of a data set: a table with a row for each, and what looks wrong with the alignment or the units.
+"""Quality of the neurons of a data set: a table with a row for each, and problems of alignment and of units.
 
 ``quality.py`` has movies, sessions and splits.
 """
@@ -16,7 +16,8 @@ from openretina_jax.data.quality import Problem, split_half_reliability
 from openretina_jax.data.triggered_averages import TriggeredAverages, standardized, triggered_averages
 from openretina_jax.runtime.described import listed
 
-TWIN = 0.95  # correlation of responses from which two units are one
+TWIN = 0.95  # correlation of counts from which two units are one, if most of their counts are equal
+TRACE_TWIN = 0.99  # the same of traces
 _FEWEST_RESPONSES = 20  # frames with another response than the commonest, below which twins are chance
 _DEAD_SHARE = 0.05  # of a recording
 _DEAD_SPIKES = 50  # expected in a dead stretch
@@ -72,13 +73,21 @@ def neuron_quality(dataset: Dataset, averages: Mapping[str, TriggeredAverages] |
 def twins(responses: Float32[np.ndarray, "time neuron"]) -> list[tuple[int, int]]:
     """Pairs of neurons whose responses are nearly equal, such as units that were sorted twice.
 
-    Neurons that answer in fewer than 20 frames are left out, since chance makes pairs of them.
+    A stimulus alone may make counts similar, but not so many of them equal. Neurons that answer in fewer than 20 frames
+    are left out, since chance makes pairs of them.
     """
     scores, recorded = standardized(responses)
     products = scores.T @ scores / np.maximum(recorded.T.astype(np.float32) @ recorded.astype(np.float32), 1)
     active = _active_frames(responses) >= _FEWEST_RESPONSES
-    first, second = np.nonzero(np.triu(products > TWIN, 1) & active[:, None] & active)
-    return list(zip(first.tolist(), second.tolist(), strict=True))
+    counts = not np.mod(np.nan_to_num(responses), 1).any()
+    pairs = np.argwhere(np.triu(products > (TWIN if counts else TRACE_TWIN), 1) & active[:, None] & active).tolist()
+    return [(a, b) for a, b in pairs if not counts or _equal_share(responses[:, a], responses[:, b]) > 0.5]
+
+
+def _equal_share(one: Float32[np.ndarray, " time"], other: Float32[np.ndarray, " time"]) -> float:
+    """Share of the frames in which either neuron answers, in which both answer equally."""
+    either = (one > np.nanmin(one)) | (other > np.nanmin(other))
+    return float((one == other)[either].mean())
 
 
 def _active_frames(responses: Float32[np.ndarray, "time neuron"]) -> np.ndarray:
@@ -130,8 +139,8 @@ def neuron_problems(dataset: Dataset, averages: Mapping[str, TriggeredAverages])
     found: list[Problem] = []
     for session in dataset.sessions:
         of_session = averages[session.name]
-        found += _timing(dataset, session, of_session)
-        found += _orientation(dataset, session, of_session)
+        timing = _timing(dataset, session, of_session)
+        found += [*timing, *_orientation(dataset, session, of_session, steady=not timing)]
         if pairs := twins(session.responses):
             named = listed([f"{one} and {other}" for one, other in pairs], 10)
             found.append((f"{session.name} neurons {named}", "nearly the same responses; keep one of the two"))
@@ -145,6 +154,20 @@ def neuron_problems(dataset: Dataset, averages: Mapping[str, TriggeredAverages])
                     )
                 )
     return found
+
+
+def unrelated(averages: Mapping[str, TriggeredAverages]) -> list[str]:
+    """Lines about sessions no neuron of which has an STA that chance does not explain.
+
+    That is no mistake by itself: STAs of neurons that answer to light and dark alike are flat, and of short recordings
+    weak.
+    """
+    return [
+        f"{name}: no neuron has an STA that chance does not explain (largest z-score {one.z_score.max():.1f}, "
+        f"{one.threshold:.1f} would tell), so that an offset, a drift or swapped axes cannot be seen"
+        for name, one in averages.items()
+        if not one.significant.any()
+    ]
 
 
 def _timing(dataset: Dataset, session: Session, averages: TriggeredAverages) -> list[Problem]:
@@ -162,7 +185,7 @@ def _timing(dataset: Dataset, session: Session, averages: TriggeredAverages) -> 
         return found
     size = f"{abs(shift.frames):.1f} frames"
     if shift.at is not None:
-        what = "later: a frame or trigger is missing" if shift.frames > 0 else "earlier: a trigger was counted twice"
+        what = "later: a trigger was counted twice" if shift.frames > 0 else "earlier: a frame or trigger is missing"
         found.append((session.name, f"from about frame {shift.at:,} on responses come {size} {what}; mend it there"))
         return found
     later = "later" if shift.frames > 0 else "earlier"
@@ -182,8 +205,8 @@ def _frame_ms(dataset: Dataset, session: Session, drift: float) -> str:
     return f"{duration * (1 + drift / len(session.responses)):.7g} ms, not {duration:.7g} ms"
 
 
-def _orientation(dataset: Dataset, session: Session, averages: TriggeredAverages) -> list[Problem]:
-    told = {test: disagreement_of_test(dataset, session, test, averages) for test in session.repeats}
+def _orientation(dataset: Dataset, session: Session, averages: TriggeredAverages, steady: bool) -> list[Problem]:
+    told = {test: disagreement_of_test(dataset, session, test, averages, steady) for test in session.repeats}
     found = [(session.name, f'test "{test}" {what}') for test, what in told.items() if what]
     if turn := _turn_of_positions(session, averages, dataset.stimuli[session.stimulus].frames.shape[1:3]):
         found.append(

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.neuron_quality import neuron_problems, neuron_quality
+from openretina_jax.data.neuron_quality import neuron_problems, neuron_quality, unrelated
 from openretina_jax.data.quality import dataset_problems, movie_table, said_once, session_table
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.triggered_averages import TriggeredAverages, triggered_averages
@@ -77,6 +77,8 @@ def check_dataset(
         + ", ".join(f"{len(clips)} of {name}" for name, clips in dataset.validation_clips.items()),
         soft_wrap=True,
     )
+    for line in unrelated(averages):
+        console.print(f"note: {line}", soft_wrap=True, markup=False)
     if folder is not None:
         console.print(f"picture     {draw(dataset, folder, averages)}", soft_wrap=True)
         neurons.to_csv(folder / NEURONS, index=False)
