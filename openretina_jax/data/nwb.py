@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from openretina_jax.errors import UserError, nearest
+from openretina_jax.errors import UserError, nearest, require
 
 _TIMES = ("spike_times", "obs_intervals", "waveforms")  # of units; no column of facts
 
@@ -33,10 +33,9 @@ def read_nwb(file: str | Path, series: Sequence[str] | None = None) -> dict[str,
     Raises:
         UserError: pynwb is not installed, the file is missing or no NWB, or has no series of a name.
     """
-    try:
-        import pynwb
-    except ModuleNotFoundError as error:
-        raise UserError('read_nwb needs pynwb; install it with pip install "openretina-jax[nwb]"') from error
+    require("pynwb", "nwb", "read_nwb reads files of Neurodata Without Borders")
+    import pynwb
+
     path = Path(file)
     if not path.is_file():
         raise UserError(f"{path}: there is no such file")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int8
 
 from openretina_jax.data.conversion import check_choice, whole_number
-from openretina_jax.errors import UserError
+from openretina_jax.errors import UserError, require
 
 _WHOLE = slice(None)
 
@@ -48,12 +48,9 @@ def white_noise(
         raise UserError(f"size is {xy}; give (width, height), (width,) of bars, or () of full-field flicker")
     n_frames, n_trials = whole_number("frames", frames, 1), whole_number("trials", trials, 1)
     first = whole_number("seed", seed, -(2**31), 2**31 - 1)
-    try:
-        from retinawhitenoise import binarystimulus, gaussianstimulus
-    except ModuleNotFoundError as error:
-        raise UserError(
-            'white_noise needs the package retinawhitenoise; install it with pip install "openretina-jax[whitenoise]"'
-        ) from error
+    require("retinawhitenoise", "whitenoise", "white_noise makes stimuli from their seeds")
+    from retinawhitenoise import binarystimulus, gaussianstimulus
+
     kept = ((), (columns,), (rows, columns))[len(xy)]
     empty = np.empty(tuple(reversed(xy)), np.int8)[kept]
     if not empty.size:

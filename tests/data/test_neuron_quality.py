@@ -207,11 +207,3 @@ def test_the_sta_is_that_of_a_loop(recorded):
 def test_peaks_lie_between_samples():
     assert peaks(np.array([0.0, 1.0, 1.0, 0.0])) == pytest.approx(1.5)
     assert peaks(np.array([3.0, 1.0, 0.0])) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 40, 10))
-def test_clean_recordings_give_no_alarm(first):
-    """benchmarks/false_alarms.py counts them for 200 seeds and more kinds of recordings."""
-    for seed in range(first, first + 10):
-        assert problems(Recorded(seed, frames=1500).dataset()) == []

@@ -101,5 +101,5 @@ def test_mistakes(file, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"text\.nwb: is no NWB file that pynwb can read"):
         read_nwb(tmp_path / "text.nwb")
     monkeypatch.setitem(sys.modules, "pynwb", None)
-    with pytest.raises(UserError, match=r'install it with pip install "openretina-jax\[nwb\]"'):
+    with pytest.raises(UserError, match=r"is not installed; run pip install .*\[nwb\]"):
         read_nwb(file)
