@@ -99,6 +99,29 @@ def test_all_problems_are_found_at_once():
     assert len(dataset_problems(dataset(responses, with_column(REPEATS, 2, np.nan)))) == 3
 
 
+def flicker(rng: np.random.Generator, frames: int, held: int) -> np.ndarray:
+    """Full-field flicker of two lights, each of which stays for some frames."""
+    return np.repeat(rng.integers(2, size=frames // held), held).astype(np.uint8)
+
+
+@pytest.mark.parametrize("held", [1, 4])
+def test_flicker_is_compared_by_its_histories(held):
+    """Its frames, and short histories, come again by chance; a part of the movie does not."""
+    rng = np.random.default_rng(0)
+    movie, test = flicker(rng, 6000, held), flicker(rng, 200, held)
+
+    def found(shown: np.ndarray) -> list[str]:
+        responses, repeats = rng.poisson(1.0, (6000, 2)), rng.poisson(1.0, (3, 200, 2))
+        recording = ArrayRecording(
+            movie, responses, {"t": ArrayTest(shown, repeats, "trial time neuron")}, movie_axes="time"
+        )
+        return dataset_problems(from_arrays({"retina": recording}, frame_rate_hz=60.0))
+
+    assert found(test) == []
+    (line,) = found(movie[1001:1201])
+    assert re.search(r"retina: \d+ of \d+ sequences of \d+ frames of the test \"t\" are in the training", line)
+
+
 def test_frames_of_the_reference() -> None:
     golden = case("data", "frame_fingerprints")
     clips = golden.array("input/x").transpose(0, 2, 3, 4, 1)
