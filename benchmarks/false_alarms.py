@@ -50,23 +50,25 @@ def sound_dataset(seed: int) -> Dataset:
     """A recording in which nothing is wrong."""
     rng = np.random.default_rng(seed)
     frames, test_frames = int(rng.choice([1500, 4000, 9000])), int(rng.choice([100, 300, 900]))
-    side, trials = int(rng.choice([6, 12])), int(rng.integers(1, 12))
-    shown, test = (_movie(rng, KINDS[seed % len(KINDS)], count, side) for count in (frames, test_frames))
-    centres, gain = rng.uniform(1, side - 2, (int(rng.integers(1, 9)), 2)), rng.uniform(0.2, 1.3)
+    height, trials = int(rng.choice([6, 12])), int(rng.integers(1, 12))
+    size = height, height + int(rng.integers(4))
+    shown, test = (_movie(rng, KINDS[seed % len(KINDS)], count, size) for count in (frames, test_frames))
+    centres = 1 + rng.random((int(rng.integers(1, 9)), 2)) * (np.array(size) - 3)
+    gain = rng.uniform(0.2, 1.3)
     responses = rng.poisson(_rates(shown, centres, gain)).astype(np.float32)
     repeats = rng.poisson(_rates(test, centres, gain), (trials, test_frames, len(centres)))
     if rng.random() < 0.2:
-        lost = int(rng.integers(frames * 0.9))
+        lost = int(rng.integers(9 * frames // 10))
         responses[lost : lost + frames // 10] = np.nan
     starts = range(0, frames, frames // 10) if rng.random() < 0.3 else ()
     frozen = {"frozen": ArrayTest(test, repeats, "trial time neuron")}
     return from_arrays({"retina": ArrayRecording(shown, responses, frozen, clip_starts=starts)}, frame_rate_hz=30.0)
 
 
-def _movie(rng: np.random.Generator, kind: str, frames: int, side: int) -> np.ndarray:
+def _movie(rng: np.random.Generator, kind: str, frames: int, size: tuple[int, int]) -> np.ndarray:
     if kind == "binary":
-        return rng.choice([-1, 1], (frames, side, side)).astype(np.int8)
-    noise = rng.standard_normal((frames, side, side))
+        return rng.choice([-1, 1], (frames, *size)).astype(np.int8)
+    noise = rng.standard_normal((frames, *size))
     movie = gaussian_filter(noise, SMOOTHNESS) if kind == "smooth" else noise
     return (movie / movie.std()).astype(np.float32)
 

@@ -22,7 +22,8 @@ _FEWEST_RESPONSES = 20  # frames with another response than the commonest, below
 _DEAD_SHARE = 0.05  # of a recording
 _DEAD_SPIKES = 50  # expected in a dead stretch
 _DEAD_RATIO = 10  # times the fifth longest stretch
-_FEWEST_POSITIONS = 5
+_FEWEST_POSITIONS, _FEWEST_FIELDS = 5, 3  # neurons
+_COMPACT_GAIN = 0.1
 
 
 def neuron_quality(dataset: Dataset, averages: Mapping[str, TriggeredAverages] | None = None) -> pd.DataFrame:
@@ -208,6 +209,16 @@ def _frame_ms(dataset: Dataset, session: Session, drift: float) -> str:
 def _orientation(dataset: Dataset, session: Session, averages: TriggeredAverages, steady: bool) -> list[Problem]:
     told = {test: disagreement_of_test(dataset, session, test, averages, steady) for test in session.repeats}
     found = [(session.name, f'test "{test}" {what}') for test, what in told.items() if what]
+    if scattered(averages):
+        height, width = averages.size[:2]
+        found.append(
+            (
+                session.name,
+                f"receptive fields of the STAs are scattered, but compact if the pixels of a frame of {height} x "
+                f"{width} are read in the order of one of {width} x {height}; name the axes of the movie instead of "
+                "reshaping it",
+            )
+        )
     if turn := _turn_of_positions(session, averages, dataset.stimuli[session.stimulus].frames.shape[1:3]):
         found.append(
             (
@@ -217,6 +228,32 @@ def _orientation(dataset: Dataset, session: Session, averages: TriggeredAverages
             )
         )
     return found
+
+
+def scattered(averages: TriggeredAverages) -> bool:
+    """Whether receptive fields would be far more compact with pixels in the order of swapped height and width.
+
+    Frames that are not square and were reshaped in a wrong order show it; averaged ones do not.
+    """
+    maps = np.abs(averages.weights[averages.significant].reshape(-1, *averages.size)).sum(axis=-1)
+    count, height, width = maps.shape
+    if averages.whitening.square > 1 or min(height, width) < 3 or height == width or count < _FEWEST_FIELDS:
+        return False
+    plain = _compactness(maps)
+    others = (
+        maps.reshape(count, width, height).swapaxes(1, 2),
+        maps.swapaxes(1, 2).reshape(count, height, width),
+    )
+    better = max((_compactness(other) for other in others), key=lambda values: float(np.median(values)))
+    gain = float(np.median(better - plain))
+    return bool(gain > _COMPACT_GAIN and np.median(better) > 1.5 * np.median(plain) and (better > plain).mean() > 0.8)
+
+
+def _compactness(maps: Float[np.ndarray, "neuron height width"]) -> Float[np.ndarray, " neuron"]:
+    """Correlation of neighbouring pixels without taking the mean off: 0 for a single pixel, 1 for an even field."""
+    across = (maps[:, :, 1:] * maps[:, :, :-1]).sum(axis=(1, 2))
+    down = (maps[:, 1:] * maps[:, :-1]).sum(axis=(1, 2))
+    return (across + down) / (2 * np.maximum(np.square(maps).sum(axis=(1, 2)), 1e-12))
 
 
 def _turn_of_positions(session: Session, averages: TriggeredAverages, size: tuple[int, int]) -> str | None:

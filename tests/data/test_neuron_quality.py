@@ -139,6 +139,22 @@ def test_a_training_movie_against_known_positions(recorded):
     assert "lie where rf_location says only if frames are with height and width swapped" in line
 
 
+def test_frames_that_were_reshaped_in_a_wrong_order_are_named():
+    """Of 8 rows and 12 columns; the neurons see what was shown, and the user another order of pixels."""
+    rng = np.random.default_rng(0)
+    movie = rng.choice([-1, 1], (FRAMES, 8, 12)).astype(np.int8)
+    responses = rng.poisson(rates(movie))
+
+    def found(pixels: np.ndarray, axes: str) -> list[str]:
+        recording = ArrayRecording(pixels, responses, movie_axes=axes)
+        return problems(from_arrays({"retina": recording}, frame_rate_hz=RATE_HZ))
+
+    assert found(movie, "time height width") == []
+    for axes, shape in (("time height width", (12, 8)), ("time width height", (12, 8))):
+        (line,) = found(movie.reshape(FRAMES, *shape), axes)
+        assert "receptive fields of the STAs are scattered, but compact if the pixels" in line
+
+
 def test_a_test_that_begins_late_is_named(recorded):
     (line,) = problems(recorded.dataset(repeats=np.roll(recorded.repeats, 2, axis=1)))
     assert line.startswith('retina: test "frozen" has responses 2 frames later after the movie than the training has')
