@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.masked import mean_of
 from openretina_jax.data.triggered_averages import SEGMENTS, TriggeredAverages, averaged, peaks, standardized
 from openretina_jax.runtime.described import counted
 
@@ -21,7 +22,7 @@ _SURE = 5.5  # deviations
 _CLEAR_SEGMENT = 6.0  # deviations of the product of the time courses of a segment and the whole
 _ROUNDS = 3  # of aligning the segments
 _SYSTEMATIC = 0.05  # frames by which shifts of segments may differ whatever the noise
-_SHORTEST_TEST = 60  # frames
+_SHORTEST_TEST = 3  # times the number of lags
 _NEAR = 6  # frames by which a test may be shifted against the training movie
 
 
@@ -117,7 +118,7 @@ def _segment_shifts(averages: TriggeredAverages) -> tuple[np.ndarray, np.ndarray
     return shifts, np.where(clear, 1 / np.maximum(share**2 * steepness, 1e-12), np.inf)
 
 
-def _moved(kernel: Float[np.ndarray, "neuron lag"], by: int | float | np.floating) -> Float[np.ndarray, "neuron lag"]:
+def _moved(kernel: Float[np.ndarray, "neuron lag"], by: float | np.floating | int) -> Float[np.ndarray, "neuron lag"]:
     """Time courses so many frames later, between frames by linear interpolation, with 0 where nothing is known."""
     whole, rest = divmod(by, 1)
     if rest:
@@ -154,21 +155,27 @@ def disagreement_of_test(
     The STAs of the training movie, turned in all ways, predict the mean response to the test. What its responses,
     shifted far in time, correlate with them is chance.
 
+    Args:
+        dataset: the data set.
+        session: the session.
+        test: name of the test.
+        averages: STAs of the session.
+        steady: whether its lag is steady, so that a shift of the test means something.
+
     Returns:
-        What must be done with the frames of one of the two movies, or with the responses; None if the test agrees, has
-        fewer than 60 frames, or no neuron tells.
+        What must be done with the frames of one of the two movies, or with the responses; None if the test agrees, is
+        shorter than three times the lags, or no neuron tells.
     """
     chosen = averages.significant
     trials = session.repeats[test]
-    if trials.shape[1] < _SHORTEST_TEST or not chosen.any() or len(averages.lags) == 1:
+    if trials.shape[1] < _SHORTEST_TEST * len(averages.lags) or not chosen.any() or len(averages.lags) == 1:
         return None
     movie = dataset.stimuli[session.test_stimulus(test)]
     small = averaged(movie.frames, averages.whitening.square)
     if small.shape[1:] != averages.size:
         return None
     white = averages.whitening.white(small)
-    mean = np.nan_to_num(np.nanmean(np.where(np.isfinite(trials[..., chosen]), trials[..., chosen], np.nan), axis=0))
-    scores, _ = standardized(mean.astype(np.float32))
+    scores, _ = standardized(mean_of(trials[..., chosen]).astype(np.float32))
     maps = averages.weights[chosen].reshape(-1, *averages.size)
     square = averages.size[0] == averages.size[1]
     turned = {name: turn(maps) for name, turn in TURNS.items() if square or turn(maps).shape == maps.shape}

@@ -132,6 +132,21 @@ def test_a_test_movie_in_another_orientation_is_named(turn, recorded):
     assert line.startswith(f'retina: test "frozen" fits the training movie only with its frames {name}; bring')
 
 
+def test_trials_and_frames_that_were_not_recorded(recorded):
+    repeats = recorded.repeats.copy()
+    repeats[2:, :50] = repeats[:, 100:110] = repeats[1, :, 3] = np.nan
+    responses = recorded.dataset().sessions[0].responses.copy()
+    responses[700:900] = responses[:, 5] = np.nan
+    assert problems(recorded.dataset(repeats=repeats, responses=responses)) == []
+    (line,) = problems(recorded.dataset(repeats=repeats, responses=responses, test_movie=recorded.test[:, ::-1].copy()))
+    assert "mirrored top to bottom" in line
+
+
+def test_a_short_test_tells_nothing(recorded):
+    short = {"test_movie": recorded.test[:100, ::-1].copy(), "repeats": recorded.repeats[:, :100]}
+    assert problems(recorded.dataset(**short)) == []
+
+
 def test_a_training_movie_against_known_positions(recorded):
     positions = np.array(CENTRES)
     assert problems(recorded.dataset(neurons={"rf_location": positions})) == []
