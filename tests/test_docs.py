@@ -25,7 +25,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 @pytest.mark.slow
 def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of docs/your_own_data.md, with small arrays and few epochs, run where a user would."""
-    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "your_own_data.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "your_own_data.md").read_text(), re.DOTALL)
+    (example,) = [block for block in blocks if "settings=settings" in block]
     assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
     monkeypatch.chdir(DOCS.parent)
     monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
@@ -38,7 +39,7 @@ def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pyt
         "test_movie": test_movie,
         "repeats": rng.poisson(1.0, (3, 60, 2)).astype(np.float32),
     }
-    few = example.replace('"runs/my_retina"', repr(str(tmp_path / "run"))).replace(
+    few = example.replace('"runs/arrays"', repr(str(tmp_path / "run"))).replace(
         '"train.epochs": 30', '"train.epochs": 2'
     )
     exec(compile(few, "your_own_data.md", "exec"), arrays)

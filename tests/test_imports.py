@@ -31,6 +31,8 @@ HOME = {
     "wandb": ("training/callbacks/wandb.py",),
     "mlflow": ("training/callbacks/mlflow.py",),
     "optuna": ("search/",),
+    "pynwb": ("data/nwb.py",),
+    "retinawhitenoise": ("data/white_noise.py",),
     "torch": (),
     "openretina": (),
     "benchmarks": (),

@@ -1,10 +1,11 @@
-"""Read a data set before training: what is in it, what is wrong with it, and a picture.
+"""Read a data set before training: what is in it, what is wrong with it, a table of the neurons, and a picture.
 
 openretina-jax check --config=hdf5_core_readout[:word,word] [--config.data.path=DIR ...] [--folder=DIR]
 openretina-jax check --recordings=my_data [--tests=movie_b,movie_c] [--folder=DIR]
 
 The first form checks what openretina-jax train with the same flags would see. The second is a quick look at a folder of
 the layout in docs/your_own_data.md, with pixels normalised by the training movie (--config=...:normalized).
+It compares responses and movie by spike-triggered averages, so that an offset, a drift or swapped axes are found.
 All problems are listed. The exit status is 0 if there are none and 2 if there are some.
 """
 
@@ -18,7 +19,7 @@ from openretina_jax.experiment import command_line
 command_line.define_config("Configuration file; words after a colon choose variants.")
 _RECORDINGS = flags.DEFINE_string("recordings", None, "Folder of recordings of your own, instead of a configuration.")
 _TESTS = flags.DEFINE_list("tests", [], "Names of the stimuli in --recordings that are tests.")
-_FOLDER = flags.DEFINE_string("folder", None, "Where to write the picture; made if missing. Default: no picture.")
+_FOLDER = flags.DEFINE_string("folder", None, "Where to write picture and table; made if missing. Default: none.")
 flags.DEFINE_alias("out", "folder")
 
 flags.register_multi_flags_validator(
@@ -34,8 +35,8 @@ def main() -> None:
         config, _ = command_line.configuration()
         data, train = config.data.to_dict(), config.train.to_dict()
     else:
-        # clips as short as can be, so that short recordings can be checked too
-        data = {"source": "hdf5", "path": _RECORDINGS.value, "test_names": _TESTS.value, "clip_length": 1}
+        # clips as short as those of a movie can be, so that short recordings can be checked too
+        data = {"source": "hdf5", "path": _RECORDINGS.value, "test_names": _TESTS.value, "clip_length": 2}
         data["validation_clips"], train = 1, None
 
     from openretina_jax.experiment.check_data import check_data  # takes seconds: flags are checked before

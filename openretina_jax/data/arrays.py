@@ -24,14 +24,16 @@ from openretina_jax.data.assembly import (
     check_lengths,
     update_digest,
 )
-from openretina_jax.data.conversion import column, count_or_clips, number, real_numbers, whole_number
-from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.conversion import Numbers, column, count_or_clips, number, real_numbers, whole_number
+from openretina_jax.data.dataset import Dataset, blocks
+from openretina_jax.data.frame_times import frame_rate_of
 from openretina_jax.errors import UserError
 
 REPEATS = "trial time neuron"
+TRIAL = "trial"
 
-Numbers = Any  # an array, or what ``conversion.real_numbers`` makes one of: a masked array, data frame, nested lists
 _DEFAULT_CLIP_S = 5.0
+_SAME_RATE = 0.005  # relative difference of rates that counts as none: that of clocks, and of rounding
 _LEAST_SHARE = 10  # clips are no shorter than a tenth of the shortest that was shown
 
 
@@ -59,10 +61,15 @@ class ArrayRecording:
         movie: raw pixels of the training movie, in the order shown; may lie on disk (``np.memmap``).
         responses: responses to every frame; NaN where nothing was recorded.
         tests: test movies, by name.
-        movie_axes: names of the axes of all movies; without "channel" there is one colour.
-        response_axes: names of the axes of ``responses``.
-        clip_starts: frames of the training movie at which a clip begins, if it was put together from clips.
-        neurons: facts about the neurons (cell types, ...): arrays with an entry per neuron, by name.
+        movie_axes: names of the axes of all movies, such as "time height width" of one colour, "time width" of bars, or
+            "time" of full-field flicker. A "trial" axis is that of the training movie alone.
+        response_axes: names of the axes of ``responses``; with "trial", as in "neuron time trial", trials are joined in
+            time, and a clip begins with each.
+        clip_starts: frames of the training movie at which it begins anew, after a pause or after frames that are not in
+            it (frozen repeats, ...); no window of the training crosses them.
+        neurons: facts about the neurons (``unit``, cell types, ...): arrays with an entry per neuron, by name.
+        frame_times: time at which each frame of the training movie appeared, in seconds (None: not known). They tell
+            the rate, and frames that are missing.
     """
 
     movie: Numbers
@@ -72,12 +79,13 @@ class ArrayRecording:
     response_axes: str = RESPONSES
     clip_starts: Sequence[int] = ()
     neurons: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    frame_times: Numbers | None = None
 
 
 def from_arrays(
     recordings: Mapping[str, ArrayRecording],
     *,
-    frame_rate_hz: float | np.number,
+    frame_rate_hz: float | np.number | None = None,
     clip_length: SupportsIndex | None = None,
     validation_clips: SupportsIndex | Sequence[SupportsIndex] | None = None,
     normalization: tuple[float, float] | None = None,
@@ -90,11 +98,12 @@ def from_arrays(
 
     Args:
         recordings: recordings by name; movies that several of them saw are kept once.
-        frame_rate_hz: frames, and responses, per second.
+        frame_rate_hz: frames, and responses, per second (None: that of the ``frame_times``, which all recordings then
+            need).
         clip_length: frames of a clip; validation keeps whole clips (None: the longest that crosses no border between
             ``clip_starts``, or without these 5 s, but at most a tenth of the shortest movie).
-        validation_clips: number of clips kept for validation, drawn for each movie, or their indices (None: a tenth of
-            the shortest movie).
+        validation_clips: number of clips kept for validation, drawn for each movie, or their indices, such as
+            ``range(20, 30)`` for a block of clips that follow each other (None: a tenth of the shortest movie).
         normalization: mean and standard deviation of pixels (None: those of each training movie).
         pixel_size_um: side of a pixel on the retina (None: not known).
         channels: names of the channels of all movies, such as green and UV, for pictures (None: not known).
@@ -106,7 +115,7 @@ def from_arrays(
     """
     if not recordings:
         raise UserError("there are no recordings; give at least one, by its name")
-    rate_hz = number("frame_rate_hz", frame_rate_hz, positive=True)
+    given_hz = None if frame_rate_hz is None else number("frame_rate_hz", frame_rate_hz, positive=True)
     pixel_um = None if pixel_size_um is None else number("pixel_size_um", pixel_size_um, positive=True)
     if normalization is not None:
         mean, deviation = normalization
@@ -115,13 +124,15 @@ def from_arrays(
             number("the deviation of normalization", deviation, positive=True),
         )
     drawn_by = whole_number("seed", seed, 0, 2**32 - 1)
+    starts = {name: _clip_starts(name, recording) for name, recording in recordings.items()}
     read = {name: _movie_recording(name, recording) for name, recording in recordings.items()}
+    rate_hz = _common_rate(recordings, read, starts, given_hz)
     shortest = min(len(recording.movie) for recording in read.values())
     if clip_length is None:
-        length = _clip_length(recordings, shortest, rate_hz)
+        length = _clip_length(starts, shortest, rate_hz)
     else:
         length = whole_number("clip_length (config.data)", clip_length, 1)
-    _check_clip_starts(recordings, length)
+    _check_clip_starts(starts, length)
     if validation_clips is None:
         validation_clips = max(shortest // length // 10, 1)
     return assemble(
@@ -135,16 +146,72 @@ def from_arrays(
         channels=channels,
         response_unit=response_unit,
         source={"publication": "arrays", "sha256": {name: _sha256(recording) for name, recording in read.items()}},
+        interrupted=any(start for of_one in starts.values() for start in of_one),
     )
+
+
+def join_recordings(parts: Sequence[ArrayRecording]) -> ArrayRecording:
+    """Join what the same neurons answered to several stimuli into one recording, whose movie has a clip for each.
+
+    Args:
+        parts: recordings of the same neurons in the same order, with frames of one size and at one rate. Facts about
+            the neurons are those of the first one.
+
+    Raises:
+        UserError: the parts do not fit each other, or two have a test of one name.
+    """
+    if not parts:
+        raise UserError("there are no recordings to join; give at least one")
+    read = [_movie_recording(f"part {place}", part) for place, part in enumerate(parts)]
+    starts: list[int] = []
+    tests: dict[str, ArrayTest] = {}
+    first = 0
+    for place, (part, one) in enumerate(zip(parts, read, strict=True)):
+        sizes = [(other.movie.shape[1:], other.responses.shape[1]) for other in (read[0], one)]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f"part 0 has frames of {sizes[0][0]} and {sizes[0][1]} neurons, part {place} {sizes[1][0]} and "
+                f"{sizes[1][1]}; bring frames to one size, and give the same neurons"
+            )
+        if twice := sorted(tests.keys() & one.tests.keys()):
+            raise UserError(f'two parts have a test "{twice[0]}"; call one of them otherwise')
+        tests |= {name: ArrayTest(test.movie, test.repeats, REPEATS) for name, test in one.tests.items()}
+        starts += [first, *(first + start for start in _clip_starts(f"part {place}", part) if start)]
+        first += len(one.movie)
+    timed = [part.frame_times for part in parts if part.frame_times is not None]
+    return ArrayRecording(
+        movie=np.concatenate([one.movie for one in read]),
+        responses=np.concatenate([one.responses for one in read]),
+        tests=tests,
+        clip_starts=starts,
+        neurons=parts[0].neurons,
+        frame_times=np.concatenate([np.ravel(one) for one in timed]) if len(timed) == len(parts) else None,
+    )
+
+
+def _clip_starts(name: str, recording: ArrayRecording) -> list[int]:
+    """Frames at which the movie begins anew: those given, or the first frames of trials."""
+    given = [whole_number(f"{name}: a clip's start", start, 0) for start in recording.clip_starts]
+    for what, values, axes in (
+        ("responses", recording.responses, recording.response_axes.split()),
+        ("movie", recording.movie, recording.movie_axes.split()),
+    ):
+        if TRIAL in axes and not given:
+            shape = real_numbers(f"{name}: the {what}", values).shape
+            if len(shape) == len(axes):  # or else told later, with all axes
+                trials, frames = shape[axes.index(TRIAL)], shape[axes.index("time")]
+                return list(range(0, trials * frames, frames))
+    return given
 
 
 def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
     """Recording with its axes in our order, after all checks."""
     movie = _movie(f"{name}: the training movie", recording.movie, recording.movie_axes)
     responses = _responses(f"{name}: the responses", recording.responses, recording.response_axes, RESPONSES)
+    movie = _without_padding(movie, responses, _clip_starts(name, recording))
+    of_tests = " ".join(axis for axis in recording.movie_axes.split() if axis != TRIAL)
     tests = {
-        test: _repeated_movie(f'{name}: test "{test}"', shown, recording.movie_axes)
-        for test, shown in recording.tests.items()
+        test: _repeated_movie(f'{name}: test "{test}"', shown, of_tests) for test, shown in recording.tests.items()
     }
     neurons = {
         key: column(f'{name}: neurons["{key}"]', values, responses.shape[1])
@@ -174,23 +241,75 @@ def _movie(what: str, pixels: Numbers, axes: str) -> Num[np.ndarray, "time heigh
     pixels = real_numbers(what, pixels)
     if axes == MOVIE and pixels.ndim == len(MOVIE.split()) - 1:
         axes = "time height width"
-    return arranged(pixels, axes, MOVIE, what)
+    return _joined_trials(pixels, axes, MOVIE, what)
+
+
+def _joined_trials(values: np.ndarray, axes: str, wanted: str, what: str) -> np.ndarray:
+    """Array with its axes in our order, in which trials follow each other in time unless they are an axis of ours."""
+    if TRIAL not in axes.split() or TRIAL in wanted.split():
+        return arranged(values, axes, wanted, what)
+    by_trial = arranged(values, axes, f"{TRIAL} {wanted}", what)
+    return by_trial.reshape(-1, *by_trial.shape[2:])
+
+
+def _without_padding(
+    movie: Num[np.ndarray, "time height width channel"], responses: np.ndarray, starts: Sequence[int]
+) -> Num[np.ndarray, "time height width channel"]:
+    """Movie in which frames of NaN at the end of a clip, without responses, are grey: they pad shorter trials."""
+    if movie.dtype.kind != "f" or len(movie) != len(responses):
+        return movie
+    empty = np.concatenate([np.isnan(block).all(axis=(1, 2, 3)) for block in blocks(movie)])
+    if not empty.any():
+        return movie
+    silent = empty & np.isnan(responses).all(axis=1)
+    ends = [*sorted(start for start in starts if start), len(movie)]
+    padding = np.zeros(len(movie), bool)
+    for start, end in itertools.pairwise([0, *ends]):
+        shown = np.flatnonzero(~silent[start:end])
+        padding[start + (shown[-1] + 1 if len(shown) else 0) : end] = True
+    filled = movie.copy()
+    filled[padding] = np.mean(movie[~empty], dtype=np.float64) if not empty.all() else 0
+    return filled
+
+
+def _common_rate(
+    recordings: Mapping[str, ArrayRecording],
+    read: Mapping[str, MovieRecording],
+    starts: Mapping[str, Sequence[int]],
+    given_hz: float | None,
+) -> float:
+    """Frames per second of all recordings: the number given, or what the times of their frames say."""
+    rates = {
+        name: frame_rate_of(name, recording.frame_times, len(read[name].movie), starts[name])
+        for name, recording in recordings.items()
+        if recording.frame_times is not None
+    }
+    if given_hz is None:
+        if missing := sorted(recordings.keys() - rates.keys()):
+            raise UserError(f"{missing[0]}: has no frame_times; give them, or frame_rate_hz of all recordings")
+        given_hz = float(np.median(list(rates.values())))
+    for name, rate_hz in rates.items():
+        if abs(rate_hz / given_hz - 1) > _SAME_RATE:
+            others = {other: round(found, 4) for other, found in rates.items()}
+            raise UserError(
+                f"{name}: its frame_times say {rate_hz:.6g} frames per second, but the data set has {given_hz:.6g} "
+                f"(all of them: {others}); bring it to that rate with steady_frame_times, frames_at for the movie, and "
+                "count_spikes or resample_traces for the responses"
+            )
+    return given_hz
 
 
 def _responses(what: str, values: Numbers, axes: str, wanted: str) -> np.ndarray:
     values = real_numbers(what, values)
-    result = np.ascontiguousarray(arranged(values, axes, wanted, what), np.float32)
+    result = np.ascontiguousarray(_joined_trials(values, axes, wanted, what), np.float32)
     if np.isinf(result).any():
         raise UserError(f"{what} hold infinity; put NaN where nothing was recorded")
     return result
 
 
-def _clip_length(recordings: Mapping[str, ArrayRecording], shortest: int, frame_rate_hz: float) -> int:
+def _clip_length(clip_starts: Mapping[str, Sequence[int]], shortest: int, frame_rate_hz: float) -> int:
     """Longest clip that crosses no border; without known borders 5 s, or a tenth of the shortest movie."""
-    starts = [
-        [whole_number(f"{name}: a clip's start", start, 0) for start in recording.clip_starts]
-        for name, recording in recordings.items()
-    ]
+    starts = clip_starts.values()
     borders = [start for of_one in starts for start in of_one if start]
     if not borders:
         return max(min(round(_DEFAULT_CLIP_S * frame_rate_hz), shortest // 10), 1)
@@ -204,9 +323,9 @@ def _clip_length(recordings: Mapping[str, ArrayRecording], shortest: int, frame_
     return length
 
 
-def _check_clip_starts(recordings: Mapping[str, ArrayRecording], clip_length: int) -> None:
-    for name, recording in recordings.items():
-        wrong = [int(start) for start in recording.clip_starts if start % clip_length]
+def _check_clip_starts(clip_starts: Mapping[str, Sequence[int]], clip_length: int) -> None:
+    for name, starts in clip_starts.items():
+        wrong = [start for start in starts if start % clip_length]
         if wrong:
             raise UserError(
                 f"{name}: a clip begins at frame {wrong[0]}, which is no multiple of clip_length {clip_length}; leave "

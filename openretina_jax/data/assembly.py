@@ -18,6 +18,7 @@ from openretina_jax.errors import UserError
 MOVIE = "time height width channel"
 RESPONSES = "time neuron"
 TRAIN = "train"
+_OPTIONAL = ("height", "width", "channel")  # axes that a movie may lack, such as full-field flicker
 _PIXEL_TYPES = (np.uint8, np.int8, np.float16, np.float32)  # kept as they are; others become float32
 
 
@@ -107,6 +108,7 @@ def assemble(
     channels: Sequence[str] | None = None,
     response_unit: str | None = None,
     source: Mapping[str, Any] | None = None,
+    interrupted: bool = False,
 ) -> Dataset:
     """Make a data set of recordings; movies that several of them saw are kept once.
 
@@ -122,6 +124,7 @@ def assemble(
         channels: names of the channels of all movies (None: not known).
         response_unit: unit of the responses (None: not known).
         source: where the data came from, as plain values.
+        interrupted: as in ``Dataset``.
 
     Raises:
         UserError: movies, responses and split do not fit each other, or clips would have no frame.
@@ -162,6 +165,7 @@ def assemble(
         channels=None if channels is None else tuple(channels),
         response_unit=response_unit,
         source=source or {},
+        interrupted=interrupted,
     )
 
 
@@ -219,7 +223,7 @@ def mean_and_deviation(movie: Num[np.ndarray, "time height width channel"]) -> t
 
 
 def arranged(values: np.ndarray, axes: str, wanted: str, what: str) -> np.ndarray:
-    """View an array with its axes in the wanted order; a missing axis of channels is added.
+    """View an array with its axes in the wanted order; axes of height, width and channels that it lacks are added.
 
     Args:
         values: the array.
@@ -230,14 +234,17 @@ def arranged(values: np.ndarray, axes: str, wanted: str, what: str) -> np.ndarra
     Raises:
         UserError: the names are not those wanted, or the array has another number of axes.
     """
-    names, needed = axes.split(), wanted.split()
-    if "channel" in needed and "channel" not in names:
-        names, values = [*names, "channel"], values[..., None]
+    names, needed, shape = axes.split(), wanted.split(), values.shape
+    for axis in _OPTIONAL:
+        if axis in needed and axis not in names:
+            names, values = [*names, axis], values[..., None]
     if sorted(names) != sorted(needed):
         raise UserError(f'{what}: its axes are called "{axes}"; name each of {", ".join(needed)} once, in its order')
     if values.ndim != len(names):
-        found = values.shape if "channel" in axes or "channel" not in needed else values.shape[:-1]
-        raise UserError(f'{what}: has shape {found}, but must have the {len(axes.split())} axes "{axes}"')
+        count = len(axes.split())
+        raise UserError(
+            f'{what}: has shape {shape}, but must have the {count} {"axes" if count > 1 else "axis"} "{axes}"'
+        )
     return values.transpose([names.index(name) for name in needed])
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from openretina_jax.errors import UserError
 
+Numbers = Any  # an array, or what ``real_numbers`` makes one of: a masked array, data frame, nested lists
+
 
 def real_numbers(what: str, values: Any) -> np.ndarray:
     """Make an array of real numbers, without a copy where it is one already, also on disk (``np.memmap``).

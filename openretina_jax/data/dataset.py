@@ -214,6 +214,8 @@ class Dataset(Described):
         source: where the data came from, as plain values.
         channels: names of the channels of all stimuli, such as green and UV (None: not known).
         response_unit: unit of the responses, such as "spikes/s" (None: not known).
+        interrupted: whether something else was shown between clips (frozen repeats, a pause), so that no window of the
+            training crosses the border between two.
 
     Raises:
         UserError: stimuli, sessions and split do not fit each other.
@@ -227,6 +229,7 @@ class Dataset(Described):
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     channels: tuple[str, ...] | None = None
     response_unit: str | None = None
+    interrupted: bool = False
 
     def __post_init__(self) -> None:
         if not self.sessions:

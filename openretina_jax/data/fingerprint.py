@@ -22,6 +22,8 @@ def fingerprint(dataset: Dataset) -> str:
             digest.update(np.ascontiguousarray(array).data)
 
     add(("clips", dataset.clip_length, sorted(dataset.validation_clips.items())))
+    if dataset.interrupted:
+        add("interrupted")
     for name, stimulus in sorted(dataset.stimuli.items()):
         frames = stimulus.frames
         add((name, frames.shape, stimulus.norm_mean, stimulus.norm_std, stimulus.raw))

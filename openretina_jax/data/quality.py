@@ -7,7 +7,6 @@ leaked into the training movie.
 import dataclasses
 import hashlib
 import itertools
-import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -18,8 +17,11 @@ from openretina_jax.data.assembly import mean_and_deviation
 from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
 from openretina_jax.data.masked import correlation, mean_of, variance_of
 from openretina_jax.data.timelines import Tables
+from openretina_jax.runtime.described import listed
 
-_CHANCE = 1000  # at most one in so many movies holds a sequence of the test by chance
+Problem = tuple[str, str]  # where, and what
+_MOST_PLACES = 10  # that are written out
+_CHANCE = 1000  # one in so many histories of a movie may come again
 LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # limits for normalised pixels
 
 
@@ -93,9 +95,16 @@ def dataset_problems(dataset: Dataset) -> list[str]:
         found.append("no clips are kept for validation, which training needs; keep at least one")
     if not dataset.test_names:
         found.append("no session has a test; there will be no test scores")
-    for session in dataset.sessions:
-        found += _response_problems(session)
-    return found + _leaks(dataset)
+    of_sessions = [problem for session in dataset.sessions for problem in _response_problems(session)]
+    return found + said_once([*of_sessions, *_leaks(dataset)])
+
+
+def said_once(problems: Iterable[Problem]) -> list[str]:
+    """Lines of problems, in which the places of equal ones are listed."""
+    places: dict[str, list[str]] = {}
+    for where, what in problems:
+        places.setdefault(what, []).append(where)
+    return [f"{listed(where, _MOST_PLACES)}: {what}" for what, where in places.items()]
 
 
 def _scale_problems(stimulus: Stimulus) -> list[str]:
@@ -115,23 +124,26 @@ def _normalized_statistics(stimulus: Stimulus) -> tuple[float, float]:
     return (mean - shift) / scale, deviation / scale
 
 
-def _response_problems(session: Session) -> list[str]:
+def _response_problems(session: Session) -> list[Problem]:
     found = []
     for what, responses in (("training", session.responses), *((f'test "{t}"', r) for t, r in session.repeats.items())):
         flat = responses.reshape(-1, session.n_neurons)
         recorded = np.isfinite(flat)
         missing = np.asarray(~recorded.any(axis=0))
         if missing.any():
-            found.append(f"{session.name}: neurons {_some(missing)} have no responses in the {what}; leave them out")
+            found.append((f"{session.name} neurons {_some(missing)}", f"no responses in the {what}; leave them out"))
         filled = np.where(recorded, flat, np.nan_to_num(flat[np.argmax(recorded, axis=0), np.arange(flat.shape[1])]))
         constant = np.logical_and(~missing, np.ptp(filled, axis=0) == 0)
         if constant.any():
-            found.append(f"{session.name}: neurons {_some(constant)} never change in the {what}; leave them out")
+            found.append((f"{session.name} neurons {_some(constant)}", f"no change in the {what}; leave them out"))
         negative = np.asarray((np.where(recorded, flat, 0) < 0).any(axis=0))
         if negative.any():
             found.append(
-                f"{session.name}: responses of neurons {_some(negative)} are negative in the {what}, and the Poisson "
-                "loss needs rates; shift them, or take config.objective.loss.kind=squared_error"
+                (
+                    f"{session.name} neurons {_some(negative)}",
+                    f"negative responses in the {what}, and the Poisson loss needs rates; shift them, or take "
+                    "config.objective.loss.kind=squared_error",
+                )
             )
     return found
 
@@ -142,31 +154,43 @@ def _some(neurons: np.ndarray) -> str:
     return f"{numbers[:10]}" + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
 
 
-def _leaks(dataset: Dataset) -> list[str]:
-    """Tests that have most of their frames in the training movie of their session."""
+def _leaks(dataset: Dataset) -> list[Problem]:
+    """Tests that have most of their frames, or of their histories of frames, in the training movie of their session."""
     movies = (stimulus.frames for stimulus in dataset.stimuli.values())
     numbers = dict(zip(dataset.stimuli, frame_numbers(*movies), strict=True))
     found = []
     for session in dataset.sessions:
         for test in session.repeats:
             shown, trained = numbers[session.test_stimulus(test)], numbers[session.stimulus]
-            runs = min(_telling_run(trained), len(shown))
+            runs = min(_telling_run(trained, len(shown)), len(shown))
             common = np.isin(_runs(shown, runs), _runs(trained, runs)).sum()
             if common > (len(shown) - runs + 1) // 2:
                 what = "frames" if runs == 1 else f"sequences of {runs} frames"
                 found.append(
-                    f'{session.name}: {common} of {len(shown) - runs + 1} {what} of the test "{test}" are in the '
-                    "training movie too; scores of the test would be too good"
+                    (
+                        session.name,
+                        f'{common} of {len(shown) - runs + 1} {what} of the test "{test}" are in the training movie '
+                        "too; scores of the test would be too good",
+                    )
                 )
     return found
 
 
-def _telling_run(movie: Integer[np.ndarray, " time"]) -> int:
-    """Frames of a sequence that would not be in a movie by chance: one, unless the movie has few different frames."""
-    different = len(np.unique(movie))
-    if 2 * different > len(movie):
-        return 1
-    return math.ceil(math.log(_CHANCE * len(movie)) / math.log(max(different, 2)))
+def _telling_run(movie: Integer[np.ndarray, " time"], most: int) -> int:
+    """Frames of a history that is in a movie only once, whatever its frames: one, unless few of them are different.
+
+    A flicker of two frames, each of which may stay for some frames, has only long histories that do not come again. The
+    shortest is found by doubling it until at most one in a thousand comes again; where most frames never change, it
+    becomes as long as ``most``.
+    """
+    length = 1
+    while length < most:
+        runs = _runs(movie, length) if length <= len(movie) else np.empty(0)
+        again = len(runs) - len(np.unique(runs))
+        if again <= (len(runs) // 2 if length == 1 else len(runs) // _CHANCE):
+            return length
+        length *= 2
+    return most
 
 
 def _runs(movie: Integer[np.ndarray, " time"], length: int) -> np.ndarray:

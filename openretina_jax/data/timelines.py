@@ -45,6 +45,7 @@ class Timeline:
         order: index of the order of clips; see ``Tables.order``.
         clip_length: frames of a clip; a new clip begins every ``clip_length`` frames.
         shift, scale: normalisation; the model sees ``(frames - shift) / scale``.
+        interrupted: whether something else was shown between clips; windows then stay within them.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Timeline:
     clip_length: Fact
     shift: Fact = 0.0
     scale: Fact = 1.0
+    interrupted: Fact = False
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -221,6 +223,7 @@ class Tables:
             clip_length=clip_length,
             shift=shift,
             scale=scale,
+            interrupted=self.dataset.interrupted,
         )
 
     def _frames(self, session: Session) -> Int32[np.ndarray, " time"]:

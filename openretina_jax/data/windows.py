@@ -47,7 +47,8 @@ class Sampler(abc.ABC):
         window_frames: length of a window.
         windows_per_step: number of windows in each row of a step.
         seed: seed of the random order.
-        within_clips: whether no window crosses the border between two clips; see ``Cuts``.
+        within_clips: whether no window crosses the border between two clips; see ``Cuts``. Windows of a data set whose
+            clips were interrupted (``Dataset.interrupted``) never do.
 
     Raises:
         UserError: a timeline has fewer windows than a step needs.
@@ -65,7 +66,9 @@ class Sampler(abc.ABC):
         self.timelines = list(timelines)
         self.window_frames, self.windows_per_step = window_frames, windows_per_step
         self.seed, self.within_clips = seed, within_clips
-        self.cuts = [Cuts(timeline, window_frames, within_clips) for timeline in timelines]
+        self.cuts = [
+            Cuts(timeline, window_frames, within_clips or bool(timeline.interrupted)) for timeline in timelines
+        ]
         check_enough_windows(timelines, self.cuts, windows_per_step)
 
     @staticmethod

@@ -8,8 +8,10 @@ import pandas as pd
 from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.quality import dataset_problems, movie_table, session_table
+from openretina_jax.data.neuron_quality import neuron_problems, neuron_quality, unrelated
+from openretina_jax.data.quality import dataset_problems, movie_table, said_once, session_table
 from openretina_jax.data.timelines import Tables
+from openretina_jax.data.triggered_averages import TriggeredAverages, triggered_averages
 from openretina_jax.data.windows import SAMPLERS
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.command_line import show_progress
@@ -19,7 +21,8 @@ from openretina_jax.experiment.recipe import order_options
 from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.fetch import cache_folder
 
-PICTURE = "data.png"
+PICTURE, NEURONS = "data.png", "data_neurons.csv"
+_PRINTED_NEURONS = 30
 
 
 def check_data(
@@ -50,28 +53,37 @@ def check_data(
 def check_dataset(
     dataset: Dataset, console: Console | None = None, folder: Path | None = None, known: Sequence[str] = ()
 ) -> list[str]:
-    """Print tables of the movies and sessions of a data set, and its problems; draw a picture.
+    """Print tables of the movies, sessions and neurons of a data set, and its problems; draw a picture.
 
     Args:
         dataset: data set from files or arrays.
         console: where tables and problems are printed (None: standard output).
-        folder: where the picture is written (None: none is drawn).
+        folder: where the picture, and the whole table of the neurons, are written (None: nowhere).
         known: problems that are known already, which are printed too.
 
     Returns:
-        All problems, a line each.
+        All problems, a line each: of movies and responses, of their alignment, and of single neurons.
     """
     console = console or new_console()
     for title, table in (("movies", movie_table(dataset)), ("sessions", session_table(dataset))):
         _print_table(console, title, table)
+    averages = triggered_averages(dataset)
+    neurons = neuron_quality(dataset, averages)
+    _print_table(console, "neurons", neurons.head(_PRINTED_NEURONS).set_index(["session", "neuron"]))
+    if (rest := len(neurons) - _PRINTED_NEURONS) > 0:
+        console.print(f"and {counted(rest, 'neuron')} more" + ("" if folder is None else f", in {folder / NEURONS}"))
     console.print(
         f"{counted(dataset.n_neurons, 'neuron')}, clips of {counted(dataset.clip_length, 'frame')}, for validation "
         + ", ".join(f"{len(clips)} of {name}" for name, clips in dataset.validation_clips.items()),
         soft_wrap=True,
     )
+    for line in unrelated(averages):
+        console.print(f"note: {line}", soft_wrap=True, markup=False)
     if folder is not None:
-        console.print(f"picture     {draw(dataset, folder)}", soft_wrap=True)
-    return _conclude(console, [*known, *dataset_problems(dataset)])
+        console.print(f"picture     {draw(dataset, folder, averages)}", soft_wrap=True)
+        neurons.to_csv(folder / NEURONS, index=False)
+        console.print(f"neurons     {folder / NEURONS}", soft_wrap=True)
+    return _conclude(console, [*known, *dataset_problems(dataset), *said_once(neuron_problems(dataset, averages))])
 
 
 def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
@@ -86,13 +98,13 @@ def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def draw(dataset: Dataset, folder: Path) -> Path:
-    """The picture of a data set, in a folder that is made if missing."""
+def draw(dataset: Dataset, folder: Path, averages: Mapping[str, TriggeredAverages]) -> Path:
+    """The picture of a data set and its STAs, in a folder that is made if missing."""
     from openretina_jax.visualize.data import plot_dataset  # matplotlib takes a second to import
     from openretina_jax.visualize.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    save(plot_dataset(dataset), folder / PICTURE)
+    save(plot_dataset(dataset, averages), folder / PICTURE)
     return folder / PICTURE
 
 

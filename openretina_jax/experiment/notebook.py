@@ -136,7 +136,8 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
         core.spatial_kernel_sizes, core.temporal_kernel_sizes = (first, second), frames
         core.hidden_padding = (0, second // 2, second // 2)
     length = min(map(len, (movie.frames for movie in movies))) - dataset.clip_length
-    window = min(sum(frames) - 2 + PREDICTED_FRAMES, length)
+    longest = dataset.clip_length if dataset.interrupted else length
+    window = min(sum(frames) - 2 + PREDICTED_FRAMES, longest)
     config.objective.loss.poisson.samples *= min(length / PENALTY_FRAMES, 1.0)
     config.train.order, config.train.average_decay = "shared", 0.99
     config.train.windows.shared.window_frames = window

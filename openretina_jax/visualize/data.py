@@ -9,26 +9,36 @@ from matplotlib.figure import SubFigure
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.masked import mean_of, variance_of
 from openretina_jax.data.quality import split_half_reliability
+from openretina_jax.data.triggered_averages import TriggeredAverages
 from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, Figure, open_axes, whole_ticks
 
 _FRAMES = 4
+_STAS = 8
 _SECONDS = 60.0
 _PIXELS = 20_000  # in the histogram
 
 
-def plot_dataset(dataset: Dataset) -> Figure:
-    """Plot frames, pixels, responses and their reliability.
+def plot_dataset(dataset: Dataset, averages: Mapping[str, TriggeredAverages] | None = None) -> Figure:
+    """Plot frames, pixels, responses, their reliability, and STAs.
 
     Top: frames of the first training movie, and the distribution of normalised pixels of every movie. Middle: responses
     of the first session's neurons in the first minute, each divided by its largest, with missing ones in grey; below
     them the mean over neurons with the mean light. Bottom: mean response and, where there are repeats, reliability of
-    all neurons.
+    all neurons. Last, with ``averages``, the STAs of the neurons with the largest z-scores at their best lag, and below
+    each its time course in the thirds of the recording, from the first (light) to the last (dark).
+
+    Args:
+        dataset: the data set.
+        averages: its STAs (None: none are drawn).
     """
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    above, middle, below = figure.subfigures(3, 1, squeeze=False, height_ratios=(2.4, 4, 2.6))[:, 0]
-    _draw_movie(above, dataset)
-    _draw_responses(middle, dataset)
-    _draw_neurons(below, dataset)
+    heights = [2.4, 4, 2.6] + ([3.0] if averages else [])
+    figure = Figure(figsize=(11, 0.75 * sum(heights) + 2.25), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    _draw_movie(parts[0], dataset)
+    _draw_responses(parts[1], dataset)
+    _draw_neurons(parts[2], dataset)
+    if averages:
+        _draw_averages(parts[3], averages)
     return figure
 
 
@@ -93,6 +103,30 @@ def _draw_neurons(figure: SubFigure, dataset: Dataset) -> None:
         panels[1].text(0.5, 0.5, "no repeats", ha="center", transform=panels[1].transAxes)
     for axes in panels:
         open_axes(axes)
+
+
+def _draw_averages(figure: SubFigure, averages: Mapping[str, TriggeredAverages]) -> None:
+    ranked = sorted(
+        ((-score, name, neuron) for name, one in averages.items() for neuron, score in enumerate(one.z_score)),
+    )[:_STAS]
+    panels = figure.subplots(2, _STAS, height_ratios=(2, 1), squeeze=False)
+    for axes in panels.ravel()[: 2 * _STAS]:
+        axes.axis("off")
+    for (above, below), (_, name, neuron) in zip(panels.T, ranked, strict=False):
+        one = averages[name]
+        image = one.spatial[neuron].mean(axis=-1)
+        largest = float(np.abs(image).max()) or 1.0
+        above.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
+        above.set_title(f"{name}\nneuron {neuron}, z {one.z_score[neuron]:.0f}", fontsize=6)
+        thirds = one.of_segment[:, neuron].reshape(3, -1, len(one.lags)).sum(axis=1)
+        for third, grey in zip(thirds, ("0.75", "0.5", "0"), strict=True):
+            below.plot(-one.lags, third, color=grey, linewidth=0.8)
+        below.axis("on")
+        below.set(yticks=[], xlabel="frame")
+        below.axvline(0, color=VERMILION, linewidth=0.5)
+        below.tick_params(labelsize=6)
+        open_axes(below)
+    figure.suptitle("STAs (whitened in time), and their time courses in each third of the recording", fontsize=10)
 
 
 def plot_stimuli(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from openretina_jax.simulation.cache import simulate
@@ -19,11 +20,15 @@ def test_sound_recordings(tmp_path: Path) -> None:
         "movies:",
         "mouse_session_1",
         "36 x 36 x 1",
+        "neurons:",
+        "reliability",
         "20 neurons, clips of 1 frame, for validation 64 of train",
     ):
         assert said in output
     assert output.endswith("no problems\n")
     assert (tmp_path / "data.png").stat().st_size > 10_000
+    neurons = pd.read_csv(tmp_path / "data_neurons.csv")
+    assert (len(neurons), neurons["sta_z"].min() > 5) == (20, True)
 
 
 def test_all_problems_of_a_folder(tmp_path: Path) -> None:
@@ -31,7 +36,7 @@ def test_all_problems_of_a_folder(tmp_path: Path) -> None:
     folder = simulate("hdf5", tmp_path, options)["path"]
     tests = "--tests=random_noise_2,random_noise_3"
     flags, cache = (f"--recordings={folder}", tests), tmp_path / "cache"
-    printed(call("check_data.py", *flags, cache=cache))
+    assert "lag_last_third" in printed(call("check_data.py", *flags, cache=cache))
     for session in (0, 1):
         with h5py.File(folder / f"session_{session}.hdf5", "a") as file:
             del file["responses_random_noise_1"]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from openretina_jax.data.arrays import ArrayRecording, from_arrays
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import (
     SCORES,
@@ -223,3 +224,11 @@ def test_printed_scores(usual: Summary) -> None:
 def test_headline() -> None:
     assert headline("test", np.array([0.5, np.nan, 0.25]), 2) == "test correlation 0.3750 (2 neurons, 2 sessions)"
     assert headline("test", np.array([np.nan]), 1) == "test correlation nan (0 neurons, 1 session)"
+
+
+def test_units_keep_their_names() -> None:
+    rng = np.random.default_rng(0)
+    recording = ArrayRecording(rng.random((40, 3, 3)), rng.random((40, 2)), neurons={"unit": [17, 4]})
+    dataset = from_arrays({"retina": recording}, frame_rate_hz=10.0)
+    scores = pd.DataFrame({"session": ["retina"] * 2, "neuron": [1, 0]})
+    assert with_metadata(scores, dataset)["unit"].tolist() == [4, 17]

@@ -17,12 +17,14 @@ from openretina_jax.models.build import make_model
 from tests import tiny
 
 
-def recorded(frames: int, side: int, rate_hz: float, test_frames: int = 60) -> Dataset:
+def recorded(frames: int, side: int, rate_hz: float, test_frames: int = 60, **options) -> Dataset:
     """Two neurons that answer to nothing."""
     rng = np.random.default_rng(0)
     movie, test = (rng.integers(256, size=(time, side, side), dtype=np.uint8) for time in (frames, test_frames))
     responses, repeats = rng.random((frames, 2)), rng.random((3, test_frames, 2))
-    recording = ArrayRecording(movie, responses, tests={"test": ArrayTest(test, repeats, "trial time neuron")})
+    recording = ArrayRecording(
+        movie, responses, tests={"test": ArrayTest(test, repeats, "trial time neuron")}, **options
+    )
     return from_arrays({"mine": recording}, frame_rate_hz=rate_hz)
 
 
@@ -67,3 +69,13 @@ def test_data_of_a_configuration() -> None:
         {"data.simulated.clips": 26, "data.validation_clips": 4, "data.simulated.neurons_per_session": 6},
     )
     assert dataset.n_neurons == 12
+
+
+def test_windows_fit_into_trials_that_were_interrupted() -> None:
+    """Trials of two seconds with something else between them: a window is no longer, and an epoch has windows."""
+    dataset = recorded(3000, 12, 30.0, clip_starts=range(0, 3000, 60))
+    settings = resolved(config_for(dataset).to_dict())
+    model = make_model(settings["model"], dataset.info)
+    sampler = make_sampler("shared", Tables(dataset), seed=0, **order_options(settings["train"]))
+    assert model.lag < sampler.window_frames <= 60
+    assert sampler.steps_per_epoch >= 8

@@ -5,6 +5,7 @@ import pytest
 
 from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.triggered_averages import triggered_averages
 from openretina_jax.visualize.data import plot_dataset, plot_stimuli
 from openretina_jax.visualize.style import pixels
 
@@ -18,6 +19,23 @@ def dataset(trials: int) -> Dataset:
     repeats = RNG.gamma(1.0, size=(trials, 30, 4)).astype(np.float32)
     recording = ArrayRecording(movie, responses, {"clip": ArrayTest(movie[:30] // 2, repeats, "trial time neuron")})
     return from_arrays({"retina": recording}, frame_rate_hz=30.0)
+
+
+@pytest.mark.slow
+def test_averages_of_the_clearest_neurons_are_drawn() -> None:
+    data = dataset(trials=2)
+    averages = triggered_averages(data)
+    figure = plot_dataset(data, averages)
+    panels = figure.subfigs[-1].axes
+    found = averages["retina"]
+    order = np.argsort(-found.z_score)
+    titles = [axes.get_title() for axes in panels if axes.get_title()]
+    assert titles == [f"retina\nneuron {neuron}, z {found.z_score[neuron]:.0f}" for neuron in order]
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), found.spatial[order[0], ..., 0])
+    course = panels[8].lines[2]
+    np.testing.assert_array_equal(course.get_xdata(), -found.lags)
+    np.testing.assert_allclose(course.get_ydata(), found.of_segment[4:, order[0]].sum(axis=0))
+    assert pixels(figure).std() > 0
 
 
 @pytest.mark.slow
