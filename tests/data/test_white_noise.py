@@ -8,7 +8,7 @@ import pytest
 from openretina_jax.data.white_noise import white_noise
 from openretina_jax.errors import UserError
 
-stimuli = pytest.importorskip("retinawhitenoise")
+stimuli = pytest.importorskip("retinawhitenoise", reason="newer Pythons than 3.12 need a C compiler for it")
 
 
 @pytest.mark.parametrize("kind", ["binary", "gaussian"])
