@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 
@@ -347,7 +347,7 @@ def variables(module: nnx.Module | nnx.State) -> dict[str, Any]:
 def assign(module: nnx.Module, values: Mapping[str, np.ndarray]) -> None:
     """Set variables by their dotted paths; the others stay."""
     flat = [
-        (path, variable.replace(jnp.asarray(values[name].astype(variable.dtype))))
+        (path, variable.replace(jax.device_put(values[name].astype(variable.dtype))))
         for path, variable in nnx.to_flat_state(nnx.state(module))
         if (name := ".".join(map(str, path))) in values
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 
@@ -87,8 +87,8 @@ def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, 
             "in_shape": tuple(in_shape),
             "n_neurons": info.n_neurons,
             "session_sizes": tuple(info.sessions.values()),
-            "mean_activity": jnp.asarray(mean_activity, jnp.float32),
-            "rf_location": None if location is None else jnp.asarray(location),
+            "mean_activity": jax.device_put(np.asarray(mean_activity, np.float32)),
+            "rf_location": None if location is None else jax.device_put(np.asarray(location)),
         },
     )
     return CoreReadout(core, readout, options, info)

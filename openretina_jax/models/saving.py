@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -308,7 +307,7 @@ def fitted(checkpoint: Path, saved: Mapping[str, jax.Array | np.ndarray], like: 
     ]
     if problems:
         raise UserError(f"{checkpoint} belongs to another model: {'; '.join(sorted(problems))}")
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(saved[name]) for name in wanted])
+    return jax.tree.unflatten(jax.tree.structure(like), [jax.device_put(saved[name]) for name in wanted])
 
 
 def by_name(tree: Any) -> Mapping[str, jax.Array]:

@@ -1,5 +1,5 @@
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,11 +69,18 @@ def test_loss_group(case: Case) -> None:
     output = jnp.asarray(case.array("input/output"))
     if "variants" not in case.kwargs:
         return check_single(case, kind, output)
+    arrays = [output]
+    if "input/pre_ca" in case.names:
+        arrays.append(jnp.asarray(case.array("input/pre_ca").swapaxes(1, 2)))
+    functions = {name: loss_function(kind, case, options) for name, options in case.kwargs["variants"].items()}
+
+    @jax.jit  # one program for all variants
+    def of_variants(*arrays: jax.Array) -> dict[str, Any]:
+        return {name: value_and_gradients(loss, *arrays) for name, loss in functions.items()}
+
+    found = of_variants(*arrays)
     for variant, options in case.kwargs["variants"].items():
-        arrays = [output]
-        if "input/pre_ca" in case.names:
-            arrays.append(jnp.asarray(case.array("input/pre_ca").swapaxes(1, 2)))
-        value, gradients = jax.jit(functools.partial(value_and_gradients, loss_function(kind, case, options)))(*arrays)
+        value, gradients = found[variant]
         case.check(f"output/{variant}", value)
         case.check(f"grad_input/{variant}", gradients[0])
         if f"grad_pre_ca/{variant}" in case.names:
