@@ -21,6 +21,7 @@ MOST_SHIFT = 8  # frames between a segment and the whole
 _SURE = 5.5  # deviations
 _CLEAR_SEGMENT = 6.0  # deviations of the product of the time courses of a segment and the whole
 _ROUNDS = 3  # of aligning the segments
+_STEP = 3  # frames between neighbouring segments
 _SYSTEMATIC = 0.05  # frames by which shifts of segments may differ whatever the noise
 _SHORTEST_TEST = 3  # times the number of lags
 _NEAR = 6  # frames by which a test may be shifted against the training movie
@@ -100,22 +101,39 @@ def _segment_shifts(averages: TriggeredAverages) -> tuple[np.ndarray, np.ndarray
     reach = min(MOST_SHIFT, len(averages.lags) - 3)
     if not len(kernel) or reach < 1:
         return np.zeros(SEGMENTS), np.full(SEGMENTS, np.inf)
-    shifts, clear = np.zeros(SEGMENTS), np.ones(SEGMENTS, bool)
-    course = kernel
-    for _ in range(_ROUNDS):
-        moved = np.stack([_moved(course, by) for by in range(-reach, reach + 1)])
-        products = np.einsum("snl,rnl->sr", segments, moved, optimize=True)
-        power = float(np.square(course).sum())
-        clear = products.max(axis=1) > _CLEAR_SEGMENT * math.sqrt(power)
-        shifts = np.where(clear, peaks(products) - reach, 0)
-        # the whole, in which a drift is a blur, becomes the mean of the aligned segments
-        back = sum(_moved(one, -by) for one, by in zip(segments, shifts - shifts.mean(), strict=True))
-        course = back / math.sqrt(SEGMENTS)
+    starts = (kernel, _chained(segments, min(reach, _STEP)))
+    shifts, gains, course, power = max((_aligned(segments, one, reach) for one in starts), key=lambda found: found[-1])
     slopes = np.gradient(course, axis=1)
     # differences of noise over two frames have a variance of a half
     steepness = max(float(np.square(slopes).sum()) - 0.5 * course.size, 0.1 * float(np.square(slopes).sum()))
-    share = products.max(axis=1) / power
-    return shifts, np.where(clear, 1 / np.maximum(share**2 * steepness, 1e-12), np.inf)
+    clear = gains > _CLEAR_SEGMENT * math.sqrt(power)
+    return shifts, np.where(clear, 1 / np.maximum((gains / power) ** 2 * steepness, 1e-12), np.inf)
+
+
+def _aligned(
+    segments: Float[np.ndarray, "segment neuron lag"], course: Float[np.ndarray, "neuron lag"], reach: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Align segments with a time course that becomes their mean: shifts, products, the course, its power."""
+    for _ in range(_ROUNDS):
+        moved = np.stack([_moved(course, by) for by in range(-reach, reach + 1)])
+        products = np.einsum("snl,rnl->sr", segments, moved, optimize=True)
+        gains, power, used = products.max(axis=1), float(np.square(course).sum()), course
+        shifts = np.where(gains > _CLEAR_SEGMENT * math.sqrt(power), peaks(products) - reach, 0)
+        # the whole, in which a drift is a blur, becomes the mean of the aligned segments
+        back = [_moved(one, -by) for one, by in zip(segments, shifts - shifts.mean(), strict=True)]
+        course = np.sum(back, axis=0) / math.sqrt(SEGMENTS)
+    return shifts, gains, used, power
+
+
+def _chained(segments: Float[np.ndarray, "segment neuron lag"], step: int) -> Float[np.ndarray, "neuron lag"]:
+    """Mean of segments each of which is aligned with those before it, for a drift that leaves nothing of the whole."""
+    together, shift, shifts = segments[0], 0, [0]
+    for segment in segments[1:]:
+        tried = range(shift - step, shift + step + 1)
+        shift = max(tried, key=lambda by: float((segment * _moved(together, by)).sum()))
+        together = together + _moved(segment, -shift)
+        shifts.append(shift)
+    return _moved(together, float(np.mean(shifts))) / math.sqrt(SEGMENTS)
 
 
 def _moved(kernel: Float[np.ndarray, "neuron lag"], by: float | np.floating | int) -> Float[np.ndarray, "neuron lag"]:

@@ -105,7 +105,8 @@ class TriggeredAverages:
         whitening: how the movie was made white.
         size: height, width and channels of the averaged movie.
         lags: frames from the movie to the response; below 0 the movie comes later.
-        z_score: largest absolute correlation of each neuron, 1 being the deviation of a neuron without any relation.
+        z_score: largest absolute correlation of each neuron, in the whole recording or in one of its segments; 1 is the
+            deviation of a neuron without any relation.
         threshold: z-score from which a neuron is significant.
         spatial: STA of each neuron at its best lag.
         weights: its significant pixels, of norm 1.
@@ -178,37 +179,48 @@ def _averages_of(
     for columns in _slices(session.n_neurons):
         here = scores[:, columns]
         sums = _correlations(here, white, lags, bounds, clip_length)
-        whole = sums.sum(axis=0) / np.sqrt(np.maximum(counts[:, columns].sum(axis=0), 1))[:, None, None]
+        n_recorded = np.maximum(counts[:, columns], 1)
+        total = n_recorded.sum(axis=0)
         usable = far[far < len(white) // 2]
         noise = 1.0
         if len(usable):  # a movie that is not quite white, or whose contrast varies
             chance = _correlations(here, white, usable, bounds[[0, -1]], clip_length)[0]
-            chance /= np.sqrt(np.maximum(counts[:, columns].sum(axis=0), 1))[:, None, None]
+            chance /= np.sqrt(total)[:, None, None]
             power = float(np.square(chance).sum()) / (len(chance) * len(usable) * _varying(whitening))
             noise = max(1.0, math.sqrt(power))
-        whole /= np.float32(noise)
-        best = np.abs(whole).reshape(len(whole), -1).argmax(axis=1)
-        lag, pixel = np.unravel_index(best, whole.shape[1:])
-        rows = np.arange(len(whole))
-        spatial = whole[rows, lag]
-        weights = np.where(np.abs(spatial) > 0.5 * np.abs(spatial[rows, pixel])[:, None], spatial, 0)
+        deviation = np.sqrt(n_recorded) * np.float32(noise)
+        # of the whole recording, or of the segment where it is clearest: a drift blurs the whole
+        z_score, spatial = _clearest(sums.sum(axis=0) / (np.sqrt(total) * np.float32(noise))[:, None, None])
+        for part, scale in zip(sums, deviation, strict=True):
+            of_part, map_of_part = _clearest(part / scale[:, None, None])
+            spatial = np.where((of_part > z_score)[:, None], map_of_part, spatial)
+            z_score = np.maximum(z_score, of_part)
+        weights = np.where(np.abs(spatial) > 0.5 * z_score[:, None], spatial, 0)
         weights /= np.maximum(np.linalg.norm(weights, axis=1, keepdims=True), 1e-12)
-        deviation = np.sqrt(np.maximum(counts[:, columns], 1))[..., None] * noise
-        kernels = np.einsum("snlp,np->snl", sums, weights, optimize=True) / deviation
-        z_score = np.abs(spatial[rows, pixel])
-        parts.append((z_score, spatial, weights, np.einsum("nlp,np->nl", whole, weights, optimize=True), kernels))
+        courses = np.einsum("snlp,np->snl", sums, weights, optimize=True)
+        kernel = courses.sum(axis=0) / (np.sqrt(total) * np.float32(noise))[:, None]
+        parts.append((z_score, spatial, weights, kernel, courses / deviation[..., None]))
     z_score, spatial, weights, kernel = (np.concatenate([part[place] for part in parts]) for place in range(4))
     return TriggeredAverages(
         whitening=whitening,
         size=size,
         lags=lags,
         z_score=z_score.astype(np.float64),
-        threshold=float(norm.isf(CHANCE / (2 * len(lags) * _varying(whitening)))),
+        threshold=float(norm.isf(CHANCE / (2 * (1 + SEGMENTS) * len(lags) * _varying(whitening)))),
         spatial=spatial.reshape(-1, *size),
         weights=weights,
         kernel=kernel.astype(np.float64),
         of_segment=np.concatenate([part[4] for part in parts], axis=1).astype(np.float64),
     )
+
+
+def _clearest(
+    z_scores: Float32[np.ndarray, "neuron lag pixel"],
+) -> tuple[Float32[np.ndarray, " neuron"], Float32[np.ndarray, "neuron pixel"]]:
+    """Largest absolute z-score of each neuron, and the pixels at its lag."""
+    lag = np.abs(z_scores).max(axis=2).argmax(axis=1)
+    spatial = z_scores[np.arange(len(z_scores)), lag]
+    return np.abs(spatial).max(axis=1), spatial
 
 
 def _varying(whitening: Whitening) -> int:

@@ -95,6 +95,10 @@ TIMES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
         lambda times: 1.0 + (times - 1.0) * (1 - 2.5 / FRAMES),
         r"^retina: responses drift: they come 2\.[4-6] frames later .*, so that a frame lasts 20\.0(09|10)\d* ms",
     ),
+    "drift that blurs the whole": (
+        lambda times: 1.0 + (times - 1.0) * (1 - 15 / FRAMES),
+        r"^retina: responses drift: they come 1[45]\.\d frames later .*, so that a frame lasts 20\.0(5|6)\d* ms",
+    ),
     "offset": (
         lambda times: times + 5 / RATE_HZ,
         r"^retina: responses come before the movie: STAs are largest [12]\.\d frames after the response; shift",
