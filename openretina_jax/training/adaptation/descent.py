@@ -73,9 +73,7 @@ def trial(state: Descent, project: Callable[[Table], Table]) -> Table:
     return jnp.where(state.ended[:, None], state.x, moved)
 
 
-def advance(
-    state: Descent, x: Table, value: PerRow, gradient: Table, project: Callable[[Table], Table]
-) -> tuple[Descent, Bool[Array, " row"]]:
+def advance(state: Descent, x: Table, value: PerRow, gradient: Table, project: Callable[[Table], Table]) -> Descent:
     """Accept or refuse the trial point of every row.
 
     Args:
@@ -83,9 +81,6 @@ def advance(
         x: the trial point.
         value, gradient: objective of every row there, and its gradient.
         project: moves a table into the constraints.
-
-    Returns:
-        The next state, and which rows have accepted their point.
     """
     step, change = x - state.x, gradient - state.gradient
     promised = jnp.minimum(_dot(state.gradient, step), 0)
@@ -98,7 +93,8 @@ def advance(
 
     refused = jnp.where(accepted, 0, state.refused + 1)
     forget = refused == MOST_REFUSED
-    steps, changes = (jnp.where(forget[:, None], 0, newest(*pair)) for pair in ((state.steps, step), (state.changes, change)))
+    histories = ((state.steps, step), (state.changes, change))
+    steps, changes = (jnp.where(forget[:, None], 0, newest(*pair)) for pair in histories)
     chosen = accepted[:, None]
     moved = Descent(
         x=jnp.where(chosen, x, state.x),
@@ -113,7 +109,7 @@ def advance(
     again = _directed(moved, project)
     turned = accepted | forget
     direction = jnp.where(turned[:, None], again.direction, state.direction)
-    return dataclasses.replace(moved, direction=direction), accepted
+    return dataclasses.replace(moved, direction=direction)
 
 
 def _directed(state: Descent, project: Callable[[Table], Table]) -> Descent:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import operator
 import time
 from collections.abc import Callable
 
@@ -24,9 +23,9 @@ from openretina_jax.training.adaptation.rows import Rows, Table
 from openretina_jax.training.objective import FrameLoss, Loss, SquaredError
 
 PASSES = 120  # over the training data, at most
-CHECK_EVERY = 10  # passes between validations
-PATIENCE = 3  # validations without improvement after which the fit ends
-THRESHOLD = 1e-4  # least improvement of the mean score that counts
+CHECK_EVERY = 5  # passes between validations
+PATIENCE = 2  # validations without improvement after which the fit ends
+THRESHOLD = 2e-4  # least improvement of the mean score that counts
 
 Progress = Callable[[str, int, int], None]
 
@@ -70,7 +69,7 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
     ready = time.perf_counter()
     rows = Rows(model, loss, training, validation)
     tell("fit", 0, PASSES)
-    table = rows.project(_start(rows, training, loss))
+    table = _start(rows, training, loss)
     table, scores, passes = _descend(rows, table, tell)
     nnx.update(model.readout, nnx.state(rows.readout(table), NeuronParam))
     return Fitted(np.asarray(scores), passes, ready - began, time.perf_counter() - ready)
@@ -100,9 +99,7 @@ def _start(rows: Rows, training: Maps, loss: Loss) -> Table:
     if not trained:
         linear = linear.at[:, -1].set(0.0 if bias is None else bias[...])
     penalty = rows.feature_penalty(readout)
-    linear = starts.fit_features(
-        grid, place, linear, training, of_frames, rows.weight, penalty, fixed_bias=not trained
-    )
+    linear = starts.fit_features(grid, place, linear, training, of_frames, rows.weight, penalty, fixed_bias=not trained)
     _put(readout, grid, place, linear, trained)
     return rows.flat(readout)
 
@@ -120,12 +117,14 @@ def _put(readout: Readout, grid: Grid, place: jax.Array, linear: jax.Array, with
 
 def _descend(rows: Rows, table: Table, tell: Progress) -> tuple[Table, jax.Array, int]:
     """Lower the objective until validation stops rising; the table and scores of the best validation."""
-    state = descent.begin(table, *rows(table), rows.project)
+    steps = (descent.begin, descent.trial, descent.advance)
+    begin, trial, advance = (jax.jit(functools.partial(step, project=rows.projected)) for step in steps)
+    state = begin(table, *rows(table))
     best, best_scores = table, rows.scores(table)
     waited = 0
     for done in range(1, PASSES + 1):
-        trial = descent.trial(state, rows.project)
-        state, _ = descent.advance(state, trial, *rows(trial), rows.project)
+        x = trial(state)
+        state = advance(state, x, *rows(x))
         tell("fit", done, PASSES)
         ended = bool(state.ended.all())
         if done % CHECK_EVERY and not ended:

@@ -5,7 +5,6 @@ take no more than ``MEMORY_SHARE`` of the free memory, else as bfloat16 if those
 computes them anew.
 """
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -5,6 +5,8 @@ penalty is shared among its rows in proportion to what each has alone. That is e
 and holds at the point where the shares were taken for others, such as the roughness of all masks over their norm.
 """
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,11 +35,10 @@ class Rows:
     """
 
     def __init__(self, model: CoreReadout, loss: Loss, training: Maps, validation: Maps):
-        self._graph, self._rows, self._others = nnx.split(model.readout, NeuronParam, ...)
+        self._graph, self._rows, self._others = split(model.readout)
         self._training, self._validation, self._loss = training, validation, loss
         sizes = list(model.data_info.sessions.values())
         self._session, self._n_sessions = jnp.asarray(np.repeat(np.arange(len(sizes)), sizes), jnp.int32), len(sizes)
-        self.project = jax.jit(self._projected)
         self._data_term = jax.jit(jax.grad(self._data_terms, has_aux=True))
         self._penalty_term = jax.jit(jax.grad(self._penalty_terms, has_aux=True))
         self._clip_scores = jax.jit(self._scores_of_piece)
@@ -47,7 +48,7 @@ class Rows:
     @property
     def table(self) -> Table:
         """The rows of the model as they are, inside their constraints."""
-        return self.project(flat(self._rows))
+        return self.projected(flat(self._rows))
 
     def readout(self, table: Table) -> Readout:
         """The readout with these rows."""
@@ -74,11 +75,14 @@ class Rows:
 
     def feature_penalty(self, readout: Readout) -> Float[Array, "neuron feature"]:
         """Weight of the absolute value of every feature weight in the objective: the slope of the penalty above 0."""
-        readout = nnx.clone(readout)
-        readout.features[...] = jnp.ones_like(readout.features[...])
-        graph, features, others = nnx.split(readout, lambda path, _: path == ("features",), ...)
-        slope = jax.grad(lambda features: (self._alone(nnx.merge(graph, features, others)) * self.shares).sum())(features)
-        return jax.tree.leaves(slope)[0]
+        graph, rows, others = split(readout)
+
+        def penalty(features: Array) -> Array:
+            copy: Any = nnx.merge(graph, rows, others, copy=True)
+            copy.features[...] = features
+            return (self._alone(copy) * self.shares).sum()
+
+        return jax.grad(penalty)(jnp.ones_like(cast(Array, readout.feature_weights())))
 
     def _data_terms(self, table: Table, piece: Piece, weight: PerNeuron) -> tuple[Array, PerNeuron]:
         response = piece.responses
@@ -114,13 +118,16 @@ class Rows:
         readout = self.readout(table)
         alone = self._alone(readout)
         each = jax.ops.segment_sum(alone, self._session, self._n_sessions)
-        numbers = jnp.arange(self._n_sessions, dtype=jnp.int32)
-        whole = jax.vmap(
-            lambda number: readout.penalty(0, jnp.where(self._session == number, number, self._n_sessions), self._n_sessions)
-        )(numbers)
+
+        def of_session(number: Array) -> Array:
+            session = jnp.where(self._session == number, number, self._n_sessions)
+            return readout.penalty(0, session, self._n_sessions)
+
+        whole = jax.vmap(of_session)(jnp.arange(self._n_sessions, dtype=jnp.int32))
         return jnp.where(each > 0, whole / jnp.where(each > 0, each, 1), 0)[self._session]
 
-    def _projected(self, table: Table) -> Table:
+    def projected(self, table: Table) -> Table:
+        """The rows moved into their constraints."""
         readout = self.readout(table)
         readout.project(jnp.ones(len(table), bool))
         return flat(nnx.state(readout, NeuronParam))
@@ -133,6 +140,12 @@ class Rows:
         clips = recorded.any(axis=1)
         sums = jnp.stack([jnp.where(clips, score, 0).sum(axis=0), clips.sum(axis=0).astype(score.dtype)])
         return jnp.zeros((2, len(table))).at[:, piece.first + jnp.arange(width)].add(sums)
+
+
+def split(readout: Readout) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+    """Structure of a readout, its variables with a row per neuron, and the others."""
+    graph, rows, others = nnx.split(readout, NeuronParam, ...)  # type: ignore[misc]
+    return graph, rows, others
 
 
 def flat(rows: nnx.State) -> Table:

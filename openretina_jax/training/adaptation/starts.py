@@ -23,7 +23,8 @@ from openretina_jax.training.objective import FrameLoss
 
 AT_ONCE = 24  # places of the grid that are compared together
 SWEEPS = 40  # of coordinate descent
-PASSES = 12  # of Newton's method
+PASSES = 12  # of Newton's method, at most
+SMALL_GAIN = 1e-3  # of the objective of a neuron, by the last pass
 RIDGE = 1e-4  # of the mean diagonal of a matrix, added to its diagonal
 LEAST_CURVATURE = 1e-6  # of the loss with respect to the drive
 SMOOTH = 1e-3  # weights up to which the penalty on absolute weights is smooth
@@ -102,9 +103,12 @@ def fit_features(
             more = _newton_sums(trial, masks, piece._replace(timeline=0), loss, grid.nonlinearity)
             sums = more if sums is None else tuple(map(jnp.add, sums, more))
         assert sums is not None, "there are pieces"
+        before = value
         best, value, trial, step = _newton_step(
             best, value, trial, step, sums, weight, penalty, positive=grid.positive, fixed_bias=fixed_bias
         )
+        if jnp.nanmean(before - value) < SMALL_GAIN:  # inf in the first pass
+            break
     return best
 
 
@@ -119,15 +123,12 @@ def _moments(masks: Array, maps: Array, responses: Array, mean: Array) -> _Momen
     counts = recorded.any(axis=2).T.ravel().astype(jnp.float32)  # of (time, window)
     centred = jnp.where(recorded, responses - mean, 0).transpose(1, 0, 2).reshape(len(counts), -1)
 
-    def of_place(masks: Array) -> tuple[Array, Array, Array]:
-        seen = behind_masks(masks, maps)
-        seen = seen.reshape(*seen.shape[:2], -1) * counts
-        multiply = functools.partial(jnp.einsum, precision=precision())
-        return seen.sum(axis=2), multiply("pft,pgt->pfg", seen, seen), multiply("pft,tn->pfn", seen, centred)
+    def of_place(mask: Array) -> tuple[Array, Array, Array]:
+        seen = behind_masks(mask[None], maps)[0].reshape(maps.shape[2], -1) * counts
+        squares, products = (jnp.matmul(seen, x, precision=precision()) for x in (seen.T, centred))
+        return seen.sum(axis=1), squares, products
 
-    groups = [masks[begin : begin + AT_ONCE] for begin in range(0, len(masks), AT_ONCE)]
-    parts = [of_place(group) for group in groups]
-    return _Moments(counts.sum(), *(jnp.concatenate(part) for part in zip(*parts, strict=True)))
+    return _Moments(counts.sum(), *jax.lax.map(of_place, masks, batch_size=AT_ONCE))
 
 
 @functools.partial(jax.jit, static_argnames="positive")
