@@ -36,13 +36,14 @@ flags.register_multi_flags_validator(
 
 def main() -> None:
     """Adapt what the flags name."""
-    config = command_line.configuration()[0] if _RECORDINGS.value is None else None
+    folder = _RECORDINGS.value
+    config = command_line.configuration()[0] if folder is None else None
 
     from openretina_jax.experiment.adapt import adapt_run, settings_of_folder  # these take seconds
 
     adapt_run(
         _CHECKPOINT.value,
-        config.data.to_dict() if config is not None else settings_of_folder(_RECORDINGS.value, _TESTS.value),
+        settings_of_folder(folder, _TESTS.value) if folder else config.data.to_dict(),
         Path(_OUT.value),
         command_line.console,
         keep_sessions=_KEEP_SESSIONS.value,

@@ -122,7 +122,9 @@ class FactorizedReadout(Readout):
         height, width = self.mask.shape[1:]
         centre = jnp.asarray(pixel_grid(height, width))
         y, x = (
-            jax.nn.softmax(-0.5 * jnp.square((jnp.arange(size) - at[:, None]) / GRID_DEVIATION), axis=1)
+            jax.nn.softmax(
+                -0.5 * jnp.square((jnp.arange(size, dtype=jnp.float32) - at[:, None]) / GRID_DEVIATION), axis=1
+            )
             for size, at in zip((height, width), centre.T, strict=True)
         )
         masks = y[:, :, None] * x[:, None, :]

@@ -100,11 +100,11 @@ def _start(rows: Rows, training: Maps, loss: Loss) -> Table:
         linear = linear.at[:, -1].set(0.0 if bias is None else bias[...])
     penalty = rows.feature_penalty(readout)
     linear = starts.fit_features(grid, place, linear, training, of_frames, rows.weight, penalty, fixed_bias=not trained)
-    _put(readout, grid, place, linear, trained)
+    put(readout, grid, place, linear, trained)
     return rows.flat(readout)
 
 
-def _put(readout: Readout, grid: Grid, place: jax.Array, linear: jax.Array, with_bias: bool) -> None:
+def put(readout: Readout, grid: Grid, place: jax.Array, linear: jax.Array, with_bias: bool) -> None:
     """Set the parameters of all rows to those of their places."""
     new = {name: values[place] for name, values in grid.parameters.items()} | {"features": linear[:, :-1]}
     if with_bias:
