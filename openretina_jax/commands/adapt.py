@@ -36,14 +36,17 @@ flags.register_multi_flags_validator(
 
 def main() -> None:
     """Adapt what the flags name."""
-    folder = _RECORDINGS.value
-    config = command_line.configuration()[0] if folder is None else None
-
     from openretina_jax.experiment.adapt import adapt_run, settings_of_folder  # these take seconds
 
+    config = None
+    if _RECORDINGS.value is None:
+        config, _ = command_line.configuration()
+        data = config.data.to_dict()
+    else:
+        data = settings_of_folder(_RECORDINGS.value, _TESTS.value)
     adapt_run(
         _CHECKPOINT.value,
-        settings_of_folder(folder, _TESTS.value) if folder else config.data.to_dict(),
+        data,
         Path(_OUT.value),
         command_line.console,
         keep_sessions=_KEEP_SESSIONS.value,

@@ -59,6 +59,7 @@ def adapt(
             clips.
     """
     from openretina_jax.experiment.command_line import show_progress
+    from openretina_jax.experiment.train import use_compilation_cache
     from openretina_jax.interop.loading import load
     from openretina_jax.models.saving import save_model
     from openretina_jax.training.adaptation.adapt import adapt_model
@@ -71,6 +72,7 @@ def adapt(
         loss = loss or loss_of_run(model)
         model = load(model)
     console = new_console()
+    use_compilation_cache()
     adapted, fitted = adapt_model(model, dataset, loss=loss, keep_sessions=keep_sessions, progress=show_progress)
     console.print(headline(fitted, dataset), soft_wrap=True)
     if workdir is not None:

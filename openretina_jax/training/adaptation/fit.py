@@ -71,6 +71,7 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
     tell("fit", 0, PASSES)
     table = _start(rows, training, loss)
     table, scores, passes = _descend(rows, table, tell)
+    tell("fit", PASSES, PASSES)  # all that were left
     nnx.update(model.readout, nnx.state(rows.readout(table), NeuronParam))
     return Fitted(np.asarray(scores), passes, ready - began, time.perf_counter() - ready)
 

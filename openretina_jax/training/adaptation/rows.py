@@ -42,13 +42,14 @@ class Rows:
         self._data_term = jax.jit(jax.grad(self._data_terms, has_aux=True))
         self._penalty_term = jax.jit(jax.grad(self._penalty_terms, has_aux=True))
         self._clip_scores = jax.jit(self._scores_of_piece)
+        self._samples = jax.jit(self._samples_of_piece)
         self.weight = self._weights()
-        self.shares = self._shares(self.table)
+        self.shares = jax.jit(self._shares)(self.table)
 
     @property
     def table(self) -> Table:
         """The rows of the model as they are, inside their constraints."""
-        return self.projected(flat(self._rows))
+        return jax.jit(self.projected)(flat(self._rows))
 
     def readout(self, table: Table) -> Readout:
         """The readout with these rows."""
@@ -82,7 +83,7 @@ class Rows:
             copy.features[...] = features
             return (self._alone(copy) * self.shares).sum()
 
-        return jax.grad(penalty)(jnp.ones_like(cast(Array, readout.feature_weights())))
+        return jax.jit(jax.grad(penalty))(jnp.ones_like(cast(Array, readout.feature_weights())))
 
     def _data_terms(self, table: Table, piece: Piece, weight: PerNeuron) -> tuple[Array, PerNeuron]:
         response = piece.responses
@@ -98,11 +99,14 @@ class Rows:
         """Weight of every neuron's sum of losses: its data term stands for ``samples`` frames (or windows)."""
         count = jnp.zeros(len(self._session))
         for windows in self._training.responses():
-            recorded = jnp.isfinite(windows.responses)[None]
-            anything = jnp.ones(recorded.shape)
-            _, samples = self._loss.sums(anything, anything, recorded)
-            count = count.at[windows.first + jnp.arange(samples.shape[1])].add(samples[0])
+            count = count + self._samples(windows.responses, windows.first)
         return jnp.where(count > 0, self._loss.samples / jnp.maximum(count, 1), 0)
+
+    def _samples_of_piece(self, responses: Array, first: Array) -> PerNeuron:
+        """Number of samples of every neuron that its loss counts, frames or windows."""
+        anything = jnp.ones((1, *responses.shape))
+        _, samples = self._loss.sums(anything, anything, jnp.isfinite(responses)[None])
+        return jnp.zeros(len(self._session)).at[first + jnp.arange(responses.shape[-1])].add(samples[0])
 
     def _penalty_terms(self, table: Table, shares: PerNeuron) -> tuple[Array, PerNeuron]:
         value = self._alone(self.readout(table)) * shares

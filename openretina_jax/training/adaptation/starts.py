@@ -23,8 +23,8 @@ from openretina_jax.training.objective import FrameLoss
 
 AT_ONCE = 24  # places of the grid that are compared together
 SWEEPS = 40  # of coordinate descent
-PASSES = 12  # of Newton's method, at most
-SMALL_GAIN = 1e-3  # of the objective of a neuron, by the last pass
+PASSES = 10  # of Newton's method, at most
+SMALL_GAIN = 0.05  # of the mean objective of neurons, by a pass that is the last
 RIDGE = 1e-4  # of the mean diagonal of a matrix, added to its diagonal
 LEAST_CURVATURE = 1e-6  # of the loss with respect to the drive
 SMOOTH = 1e-3  # weights up to which the penalty on absolute weights is smooth
