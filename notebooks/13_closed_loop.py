@@ -23,7 +23,7 @@ import pandas as pd
 import openretina_jax
 from openretina_jax import insilico
 from openretina_jax.data.dataset import Session
-from openretina_jax.visualize.style import BLACK, BLUE, VERMILION, Figure, open_axes
+from openretina_jax.visualize.style import BLACK, BLUE, GREEN, VERMILION, Figure, open_axes
 
 config = "hoefling_low_res:simulated,quick"
 settings = {"model.core.simple.hidden_channels": (8, 8), "train.epochs": 8}
@@ -90,8 +90,9 @@ stimuli
 # ## Show them to the retina
 #
 # Each cell is asked with three movies: its own favourite, the favourites of the 19 others, and the moment of the five
-# minutes to which its *recorded* response was strongest. The last one is what an experiment without a model has; it is
-# given the same power as the favourites, since the optimisation was held to the average power of the natural movie.
+# minutes to which its *recorded* response was strongest. The last one is what an experiment without a model has. Such
+# moments have a high contrast on the whole screen, while a favourite has a fifth of the norm of the movie, most of it
+# where the cell looks: the retina sees the moment as it was, and with the norm of the favourite.
 
 
 # %%
@@ -105,12 +106,13 @@ smooth = np.stack([responses[end - window : end, rows].mean(axis=0) for end in r
 ends = frames + smooth.argmax(axis=0)
 recorded = np.stack([movie[end - frames : end] for end in ends])
 power = [np.linalg.norm(movies.reshape(len(movies), -1), axis=1) for movies in (stimuli.best, recorded)]
-recorded *= (power[0] / power[1])[:, None, None, None, None]
+louder = power[1] / power[0]
 answers = shown_to_retina(stimuli.best)
 table = pd.DataFrame(
     {
         "own favourite": np.diag(answers),
         "best recorded clip": np.diag(shown_to_retina(recorded)),
+        "the same, of equal norm": np.diag(shown_to_retina(recorded / louder[:, None, None, None, None])),
         "favourites of others": (answers.sum(axis=0) - np.diag(answers)) / (len(rows) - 1),
         "grey": shown_to_retina(np.zeros_like(stimuli.best[:1]))[0],
     },
@@ -126,7 +128,7 @@ image = one.imshow(scaled, cmap="magma", vmin=0, vmax=1)
 one.set(xlabel="cell", ylabel="favourite movie of cell", title="true responses, largest of each cell = 1")
 one.set(xticks=range(0, len(rows), 5), yticks=range(0, len(rows), 5))
 figure.colorbar(image, ax=one, fraction=0.046)
-for column, colour in zip(table.columns[1:], (BLUE, BLACK, "0.7"), strict=True):
+for column, colour in zip(table.columns[1:], (GREEN, BLUE, BLACK, "0.7"), strict=True):
     other.plot(table["own favourite"], table[column], "o", color=colour, label=column)
 top = float(table.max().max()) * 1.05
 other.plot([0, top], [0, top], color=VERMILION, linewidth=1)
@@ -137,16 +139,16 @@ figure
 
 # %%
 own = table["own favourite"]
-print(
-    f"the own favourite drives {(own > table['best recorded clip']).sum()} of {len(own)} cells more than the best "
-    f"recorded clip of the same power ({(own / table['best recorded clip']).median():.2f} times, median), and "
-    f"{(own > table['favourites of others']).sum()} more than the favourites of others "
-    f"({(own / table['favourites of others']).median():.1f} times)"
-)
+for column in table.columns[1:4]:
+    gain = own / table[column]
+    print(
+        f"own favourite against {column}: {gain.median():.1f} times (median), more in {(gain > 1).sum()} of {len(own)}"
+    )
+print(f"norm of the best recorded clip: {np.median(louder):.1f} times that of the favourite (median)")
 
 # %% [markdown]
-# Cells below the red line prefer their own favourite. The rows of the picture are movies: a movie that drives several
-# cells belongs to cells of one type that look at one place.
+# Points below the red line: the cell prefers its own favourite. The rows of the picture are movies; one that drives
+# several cells says that they are of one type, or look at one place.
 #
 # ## Predict while recording
 #
