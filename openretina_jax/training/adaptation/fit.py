@@ -20,6 +20,7 @@ from openretina_jax.modules.readouts.readout import Grid, Readout
 from openretina_jax.training.adaptation import descent, starts
 from openretina_jax.training.adaptation.maps import Maps
 from openretina_jax.training.adaptation.rows import Rows, Table
+from openretina_jax.training.loop import check_windows
 from openretina_jax.training.objective import FrameLoss, Loss, SquaredError
 
 PASSES = 120  # over the training data, at most
@@ -56,11 +57,12 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
         progress: told what is done, how much of it, and of how much.
 
     Raises:
-        UserError: there are no validation clips, or they are too short for the model.
+        UserError: there are no validation clips, or these or the recordings are too short for the model.
     """
     tell = progress or (lambda what, done, total: None)
     tables = Tables(dataset, per_session=True)
     check_clips([VALIDATION], tables, model.lag)
+    check_windows(model, max(map(len, tables.training())))
     began = time.perf_counter()
     whole_clips = model.receptive_field().past is None  # as in training: a core that remembers all begins with a clip
     training = Maps(model, tables, tables.training(), whole_clips)

@@ -1,8 +1,8 @@
 """Feature maps of a frozen core for the windows of a data set, and the responses that belong to them.
 
-A core that is not trained gives the same maps in every pass. They are computed once and kept: as float32 if all of them
-take no more than ``MEMORY_SHARE`` of the free memory, else as bfloat16 if those do, else not at all, and every pass
-computes them anew.
+A core that is not trained gives the same maps in every pass. They are computed once and kept: as float32 if those of
+all pieces take no more than ``MEMORY_SHARE`` of the free memory, else as bfloat16 if those do, else not at all, and
+every pass computes them anew.
 """
 
 import logging
