@@ -61,8 +61,8 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
     """
     tell = progress or (lambda what, done, total: None)
     tables = Tables(dataset, per_session=True)
-    check_clips([VALIDATION], tables, model.lag)
     check_windows(model, max(map(len, tables.training())))
+    check_clips([VALIDATION], tables, model.lag)
     began = time.perf_counter()
     whole_clips = model.receptive_field().past is None  # as in training: a core that remembers all begins with a clip
     training = Maps(model, tables, tables.training(), whole_clips)
