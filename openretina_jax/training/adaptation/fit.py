@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
+from openretina_jax.errors import UserError
 from openretina_jax.evaluation.splits import VALIDATION, check_clips
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.layers import NeuronParam
@@ -57,7 +58,7 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
         progress: told what is done, how much of it, and of how much.
 
     Raises:
-        UserError: there are no validation clips, or these or the recordings are too short for the model.
+        UserError: there are no validation clips or no responses, or recordings or clips are too short for the model.
     """
     tell = progress or (lambda what, done, total: None)
     tables = Tables(dataset, per_session=True)
@@ -67,6 +68,9 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
     whole_clips = model.receptive_field().past is None  # as in training: a core that remembers all begins with a clip
     training = Maps(model, tables, tables.training(), whole_clips)
     validation = Maps(model, tables, tables.validation(), True)
+    if not len(training) or not len(validation):
+        part = "validation" if len(training) else "training"
+        raise UserError(f"no neuron has a response in the {part} clips; were they recorded?")
     _compute((training, validation), tell)
     ready = time.perf_counter()
     rows = Rows(model, loss, training, validation)

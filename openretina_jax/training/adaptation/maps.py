@@ -71,18 +71,20 @@ class Maps:
         graph, self._core = nnx.split(model.core)
         self._program = kept(_program, graph, self.frames)
         step = self.frames if whole_clips else self.frames - model.lag
-        starts = [np.arange(0, max(len(one) - model.lag, 1), step, dtype=np.int32) for one in timelines]
+        recorded = [self._recorded(timeline, step, model.lag) for timeline in timelines]
         window = jax.eval_shape(model.core, jax.ShapeDtypeStruct(model.stimulus_shape(self.frames), jnp.float32))
         window_bytes = math.prod(window.shape) * window.dtype.itemsize
-        self._per_piece = min(max(PIECE_BYTES // window_bytes, 1), max(map(len, starts)))
+        most = max(1, *(len(start) for start, _ in recorded))
+        pieces = -(-most // max(PIECE_BYTES // window_bytes, 1))
+        per_piece = -(-most // pieces)
         self._windows = [
             windows
-            for number, timeline in enumerate(timelines)
-            for windows in self._cut(number, timeline, starts[number], model)
+            for number, (start, responses) in enumerate(recorded)
+            for windows in self._cut(number, start, responses, per_piece, model.per_session)
         ]
         self._maps: dict[_SameMaps, Array] = {}
         different = len({windows.same_maps for windows in self._windows})
-        self._type = _type_of_kept(different * self._per_piece * window_bytes)
+        self._type = _type_of_kept(different * per_piece * window_bytes)
 
     @property
     def keeps(self) -> bool:
@@ -107,26 +109,39 @@ class Maps:
         """Go through all pieces without their maps."""
         return iter(self._windows)
 
-    def _cut(self, number: int, timeline: Timeline, start: np.ndarray, model: CoreReadout) -> "Iterator[_Windows]":
-        """The windows of a timeline that have responses, as pieces."""
+    def _recorded(self, timeline: Timeline, step: int, lag: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the windows with responses begin on a timeline, and these (window, new_time, neuron)."""
+        start = np.arange(0, max(len(timeline) - lag, 1), step, dtype=np.int32)
         width = self._stacked.n_columns
-        first = min(timeline.first_neuron, self._tables.responses.shape[1] - width)
+        first = self._first(timeline)
         columns = first + np.arange(width) - timeline.first_neuron
         own = (columns >= 0) & (columns < timeline.n_neurons)
-        time = start[:, None] + np.arange(model.lag, self.frames)
+        time = start[:, None] + np.arange(lag, self.frames)
         rows = timeline.rows[np.minimum(time, len(timeline) - 1)]
         counts = (time < len(timeline))[..., None] & own
         responses = np.where(counts, self._tables.responses[rows, first : first + width], np.float32(np.nan))
-        recorded = np.flatnonzero(np.isfinite(responses).any(axis=(1, 2)))
-        mean = jnp.asarray(mean_of(responses.reshape(-1, width)), jnp.float32)
-        key = (model.per_session and number, timeline.mirrored, timeline.shift, timeline.scale)
-        for begin in range(0, len(recorded), self._per_piece):
-            piece = recorded[begin : begin + self._per_piece]
-            missing = ((0, self._per_piece - len(piece)), (0, 0), (0, 0))
-            padded = np.pad(responses[piece], missing, constant_values=np.nan)
-            at = np.resize(start[piece], self._per_piece)
+        recorded = np.isfinite(responses).any(axis=(1, 2))
+        return start[recorded], responses[recorded]
+
+    def _first(self, timeline: Timeline) -> int:
+        """First row of the slice with the neurons of a timeline: earlier where it would reach beyond the last one."""
+        return min(timeline.first_neuron, self._tables.responses.shape[1] - self._stacked.n_columns)
+
+    def _cut(
+        self, number: int, start: np.ndarray, responses: np.ndarray, per_piece: int, per_session: bool
+    ) -> "Iterator[_Windows]":
+        """The windows of a timeline as pieces, the last one filled with windows without responses."""
+        timeline = self._timelines[number]
+        mean = jnp.asarray(mean_of(responses.reshape(-1, responses.shape[2])), jnp.float32)
+        first = jnp.asarray(self._first(timeline), jnp.int32)
+        key = (per_session and number, timeline.mirrored, timeline.shift, timeline.scale)
+        for begin in range(0, len(start), per_piece):
+            end = begin + per_piece
+            missing = ((0, max(end - len(start), 0)), (0, 0), (0, 0))
+            padded = np.pad(responses[begin:end], missing, constant_values=np.nan)
+            at = np.resize(start[begin:end], per_piece)
             same = _SameMaps(*key, frames=timeline.frames.tobytes(), start=at.tobytes())
-            yield _Windows(number, at, same, jnp.asarray(padded), mean, jnp.asarray(first, jnp.int32))
+            yield _Windows(number, at, same, jnp.asarray(padded), mean, first)
 
     def _computed(self, windows: "_Windows") -> Array:
         timeline = self._timelines[windows.timeline]

@@ -158,4 +158,9 @@ def test_what_cannot_be_adapted(monkeypatch: pytest.MonkeyPatch) -> None:
     unsplit = dataclasses.replace(tiny.dataset(), validation_clips={})
     with pytest.raises(UserError, match="validation_clips is empty"):
         adapt_model(trained(), unsplit)
+    silent = [
+        dataclasses.replace(one, responses=np.full_like(one.responses, np.nan)) for one in tiny.dataset().sessions
+    ]
+    with pytest.raises(UserError, match="no neuron has a response in the training clips"):
+        adapt_model(trained(), dataclasses.replace(tiny.dataset(), sessions=tuple(silent)))
     assert jax.devices()
