@@ -108,7 +108,7 @@ def _start(rows: Rows, training: Maps, loss: Loss) -> Table:
     penalty = rows.feature_penalty(readout)
     linear = starts.fit_features(grid, place, linear, training, of_frames, rows.weight, penalty, fixed_bias=not trained)
     put(readout, grid, place, linear, trained)
-    return rows.flat(readout)
+    return rows.projected(rows.flat(readout))
 
 
 def put(readout: Readout, grid: Grid, place: jax.Array, linear: jax.Array, with_bias: bool) -> None:
