@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
     from openretina_jax.data.dataset import Dataset
     from openretina_jax.evaluation.evaluate import evaluate
+    from openretina_jax.experiment.adapt import adapt
     from openretina_jax.experiment.check_data import check_dataset as check
     from openretina_jax.experiment.command_line import show_progress as progress
     from openretina_jax.experiment.notebook import load_dataset, train
@@ -33,6 +34,7 @@ __all__ = [
     "ArrayTest",
     "Dataset",
     "__version__",
+    "adapt",
     "check",
     "evaluate",
     "export",
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazy_names(
         "ArrayTest": "openretina_jax.data.arrays:ArrayTest",
         "Dataset": "openretina_jax.data.dataset:Dataset",
         "__version__": "openretina_jax.runtime.version:VERSION",
+        "adapt": "openretina_jax.experiment.adapt:adapt",
         "check": "openretina_jax.experiment.check_data:check_dataset",
         "evaluate": "openretina_jax.evaluation.evaluate:evaluate",
         "export": "openretina_jax.interop.exported:export",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -65,7 +66,14 @@ def check_ones_own_data(table: Any, fields: Any, **others: Any) -> None:
     assert abs(fields.centre_px - [(3, 3), (6, 6), (8, 4), (5, 9), (9, 9)]).max() < 1.5
 
 
-CHECKS = {"03_your_own_data": check_ones_own_data}
+def check_closed_loop(table: Any, predicted: Any, heard: Any, model: Any, **others: Any) -> None:
+    assert (table["own favourite"] > table["favourites of others"]).mean() > 0.9
+    assert (table["own favourite"] > table["the same, of equal norm"]).mean() > 0.9
+    assert np.isnan(predicted[: model.lag]).all()
+    assert np.corrcoef(predicted[model.lag :].ravel(), heard[model.lag :].ravel())[0, 1] > 0.5
+
+
+CHECKS = {"03_your_own_data": check_ones_own_data, "13_closed_loop": check_closed_loop}
 
 
 def test_ones_own_data_takes_ten_lines() -> None:

@@ -24,10 +24,12 @@ from openretina_jax.modules.layers import (
 )
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 
+# facts of data that are known session by session
+OF_SESSIONS = ("sessions", "mean_activity", "neurons", "conditions", "packed_roi_masks")
 CENTRE_DECIMALS = 3  # decimals of a pixel up to which a fit of a Gaussian can be trusted
 
 
-def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReadout:
+def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0, *, keep: bool = True) -> CoreReadout:
     """Make a model of the sessions of ``info`` and those of a trained model.
 
     It has the trained core and the trained rows of known sessions; rows of new sessions are fresh. The sessions of
@@ -37,6 +39,7 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReado
         model: trained model; it is not changed.
         info: facts about the new data; a session that the model knows keeps its trained rows.
         seed: seed of the fresh rows.
+        keep: whether the trained model's other sessions stay; without, the model has those of ``info`` alone.
 
     Raises:
         UserError: the new data have another input shape, or a known session has another number of neurons.
@@ -53,7 +56,8 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0) -> CoreReado
                 f"{name}: has {count} neurons, but {known.sessions[name]} in the trained model; rename the session, or "
                 "take the same neurons"
             )
-    merged = make_core_readout(model.options, merge(info, known), seed)
+    facts = merge(info, known) if keep else dataclasses.replace(merge(info, known), **_of_sessions(info))
+    merged = make_core_readout(model.options, facts, seed)
     trained = dict(nnx.to_flat_state(nnx.state(model)))
     state = [
         (path, variable.replace(_with_trained(variable, trained[path], merged, model)))
@@ -74,17 +78,19 @@ def merge(new: DataInfo, known: DataInfo) -> DataInfo:
         return dict(mine) | {key: value for key, value in theirs.items() if key not in mine}
 
     stimulus = ("frame_rate_hz", "pixel_size_um", "norm_mean", "norm_std", "channels")
+    of_sessions: dict[str, Any] = {name: both(name) for name in OF_SESSIONS}
     unknown = {name: getattr(new, name) for name in stimulus if getattr(known, name) is None}
     return dataclasses.replace(
         known,
         **unknown,
-        sessions=both("sessions"),
-        mean_activity=both("mean_activity"),
-        neurons=both("neurons"),
-        conditions=both("conditions"),
-        packed_roi_masks=both("packed_roi_masks"),
+        **of_sessions,
         source={"added": new.source, "trained": known.source},
     )
+
+
+def _of_sessions(info: DataInfo) -> dict[str, Any]:
+    """Facts that are known session by session."""
+    return {name: dict(getattr(info, name)) for name in OF_SESSIONS}
 
 
 def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadout, model: CoreReadout) -> Any:
@@ -94,14 +100,15 @@ def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadou
         # no new session is the reference: the trained ones are relative to one of their own
         value = jnp.zeros_like(fresh[...]) if isinstance(fresh, ReferenceSession) else fresh[...]
         for number, name in enumerate(model.data_info.sessions):
-            value = value.at[order.index(name)].set(trained[...][number])
+            if name in order:
+                value = value.at[order.index(name)].set(trained[...][number])
         return value
     if isinstance(fresh, SessionNumber):
         return fresh[...]
     if not isinstance(fresh, NeuronParam | NeuronConstant):
         return trained[...]
     value = fresh[...]
-    for name in model.data_info.sessions:
+    for name in model.data_info.sessions.keys() & merged.data_info.sessions.keys():
         (new_first, count), (first, _) = merged.rows(name), model.rows(name)
         value = value.at[new_first : new_first + count].set(trained[...][first : first + count])
     return jnp.asarray(value)

@@ -182,7 +182,7 @@ def fits_on_device(tables: Tables, n_devices: int = 1) -> bool:
         n_devices: number of devices of this process, each of which would hold the movies.
     """
     copies = n_devices if jax.default_backend() == "cpu" else 1  # CPU devices share one memory
-    size, free = copies * tables.frame_bytes, _free_bytes()
+    size, free = copies * tables.frame_bytes, free_bytes()
     fits = not in_any(size > MEMORY_SHARE * free)
     if not fits:
         _log.info(
@@ -194,7 +194,8 @@ def fits_on_device(tables: Tables, n_devices: int = 1) -> bool:
     return fits
 
 
-def _free_bytes() -> int:
+def free_bytes() -> int:
+    """Measure the free memory of the first device; on CPUs that of the machine."""
     statistics = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if statistics is None:
         return psutil.virtual_memory().available

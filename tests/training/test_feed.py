@@ -106,11 +106,11 @@ def test_movies_stay_on_the_host_if_they_do_not_fit(
     tables = Tables(bytes_on_disk)
     assert tables.frame_bytes == sum(movie.frames.nbytes for movie in bytes_on_disk.stimuli.values())
     assert fits_on_device(tables)
-    monkeypatch.setattr(feed, "_free_bytes", lambda: tables.frame_bytes)
+    monkeypatch.setattr(feed, "free_bytes", lambda: tables.frame_bytes)
     with caplog.at_level("INFO"):
         assert not fits_on_device(tables)
     assert "stay on the host" in caplog.text
-    monkeypatch.setattr(feed, "_free_bytes", lambda: 3 * tables.frame_bytes)
+    monkeypatch.setattr(feed, "free_bytes", lambda: 3 * tables.frame_bytes)
     assert fits_on_device(tables)
     assert not fits_on_device(tables, n_devices=2)  # CPUs hold them once for each
 

@@ -11,9 +11,11 @@ from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronParam
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
+    Grid,
     Readout,
     Row,
     neuron_bias,
+    pixel_grid,
     rows_of,
     session_laplace,
     session_means,
@@ -25,6 +27,7 @@ from openretina_jax.modules.regularizers import absolute, is_active
 from openretina_jax.runtime.devices import precision
 
 NORM_EPSILON = 1e-5
+GRID_DEVIATION = 1.0  # of the Gaussian masks of ``grid``, in pixels
 
 Constraint = Literal["abs", "norm", "absnorm"]
 
@@ -114,6 +117,20 @@ class FactorizedReadout(Readout):
         """Apply the constraints to masks and feature weights of these rows."""
         self.mask[...] = where_rows(rows, self.masks(), self.mask[...])
         self.features[...] = where_rows(rows, self.feature_weights(), self.features[...])
+
+    def grid(self) -> Grid:
+        """Gaussian masks at every pixel, which sum to 1."""
+        height, width = self.mask.shape[1:]
+        centre = jnp.asarray(pixel_grid(height, width))
+        y, x = (
+            jax.nn.softmax(
+                -0.5 * jnp.square((jnp.arange(size, dtype=jnp.float32) - at[:, None]) / GRID_DEVIATION), axis=1
+            )
+            for size, at in zip((height, width), centre.T, strict=True)
+        )
+        masks = y[:, :, None] * x[:, None, :]
+        positive = self.feature_constraint in ("abs", "absnorm")
+        return Grid(masks, {"mask": masks}, jax.nn.softplus, positive)
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Absolute mask and feature weights, and roughness of masks."""

@@ -8,10 +8,12 @@ from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
+    Grid,
     Readout,
     Row,
     clip,
     neuron_bias,
+    pixel_grid,
     rows_of,
     session_means,
     session_sums,
@@ -25,6 +27,7 @@ from openretina_jax.runtime.devices import precision
 MAX_LOG_VARIANCE = 20.0
 MAX_SQUARED_DISTANCE = 20.0
 VARIANCE_EPSILON = 1e-8
+GRID_DEVIATIONS = (0.6, 1.2, 2.4)  # of the masks of ``grid``, in pixels
 
 
 @READOUTS("gaussian_mask")
@@ -118,6 +121,19 @@ class GaussianMaskReadout(Readout):
         """Move every mask to the middle."""
         self.mask_mean[...] = jnp.zeros_like(self.mask_mean[...])
 
+    def grid(self) -> Grid:
+        """Masks of some sizes at every pixel."""
+        height, width, _ = self.in_shape
+        y, x = self._pixel_centres()
+        at = pixel_grid(height, width).astype(int)
+        centres = jnp.stack([y[at[:, 0]], x[at[:, 1]]], axis=1)
+        pixel = 2 / max(height, width)
+        log_variance = 2 * jnp.log(pixel * jnp.asarray(GRID_DEVIATIONS))
+        mean = jnp.repeat(centres / self.mean_scale, len(GRID_DEVIATIONS), axis=0)
+        log_var = jnp.tile(log_variance / self.var_scale, len(centres))
+        parameters = {"mask_mean": mean, "mask_log_var": log_var, "scale": jnp.ones(len(mean))}
+        return Grid(self._masks(mean, log_var), parameters, self.nonlinearity, self.positive)
+
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Size and eccentricity of masks and absolute feature weights: sums, or means over each session's numbers."""
         width = len(session)
@@ -131,11 +147,13 @@ class GaussianMaskReadout(Readout):
     def _clipped(self, features: Array) -> Array:
         return straight_through(jnp.maximum(features, 0), features) if self.positive else features
 
-    def _masks(self, mean: Float[Array, "neuron 2"], log_var: Float[Array, " neuron"]) -> Array:
+    def _pixel_centres(self) -> tuple[Float[Array, " height"], Float[Array, " width"]]:
         height, width, _ = self.in_shape
         longer = max(height, width)
-        y = jnp.linspace(-height / longer, height / longer, height)
-        x = jnp.linspace(-width / longer, width / longer, width)
+        return tuple(jnp.linspace(-size / longer, size / longer, size) for size in (height, width))  # type: ignore
+
+    def _masks(self, mean: Float[Array, "neuron 2"], log_var: Float[Array, " neuron"]) -> Array:
+        y, x = self._pixel_centres()
         centre = mean * self.mean_scale
         distance = jnp.square(y - centre[:, :1])[:, :, None] + jnp.square(x - centre[:, 1:])[:, None, :]
         variance = jnp.exp(clip(log_var * self.var_scale, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))

@@ -15,10 +15,12 @@ from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_non
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.positions import Ids, OwnMeans, Positions, make_means, numbered
 from openretina_jax.modules.readouts.readout import (
+    Grid,
     Readout,
     Row,
     clip,
     neuron_bias,
+    pixel_grid,
     rows_of,
     session_means,
     session_sums,
@@ -222,6 +224,17 @@ class PointGaussianReadout(Readout):
     def centre(self) -> None:
         """Move every position to the middle, also where positions are shared or predicted."""
         self.means = OwnMeans(initial.full((self.n_neurons, 2), 0.0))
+
+    def grid(self) -> Grid | None:
+        """Points at every pixel; None where neurons share positions or features."""
+        if not isinstance(self.means, OwnMeans) or self.feature_index is not None:
+            return None
+        height, width, _ = self.in_shape
+        at = pixel_grid(height, width).astype(int)
+        y, x = (_pixel_centres(size, self.align_corners) for size in (height, width))
+        positions = jnp.stack([x[at[:, 1]], y[at[:, 0]]], axis=1)
+        masks = interpolation_masks(positions, (height, width), self.align_corners)
+        return Grid(masks, {"means.positions": positions}, self.nonlinearity, False)
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Absolute feature weights: a sum, or a mean over each session's numbers."""

@@ -2,10 +2,12 @@
 
 import abc
 import math
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
@@ -16,6 +18,25 @@ from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
 from openretina_jax.runtime.devices import precision
 
 Row = Int[Array, ""] | int
+
+
+class Grid(NamedTuple):
+    """Places at which a neuron may begin, for fits that need a start near the best place.
+
+    There its response is ``nonlinearity(sum over features of features * (mask · map) + bias)``, with the readout's
+    parameters ``features`` and, where it is trained, ``bias``; a gain (``scale``) is 1.
+
+    Attributes:
+        masks: weights of the pixels at each place.
+        parameters: what the readout's parameters are at each place, by their paths such as "means.positions".
+        nonlinearity: that of the output.
+        positive: whether features are at least 0.
+    """
+
+    masks: Float[Array, "place height width"]
+    parameters: Mapping[str, Float[Array, "place *number"]]
+    nonlinearity: Callable[[Array], Array]
+    positive: bool
 
 
 class Readout(nnx.Module):
@@ -71,6 +92,10 @@ class Readout(nnx.Module):
         """
         raise UserError(f"neurons of a {type(self).__name__} have no positions that could be moved to the middle")
 
+    def grid(self) -> Grid | None:
+        """Places at which a neuron may begin; None where features are not weighed behind a mask."""
+        return None
+
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Weighted penalty of a slice of rows, summed over the sessions in it; 0 unless overridden.
 
@@ -85,6 +110,13 @@ class Readout(nnx.Module):
     def project(self, rows: Bool[Array, " neuron"]) -> None:
         """Move the parameters of these rows into their constraints, which every step does before it uses them."""
         del rows
+
+
+def pixel_grid(height: int, width: int, most: int = 100) -> Float[np.ndarray, "place 2"]:
+    """Row and column of pixels on a grid over the maps: of all, or of every so many that there are at most ``most``."""
+    step = math.ceil(math.sqrt(height * width / most))
+    rows, columns = (np.arange((size - 1) % step // 2, size, step, dtype=np.float32) for size in (height, width))
+    return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def weigh_maps(
