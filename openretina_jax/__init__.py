@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from openretina_jax import visualize as plots
     from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
     from openretina_jax.data.dataset import Dataset
+    from openretina_jax.evaluation.baselines.baselines import fit_baselines as baselines
     from openretina_jax.evaluation.evaluate import evaluate
     from openretina_jax.experiment.check_data import check_dataset as check
     from openretina_jax.experiment.command_line import show_progress as progress
@@ -33,6 +34,7 @@ __all__ = [
     "ArrayTest",
     "Dataset",
     "__version__",
+    "baselines",
     "check",
     "evaluate",
     "export",
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazy_names(
         "ArrayTest": "openretina_jax.data.arrays:ArrayTest",
         "Dataset": "openretina_jax.data.dataset:Dataset",
         "__version__": "openretina_jax.runtime.version:VERSION",
+        "baselines": "openretina_jax.evaluation.baselines.baselines:fit_baselines",
         "check": "openretina_jax.experiment.check_data:check_dataset",
         "evaluate": "openretina_jax.evaluation.evaluate:evaluate",
         "export": "openretina_jax.interop.exported:export",
