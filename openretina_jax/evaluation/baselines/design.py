@@ -85,7 +85,8 @@ class Size:
     ) -> "Size":
         """Choose a size with at most so many features.
 
-        All frames where the whole image allows them, else ``functions`` of time; all pixels where these allow it, else
+        All frames where the whole image allows them, else ``functions`` of time or, where they suffice, a few more; all
+        pixels where these allow it, else
         a square window, in larger pixels if it would span less than an eighth of the image.
 
         Args:
@@ -99,7 +100,7 @@ class Size:
             return cls((height, width), 1, frames)
         functions = min(functions, frames)
         if math.prod(shape) * functions <= features:
-            return cls((height, width), 1, functions)
+            return cls((height, width), 1, min(FUNCTIONS, features // math.prod(shape)))
         pixels = max(features // (channels * functions), 1)
         if min(height, width) ** 2 < pixels:  # bars, or a narrow image: as long as the other side allows
             short = min(height, width)

@@ -79,8 +79,8 @@ def null_weights(link: Link, design: Design, response: Array, recorded: Array) -
     share = _shares(recorded, response.dtype)
     mean = (share * jnp.where(recorded, response, 0)).sum(axis=0)
     neurons = response.shape[1]
-    zeros = (jnp.zeros((size, neurons), response.dtype) for size in (design.stimulus.shape[1], design.own.shape[1]))
-    return Weights(*zeros, inverse_link(link, mean))
+    stimulus, own = (jnp.zeros((of.shape[1], neurons), response.dtype) for of in (design.stimulus, design.own))
+    return Weights(stimulus, own, inverse_link(link, mean))
 
 
 def curvature(link: Link, drive: Array, response: Array) -> Array:
