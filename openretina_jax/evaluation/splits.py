@@ -72,7 +72,7 @@ def paired_responses(
     split: str,
     tables: Tables,
     timelines: Sequence[Timeline],
-    predicted: Sequence[Float32[np.ndarray, "clip time neuron"]],
+    predicted: Sequence[Float32[np.ndarray, "_ _ _"]],
 ) -> list[SessionResponses]:
     """Pair recorded responses of every session that saw a split with predictions, in the order of the data set.
 

@@ -15,13 +15,14 @@ from openretina_jax.evaluation.baselines.glm import (
     Weights,
     drive,
     fit_output,
-    inverse_link,
     mean_loss,
     minimize,
     null_weights,
     output,
     predict,
+    shares,
 )
+from openretina_jax.modules.layers import LEAST_RESPONSE, inverse_nonlinearity
 
 STA, GLM, HISTORY, QUADRATIC = "STA-LN", "GLM", "GLM with history", "quadratic GLM"
 STRENGTHS = tuple(10.0**-power for power in (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5))  # of the penalty, relative
@@ -30,7 +31,6 @@ HISTORY_FUNCTIONS = 6  # of time, of a spike history
 FILTERS = (0, 2, 4, 8)  # of a quadratic GLM, besides the linear one
 QUADRATIC_STRENGTHS = (1e-3,)
 LEAST_POWER = 1e-4  # of combinations of terms; those that vary less are left out
-LEAST_MEAN = 1e-6  # response, of a neuron that never responds
 SHRINKAGE = 1e-2  # of axes of little power when they are whitened, relative to the first one
 
 
@@ -125,7 +125,7 @@ def path(
     """
     response, known = train.response, train.known
     start = null_weights(link, designs[0], response, known)
-    scale = power * mean_curvature(link, response.sum(axis=0) / jnp.maximum(known.sum(axis=0), 1).astype(power.dtype))
+    scale = power * mean_curvature(link, (shares(known, response.dtype) * response).sum(axis=0))
 
     def weaker(state: tuple, strength: Array) -> tuple[tuple, None]:
         weights, kept, best = state
@@ -143,8 +143,8 @@ def mean_curvature(link: Link, mean: Float[Array, " neuron"]) -> Float[Array, " 
     """Curvature of the loss at the drive that predicts the mean: ``f'^2 / f`` of Poisson's, 1 of the squared error."""
     if link == "identity":
         return jnp.ones_like(mean)
-    mean = jnp.maximum(mean, LEAST_MEAN)
-    return mean if link == "exp" else jnp.square(jax.nn.sigmoid(inverse_link(link, mean))) / mean
+    mean = jnp.maximum(mean, LEAST_RESPONSE)
+    return mean if link == "exp" else jnp.square(jax.nn.sigmoid(inverse_nonlinearity(link, mean))) / mean
 
 
 class Quadratic(NamedTuple):
@@ -223,7 +223,7 @@ def triggered_filters(
     """
     scale = jnp.where(power > 0, 1 / jnp.sqrt(jnp.where(power > 0, power, 1) + SHRINKAGE * power[0]), 0)
     response, known = train.response[:, 0], train.known[:, 0]
-    share = known / jnp.maximum(known.sum(), 1).astype(response.dtype)
+    share = shares(known, response.dtype)
     weight = share * (response - (share * response).sum())
     white = features * scale
     values, directions = jnp.linalg.eigh(white.T @ (weight[:, None] * white))
@@ -253,7 +253,7 @@ def whitening(terms: Float[Array, "time term"]) -> tuple[Float[Array, " term"], 
 
 def correlation(prediction: Array, response: Array, known: Array) -> Float[Array, " neuron"]:
     """Correlation over what was recorded; NaN where there is no variance."""
-    share = known / jnp.maximum(known.sum(axis=0), 1).astype(response.dtype)
+    share = shares(known, response.dtype)
     x, y = (value - (share * value).sum(axis=0) for value in (prediction, response))
     norm = jnp.sqrt((share * x * x).sum(axis=0) * (share * y * y).sum(axis=0))
     return (share * x * y).sum(axis=0) / jnp.where(norm > 0, norm, jnp.nan)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from openretina_jax.modules.layers import NONLINEARITIES
+from openretina_jax.modules.layers import NONLINEARITIES, inverse_nonlinearity
 
 Link = Literal["softplus", "exp", "identity"]
 
@@ -66,21 +66,13 @@ def predict(link: Link, design: Design, weights: Weights) -> Float[Array, "time 
     return NONLINEARITIES[link](drive(design, weights))
 
 
-def inverse_link(link: Link, mean: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Drive whose response is ``mean``, which is positive unless the link is "identity"."""
-    if link == "identity":
-        return mean
-    mean = jnp.maximum(mean, RATE_EPSILON)
-    return jnp.log(mean) if link == "exp" else mean + jnp.log(-jnp.expm1(-mean))
-
-
 def null_weights(link: Link, design: Design, response: Array, recorded: Array) -> Weights:
     """Weights of 0, and the offsets that predict the mean."""
-    share = _shares(recorded, response.dtype)
+    share = shares(recorded, response.dtype)
     mean = (share * jnp.where(recorded, response, 0)).sum(axis=0)
     neurons = response.shape[1]
     stimulus, own = (jnp.zeros((of.shape[1], neurons), response.dtype) for of in (design.stimulus, design.own))
-    return Weights(stimulus, own, inverse_link(link, mean))
+    return Weights(stimulus, own, inverse_nonlinearity(link, mean))
 
 
 def curvature(link: Link, drive: Array, response: Array) -> Array:
@@ -117,7 +109,7 @@ def minimize(
         tolerance: a neuron is done when a Newton step would lower its mean loss by less, relative to its mean response,
             or for the link "identity" to its variance.
     """
-    response, share = jnp.where(recorded, response, 0), _shares(recorded, response.dtype)
+    response, share = jnp.where(recorded, response, 0), shares(recorded, response.dtype)
     mean = (share * response).sum(axis=0)
     scale = (share * jnp.square(response - mean)).sum(axis=0) if link == "identity" else mean
     sizes = jnp.square(design.stimulus).mean(axis=0)[:, None], jnp.square(design.own).mean(axis=0)
@@ -196,7 +188,7 @@ def minimize(
 
 def mean_loss(link: Link, drive: Array, response: Array, recorded: Array) -> Float[Array, " neuron"]:
     """Mean loss of every neuron over what was recorded."""
-    share = _shares(recorded, response.dtype)
+    share = shares(recorded, response.dtype)
     return (share * loss_of(link, drive, jnp.where(recorded, response, 0))).sum(axis=0)
 
 
@@ -224,7 +216,7 @@ def fit_output(
 
     def of_one(given: tuple[Array, Array, Array]) -> Array:
         drive, response, recorded = given
-        share = recorded / jnp.maximum(recorded.sum(), 1).astype(drive.dtype)
+        share = shares(recorded, drive.dtype)
         response = jnp.where(recorded, response, 0)
         mean, deviation = (share * response).sum(), jnp.sqrt((share * jnp.square(drive)).sum()) + RATE_EPSILON
         x = drive / deviation
@@ -259,9 +251,10 @@ def fit_output(
     return jax.lax.map(of_one, columns, batch_size=min(OUTPUT_BATCH, drive.shape[1]))
 
 
-def _shares(recorded: Array, dtype: jnp.dtype) -> Array:
+def shares(recorded: Array, dtype: jnp.dtype) -> Array:
     """Weight of every frame in the mean of its neuron."""
-    return recorded / jnp.maximum(recorded.sum(axis=0), 1).astype(dtype)
+    share = recorded.astype(dtype)
+    return share / jnp.maximum(share.sum(axis=0), 1)
 
 
 def _dot(a: Weights, b: Weights) -> Array:

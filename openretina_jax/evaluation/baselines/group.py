@@ -151,7 +151,7 @@ class Group:
                 self._fit_quadratic(predictions, axes, x, [drive[:, neuron] for drive in drives], int(neuron))
                 yield (done := done + 1)
 
-    def _parts(self, members: Columns) -> list[Columns]:
+    def _parts(self, members: Columns) -> list[Int[np.ndarray, " part"]]:
         """Equally many neurons at once, so that all share compiled programs; the last part begins anew to be full."""
         width = min(NEURONS_AT_ONCE, len(self.columns))
         return list(np.resize(members, (-(-len(members) // width), width)))
