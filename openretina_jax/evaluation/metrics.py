@@ -82,10 +82,10 @@ def explained_deviance(trials: Trials, prediction: Traces) -> PerNeuron:
 
 
 def entropy_term(response: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """``r log r``, 0 at 0; NaN for negative responses, which no count can be."""
+    """``r log r``, 0 at 0; NaN for negative responses, which no count can be, and for what was not recorded."""
     response = response.astype(np.float64)
     positive = np.where(response > 0, response, 1)
-    return np.where(response < 0, np.nan, positive * np.log(positive))
+    return np.where(response >= 0, positive * np.log(positive), np.nan)
 
 
 def _poisson_losses(trials: Trials, prediction: Traces) -> tuple[PerNeuron, PerNeuron, PerNeuron, PerNeuron]:
