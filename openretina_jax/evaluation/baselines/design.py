@@ -15,7 +15,7 @@ LEAST_SHARE = 8  # a window spans at least the shorter side of a frame divided b
 LEAST_POWER = 1e-4  # axes along which the stimulus varies less, relative to the first one, are left out
 LOG_OFFSET = 2.0  # frames: how evenly the functions of time are spread
 COVARIANCE_FRAMES = 5000  # from which the covariances of pixels and of functions of time are estimated, at most
-FEW_AXES = 300  # so few are made exactly uncorrelated
+FEW_AXES = 400  # so few are made exactly uncorrelated
 MULTIPLE = 100  # axes: windows with equally many share compiled programs
 _BLOCK = 4096  # frames filtered at once
 
@@ -85,22 +85,22 @@ class Size:
     ) -> "Size":
         """Choose a size with at most so many features.
 
-        All frames where the whole image allows them, else ``functions`` of time or, where they suffice, a few more; all
-        pixels where these allow it, else
-        a square window, in larger pixels if it would span less than an eighth of the image.
+        All frames where the whole image allows them, else as many functions of time as it allows, if these are at least
+        ``functions``; else so many, and a square window, in larger pixels if it would span less than an eighth of the
+        image.
 
         Args:
             shape: (height, width, channel) of a frame.
             frames: frames that are looked back to.
             features: most features.
-            functions: functions of time where there are more frames.
+            functions: fewest functions of time, if there are more frames.
         """
         height, width, channels = shape
         if math.prod(shape) * frames <= features:
             return cls((height, width), 1, frames)
         functions = min(functions, frames)
         if math.prod(shape) * functions <= features:
-            return cls((height, width), 1, min(FUNCTIONS, features // math.prod(shape)))
+            return cls((height, width), 1, features // math.prod(shape))
         pixels = max(features // (channels * functions), 1)
         if min(height, width) ** 2 < pixels:  # bars, or a narrow image: as long as the other side allows
             short = min(height, width)

@@ -34,7 +34,7 @@ from openretina_jax.evaluation.baselines.fit import (
 from openretina_jax.evaluation.baselines.glm import Design, Link, Weights, predict
 from openretina_jax.evaluation.splits import VALIDATION, SessionResponses, paired_responses, split_timelines
 
-QUADRATIC_SIZE = (250, 5)  # features and functions of time of the subspace of a quadratic GLM, at most
+QUADRATIC_SIZE = (400, 5)  # most features, and fewest functions of time, of the subspace of a quadratic GLM
 GRID = 3  # corners of windows lie on multiples of this many squares of pixels, so that neurons share a regression
 NEURONS_AT_ONCE = 32
 
