@@ -97,6 +97,30 @@ def leave_output_to_loss(model: ml_collections.ConfigDict) -> None:
             options.nonlinearity = placeholder(str)
 
 
+def start_at_mean_responses(model: ml_collections.ConfigDict) -> None:
+    """Let untrained readouts predict about the mean response of every neuron, whatever the nonlinearity.
+
+    openretina starts offsets at the mean itself, which a softplus turns into far more than the rates of sparse spikes.
+    """
+    for options in model.readout.values():
+        if isinstance(options, ml_collections.ConfigDict) and "start_at_mean" in options:
+            options.start_at_mean = True
+
+
+def choose_calcium(config: ml_collections.ConfigDict) -> None:
+    """Take the squared error, for responses that may be negative, such as fluorescence; readouts end linearly then.
+
+    Raises:
+        UserError: the readout predicts rates alone.
+    """
+    if config.model.readout.kind == "factorized":
+        raise UserError(
+            'the word "calcium" stands for responses that may be negative, which the readout "factorized" cannot '
+            "predict; leave one of them out"
+        )
+    config.objective.loss.kind = "squared_error"
+
+
 def set_convolutions(config: ml_collections.ConfigDict, **options: Any) -> None:
     """Set options of both cores with convolutions, whichever is chosen.
 

@@ -10,8 +10,9 @@
 ":normalized" takes pixels minus the mean of each training movie, divided by its deviation; without it they are taken as
 they are (``norm_mean`` 0, ``norm_std`` 1), as in openretina, for movies that are normalised already. The name of a core
 or readout takes it instead of the convolutional core with Gaussian masks: ":gru", ":factorized" (or ":klindt"),
-":point_gaussian". openretina reaches a correlation of 0.27 on its own demonstration data. On simulated data the test
-correlation is 0.62 with ":quick", after half a minute, and 0.77 without, after three minutes of one processor core
+":point_gaussian". ":calcium" is for responses that may be negative: the squared error, and a readout without a
+nonlinearity at its end. openretina reaches a correlation of 0.27 on its own demonstration data. On simulated data the
+test correlation is 0.62 with ":quick", after half a minute, and 0.77 without, after three minutes of one processor core
 (docs/data.md). configs/template.py is a start for a file of your own.
 """
 
@@ -19,7 +20,7 @@ import ml_collections
 
 from configs import common
 
-WORDS = ("simulated", "quick", "normalized", *common.CORE_WORDS, *common.READOUT_WORDS)
+WORDS = ("simulated", "quick", "normalized", "calcium", *common.CORE_WORDS, *common.READOUT_WORDS)
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -39,6 +40,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     )
     common.leave_output_to_loss(config.model)
     common.choose_parts(config, chosen)
+    if "calcium" in chosen:
+        common.choose_calcium(config)
     common.session_steps(config, windows_per_step=64, window_frames=50, lag=7)
     config.train.epochs = 50
     if "quick" in chosen:

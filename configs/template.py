@@ -4,7 +4,8 @@
     python scripts/train.py --config=configs/template.py --config.data.path=my_data
 
 It takes recordings in a folder of the layout that docs/your_own_data.md describes; for arrays in a notebook, give it to
-``openretina_jax.train``. Any entry can also be set on the command line (``--config.model.core.kind=gru``). A line that
+``openretina_jax.train``. ":calcium" is for responses that may be negative: the squared error, and a readout without a
+nonlinearity at its end. Any entry can also be set on the command line (``--config.model.core.kind=gru``). A line that
 is left out keeps its value in configs/common.py, or the default of the class of the core or readout. A core, or any
 other part of your own, can be in your file, too (docs/extending.md).
 """
@@ -13,12 +14,12 @@ import ml_collections
 
 from configs import common
 
-WORDS = ()
+WORDS = ("calcium",)
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
-    """The configuration; ``arg`` must be empty."""
-    common.words(arg, WORDS)
+    """The configuration; ``arg`` holds words separated by commas."""
+    chosen = common.words(arg, WORDS)
     config = common.training()
 
     # your data
@@ -31,6 +32,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     # the model: sizes must fit your frames
     config.model = common.experiment_model()
     common.leave_output_to_loss(config.model)
+    common.start_at_mean_responses(config.model)
     core = config.model.core.simple
     core.hidden_channels = (16, 16)
     core.temporal_kernel_sizes = (21, 11)  # frames: together about as long as your neurons remember
@@ -41,4 +43,6 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     common.session_steps(config, windows_per_step=32, window_frames=lag + 20, lag=lag)
     config.optimizer.learning_rate = 0.01
     config.train.epochs = 100
+    if "calcium" in chosen:
+        common.choose_calcium(config)
     return config

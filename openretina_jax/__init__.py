@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from openretina_jax import visualize as plots
     from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
     from openretina_jax.data.dataset import Dataset
+    from openretina_jax.evaluation.baselines.baselines import fit_baselines as baselines
     from openretina_jax.evaluation.evaluate import evaluate
     from openretina_jax.experiment.adapt import adapt
     from openretina_jax.experiment.check_data import check_dataset as check
@@ -35,6 +36,7 @@ __all__ = [
     "Dataset",
     "__version__",
     "adapt",
+    "baselines",
     "check",
     "evaluate",
     "export",
@@ -62,6 +64,7 @@ __getattr__, __dir__ = lazy_names(
         "Dataset": "openretina_jax.data.dataset:Dataset",
         "__version__": "openretina_jax.runtime.version:VERSION",
         "adapt": "openretina_jax.experiment.adapt:adapt",
+        "baselines": "openretina_jax.evaluation.baselines.baselines:fit_baselines",
         "check": "openretina_jax.experiment.check_data:check_dataset",
         "evaluate": "openretina_jax.evaluation.evaluate:evaluate",
         "export": "openretina_jax.interop.exported:export",

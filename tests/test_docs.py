@@ -4,10 +4,13 @@ import json
 import re
 from pathlib import Path
 
+import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.io import savemat
 
+import openretina_jax
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import load_model, save_model
@@ -45,6 +48,36 @@ def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pyt
     exec(compile(few, "your_own_data.md", "exec"), arrays)
     assert arrays["predicted"].shape == (1, 60 - 14, 2)
     assert load_model(tmp_path / "run").data_info.sessions == {"my_retina": 2}
+
+
+@pytest.mark.slow
+def test_recordings_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The snippets of docs/real_recordings.md on files of the same layouts, which hold noise; trained for one epoch."""
+    rng = np.random.default_rng(0)
+    frame_s = np.arange(3000) / 120
+    trains = np.empty((1, 4), object)
+    trains[0] = [np.sort(rng.uniform(0, 25, size=(900, 1)), axis=0) for _ in range(4)]
+    for folder in ("data_RGCs", "subunit_mele"):
+        (tmp_path / folder).mkdir()
+    for name, values in {"Stim": rng.choice([-0.5, 0.5], (3000, 1)), "stimtimes": frame_s[:, None]}.items():
+        savemat(tmp_path / "data_RGCs" / f"{name}.mat", {name: values})
+    savemat(tmp_path / "data_RGCs" / "SpTimes.mat", {"SpTimes": trains})
+    with h5py.File(tmp_path / "subunit_mele" / "544l029.p21_stc.mat", "w") as file:
+        file["stim"] = rng.choice([-1.0, 1.0], (24, 3000))
+        file["spikes_per_frm"] = rng.poisson(0.7, (3000, 1)).astype(float)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
+    names = {"openretina_jax": openretina_jax}
+    for text in re.findall(r"```python\n(.*?)```", (DOCS / "real_recordings.md").read_text(), re.DOTALL):
+        few = text.replace('")\nfound', '", settings={"train.epochs": 1})\nfound').replace("50_000", "600")
+        few = few.replace("frames=model.lag + 1", "frames=4")
+        exec(compile(few, "real_recordings.md", "exec"), names)
+        said = capsys.readouterr().out
+        assert "test: network wins for" in said
+        assert [model for model in ("STA-LN", "GLM with history", "quadratic GLM") if f"\n{model} " not in said] == []
+    assert names["dataset"].info.input_shape == (1, 24, 1)
 
 
 def blocks_of_extending() -> list[str]:

@@ -1,7 +1,7 @@
 """Score a trained model on any split of its data, or compare several models on the same neurons.
 
 openretina-jax evaluate --checkpoint=runs/hoefling_low_res [--checkpoint=OTHER ...] [--split=test,validation,train]
-    [--config=hoefling_low_res] [--folder=DIR [--table=neurons.parquet] [--responses] [--overwrite]]
+    [--config=hoefling_low_res] [--folder=DIR [--table=neurons.parquet] [--responses] [--overwrite]] [--baselines]
 
 prints the scores; with a folder it writes the table of neurons, summary.json and a page with figures, report.html.
 docs/evaluation.md explains them.
@@ -24,6 +24,7 @@ _SPLIT = flags.DEFINE_list("split", ["test"], "Of train, validation, test (all t
 command_line.define_config("Whose data to take. Default: those that the model was trained on.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where to write; must not exist. Default: the scores are printed only.")
 _TABLE = flags.DEFINE_string("table", "neurons.csv", "Name of the table of neurons; .parquet needs pyarrow.")
+_BASELINES = flags.DEFINE_bool("baselines", False, "Fit the field's simple models too; see openretina-jax baselines.")
 _RESPONSES = flags.DEFINE_bool("responses", False, "Write recorded and predicted responses too, as responses.npz.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the folder if it exists.")
 _MIN_VARIANCE_RATIO = flags.DEFINE_float(
@@ -47,7 +48,7 @@ def main() -> None:
         _SPLIT.value,
         config,
         SummaryOptions(_MIN_VARIANCE_RATIO.value, _RESAMPLES.value, _SEED.value),
-        Output(folder, _TABLE.value, _RESPONSES.value, _OVERWRITE.value),
+        Output(folder, _TABLE.value, _RESPONSES.value, _OVERWRITE.value, _BASELINES.value),
         command_line.console,
     )
 

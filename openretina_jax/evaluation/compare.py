@@ -17,7 +17,16 @@ from openretina_jax.evaluation.resampling import mean_interval
 from openretina_jax.evaluation.tables import SummaryOptions
 from openretina_jax.runtime.described import counted
 
-COMPARED = ("correlation", "correlation_single_trials", "normalized_correlation", "feve", "mse", "poisson_loss")
+COMPARED = (
+    "correlation",
+    "correlation_single_trials",
+    "normalized_correlation",
+    "feve",
+    "mse",
+    "poisson_loss",
+    "bits_per_spike",
+    "explained_deviance",
+)
 
 
 def compare(evaluations: Sequence[Evaluation], split: str, options: SummaryOptions) -> pd.DataFrame:

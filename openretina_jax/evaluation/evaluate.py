@@ -140,22 +140,41 @@ class Evaluator:
             )
             for split in splits
         }
-        scores = {split: score_table(sessions) for split, sessions in responses.items()}
-        for split, table in scores.items():
-            table.insert(2, "split", split)
-        neurons = with_metadata(pd.concat(scores.values(), ignore_index=True), self.dataset)
-        return Evaluation(
-            name=name,
-            lag=lag,
-            responses=responses,
-            neurons=neurons,
-            summaries={
-                split: summarize(
-                    split, responses[split], neurons[neurons["split"] == split].reset_index(drop=True), options
-                )
-                for split in splits
-            },
-        )
+        return evaluation_of(name, lag, responses, self.dataset, options)
+
+
+def evaluation_of(
+    name: str,
+    lag: int,
+    responses: dict[str, list[SessionResponses]],
+    dataset: Dataset,
+    options: SummaryOptions,
+) -> Evaluation:
+    """Score predictions, whatever made them.
+
+    Args:
+        name: name of the model.
+        lag: first frames of a clip without a prediction.
+        responses: recorded and predicted responses of every session, by split.
+        dataset: the data set.
+        options: choice of neurons, and bootstrap.
+    """
+    scores = {split: score_table(sessions) for split, sessions in responses.items()}
+    for split, table in scores.items():
+        table.insert(2, "split", split)
+    neurons = with_metadata(pd.concat(scores.values(), ignore_index=True), dataset)
+    return Evaluation(
+        name=name,
+        lag=lag,
+        responses=responses,
+        neurons=neurons,
+        summaries={
+            split: summarize(
+                split, responses[split], neurons[neurons["split"] == split].reset_index(drop=True), options
+            )
+            for split in responses
+        },
+    )
 
 
 def evaluate(

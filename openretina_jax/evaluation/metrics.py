@@ -50,6 +50,54 @@ def poisson_loss(
     return np.where(negative, np.nan, mean_of(loss, axis))
 
 
+def bits_per_spike(trials: Trials, prediction: Traces) -> PerNeuron:
+    """Information of a prediction about single spikes, beyond their mean rate.
+
+    ``(log L(prediction) - log L(mean)) / (spikes log 2)`` with the Poisson log-likelihoods of all trials, where the
+    mean is that of the same responses (Pillow et al. 2008, doi:10.1038/nature07140; Pei et al. 2021,
+    arXiv:2109.04463). NaN where a prediction or a response is negative, and without spikes.
+
+    Args:
+        trials: recorded counts, or rates, for which the unit of a spike is that of the response.
+        prediction: predicted counts per frame.
+    """
+    loss, null, mean, _ = _poisson_losses(trials, prediction)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(mean > 0, (null - loss) / (mean * np.log(2)), np.nan)
+
+
+def explained_deviance(trials: Trials, prediction: Traces) -> PerNeuron:
+    """Fraction of the Poisson deviance of single trials explained: 1 for a perfect prediction of each, 0 for the mean.
+
+    ``1 - D(prediction) / D(mean)``, where ``D = 2 sum(r log(r / p) - (r - p))`` is twice what the log-likelihood lacks
+    to its highest value (Cameron and Windmeijer 1997, doi:10.1016/S0304-4076(96)01818-0). NaN as ``bits_per_spike``.
+
+    Args:
+        trials: recorded counts or rates.
+        prediction: predicted ones.
+    """
+    loss, null, mean, best = _poisson_losses(trials, prediction)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((mean > 0) & (null > best), 1 - (loss - best) / (null - best), np.nan)
+
+
+def entropy_term(response: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """``r log r``, 0 at 0; NaN for negative responses, which no count can be, and for what was not recorded."""
+    response = response.astype(np.float64)
+    positive = np.where(response > 0, response, 1)
+    return np.where(response >= 0, positive * np.log(positive), np.nan)
+
+
+def _poisson_losses(trials: Trials, prediction: Traces) -> tuple[PerNeuron, PerNeuron, PerNeuron, PerNeuron]:
+    """Poisson loss of a prediction and of the mean response, the mean, and the lowest loss; NaN for negative ones."""
+    loss = poisson_loss(trials, np.broadcast_to(prediction, trials.shape), (0, 1))
+    counted = np.where(np.isfinite(prediction), trials, np.nan)
+    mean = mean_of(counted, (0, 1))
+    best = mean - mean_of(entropy_term(counted), (0, 1))
+    negative = (counted < 0).any(axis=(0, 1))
+    return np.where(negative, np.nan, loss), mean - entropy_term(np.maximum(mean, 0)), mean, best
+
+
 def variances(trials: Trials) -> tuple[PerNeuron, PerNeuron]:
     """Unbiased total variance of single responses, and noise variance.
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from openretina_jax.data.masked import STD_EPSILON, mean_of
-from openretina_jax.evaluation.metrics import RATE_EPSILON, VARIANCE_EPSILON
+from openretina_jax.evaluation.metrics import RATE_EPSILON, VARIANCE_EPSILON, entropy_term
 from openretina_jax.evaluation.splits import SessionResponses
 
 LEVEL = 0.95  # confidence level of the intervals
@@ -147,6 +147,7 @@ class _Moments(NamedTuple):
     with_prediction: np.ndarray  # mean product with the prediction
     with_log: np.ndarray  # mean product with the logarithm of the prediction
     with_others: np.ndarray  # mean product with the mean over all neurons
+    response_log: np.ndarray  # mean of response log(response), NaN for negative responses
     others: np.ndarray
     others_square: np.ndarray
     prediction: np.ndarray  # (neuron,)
@@ -189,6 +190,7 @@ class TrialMoments:
             with_prediction=mean("itn,tn->in", trials, prediction),
             with_log=mean("itn,tn->in", trials, log),
             with_others=mean("itn,itn->in", trials, others),
+            response_log=mean("itn->in", entropy_term(trials)),
             others=mean("itn->in", others),
             others_square=mean("itn,itn->in", others, others),
             prediction=mean("tn->n", prediction),
@@ -248,13 +250,17 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
     with_rest = (with_sum - w * square) / rest
     rest_square = (sum_square[:, None] - 2 * w * with_sum + w * w * square) / rest**2
     each_with_rest = _ratio(with_rest - m.mean * rest_mean, square - m.mean**2, rest_square - rest_mean**2)
+    loss, null = m.prediction - of_trials(m.with_log), mean - entropy_term(np.maximum(mean, 0))
+    best = mean - of_trials(m.response_log)  # NaN for responses that are no counts
     return {
         "correlation": correlation,
         "correlation_single_trials": of_trials(single),
         "normalized_correlation": correlation / highest,
         "max_correlation": highest,
         "mse": m.prediction_square - 2 * with_mean + sum_square / total**2,
-        "poisson_loss": m.prediction - of_trials(m.with_log),
+        "poisson_loss": loss,
+        "bits_per_spike": (null - loss + 0 * best) / np.where(mean > 0, mean * np.log(2), np.nan),
+        "explained_deviance": 1 - (loss - best) / np.where(null > best, null - best, np.nan),
         "fev": 1 - residual / np.maximum(variance, VARIANCE_EPSILON),
         "feve": np.maximum(1 - np.maximum(residual - noise, 0) / explainable, 0),
         "variance_ratio": explainable / (variance + VARIANCE_EPSILON),

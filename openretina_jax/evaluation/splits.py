@@ -64,8 +64,24 @@ def split_responses(
         data: arrays of the data set on the device.
         split_of: function that makes a ``Split`` of timelines.
     """
-    timelines = _timelines(split, tables)
-    predicted = scorer.by_timeline(variables, data, split_of(timelines))
+    timelines = split_timelines(split, tables)
+    return paired_responses(split, tables, timelines, scorer.by_timeline(variables, data, split_of(timelines)))
+
+
+def paired_responses(
+    split: str,
+    tables: Tables,
+    timelines: Sequence[Timeline],
+    predicted: Sequence[Float32[np.ndarray, "_ _ _"]],
+) -> list[SessionResponses]:
+    """Pair recorded responses of every session that saw a split with predictions, in the order of the data set.
+
+    Args:
+        split: as in ``split_responses``.
+        tables: tables of the data set.
+        timelines: those of ``split_timelines``.
+        predicted: predictions for the clips and neurons of each, without the first frames.
+    """
     result, first = [], 0
     for session in tables.dataset.sessions:
         columns = slice(first, first + session.n_neurons)
@@ -124,7 +140,7 @@ def check_clips(splits: Sequence[str], tables: Tables, lag: int) -> None:
         UserError: a split has clips that are too short.
     """
     for split in splits:
-        for timeline in _timelines(split, tables):
+        for timeline in split_timelines(split, tables):
             if timeline.clip_length <= lag:
                 raise UserError(
                     f'{timeline.name}: a clip of "{split}" has {timeline.clip_length} frames, but the model needs '
@@ -133,7 +149,7 @@ def check_clips(splits: Sequence[str], tables: Tables, lag: int) -> None:
                 )
 
 
-def _timelines(split: str, tables: Tables) -> list[Timeline]:
+def split_timelines(split: str, tables: Tables) -> list[Timeline]:
     """Timelines of a split, one for every group of sessions that saw the same clips."""
     if split == VALIDATION:
         return tables.validation()

@@ -39,6 +39,7 @@ class Output:
         table: file name of the table of neurons, which ends in .csv or .parquet.
         responses: whether predicted and recorded responses are written too.
         overwrite: whether a folder that exists is replaced.
+        baselines: whether the field's simple models are fitted, and their scores written, too.
 
     Raises:
         UserError: the folder exists, or the table needs a library that is not there.
@@ -48,6 +49,7 @@ class Output:
     table: str = "neurons.csv"
     responses: bool = False
     overwrite: bool = False
+    baselines: bool = False
 
     def __post_init__(self) -> None:
         if Path(self.table).suffix not in (".csv", ".parquet") or Path(self.table).name != self.table:
@@ -85,6 +87,7 @@ def evaluate(
         UserError: a checkpoint, the data, a split or the folder are not as they must be.
     """
     # scipy.stats takes a second to import, and matplotlib another one
+    from openretina_jax.evaluation.baselines.baselines import BASELINES, fit_baselines, frames_of
     from openretina_jax.evaluation.compare import compare, distinct_names, lines
 
     names = distinct_names(checkpoints)
@@ -99,6 +102,12 @@ def evaluate(
     statistics = dataset_statistics(evaluator.tables)
     for evaluation in evaluations:
         print_report(evaluation, console)
+    found = None
+    if output.baselines:
+        frames = frames_of(evaluations)
+        found = fit_baselines(dataset, chosen, frames=frames, options=options, progress=show_progress)
+        for line in found.lines(chosen, evaluations):
+            console.print(line, soft_wrap=True, markup=False)
     for line in statistics_lines(statistics):
         console.print(line, soft_wrap=True)
     differences = pd.DataFrame()
@@ -120,6 +129,8 @@ def evaluate(
             write(evaluation, own, about, dataset, output)
         if len(evaluations) > 1:
             write_comparison(evaluations, differences, folder)
+        if found is not None:
+            found.neurons(*evaluations).to_csv(folder / BASELINES, index=False)
     console.print(f"written to {output.folder}", soft_wrap=True)
 
 

@@ -24,7 +24,8 @@ SHORTEST_KERNEL = 3  # frames: the first function of time of a kernel needs them
 PENALTY_FRAMES = 14_000  # training frames for which the weights of the penalties were chosen
 PREDICTED_FRAMES = 60  # of a window
 STEPS = 16  # of an epoch, if the movie is long enough
-MOST_WINDOWS = 4  # of a step
+FEW_WINDOWS = 4  # of a step
+MANY_STEPS, MOST_WINDOWS = 100, 16  # of an epoch and of a step of long recordings
 
 
 def load_dataset(config: str | Path | ml_collections.ConfigDict, settings: Mapping[str, Any] | None = None) -> Dataset:
@@ -71,7 +72,8 @@ def train(
         UserError: the configuration does not fit the data, or the workdir holds another run.
     """
     console, given = new_console(), settings or {}
-    chosen = changed(config_for(dataset) if config is None else config, given)
+    fitting = config_for(dataset) if config is None else None
+    chosen = changed(config if fitting is None else fitting, given)
     if unused := [name for name in given if name.startswith("data.")]:
         raise UserError(
             f"config.{unused[0]} is given, but config.data is not used with a data set in memory; leave it out"
@@ -81,6 +83,8 @@ def train(
     what = f"{counted(dataset.n_neurons, 'neuron')} in {counted(len(dataset.sessions), 'session')}"
     hint = " (give workdir to keep it)" if workdir is None else ""
     console.print(f"training on {what}, in {folder}{hint}", soft_wrap=True)
+    if fitting is not None:
+        console.print(choice(dataset, chosen), soft_wrap=True)
     from openretina_jax.experiment.provenance import origin
     from openretina_jax.experiment.train import local_folder
     from openretina_jax.experiment.train import train as train_run
@@ -115,36 +119,71 @@ def changed(config: str | Path | ml_collections.ConfigDict, settings: Mapping[st
 
 
 def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
-    """The configuration of arrays, with kernels and windows that fit the data.
+    """The configuration of arrays, with kernels, penalties, windows and a loss that fit the data.
 
-    It is "template" with two layers. The kernels of the first one are as large as those for the recordings of Höfling
-    et al. 2024, where frames, clips and tests are large and long enough. Penalties count more against the data where
-    these are few. All sessions that saw one movie are trained together, and a moving average of the parameters over
-    about 100 steps is what is scored.
+    It is "template" with two layers. The kernels of the first one are as large as those for the recordings of
+    Höfling et al. 2024, where frames, clips and tests are large and long enough; bars have kernels of one row.
+    Penalties count more against the data where these are few, and less where they are many. Responses that are
+    negative somewhere have the squared error, and a readout without a nonlinearity at its end. All sessions that
+    saw one movie are trained together, and a moving average of the parameters over about 100 steps is what is
+    scored.
     """
-    config = read_config("template")
     movies = [dataset.stimuli[session.stimulus] for session in dataset.sessions]
-    height, width, _ = movies[0].frames.shape[1:]
-    first = odd(min(LARGEST_KERNELS[0], 2 * min(height, width) // 3))
-    second = odd(min(LARGEST_KERNELS[1], min(height, width) - first + 1))
+    config = read_config("template:calcium" if has_negative(dataset) else "template")
+    sides = movies[0].frames.shape[1:3]
+    # images have square kernels; bars, and what else is only a few pixels wide, kernels of their own along each side
+    sides = sides if odd(2 * min(sides) // 3) == 1 else (min(sides), min(sides))
+    first = tuple(odd(min(LARGEST_KERNELS[0], 2 * side // 3)) for side in sides)
+    second = tuple(odd(min(LARGEST_KERNELS[1], side - size + 1)) for side, size in zip(sides, first, strict=True))
     tests = [trials.shape[1] for session in dataset.sessions for trials in session.repeats.values()]
     shortest = min([dataset.clip_length, *tests])
     memory = min(MEMORY_S * movies[0].frame_rate_hz, shortest / 3)
     wanted = (min(longest, memory / part) for longest, part in zip(LONGEST_KERNELS, (1, 2), strict=True))
     frames = tuple(max(odd(size), SHORTEST_KERNEL) for size in wanted)
     for core in (config.model.core.simple, config.model.core.gru):
-        core.spatial_kernel_sizes, core.temporal_kernel_sizes = (first, second), frames
-        core.hidden_padding = (0, second // 2, second // 2)
+        core.spatial_kernel_sizes, core.temporal_kernel_sizes = (_side(first), _side(second)), frames
+        core.hidden_padding = (0, second[0] // 2, second[1] // 2)
     length = min(map(len, (movie.frames for movie in movies))) - dataset.clip_length
     longest = dataset.clip_length if dataset.interrupted else length
     window = min(sum(frames) - 2 + PREDICTED_FRAMES, longest)
-    config.objective.loss.poisson.samples *= min(length / PENALTY_FRAMES, 1.0)
+    for loss in (config.objective.loss.poisson, config.objective.loss.squared_error):
+        loss.samples *= length / PENALTY_FRAMES
+    config.model.readout.gaussian_mask.positive = False  # features that suppress: what a few neurons need
     config.train.order, config.train.average_decay = "shared", 0.99
     config.train.windows.shared.window_frames = window
-    config.train.windows.shared.windows_per_step = min(max(length // window // STEPS, 1), MOST_WINDOWS)
+    windows = max(min(length // window // STEPS, FEW_WINDOWS), min(length // window // MANY_STEPS, MOST_WINDOWS))
+    config.train.windows.shared.windows_per_step = max(windows, 1)
     return config
+
+
+def choice(dataset: Dataset, config: ml_collections.ConfigDict) -> str:
+    """Say in a line what ``config_for`` chose for a data set."""
+    core, loss = config.model.core.simple, config.objective.loss.kind
+    rows, columns = (
+        " and ".join(str(size if isinstance(size, int) else size[axis]) for size in core.spatial_kernel_sizes)
+        for axis in (0, 1)
+    )
+    space = f"{rows} pixels" if rows == columns else f"{rows} rows, {columns} columns"
+    frames = " and ".join(map(str, core.temporal_kernel_sizes))
+    height, width = dataset.info.input_shape[:2]
+    reason = "responses are negative somewhere" if loss == "squared_error" else "no response is negative"
+    return (
+        f"chosen for frames of {height} x {width} pixels: kernels of {space}, and {frames} frames; loss {loss}, since "
+        f"{reason}"
+    )
+
+
+def has_negative(dataset: Dataset) -> bool:
+    """Whether any response is negative, as rates and counts never are."""
+    return any(bool((session.responses < 0).any()) for session in dataset.sessions)
 
 
 def odd(size: int | float) -> int:
     """Largest odd number up to a size, and at least 1: kernels with a middle."""
     return max(int(size + 1) // 2 * 2 - 1, 1)
+
+
+def _side(size: tuple[int, ...]) -> int | tuple[int, int]:
+    """One number for a square."""
+    height, width = size
+    return height if height == width else (height, width)

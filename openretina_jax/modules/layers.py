@@ -73,6 +73,8 @@ def exponential(x: Values) -> Values:
 exponential.defjvps(lambda change, y, x: change * jnp.minimum(y, jnp.finfo(y.dtype).max))
 
 
+LEAST_RESPONSE = 1e-6  # whose drive is still far from infinite
+
 # as in torch.nn.functional, defaults included
 NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
     "softplus": jax.nn.softplus,
@@ -95,6 +97,24 @@ NONLINEARITIES: dict[str, Callable[[Array], Array]] = {
     "hardswish": jax.nn.hard_swish,
     "identity": lambda x: x,
 }
+
+
+def inverse_nonlinearity(name: str, response: Values) -> Values:
+    """Compute the drive that a nonlinearity turns into positive responses; smaller ones count as ``LEAST_RESPONSE``.
+
+    Raises:
+        UserError: it is not known for this nonlinearity.
+    """
+    if name == "identity":
+        return response
+    response = jnp.maximum(response, LEAST_RESPONSE)
+    if name == "exp":
+        return jnp.log(response)
+    if name == "softplus":
+        return response + jnp.log(-jnp.expm1(-response))
+    if name in ("relu", "elu", "leaky_relu"):
+        return response
+    raise UserError(f'the drive for a response of "{name}" is not known; take softplus, exp, relu, elu or identity')
 
 
 def fixed_nonlinearity(name: str) -> Callable[[Array], Array]:

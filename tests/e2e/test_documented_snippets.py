@@ -27,7 +27,7 @@ from tests.documented import PAGES, files, snippets
 from tests.interop.frozen import answers, path_of
 
 pytestmark = pytest.mark.slow
-ELSEWHERE = {"extending", "your_own_data"}  # trained for real in tests/test_docs.py and test_your_own_data.py
+ELSEWHERE = {"extending", "real_recordings", "your_own_data"}  # trained for real in other tests
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: Model, dataset
 @pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=lambda page: page.stem)
 def test_snippets_of_a_page(page: Path, quick: Path, run: Path, model: Model, dataset: Dataset) -> None:
     if page.stem in ELSEWHERE:
-        covered = {"extending": len(files(page)) + 2, "your_own_data": 4}
+        covered = {"extending": len(files(page)) + 2, "real_recordings": 2, "your_own_data": 4}
         assert len(snippets(page)) == covered[page.stem], "their tests do not know the new ones"
         return
     for name, text in files(page).items():

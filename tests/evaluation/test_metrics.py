@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from openretina_jax.data.masked import correlation, mean_of
 from openretina_jax.evaluation import metrics
@@ -24,6 +25,8 @@ SCORES = {
     "correlation": lambda trials, prediction: correlation(mean_of(trials), prediction),
     "squared error": lambda trials, prediction: metrics.squared_error(trials, prediction, (0, 1)),
     "poisson loss": lambda trials, prediction: metrics.poisson_loss(mean_of(trials), prediction),
+    "bits per spike": lambda trials, prediction: metrics.bits_per_spike(np.abs(trials), prediction),
+    "explained deviance": lambda trials, prediction: metrics.explained_deviance(np.abs(trials), prediction),
     "fev": metrics.fev,
     "feve": metrics.feve,
     "normalized correlation": lambda *given: np.stack(metrics.normalized_correlation(*given)),
@@ -122,3 +125,33 @@ def test_neurons_that_only_follow_each_other() -> None:
 def test_predictions_that_do_not_fit(frames: int, skip: int | None) -> None:
     with pytest.raises(ValueError, match=f"{frames} predictions from frame .* do not fit {TIME} responses"):
         metrics.aligned(recording(7)[0], frames, skip)
+
+
+def test_bits_per_spike_and_deviance_are_those_of_the_likelihood() -> None:
+    """With the probabilities of scipy, trial by trial."""
+    rng = np.random.default_rng(0)
+    rate = rng.gamma(1.0, 0.6, (TIME, NEURONS))
+    counts = rng.poisson(rate, SHAPE).astype(np.float64)
+    for neuron in range(NEURONS):
+        own = counts[..., neuron]
+
+        def likelihood(expected: np.ndarray, own: np.ndarray = own) -> float:
+            return stats.poisson.logpmf(own, np.broadcast_to(expected, own.shape)).sum()
+
+        model, mean, best = likelihood(rate[:, neuron]), likelihood(own.mean()), likelihood(own)
+        bits = (model - mean) / np.log(2) / own.sum()
+        np.testing.assert_allclose(metrics.bits_per_spike(counts, rate)[neuron], bits)
+        np.testing.assert_allclose(metrics.explained_deviance(counts, rate)[neuron], 1 - (best - model) / (best - mean))
+
+
+def test_scores_of_counts_have_the_values_that_their_names_say() -> None:
+    rng = np.random.default_rng(1)
+    counts = rng.poisson(0.7, SHAPE).astype(np.float64)
+    mean = np.broadcast_to(counts.mean(axis=(0, 1)), SHAPE[1:])
+    for score in (metrics.bits_per_spike, metrics.explained_deviance):
+        np.testing.assert_allclose(score(counts, mean), 0, atol=1e-12)
+        assert (score(counts, mean + 1) < 0).all()
+        assert np.isnan(score(counts - 1, mean)).all(), "negative responses are no counts"
+        assert np.isnan(score(counts, mean - 1)).all(), "a negative rate has no likelihood"
+        assert np.isnan(score(np.zeros(SHAPE), mean)).all(), "there is no spike to tell something about"
+    np.testing.assert_allclose(metrics.explained_deviance(counts[:1], counts[0]), 1)

@@ -15,7 +15,7 @@ from openretina_jax.evaluation.resampling import (
 )
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import neuron_scores
-from tests.evaluation.simulated import responses
+from tests.evaluation.simulated import OF_COUNTS, counts, responses
 
 RESAMPLES = 2000
 
@@ -82,10 +82,25 @@ def test_trials_of_a_noisy_recording() -> None:
 
     tables = [neuron_scores(recording(seed)) for seed in range(60)]
     moved = jackknife_deviations([TrialMoments(recording(0))], [np.ones(20, bool)], RESAMPLES, 0)
-    for name, deviations in moved.items():
-        means = np.array([table[name].mean() for table in tables])
-        assert 0.5 < deviations.std() / means.std() < 2, name
-        assert deviations.mean() == pytest.approx(0, abs=0.1 * means.std()), name
+    for name in moved.keys() - OF_COUNTS:
+        check_spread(moved[name], np.array([table[name].mean() for table in tables]), name)
+
+
+def check_spread(deviations: np.ndarray, means: np.ndarray, name: str) -> None:
+    assert 0.5 < deviations.std() / means.std() < 2, name
+    assert deviations.mean() == pytest.approx(0, abs=0.1 * means.std()), name
+
+
+def test_trials_of_spikes() -> None:
+    """The same for scores that only counts have; negative responses have none."""
+    tables = [neuron_scores(counts(seed=seed)) for seed in range(60)]
+    moved = jackknife_deviations([TrialMoments(counts())], [np.ones(20, bool)], RESAMPLES, 0)
+    for name in OF_COUNTS:
+        check_spread(moved[name], np.array([table[name].mean() for table in tables]), name)
+        assert np.isnan(neuron_scores(SESSION)[name]).all()
+    whole = TrialMoments(counts()).scores(np.ones((1, 12)), np.ones(20, bool))
+    for name in OF_COUNTS:
+        np.testing.assert_allclose(whole[name][0], tables[0][name], rtol=1e-6)
 
 
 def test_two_trials_tell_only_what_one_trial_tells() -> None:
@@ -132,7 +147,7 @@ def test_trials_that_are_drawn_twice() -> None:
 def test_one_trial_alone_tells_nothing_of_the_noise() -> None:
     found = with_weights(SESSION, [0, 3, 0, 0])
     need = {"feve", "variance_ratio", "explainable_variance", "normalized_correlation", "max_correlation"}
-    need |= {"jackknife", "reliability"}
+    need |= {"jackknife", "reliability", *OF_COUNTS}  # the responses are negative here and there
     for name, values in found.items():
         assert np.isnan(values).all() == (name in need), name
 

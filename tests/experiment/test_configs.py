@@ -59,6 +59,18 @@ def test_windows_of_a_gru_stay_within_clips():
     assert not read_config(low_res).train.windows.shared.within_clips
 
 
+@pytest.mark.parametrize("config", ["template", "hdf5_core_readout"])
+def test_calcium_is_a_word_for_responses_below_0(config):
+    usual, calcium = (resolved(read_config(f"{config}{words}").to_dict()) for words in ("", ":calcium"))
+    kinds = [(one["objective"]["loss"]["kind"], one["model"]["readout"]["nonlinearity"]) for one in (usual, calcium)]
+    assert kinds == [("poisson", "softplus"), ("squared_error", "identity")]
+
+
+def test_calcium_needs_a_readout_that_can_predict_it():
+    with pytest.raises(UserError, match='"factorized" cannot predict'):
+        read_config("hdf5_core_readout:calcium,factorized")
+
+
 def test_the_template_asks_for_data():
     settings = resolved(read_config(ROOT / "configs" / "template.py").to_dict())
     with pytest.raises(UserError, match="path is not given"):

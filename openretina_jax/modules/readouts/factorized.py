@@ -50,6 +50,7 @@ class FactorizedReadout(Readout):
         feature_constraint: "abs" takes absolute values, "norm" scales every neuron's weights to norm 1, "absnorm" does
             both.
         bias: whether there is an offset.
+        start_at_mean: whether offsets start where the nonlinearity gives the mean activities; else at these.
         gamma_mask, gamma_features: weights of the L1 penalties, sums over a neuron's numbers averaged over a session's
             neurons.
         gamma_laplace: weight of the penalty on the roughness of a session's masks.
@@ -67,6 +68,7 @@ class FactorizedReadout(Readout):
         mask_constraint: Literal["abs"] | None = None,
         feature_constraint: Constraint | None = None,
         bias: bool = True,
+        start_at_mean: bool = False,
         gamma_mask: float = 1.0,
         gamma_features: float = 1.0,
         gamma_laplace: float = 1.0,
@@ -83,7 +85,9 @@ class FactorizedReadout(Readout):
         height, width, channels = in_shape
         self.mask = NeuronParam(initial.normal(rngs, (n_neurons, height, width), *init_mask))
         self.features = NeuronParam(initial.normal(rngs, (n_neurons, channels), *init_features))
-        self.bias = neuron_bias(NeuronParam, n_neurons, mean_activity) if bias else None
+        self.bias = (
+            neuron_bias(NeuronParam, n_neurons, mean_activity, "softplus" if start_at_mean else None) if bias else None
+        )
 
     def __call__(
         self,

@@ -49,6 +49,7 @@ class GaussianMaskReadout(Readout):
         mean_scale, var_scale: factors of ``mask_mean`` and ``mask_log_var``, which set their learning rates.
         positive: whether feature weights are clipped at 0.
         scale, bias: whether gain and offset are trained.
+        start_at_mean: whether offsets start where the nonlinearity gives the mean activities; else at these.
         nonlinearity: name of the output nonlinearity.
         gamma_mask: weight of the penalty on the size and eccentricity of masks.
         gamma_features: weight of the L1 penalty on feature weights.
@@ -67,6 +68,7 @@ class GaussianMaskReadout(Readout):
         positive: bool = False,
         scale: bool = False,
         bias: bool = True,
+        start_at_mean: bool = False,
         nonlinearity: str = "softplus",
         gamma_mask: float = 1.0,
         gamma_features: float = 1.0,
@@ -83,7 +85,9 @@ class GaussianMaskReadout(Readout):
         self.features = NeuronParam(initial.normal(rngs, (n_neurons, channels), 1 / channels, 0.01))
         gain = initial.normal(rngs, (n_neurons,), 1.0, 0.01) if scale else initial.full(n_neurons, 1.0)
         self.scale = (NeuronParam if scale else NeuronConstant)(gain)
-        self.bias = neuron_bias(NeuronParam if bias else NeuronConstant, n_neurons, mean_activity)
+        self.bias = neuron_bias(
+            NeuronParam if bias else NeuronConstant, n_neurons, mean_activity, nonlinearity if start_at_mean else None
+        )
 
     def __call__(
         self,

@@ -36,6 +36,7 @@ class LnpReadout(Readout):
         n_neurons: rows of the table.
         nonlinearity: name of the output nonlinearity.
         bias: whether there is an offset.
+        start_at_mean: whether offsets start where the nonlinearity gives the mean activities; else at these.
         gamma_smooth: weight of the penalty on the roughness of a session's kernels.
         smoothness: how roughness is measured: "laplace", or "gaussian_laplace", which is milder in the centre.
         laplace_padding: rows and columns of zeros around kernels when roughness is measured (None: 1).
@@ -53,6 +54,7 @@ class LnpReadout(Readout):
         *,
         nonlinearity: str = "exp",
         bias: bool = False,
+        start_at_mean: bool = False,
         gamma_smooth: float = 0.0,
         smoothness: Literal["laplace", "gaussian_laplace"] = "laplace",
         laplace_padding: int | None = None,
@@ -68,7 +70,11 @@ class LnpReadout(Readout):
         sizes = (n_neurons,) if session_sizes is None else session_sizes
         kernels = [initial.truncated_glorot(rngs, (size, channels, height, width)) for size in sizes]
         self.kernel = NeuronParam(jnp.concatenate(kernels))
-        self.bias = neuron_bias(NeuronParam, n_neurons, mean_activity) if bias else None
+        self.bias = (
+            neuron_bias(NeuronParam, n_neurons, mean_activity, nonlinearity if start_at_mean else None)
+            if bias
+            else None
+        )
 
     def __call__(
         self,

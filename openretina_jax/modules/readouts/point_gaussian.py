@@ -59,6 +59,7 @@ class PointGaussianReadout(Readout):
         sample_per_frame: draw a position for every frame of every window instead of one for all.
         align_corners: whether -1 and 1 are the centres of the first and last pixel instead of their outer edges.
         bias: whether there is an offset.
+        start_at_mean: whether offsets start where the nonlinearity gives the mean activities; else at these.
         nonlinearity: name of the output nonlinearity.
         gamma: weight of the L1 penalty on feature weights; shared ones count in the first session that has them.
         average_penalty: average the penalty over a session's weights instead of summing.
@@ -86,6 +87,7 @@ class PointGaussianReadout(Readout):
         sample_per_frame: bool = True,
         align_corners: bool = True,
         bias: bool = True,
+        start_at_mean: bool = False,
         nonlinearity: str = "softplus",
         gamma: float = 1.0,
         average_penalty: bool = False,
@@ -129,7 +131,11 @@ class PointGaussianReadout(Readout):
         self.feature_index = NeuronConstant(jnp.asarray(index)) if shared else None
         self.feature_scale = NeuronParam(initial.full(n_neurons, 1.0)) if shared else None
         self.owns_features = NeuronConstant(_in_first_session(index, session)) if shared else None
-        self.bias = neuron_bias(NeuronParam, n_neurons, mean_activity) if bias else None
+        self.bias = (
+            neuron_bias(NeuronParam, n_neurons, mean_activity, nonlinearity if start_at_mean else None)
+            if bias
+            else None
+        )
 
     def __call__(
         self,

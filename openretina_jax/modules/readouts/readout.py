@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key
 from openretina_jax.errors import UserError
 from openretina_jax.modules import initial
 from openretina_jax.modules.kernels.tiles import transform
+from openretina_jax.modules.layers import inverse_nonlinearity
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
 from openretina_jax.runtime.devices import precision
 
@@ -200,6 +201,21 @@ def clip(x: Float[Array, "*shape"], low: float | None, high: float) -> Float[Arr
     return jnp.where(inside, x, jax.lax.stop_gradient(jnp.clip(x, low, high)))
 
 
-def neuron_bias(cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None) -> Any:
-    """Make offsets of variable type ``cls`` that start at the mean activities (None: at 0)."""
-    return cls(initial.full(n_neurons, 0.0) if mean_activity is None else jnp.asarray(mean_activity, jnp.float32))
+def neuron_bias(
+    cls: type[Any], n_neurons: int, mean_activity: Float[Array, " neuron"] | None, through: str | None = None
+) -> Any:
+    """Make offsets of variable type ``cls``.
+
+    Args:
+        cls: type of variable.
+        n_neurons: number of offsets.
+        mean_activity: mean responses, at which the offsets start (None: at 0).
+        through: name of a nonlinearity; the offsets start where it gives the mean responses.
+
+    Raises:
+        UserError: the inverse of the nonlinearity is not known.
+    """
+    if mean_activity is None:
+        return cls(initial.full(n_neurons, 0.0))
+    start = jnp.asarray(mean_activity, jnp.float32)
+    return cls(start if through is None else inverse_nonlinearity(through, start))
