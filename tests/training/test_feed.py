@@ -48,7 +48,10 @@ def optimized(tmp_path: Path) -> Iterator[None]:
 
     They take long to compile, and equal ones of several runs are kept.
     """
-    before = {name: jax.config.read(name) for name in ("jax_disable_most_optimizations", "jax_compilation_cache_dir")}
+    before = {
+        "jax_disable_most_optimizations": jax.config.read("jax_disable_most_optimizations"),
+        "jax_compilation_cache_dir": jax.config.jax_compilation_cache_dir,
+    }
     jax.config.update("jax_disable_most_optimizations", False)
     compilation_cache.reset_cache()
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
