@@ -124,6 +124,7 @@ READOUT_NAMES = (
             "average_penalty": "readout_reg_avg",
         },
         fixed={"nonlinearity": "softplus"},
+        ours_only=("start_at_mean",),
     ),
     Names(
         "factorized",
@@ -138,7 +139,7 @@ READOUT_NAMES = (
             "average_penalty": "readout_reg_avg",
         },
         defaults={"bias": False},
-        ours_only=("init_mask", "init_features"),
+        ours_only=("init_mask", "init_features", "start_at_mean"),
         theirs_only=("mask_size", "init_mask", "init_weights", "init_scales"),
     ),
     Names(
@@ -156,7 +157,7 @@ READOUT_NAMES = (
             "nonlinearity": "softplus",
             **dict.fromkeys(("feature_ids", "position_ids", "position_predictor", "initial_positions")),
         },
-        ours_only=("position_map",),
+        ours_only=("position_map", "start_at_mean"),
         theirs_only=(
             *("nonlinearity_function", "shared_features", "shared_grid"),
             *("grid_mean_predictor", "init_grid", "readout_reg_avg"),
@@ -171,6 +172,7 @@ READOUT_NAMES = (
             "gamma_sparse": "sparse_weight",
             "smoothness": "smooth_regularizer",
         },
+        ours_only=("start_at_mean",),
         theirs_only=("readout_reg_avg", "clone_readout"),
     ),
     Names(

@@ -1,6 +1,7 @@
 """The contract of whole models."""
 
 import abc
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.stream import Stream
 from openretina_jax.modules.cores.core import ReceptiveField, with_history
 from openretina_jax.runtime.described import Described
-from openretina_jax.runtime.programs import kept
+from openretina_jax.runtime.programs import hashable, kept
 
 PROBE_FRAMES = 512  # longer than any receptive field that has an end
 CAUSAL_PROBE = 8  # predictions by which causality is measured
@@ -121,19 +122,17 @@ class Model(Described, nnx.Module):
                 longer than the model's lag.
         """
         self.check_stimulus(stimulus)
-        given = None if condition is None else jnp.asarray(condition)
-        movie = jnp.asarray(stimulus)
-        # a convolution by transforms or matrix products multiplies all frames, at least by 0: NaN would spread to all
-        bad = ~jnp.isfinite(movie).all(axis=(2, 3, 4))
-        movie = jnp.where(bad[..., None, None, None], 0, movie)
+        graph, state = nnx.split(self)
+        first, width, number = self.slice_of(session)
+        predict = kept(_predictor, graph) if hashable(graph) else _predictor(graph).__wrapped__
         try:
-            responses = self.respond(movie[None], *self.slice_of(session), condition=given)[0]
+            responses = predict(state, stimulus, first, width, number, condition)
         except (ArithmeticError, TypeError, ValueError) as error:
-            self.check_length(movie.shape[1], error)
+            self.check_length(stimulus.shape[1], error)
             raise
         if responses.shape[1] == 0:
-            self.check_length(movie.shape[1])
-        return jnp.where(self._depends(bad, responses.shape[1])[..., None], jnp.nan, responses)
+            self.check_length(stimulus.shape[1])
+        return responses
 
     def check_length(self, frames: int, cause: Exception | None = None) -> None:
         """Refuse a stimulus that is no longer than the lag.
@@ -287,6 +286,29 @@ class Model(Described, nnx.Module):
         gradient = jnp.abs(jax.jit(jax.grad(early_responses))(stimulus)).max(axis=(0, 2, 3, 4))
         later = self.lag + early
         return bool(gradient[later:].max() <= CAUSAL_TOLERANCE * gradient.max())
+
+
+def _predictor(graph: nnx.GraphDef[Model]) -> Any:
+    """Make the program that predicts; operation by operation, hundreds would be compiled for a first prediction."""
+
+    @functools.partial(jax.jit, static_argnums=3)
+    def predict(
+        state: nnx.State,
+        movie: Array | np.ndarray,
+        first: Array,
+        width: int,
+        session: Array | None,
+        condition: Array | np.ndarray | None,
+    ) -> Float[Array, "batch new_time neuron"]:
+        model, movie = nnx.merge(graph, state, copy=True), jnp.asarray(movie)
+        # a convolution by transforms or matrix products multiplies all frames, at least by 0: NaN would spread to all
+        bad = ~jnp.isfinite(movie).all(axis=(2, 3, 4))
+        movie = jnp.where(bad[..., None, None, None], 0, movie)
+        given = None if condition is None else jnp.asarray(condition)
+        responses = model.respond(movie[None], first, width, session, condition=given)[0]
+        return jnp.where(model._depends(bad, responses.shape[1])[..., None], jnp.nan, responses)
+
+    return predict
 
 
 def _lag(graph: nnx.GraphDef[Model], structure: Any, arrays: Sequence[tuple[tuple[int, ...], Any]]) -> int:

@@ -14,11 +14,16 @@ def kept(make: Callable[..., Program], *arguments: Any) -> Program:
 
     The result must depend on nothing else. Arguments without a hash cannot be found again, and are made anew.
     """
+    return _kept(make, *arguments) if hashable(arguments) else make(*arguments)
+
+
+def hashable(value: Any) -> bool:
+    """Whether a value has a hash, so that what is made of it can be kept."""
     try:
-        hash(arguments)
+        hash(value)
     except TypeError:
-        return make(*arguments)
-    return _kept(make, *arguments)
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=SIZE)
