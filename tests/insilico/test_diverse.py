@@ -1,8 +1,8 @@
 """Diverse exciting stimuli, and experiments on layers of a core."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.ascent import Ascent
@@ -45,7 +45,7 @@ def test_the_channels_of_a_layer_are_neurons() -> None:
     model = convolutional()
     layer = layer_model(model, 0)
     movie = np.random.default_rng(0).standard_normal((2, 9, *model.data_info.input_shape)).astype(np.float32)
-    maps = model.core.layer_outputs(jnp.asarray(movie))[0]
+    maps = nnx.jit(lambda core, movie: core.layer_outputs(movie)[0])(model.core, movie)
     np.testing.assert_allclose(layer(movie), maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2], rtol=1e-6)
     assert layer.data_info.sessions == {"layer_0": 3}
     found = most_exciting(layer, [2], **OPTIONS)
