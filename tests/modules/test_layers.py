@@ -120,3 +120,16 @@ def test_layers_keep_the_type_of_their_input() -> None:
         film(x, jnp.ones((2, 2))),
     ]
     assert all(output.dtype == x.dtype for output in outputs)
+
+
+@pytest.mark.parametrize("name", ["softplus", "exp", "relu", "elu", "leaky_relu", "identity"])
+def test_the_drive_of_a_response_gives_it(name: str) -> None:
+    response = jnp.asarray([1e-4, 0.05, 1.0, 30.0])
+    drive = layers.inverse_nonlinearity(name, response)
+    np.testing.assert_allclose(layers.NONLINEARITIES[name](drive), response, rtol=1e-4)
+    assert jnp.isfinite(layers.inverse_nonlinearity(name, jnp.zeros(1))).all()
+
+
+def test_not_every_drive_is_known() -> None:
+    with pytest.raises(UserError, match='response of "tanh" is not known'):
+        layers.inverse_nonlinearity("tanh", jnp.ones(1))

@@ -144,11 +144,12 @@ def fit_baselines(
         raise UserError(f"frames is {frames}; a response depends on at least 1 frame")
     check_clips([TRAIN, VALIDATION, *chosen], tables, frames - 1)
     link: Link = "identity" if (tables.responses < 0).any() else "softplus"
+    spikes = all(counts(session.responses) for session in dataset.sessions)
     predictions = Predictions(tables, chosen, frames - 1)
     groups = {timeline.first_neuron: timeline for timeline in split_timelines(TRAIN, tables)}
     for number, timeline in enumerate(groups.values()):
         what = "baselines" if len(groups) == 1 else f"baselines, movie {number + 1} of {len(groups)}"
-        group = Group(tables, timeline, frames, link, counts(tables.responses))
+        group = Group(tables, timeline, frames, link, spikes)
         with jax.default_matmul_precision("highest"):
             for done in group.fit(predictions):
                 if progress is not None:
@@ -166,7 +167,7 @@ def frames_of(networks: Sequence[Evaluation]) -> int | None:
     return networks[0].lag + 1 if networks and networks[0].lag else None
 
 
-def counts(responses: Float32[np.ndarray, "row neuron"]) -> bool:
+def counts(responses: Float32[np.ndarray, "time neuron"]) -> bool:
     """Whether responses are counts: whole numbers from 0 on."""
     known = responses[np.isfinite(responses)]
     return bool((known >= 0).all() and (known == np.round(known)).all())

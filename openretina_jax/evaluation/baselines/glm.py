@@ -18,7 +18,9 @@ Link = Literal["softplus", "exp", "identity"]
 ITERATIONS = 60  # at most
 TOLERANCE = 1e-5  # of what a step can still gain, relative to the mean response or, for squared errors, its variance
 RATE_EPSILON = 1e-8
-HALVINGS = 12  # of a step that was too long
+SHORTENINGS = 12  # of a step that was too long
+TINY = 1e-30  # instead of a division by 0
+ROUNDING = 1e-6  # by which a loss may seem to grow, relative
 LINE_STEPS = 2  # Newton steps along a direction
 OUTPUT_STEPS = 25  # Levenberg-Marquardt steps of a nonlinearity
 OUTPUT_BATCH = 32  # neurons at the same time
@@ -96,7 +98,7 @@ def minimize(
 
     Conjugate gradients (Polak and Ribière) of all neurons side by side, preconditioned by the mean curvature. The
     losses are convex. A step along a direction needs no more products with the design, so its length is found by
-    Newton's method, and halved where the loss would grow.
+    Newton's method, and shortened where the loss would grow.
 
     Args:
         link: nonlinearity after the weighted sum, which says what the loss is.
@@ -112,6 +114,7 @@ def minimize(
     response, share = jnp.where(recorded, response, 0), shares(recorded, response.dtype)
     mean = (share * response).sum(axis=0)
     scale = (share * jnp.square(response - mean)).sum(axis=0) if link == "identity" else mean
+    scale = jnp.maximum(scale, RATE_EPSILON)  # of a neuron that never responds
     sizes = jnp.square(design.stimulus).mean(axis=0)[:, None], jnp.square(design.own).mean(axis=0)
 
     def value(drive: Array, weights: Weights) -> Array:
@@ -137,29 +140,29 @@ def minimize(
         """Go along a direction to the minimum of every neuron."""
         change = design.stimulus @ direction.stimulus + direction.offset
         change += jnp.einsum("ton,on->tn", design.own, direction.own)
-        size, overlap = (
-            _dot(direction._replace(offset=jnp.zeros_like(direction.offset)), direction),
-            _penalized(weights, direction),
-        )
+        size, overlap = _penalized(direction, direction), _penalized(weights, direction)
         length = jnp.ones_like(strength)
         for _ in range(LINE_STEPS):
             at = drive + length * change
             first = (slope(at) * change).sum(axis=0) + strength * (overlap + length * size)
             second = (share * curvature(link, at, response) * jnp.square(change)).sum(axis=0) + strength * size
-            length = jnp.clip(length - first / jnp.maximum(second, 1e-30), 0.1 * length, 4 * length)
+            length = jnp.clip(length - first / jnp.maximum(second, TINY), 0.1 * length, 4 * length)
         before = value(drive, weights)
 
-        def too_long(state: tuple[Array, Array]) -> Array:
-            return (_grows(state[0])).any() & (state[1] < HALVINGS)
-
-        def _grows(length: Array) -> Array:
+        def grows(length: Array) -> Array:
             after = value(drive + length * change, _sum(weights, length, direction))
-            return ~(after <= before + 1e-6 * jnp.abs(before))
+            return ~(after <= before + ROUNDING * jnp.abs(before))
 
-        length, _ = jax.lax.while_loop(
-            too_long, lambda s: (jnp.where(_grows(s[0]), s[0] / 4, s[0]), s[1] + 1), (length, jnp.int32(0))
-        )
-        length = jnp.where(_grows(length), 0, length)
+        def too_long(state: tuple[Array, Array]) -> Array:
+            length, number = state
+            return grows(length).any() & (number < SHORTENINGS)
+
+        def shorter(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            length, number = state
+            return jnp.where(grows(length), length / 4, length), number + 1
+
+        length, _ = jax.lax.while_loop(too_long, shorter, (length, jnp.int32(0)))
+        length = jnp.where(grows(length), 0, length)
         return drive + length * change, _sum(weights, length, direction)
 
     def go_on(state: tuple) -> Array:
@@ -171,7 +174,7 @@ def minimize(
         drive, weights = along(drive, weights, direction)
         new = gradient(drive, weights)
         better = preconditioned(drive, new)
-        turn = _dot(better, jax.tree.map(jnp.subtract, new, g)) / jnp.maximum(old, 1e-30)
+        turn = _dot(better, jax.tree.map(jnp.subtract, new, g)) / jnp.maximum(old, TINY)
         following = _sum(jax.tree.map(jnp.negative, better), jnp.maximum(turn, 0), direction)
         downhill = _dot(following, new) < 0
         following = jax.tree.map(lambda a, b: jnp.where(downhill, a, -b), following, better)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int
 
+from openretina_jax.data.masked import mean_of
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.baselines.design import (
@@ -195,11 +196,13 @@ class Group:
         for (split, number, timeline), part in zip(predictions.of(self.columns), x[2:], strict=True):
             predictions.fill(STA, split, number, columns, np.asarray(predict_average(part, *average)))
             for name, weights in models.items():
+                # trial by trial where the spikes before count, and without trials that a neuron lacks
+                given = self._histories(split, timeline, columns, weights.own.shape[0] > 0)
                 values = [
-                    predict(self.link, Design(part, jnp.asarray(past)), weights)
-                    for past in self._histories(split, timeline, columns, weights.own.shape[0] > 0)
+                    np.where(recorded, predict(self.link, Design(part, jnp.asarray(past)), weights), np.nan)
+                    for past, recorded in given
                 ]
-                predictions.fill(name, split, number, columns, np.mean(values, axis=0))
+                predictions.fill(name, split, number, columns, mean_of(np.stack(values)).astype(np.float32))
         filters = models[GLM].stimulus
         return [np.asarray(part @ filters) for part in x]
 
@@ -209,12 +212,18 @@ class Group:
         own = [one.history if with_history else one.history[:, :0] for one in (train, validation)]
         return path(self.link, (Design(x[0], own[0]), Design(x[1], own[1])), power[0], train, validation)
 
-    def _histories(self, split: str, timeline: Timeline, columns: Columns, with_history: bool) -> list[np.ndarray]:
-        """Spikes before every predicted frame, trial by trial; nothing at all, once, for models without history."""
+    def _histories(
+        self, split: str, timeline: Timeline, columns: Columns, with_history: bool
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Spikes before every predicted frame, and which neurons have the trial; once and none without history."""
         shown = Shown.clips(timeline)
         if not with_history:
-            return [np.zeros((len(shown.predicted(self.frames - 1)), 0, len(columns)), np.float32)]
-        return [self._past(shown, trial)[0] for trial in self._trials(split, timeline, columns)]
+            none = np.zeros((len(shown.predicted(self.frames - 1)), 0, len(columns)), np.float32)
+            return [(none, np.ones(len(columns), bool))]
+        return [
+            (self._past(shown, trial)[0], np.isfinite(trial).any(axis=0))
+            for trial in self._trials(split, timeline, columns)
+        ]
 
     def _fit_quadratic(
         self,

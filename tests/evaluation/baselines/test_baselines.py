@@ -8,7 +8,7 @@ import pytest
 import openretina_jax
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.baselines.baselines import Baselines, default_frames, fit_baselines
+from openretina_jax.evaluation.baselines.baselines import Baselines, counts, default_frames, fit_baselines
 from openretina_jax.evaluation.evaluate import Evaluation, evaluation_of
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import SummaryOptions
@@ -75,6 +75,22 @@ def test_responses_that_are_negative_have_the_squared_error() -> None:
     assert list(found.evaluations) == ["STA-LN", "GLM", "quadratic GLM"]
     assert (found.table("test")["fev"] > 0.05).all()
     assert found.table("test")["bits_per_spike"].isna().all()
+
+
+@pytest.mark.slow
+def test_spike_history_is_that_of_the_trials_that_were_recorded() -> None:
+    recorded = energy.dataset(3000, 600)
+    (session,) = recorded.sessions
+    trial = session.repeats["test"]
+    found = {}
+    for name, trials in {"one": trial, "lacks one": np.concatenate([trial, trial * np.nan])}.items():
+        data = dataclasses.replace(recorded, sessions=(dataclasses.replace(session, repeats={"test": trials}),))
+        evaluation = fit_baselines(data, frames=4, options=OPTIONS).evaluations["GLM with history"]
+        found[name] = evaluation.responses["test"][0].predicted
+    np.testing.assert_allclose(found["lacks one"], found["one"], rtol=1e-5)
+    assert np.isfinite(found["one"]).all()
+    means = np.stack([trial[0], np.zeros_like(trial[0])]).mean(axis=0)
+    assert (counts(trial[0]), counts(means), counts(-trial[0])) == (True, False, False)
 
 
 def without_validation(dataset: Dataset) -> Dataset:
