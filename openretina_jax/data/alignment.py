@@ -83,6 +83,28 @@ def shift_of(averages: TriggeredAverages, frames: int) -> Shift | None:
     return Shift(size, None if (size, gain) == line else round(float(borders[best]) * frames))
 
 
+def clear_part(averages: TriggeredAverages) -> tuple[float, float] | None:
+    """Shares of the recording between which the STAs are clear, if they are gone in most other parts; else None.
+
+    Of the time courses of the clearest segment all others should hold as much, less the noise; they hold less than a
+    third, although they were recorded.
+    """
+    segments = averages.of_segment[:, averages.significant]
+    reach = min(MOST_SHIFT, len(averages.lags) - 3)
+    if not segments.shape[1] or reach < 1:
+        return None
+    power = np.square(segments).sum(axis=(1, 2))
+    best = int(power.argmax())
+    expected = power[best] - segments[best].size
+    moved = np.stack([_moved(segments[best], by) for by in range(-reach, reach + 1)])
+    found = np.einsum("snl,rnl->sr", segments, moved, optimize=True).max(axis=1)
+    others = found[(power > 0) & (np.arange(SEGMENTS) != best)]
+    sure = _SURE * math.sqrt(power[best])
+    if len(others) < SEGMENTS // 2 or np.median(others) > expected / 3 or expected - np.median(others) < sure:
+        return None
+    return best / SEGMENTS, (best + 1) / SEGMENTS
+
+
 def _fit(values: np.ndarray, weights: np.ndarray, course: np.ndarray) -> tuple[float, float]:
     """Weight of a course beside a constant, and by how much it lowers the sum of weighted squares."""
     centred = course - np.average(course, weights=weights)
