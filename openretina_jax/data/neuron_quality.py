@@ -183,8 +183,8 @@ def _timing(dataset: Dataset, session: Session, averages: TriggeredAverages) -> 
         )
     frames = len(session.responses)
     if (shift := shift_of(averages, frames)) is None:
-        if part := clear_part(averages):
-            begin, end = (round(share * frames) for share in part)
+        if part := clear_part(averages, frames):
+            begin, end = part
             found.append(
                 (
                     session.name,
