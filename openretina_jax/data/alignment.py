@@ -24,6 +24,7 @@ _ROUNDS = 3  # of aligning the segments
 _STEP = 3  # frames between neighbouring segments
 _SYSTEMATIC = 0.05  # frames by which shifts of segments may differ whatever the noise
 _SHORTEST_TEST = 3  # times the number of lags
+_SHORTEST_SEGMENT = 4  # times the number of lags
 _NEAR = 6  # frames by which a test may be shifted against the training movie
 
 
@@ -66,6 +67,8 @@ def shift_of(averages: TriggeredAverages, frames: int) -> Shift | None:
     Returns:
         The better of the two, or None where the lag is steady or no neuron tells.
     """
+    if frames < _SHORTEST_SEGMENT * SEGMENTS * len(averages.lags):
+        return None
     shifts, variance = _segment_shifts(averages)
     if np.isfinite(variance).sum() < SEGMENTS - 1:
         return None
@@ -81,6 +84,28 @@ def shift_of(averages: TriggeredAverages, frames: int) -> Shift | None:
     if gain < _SURE**2 or abs(size) < LEAST_SHIFT:
         return None
     return Shift(size, None if (size, gain) == line else round(float(borders[best]) * frames))
+
+
+def clear_part(averages: TriggeredAverages, frames: int) -> tuple[int, int] | None:
+    """Frames of a recording between which the STAs are clear, if they are gone in most other parts; else None.
+
+    Of the time courses of the clearest segment all others should hold as much, less the noise; they hold less than a
+    third, although they were recorded.
+    """
+    segments = averages.of_segment[:, averages.significant]
+    reach = min(MOST_SHIFT, len(averages.lags) - 3)
+    if not segments.shape[1] or reach < 1 or frames < _SHORTEST_SEGMENT * SEGMENTS * len(averages.lags):
+        return None
+    power = np.square(segments).sum(axis=(1, 2))
+    best = int(power.argmax())
+    expected = power[best] - segments[best].size
+    moved = np.stack([_moved(segments[best], by) for by in range(-reach, reach + 1)])
+    found = np.einsum("snl,rnl->sr", segments, moved, optimize=True).max(axis=1)
+    others = found[(power > 0) & (np.arange(SEGMENTS) != best)]
+    sure = _SURE * math.sqrt(power[best])
+    if len(others) < SEGMENTS // 2 or np.median(others) > expected / 3 or expected - np.median(others) < sure:
+        return None
+    return round(best / SEGMENTS * frames), round((best + 1) / SEGMENTS * frames)
 
 
 def _fit(values: np.ndarray, weights: np.ndarray, course: np.ndarray) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int
 
-from openretina_jax.data.alignment import TURNS, disagreement_of_test, lags_by_third, offset, shift_of
+from openretina_jax.data.alignment import TURNS, clear_part, disagreement_of_test, lags_by_third, offset, shift_of
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.masked import mean_of
 from openretina_jax.data.quality import Problem, split_half_reliability
@@ -183,6 +183,15 @@ def _timing(dataset: Dataset, session: Session, averages: TriggeredAverages) -> 
         )
     frames = len(session.responses)
     if (shift := shift_of(averages, frames)) is None:
+        if part := clear_part(averages, frames):
+            begin, end = part
+            found.append(
+                (
+                    session.name,
+                    f"responses follow the movie from about frame {begin:,} to {end:,}, but hardly elsewhere: the "
+                    "rate of the frames is wrong, frames are missing, or the neurons were lost",
+                )
+            )
         return found
     size = f"{abs(shift.frames):.1f} frames"
     if shift.at is not None:

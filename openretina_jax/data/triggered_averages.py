@@ -171,24 +171,25 @@ def _averages_of(
     lags: Int[np.ndarray, " lag"],
     clip_length: int | None,
 ) -> TriggeredAverages:
-    scores, recorded = standardized(session.responses)
+    scores, _ = standardized(session.responses)
     bounds = np.linspace(0, len(white), SEGMENTS + 1).astype(int)
-    counts = np.stack([recorded[start:end].sum(axis=0) for start, end in itertools.pairwise(bounds)]).astype(np.float32)
+    # the variance of a sum of responses times white pixels is the sum of the squared responses
+    powers = np.stack([np.square(scores[start:end]).sum(axis=0) for start, end in itertools.pairwise(bounds)])
     far = lags[-1] + _FAR * np.arange(1, 9)
     parts = []
     for columns in _slices(session.n_neurons):
         here = scores[:, columns]
         sums = _correlations(here, white, lags, bounds, clip_length)
-        n_recorded = np.maximum(counts[:, columns], 1)
-        total = n_recorded.sum(axis=0)
+        power = np.maximum(powers[:, columns], 1)
+        total = power.sum(axis=0)
         usable = far[far < len(white) // 2]
         noise = 1.0
         if len(usable):  # a movie that is not quite white, or whose contrast varies
             chance = _correlations(here, white, usable, bounds[[0, -1]], clip_length)[0]
             chance /= np.sqrt(total)[:, None, None]
-            power = float(np.square(chance).sum()) / (len(chance) * len(usable) * _varying(whitening))
-            noise = max(1.0, math.sqrt(power))
-        deviation = np.sqrt(n_recorded) * np.float32(noise)
+            variance = float(np.square(chance).sum()) / (len(chance) * len(usable) * _varying(whitening))
+            noise = max(1.0, math.sqrt(variance))
+        deviation = np.sqrt(power) * np.float32(noise)
         # of the whole recording, or of the segment where it is clearest: a drift blurs the whole
         z_score, spatial = _clearest(sums.sum(axis=0) / (np.sqrt(total) * np.float32(noise))[:, None, None])
         for part, scale in zip(sums, deviation, strict=True):

@@ -99,6 +99,10 @@ TIMES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
         lambda times: 1.0 + (times - 1.0) * (1 - 15 / FRAMES),
         r"^retina: responses drift: they come 1[45]\.\d frames later .*, so that a frame lasts 20\.0(5|6)\d* ms",
     ),
+    "hundreds of missing frames": (
+        lambda times: times + 4.0 * (np.arange(FRAMES) >= 1700),
+        r"^retina: responses follow the movie from about frame (0 to 833|833 to 1,667), but hardly elsewhere: the rate",
+    ),
     "offset": (
         lambda times: times + 5 / RATE_HZ,
         r"^retina: responses come before the movie: STAs are largest [12]\.\d frames after the response; shift",
