@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_collections
 import numpy as np
@@ -25,6 +25,9 @@ from openretina_jax.experiment.train import IN_MEMORY, use_compilation_cache
 from openretina_jax.models.saving import best_checkpoint, read_about
 from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.files import check_writable, whole_folder
+
+if TYPE_CHECKING:
+    from openretina_jax.evaluation.baselines.baselines import Baselines
 
 _OWN_FILES = ("summary.json", "comparison.csv")  # that tell an evaluation from another folder
 _REMEDY = "give another --folder"
@@ -126,7 +129,7 @@ def evaluate(
             own.mkdir(parents=True, exist_ok=True)
             about = {"model": evaluation.name, "checkpoint": checkpoint, **data_facts(dataset, statistics)}
             about |= {"options": dataclasses.asdict(options), "provenance": provenance(checkpoint, dataset, options)}
-            write(evaluation, own, about, dataset, output)
+            write(evaluation, own, about, dataset, output, found)
         if len(evaluations) > 1:
             write_comparison(evaluations, differences, folder)
         if found is not None:
@@ -179,7 +182,14 @@ def data_facts(dataset: Dataset, statistics: dict[str, SplitStatistics]) -> dict
     }
 
 
-def write(evaluation: Evaluation, folder: Path, about: dict[str, Any], dataset: Dataset, output: Output) -> None:
+def write(
+    evaluation: Evaluation,
+    folder: Path,
+    about: dict[str, Any],
+    dataset: Dataset,
+    output: Output,
+    baselines: "Baselines | None" = None,
+) -> None:
     """Write the table of neurons, the summary, the page, and the responses if they are asked for."""
     from openretina_jax.visualize.page import evaluation_page
 
@@ -191,7 +201,8 @@ def write(evaluation: Evaluation, folder: Path, about: dict[str, Any], dataset: 
     splits = {split: summary.to_json() for split, summary in evaluation.summaries.items()}
     summary = {**about, "lag": evaluation.lag, "splits": splits}
     (folder / "summary.json").write_text(json.dumps(plain(summary), indent=1, allow_nan=False), encoding="utf-8")
-    (folder / "report.html").write_text(evaluation_page(evaluation, dataset, about.get("provenance")), encoding="utf-8")
+    page = evaluation_page(evaluation, dataset, about.get("provenance"), baselines)
+    (folder / "report.html").write_text(page, encoding="utf-8")
     if output.responses:
         arrays = {
             f"{split}/{session.session}/{name}": getattr(session, name)

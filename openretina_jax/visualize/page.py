@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.info import DataInfo
+from openretina_jax.evaluation.baselines.baselines import Baselines
 from openretina_jax.evaluation.compare import lines
 from openretina_jax.evaluation.evaluate import Evaluation
 from openretina_jax.evaluation.tables import INTERVALS, SCORES, Summary, opening_lines, score_rows
@@ -25,7 +26,10 @@ from openretina_jax.visualize.scores import (
 
 
 def evaluation_page(
-    evaluation: Evaluation, dataset: Dataset, provenance: Mapping[str, Mapping[str, str]] | None = None
+    evaluation: Evaluation,
+    dataset: Dataset,
+    provenance: Mapping[str, Mapping[str, str]] | None = None,
+    baselines: Baselines | None = None,
 ) -> str:
     """Page with the scores of a model: for every split a table of the summary, and figures.
 
@@ -33,10 +37,12 @@ def evaluation_page(
         evaluation: evaluation of the model.
         dataset: the data set that it was evaluated on.
         provenance: facts of the model, its data and its settings, by topic (None: not shown).
+        baselines: scores of the field's simple models on the same splits (None: not shown).
     """
     parts, info = [], dataset.info
     for split, summary in evaluation.summaries.items():
         parts += [heading(2, split), paragraph(opening_lines(summary)), _table_of_scores(summary)]
+        parts += _baselines(baselines, evaluation, split) if baselines is not None else []
         parts += _figures(evaluation, split, summary, info)
     if provenance:
         parts.append(heading(2, "Provenance"))
@@ -50,6 +56,21 @@ def evaluation_page(
         else "Every frame has a prediction.",
     ]
     return _page(f"Evaluation of {evaluation.name}", opening, parts)
+
+
+def _baselines(baselines: Baselines, evaluation: Evaluation, split: str) -> list[str]:
+    """Section with the scores of the simple models beside the network's."""
+    scores = baselines.table(split, evaluation)
+    rows = [
+        [str(model), *("" if np.isnan(score) else f"{score:.4f}" for score in row)]
+        for model, row in zip(scores.index, scores.to_numpy(float), strict=True)
+    ]
+    header = ["model (mean over all neurons)", *(str(name).replace("_", " ") for name in scores)]
+    return [
+        heading(3, "Baselines", split),
+        paragraph([f"{baselines.against(evaluation, split)}."]),
+        table(header, rows),
+    ]
 
 
 def _figures(evaluation: Evaluation, split: str, summary: Summary, info: DataInfo) -> list[str]:

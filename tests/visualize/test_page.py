@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.evaluation.baselines.baselines import Baselines
 from openretina_jax.evaluation.compare import compare
 from openretina_jax.evaluation.evaluate import Evaluation
 from openretina_jax.evaluation.splits import SessionResponses
@@ -69,6 +70,19 @@ def test_page_of_a_model(data: Dataset) -> None:
     assert len(pictures(page)) == len(headings)
     assert "validation was shown once" in page
     assert page.count('<td class="number">') > 60
+
+
+def test_page_with_baselines(data: Dataset) -> None:
+    of = evaluation("mine", test=responses())
+    worse = [dataclasses.replace(one, predicted=one.predicted[:, ::-1]) for one in responses()]
+    baselines = Baselines({"GLM": evaluation("GLM", test=worse)}, "softplus", frames=7)
+    page = evaluation_page(of, data, baselines=baselines)
+    check_whole(page)
+    assert f"{baselines.against(of, 'test')}." in page
+    assert re.findall(r"<h3 [^>]*>Baselines</h3>", page)
+    rows = re.findall(r'<th scope=row>(mine|GLM)</th><td class="number">([-.\d]+)', page)
+    assert [name for name, _ in rows] == ["mine", "GLM"]
+    assert float(rows[0][1]) > float(rows[1][1])
 
 
 def test_page_without_any_score(data: Dataset) -> None:
