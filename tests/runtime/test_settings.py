@@ -12,13 +12,17 @@ from tests.experiment.configuration import configuration
 ROOT = Path(__file__).parents[2]
 
 
-def test_configurations_that_are_not_there():
+def test_configurations_that_are_not_there(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*absent\.py; did you mean .*\.py"):
         read_config(ROOT / "configs" / "absent.py")
     with pytest.raises(UserError, match='does not know "axolot"; did you mean "axolotl"'):
         read_config(ROOT / "configs" / "goldin_2022_core_readout.py:axolot")
-    with pytest.raises(UserError, match='does not know "simulated"; it knows no words: leave out :simulated'):
+    with pytest.raises(UserError, match='does not know "simulated"; choose among calcium'):
         read_config(ROOT / "configs" / "template.py:simulated")
+    plain = tmp_path / "plain.py"
+    plain.write_text("from configs import common\n\n\ndef get_config(arg=None):\n    common.words(arg, ())\n")
+    with pytest.raises(UserError, match='does not know "simulated"; it knows no words: leave out :simulated'):
+        read_config(f"{plain}:simulated")
 
 
 def test_paths_of_a_checkout_are_found_elsewhere(tmp_path, monkeypatch):
