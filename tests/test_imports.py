@@ -110,6 +110,7 @@ def test_data_needs_no_jax() -> None:
     assert {file for file in users if file.startswith(LAYER_OF_DATA)} == {"data/batches.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "late"),
     [
@@ -127,6 +128,7 @@ def test_slow_libraries_are_imported_where_they_are_used(module: str, late: set[
     assert late & set(done.stdout.split()) == set()
 
 
+@pytest.mark.slow
 def test_the_package_imports_its_experiments_when_they_are_used() -> None:
     code = "import openretina_jax; print(openretina_jax.insilico.most_exciting.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)

@@ -27,6 +27,7 @@ def test_names_are_those_of_the_parts() -> None:
     assert openretina_jax.__version__ == importlib.metadata.version("openretina-jax")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_used_first_is_found() -> None:
     code = "import openretina_jax; print(openretina_jax.plots.plot_dataset.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

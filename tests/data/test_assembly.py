@@ -69,6 +69,7 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan(lengths, draw(st.booleans()), clip_length, draw(st.integers(1, clip_length)), draw(st.integers(0, 99)))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(plans(), st.booleans(), st.sampled_from([SessionSampler, SharedSampler]))
 def test_windows_show_what_was_answered_and_nothing_that_is_held_out(

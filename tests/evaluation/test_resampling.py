@@ -91,6 +91,7 @@ def check_spread(deviations: np.ndarray, means: np.ndarray, name: str) -> None:
     assert deviations.mean() == pytest.approx(0, abs=0.1 * means.std()), name
 
 
+@pytest.mark.slow
 def test_trials_of_spikes() -> None:
     """The same for scores that only counts have; negative responses have none."""
     tables = [neuron_scores(counts(seed=seed)) for seed in range(60)]

@@ -165,6 +165,7 @@ def get_config(arg=None):
     assert source_problems({**config.data.to_dict(), "frames": 3}, tmp_path) == ["3 is odd", "it is"]
 
 
+@pytest.mark.slow
 def test_reading_a_configuration_imports_nothing_slow():
     code = (
         "import sys; from openretina_jax.runtime.settings import read_config\n"

@@ -176,6 +176,7 @@ def test_descriptions_of_no_model(damaged: Path, changes: dict[str, Any]) -> Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_save_that_was_ended_leaves_a_model(
     trained: CoreReadout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
         return workdir, search(workdir, jobs=1)
 
 
+@pytest.mark.slow
 def test_the_best_trial_and_its_command(finished: tuple[Path, list[str]]) -> None:
     workdir, lines = finished
     table = pd.read_csv(workdir / "trials.csv")
@@ -125,6 +126,7 @@ def test_a_mistake_of_all_trials_ends_the_search(tmp_path: Path) -> None:
     assert 5 <= len(trials(tmp_path)) <= 6
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_pruned(tmp_path: Path) -> None:
     """Once five trials are known, one that is worse than their median ends early."""
     rules = Rules(**RULES | {"pruner": "median", "warmup_epochs": 2})
@@ -141,6 +143,7 @@ def test_hopeless_trials_are_pruned(tmp_path: Path) -> None:
     assert pruned.value == pruned.intermediate_values[max(pruned.intermediate_values)]
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_while_it_asked(tmp_path: Path) -> None:
     """A trial without settings is not trained."""
     space = make_space({RATE: log_uniform(1e-3, 0.5)}, ENTRIES, {})

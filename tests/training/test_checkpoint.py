@@ -23,6 +23,7 @@ def kept(folder: Path) -> set[int]:
     return {int(checkpoint.name) for checkpoint in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_best_and_last_are_kept(state: TrainState, tmp_path: Path) -> None:
     first = Checkpoints(tmp_path, {"note": 1})
     assert (first.last_epoch, first.best_epoch) == (None, None)
@@ -68,6 +69,7 @@ def cut(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", ["about/metadata", "state/_METADATA", "state/manifest.ocdbt"])
 def test_a_run_goes_on_from_the_newest_whole_checkpoint(
     state: TrainState, tmp_path: Path, damaged: str, caplog: pytest.LogCaptureFixture

@@ -72,6 +72,7 @@ def test_page_of_a_model(data: Dataset) -> None:
     assert page.count('<td class="number">') > 60
 
 
+@pytest.mark.slow
 def test_page_with_baselines(data: Dataset) -> None:
     of = evaluation("mine", test=responses())
     worse = [dataclasses.replace(one, predicted=one.predicted[:, ::-1]) for one in responses()]

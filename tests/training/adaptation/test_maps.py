@@ -46,6 +46,7 @@ def test_validation_clips_are_windows() -> None:
     assert all(len(piece.responses) == len(tiny.VALIDATION_CLIPS) for piece in found)
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_the_core() -> None:
     model, dataset = tiny.model(), tiny.dataset()
     tables = Tables(dataset, per_session=True)
