@@ -1,10 +1,10 @@
 """Fit the neurons of new recordings behind the core of a trained model, in seconds.
 
-openretina-jax adapt --checkpoint=RUN --config=hoefling_low_res[:word,word] [--config.data.a=b ...] --out=FOLDER
-openretina-jax adapt --checkpoint=RUN --recordings=my_data [--tests=movie_b,movie_c] --out=FOLDER
+openretina-jax adapt --checkpoint=RUN --config=hoefling_low_res[:word,word] [--config.data.a=b ...] --folder=DIR
+openretina-jax adapt --checkpoint=RUN --recordings=my_data [--tests=movie_b,movie_c] --folder=DIR
 
-The core stays as it is. The model is saved in --out with the sessions of RUN besides (--nokeep_sessions: without), and
-openretina-jax train can go on from there (--config.start_from=FOLDER). docs/adapting.md says when this is enough.
+The core stays as it is. The model is saved in --folder with the sessions of RUN besides (--nokeep_sessions: without), and
+openretina-jax train can go on from there (--config.start_from=DIR). docs/adapting.md says when this is enough.
 Of a configuration only config.data is used, and with --finetune_epochs how it is trained. --recordings is a folder of
 the layout in docs/your_own_data.md; its pixels are normalised as those of RUN.
 """
@@ -21,7 +21,8 @@ _CHECKPOINT = flags.DEFINE_string(
 command_line.define_config("Whose data to take; words after a colon choose variants.")
 _RECORDINGS = flags.DEFINE_string("recordings", None, "Folder of recordings of your own, instead of a configuration.")
 _TESTS = flags.DEFINE_list("tests", [], "Names of the stimuli in --recordings that are tests.")
-_OUT = flags.DEFINE_string("out", None, "Where the model is saved; must not exist.", required=True)
+_FOLDER = flags.DEFINE_string("folder", None, "Where the model is saved; must not exist.", required=True)
+flags.DEFINE_alias("out", "folder")
 _KEEP_SESSIONS = flags.DEFINE_bool("keep_sessions", True, "Keep the sessions of the trained model besides.")
 _FINETUNE_EPOCHS = flags.DEFINE_integer(
     "finetune_epochs", 0, "Epochs of the usual training afterwards, of the core too.", lower_bound=0
@@ -47,7 +48,7 @@ def main() -> None:
     adapt_run(
         _CHECKPOINT.value,
         data,
-        Path(_OUT.value),
+        Path(_FOLDER.value),
         command_line.console,
         keep_sessions=_KEEP_SESSIONS.value,
         finetune_epochs=_FINETUNE_EPOCHS.value,

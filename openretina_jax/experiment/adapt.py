@@ -97,7 +97,7 @@ def fine_tuned(
 def adapt_run(
     checkpoint: str,
     data: Mapping[str, Any],
-    out: Path,
+    folder: Path,
     console: Console,
     *,
     keep_sessions: bool = True,
@@ -110,7 +110,7 @@ def adapt_run(
     Args:
         checkpoint: whatever ``openretina_jax.load`` opens.
         data: ``config.data`` of the new recordings.
-        out: where the model is saved, with ``neurons.csv``, the scores of the new neurons; must not exist.
+        folder: where the model is saved, with ``neurons.csv``, the scores of the new neurons; must not exist.
         console: for the report.
         keep_sessions, finetune_epochs, config: see ``adapt``.
         options: bootstrap of the scores (None: the defaults).
@@ -118,33 +118,31 @@ def adapt_run(
     Raises:
         UserError: the folder exists, or see ``adapt``.
     """
-    if out.exists():
-        raise UserError(f"{out} exists; give another --out")
-    check_writable(out, remedy="give another --out")
+    if folder.exists():
+        raise UserError(f"{folder} exists; give another --folder")
+    check_writable(folder, remedy="give another --folder")
     from openretina_jax.evaluation.evaluate import evaluate
     from openretina_jax.evaluation.splits import VALIDATION
     from openretina_jax.evaluation.tables import opening_lines, score_lines
     from openretina_jax.experiment.command_line import show_progress
     from openretina_jax.experiment.data import make_dataset
-    from openretina_jax.experiment.train import use_compilation_cache
     from openretina_jax.interop.loading import load
     from openretina_jax.runtime.fetch import cache_folder
     from openretina_jax.training.adaptation.adapt import with_core
 
-    use_compilation_cache()
     model = with_core(load(checkpoint))
     settings = as_trained(data, model)
     dataset = make_dataset(settings, cache_folder() / "simulated", show_progress)
-    adapted = adapt(model, dataset, loss=loss_of_run(checkpoint), keep_sessions=keep_sessions, workdir=out)
-    evaluation = evaluate(adapted, dataset, [VALIDATION, *dataset.test_names], options, name=out.name)
-    evaluation.neurons.to_csv(out / "neurons.csv", index=False)
+    adapted = adapt(model, dataset, loss=loss_of_run(checkpoint), keep_sessions=keep_sessions, workdir=folder)
+    evaluation = evaluate(adapted, dataset, [VALIDATION, *dataset.test_names], options, name=folder.name)
+    evaluation.neurons.to_csv(folder / "neurons.csv", index=False)
     for summary in evaluation.summaries.values():
         for line in (*opening_lines(summary), *score_lines(summary), ""):
             console.print(line, soft_wrap=True, markup=False)
-    console.print(f"model       {out}", soft_wrap=True, markup=False)
-    console.print(f"neurons     {out / 'neurons.csv'}", soft_wrap=True, markup=False)
+    console.print(f"model       {folder}", soft_wrap=True, markup=False)
+    console.print(f"neurons     {folder / 'neurons.csv'}", soft_wrap=True, markup=False)
     if finetune_epochs:
-        fine_tuned(out, dataset, finetune_epochs, config)
+        fine_tuned(folder, dataset, finetune_epochs, config)
 
 
 def settings_of_folder(recordings: str, tests: Sequence[str]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0, *, keep: boo
         model: trained model; it is not changed.
         info: facts about the new data; a session that the model knows keeps its trained rows.
         seed: seed of the fresh rows.
-        keep: whether the trained model's other sessions stay; without, the model has those of ``info`` alone.
+        keep: whether the trained model's sessions stay; without, the model has those of ``info`` alone, all of them
+            fresh, whatever their names.
 
     Raises:
         UserError: the new data have another input shape, or a known session has another number of neurons.
@@ -50,7 +51,7 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0, *, keep: boo
             f"the new data have (height, width, channel) {info.input_shape}, "
             f"the trained model needs {known.input_shape}"
         )
-    for name, count in info.sessions.items():
+    for name, count in info.sessions.items() if keep else ():
         if known.sessions.get(name, count) != count:
             raise UserError(
                 f"{name}: has {count} neurons, but {known.sessions[name]} in the trained model; rename the session, or "
@@ -60,7 +61,7 @@ def add_sessions(model: CoreReadout, info: DataInfo, seed: int = 0, *, keep: boo
     merged = make_core_readout(model.options, facts, seed)
     trained = dict(nnx.to_flat_state(nnx.state(model)))
     state = [
-        (path, variable.replace(_with_trained(variable, trained[path], merged, model)))
+        (path, variable.replace(_with_trained(variable, trained[path], merged, model, keep)))
         for path, variable in nnx.to_flat_state(nnx.state(merged))
     ]
     nnx.update(merged, nnx.from_flat_state(state))
@@ -93,14 +94,16 @@ def _of_sessions(info: DataInfo) -> dict[str, Any]:
     return {name: dict(getattr(info, name)) for name in OF_SESSIONS}
 
 
-def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadout, model: CoreReadout) -> Any:
-    """The trained value; for a table, the fresh one with the rows that are trained."""
+def _with_trained(
+    fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadout, model: CoreReadout, keep: bool
+) -> Any:
+    """The trained value; for a table, the fresh one, with the rows that are trained if these are to be kept."""
     if isinstance(fresh, SessionParam | SessionConstant):
         order = list(merged.data_info.sessions)
         # no new session is the reference: the trained ones are relative to one of their own
         value = jnp.zeros_like(fresh[...]) if isinstance(fresh, ReferenceSession) else fresh[...]
         for number, name in enumerate(model.data_info.sessions):
-            if name in order:
+            if keep and name in order:
                 value = value.at[order.index(name)].set(trained[...][number])
         return value
     if isinstance(fresh, SessionNumber):
@@ -108,7 +111,7 @@ def _with_trained(fresh: nnx.Variable, trained: nnx.Variable, merged: CoreReadou
     if not isinstance(fresh, NeuronParam | NeuronConstant):
         return trained[...]
     value = fresh[...]
-    for name in model.data_info.sessions.keys() & merged.data_info.sessions.keys():
+    for name in model.data_info.sessions.keys() & merged.data_info.sessions.keys() if keep else ():
         (new_first, count), (first, _) = merged.rows(name), model.rows(name)
         value = value.at[new_first : new_first + count].set(trained[...][first : first + count])
     return jnp.asarray(value)

@@ -59,7 +59,7 @@ def run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def adapted(cache: Path, run: Path) -> tuple[Path, str]:
     """The adapted model, and what was printed."""
     out = run.parent / "adapted"
-    return out, printed(call(SCRIPT, f"--checkpoint={run}", *FLAGS, f"--out={out}", cache=cache))
+    return out, printed(call(SCRIPT, f"--checkpoint={run}", *FLAGS, f"--folder={out}", cache=cache))
 
 
 def test_what_is_saved_and_said(adapted: tuple[Path, str], run: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_folder_of_recordings(run: Path, cache: Path) -> None:
     simulated = {name.rpartition(".")[2]: value for name, value in SMALL.items() if "simulated" in name}
     files = simulated_files("hdf5", simulated | {"seed": 0}, cache / "simulated")
     out = run.parent / "of_folder"
-    flags = [f"--recordings={files['path']}", "--tests=random_noise_3", "--nokeep_sessions", f"--out={out}"]
+    flags = [f"--recordings={files['path']}", "--tests=random_noise_3", "--nokeep_sessions", f"--folder={out}"]
     assert "validation correlation" in printed(call(SCRIPT, f"--checkpoint={run}", *flags, cache=cache))
     assert len(load(out).data_info.sessions) == 2
 
@@ -107,11 +107,11 @@ def test_a_folder_of_recordings(run: Path, cache: Path) -> None:
     ],
 )
 def test_mistakes(flags: list[str], message: str, run: Path, cache: Path, tmp_path: Path) -> None:
-    line = mistake(call(SCRIPT, f"--checkpoint={run}", *flags, f"--out={tmp_path / 'out'}", cache=cache))
+    line = mistake(call(SCRIPT, f"--checkpoint={run}", *flags, f"--folder={tmp_path / 'out'}", cache=cache))
     assert message in line
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_exists(run: Path, cache: Path, tmp_path: Path) -> None:
-    line = mistake(call(SCRIPT, f"--checkpoint={run}", *FLAGS, f"--out={tmp_path}", cache=cache))
-    assert line.endswith(f"{tmp_path} exists; give another --out")
+    line = mistake(call(SCRIPT, f"--checkpoint={run}", *FLAGS, f"--folder={tmp_path}", cache=cache))
+    assert line.endswith(f"{tmp_path} exists; give another --folder")

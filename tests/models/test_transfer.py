@@ -53,6 +53,14 @@ def test_known_sessions_answer_as_before(trained: CoreReadout) -> None:
     assert model.data_info.n_neurons == 8 + trained.data_info.n_neurons
 
 
+def test_other_sessions_instead_of_the_trained_ones(trained: CoreReadout) -> None:
+    """Names say nothing then: a session of the same name may be another recording."""
+    model = add_sessions(trained, info_of({"left": 5, "new": 2}), keep=False)
+    assert dict(model.data_info.sessions) == {"left": 5, "new": 2}
+    np.testing.assert_array_equal(model.readout.bias[...], np.full(7, 0.5, np.float32))
+    np.testing.assert_array_equal(model.core.layers[0].conv.spatial[...], trained.core.layers[0].conv.spatial[...])
+
+
 @pytest.mark.slow
 def test_a_session_that_comes_again_keeps_its_rows(trained: CoreReadout) -> None:
     model = add_sessions(trained, info_of({"left": 4, "new": 2}))
