@@ -3,8 +3,8 @@
 openretina-jax adapt --checkpoint=RUN --config=hoefling_low_res[:word,word] [--config.data.a=b ...] --folder=DIR
 openretina-jax adapt --checkpoint=RUN --recordings=my_data [--tests=movie_b,movie_c] --folder=DIR
 
-The core stays as it is. The model is saved in --folder with the sessions of RUN besides (--nokeep_sessions: without), and
-openretina-jax train can go on from there (--config.start_from=DIR). docs/adapting.md says when this is enough.
+The core stays as it is. The model is saved in --folder with the sessions of RUN besides (--nokeep_sessions: without),
+and openretina-jax train can go on from there (--config.start_from=DIR). docs/adapting.md says when this is enough.
 Of a configuration only config.data is used, and with --finetune_epochs how it is trained. --recordings is a folder of
 the layout in docs/your_own_data.md; its pixels are normalised as those of RUN.
 """
