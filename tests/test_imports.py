@@ -117,7 +117,7 @@ def test_data_needs_no_jax() -> None:
         ("openretina_jax", {"jax", "flax", "orbax", "pandas", "matplotlib", "scipy", "h5py"}),
         ("openretina_jax.experiment.command_line", {"jax", "flax", "orbax", "pandas", "matplotlib", "scipy", "h5py"}),
         ("openretina_jax.training.loop", {"orbax", "grain", "pandas", "matplotlib", "h5py"}),
-        ("openretina_jax.experiment.train", {"matplotlib", "scipy.signal", "scipy.optimize"}),
+        ("openretina_jax.experiment.train", {"matplotlib", "scipy.signal", "scipy.optimize", "huggingface_hub"}),
     ],
 )
 def test_slow_libraries_are_imported_where_they_are_used(module: str, late: set[str]) -> None:

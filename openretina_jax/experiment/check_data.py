@@ -111,7 +111,7 @@ def draw(dataset: Dataset, folder: Path, averages: Mapping[str, TriggeredAverage
 def _conclude(console: Console, problems: list[str]) -> list[str]:
     for problem in problems:
         console.print(f"problem: {problem}", soft_wrap=True, markup=False)
-    console.print(f"{len(problems)} problems" if problems else "no problems")
+    console.print(counted(len(problems), "problem") if problems else "no problems")
     return problems
 
 

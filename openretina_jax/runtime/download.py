@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock
-from huggingface_hub.utils.tqdm import tqdm
 
 from openretina_jax.errors import UserError
 
@@ -105,6 +104,8 @@ def _check_content(url: str, part: Path, name: str) -> None:
 
 def _append(url: str, part: Path, mark: Path) -> None:
     """Append the missing bytes to the part; start anew if the file may have changed since."""
+    from huggingface_hub.utils.tqdm import tqdm  # where it is needed: in a notebook it may warn of what it lacks
+
     have = part.stat().st_size if part.is_file() and mark.is_file() else 0
     headers = {"Range": f"bytes={have}-", "If-Range": mark.read_text(encoding="latin1")} if have else {}
     with _opened(urllib.request.Request(url, headers=headers)) as answer:

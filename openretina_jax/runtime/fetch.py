@@ -15,9 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.download import CACHE_REMEDY, download
 from openretina_jax.runtime.files import whole_file
@@ -66,7 +63,8 @@ class HubPlace:
             if not (of_library or isinstance(error, (OSError, *_http_errors()))):
                 raise
             # without a cached file the library reports only that; the cause tells why the file was not fetched
-            cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+            missing = type(error).__name__ == "LocalEntryNotFoundError"
+            cause = error.__cause__ if missing and error.__cause__ else error
             reason = " ".join(str(cause).split()).rstrip(".") or type(cause).__name__
             raise UserError(
                 f"{self.path} of {self.repo_id} (revision {self.revision}) cannot be fetched: {reason}; {ways_out}"
@@ -165,6 +163,8 @@ def hub_source(url: str, kind: Callable[[str, str, str, str], _Kind]) -> _Kind |
 
 
 def _fetch_from_hub(file: HubFile, ways_out: str) -> FetchedFile:
+    from huggingface_hub import hf_hub_download  # where it is needed: in a notebook it may warn of what it lacks
+
     with file.fetching(ways_out):
         path = Path(hf_hub_download(file.repo_id, file.path, revision=file.revision, repo_type=file.repo_type))
     # the cache stores files as snapshots/<commit>/<path in the repository>
