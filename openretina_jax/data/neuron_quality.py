@@ -36,8 +36,9 @@ def neuron_quality(dataset: Dataset, averages: Mapping[str, TriggeredAverages] |
     Returns:
         Columns ``session``, ``neuron``, ``unit`` if that is known, ``mean_response`` per frame, ``sta_z`` (largest
         z-score of the STA), ``lag`` (frames from the movie to the response, where the STA is largest), that of each
-        third of the recording, ``reliability`` (mean of ``split_half_reliability`` over tests), ``twin`` (neuron with
-        nearly the same response) and ``silent_frames`` (longest stretch in which the response does not change). Lags of
+        third of the recording, ``rf_row`` and ``rf_column`` (centre of the STA in pixels of the movie as the session
+        saw it), ``reliability`` (mean of ``split_half_reliability`` over tests), ``twin`` (neuron with nearly the same
+        response) and ``silent_frames`` (longest stretch in which the response does not change). Lags and centres of
         neurons whose STA chance explains are NaN.
     """
     averages = triggered_averages(dataset) if averages is None else averages
@@ -46,6 +47,7 @@ def neuron_quality(dataset: Dataset, averages: Mapping[str, TriggeredAverages] |
         found = averages[session.name]
         known = [split_half_reliability(trials) for trials in session.repeats.values()]
         thirds = np.where(found.significant[:, None], lags_by_third(found), np.nan)
+        centres = _centres_of(found, session)
         twin = np.full(session.n_neurons, np.nan)
         for one, other in reversed(twins(session.responses)):
             twin[other] = one
@@ -58,6 +60,8 @@ def neuron_quality(dataset: Dataset, averages: Mapping[str, TriggeredAverages] |
             "lag_first_third": thirds[:, 0],
             "lag_middle_third": thirds[:, 1],
             "lag_last_third": thirds[:, 2],
+            "rf_row": np.where(found.significant, centres[:, 0], np.nan),
+            "rf_column": np.where(found.significant, centres[:, 1], np.nan),
             "reliability": mean_of(np.stack(known)) if known else np.nan,
             "twin": twin,
             "silent_frames": longest_stretches(session.responses)[:, 0],
@@ -271,8 +275,7 @@ def _turn_of_positions(session: Session, averages: TriggeredAverages, size: tupl
     chosen = averages.significant
     if known.ndim != 2 or known.shape[1:] != (2,) or known.dtype.kind not in "iuf" or chosen.sum() < _FEWEST_POSITIONS:
         return None
-    maps = np.square(averages.weights[chosen].reshape(-1, *averages.size)).sum(axis=-1)
-    maps = maps[:, :, ::-1] if session.mirrored else maps
+    maps = _maps(averages, session)[chosen]
     distances = {
         name: float(np.median(np.linalg.norm(_centres(turn(maps), averages.whitening.square) - known[chosen], axis=1)))
         for name, turn in TURNS.items()
@@ -281,6 +284,17 @@ def _turn_of_positions(session: Session, averages: TriggeredAverages, size: tupl
     plain = distances["as they are"]
     far = plain > 2 * averages.whitening.square and plain > 0.1 * max(size)
     return best if far and distances[best] < 0.4 * plain else None
+
+
+def _maps(averages: TriggeredAverages, session: Session) -> Float[np.ndarray, "neuron height width"]:
+    """Power of the STAs, in space as the session saw the movie."""
+    maps = np.square(averages.weights.reshape(-1, *averages.size)).sum(axis=-1)
+    return maps[:, :, ::-1] if session.mirrored else maps
+
+
+def _centres_of(averages: TriggeredAverages, session: Session) -> Float[np.ndarray, "neuron 2"]:
+    """Centres of the STAs of a session."""
+    return _centres(_maps(averages, session), averages.whitening.square)
 
 
 def _centres(maps: Float[np.ndarray, "neuron height width"], square: int) -> Float[np.ndarray, "neuron 2"]:

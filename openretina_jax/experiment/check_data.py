@@ -69,7 +69,8 @@ def check_dataset(
         _print_table(console, title, table)
     averages = triggered_averages(dataset)
     neurons = neuron_quality(dataset, averages)
-    _print_table(console, "neurons", neurons.head(_PRINTED_NEURONS).set_index(["session", "neuron"]))
+    shown = neurons.head(_PRINTED_NEURONS).drop(columns=["rf_row", "rf_column"])  # a line of a terminal is short
+    _print_table(console, "neurons", shown.set_index(["session", "neuron"]))
     if (rest := len(neurons) - _PRINTED_NEURONS) > 0:
         console.print(f"and {counted(rest, 'neuron')} more" + ("" if folder is None else f", in {folder / NEURONS}"))
     console.print(

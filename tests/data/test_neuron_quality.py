@@ -80,6 +80,7 @@ def test_an_aligned_recording_has_no_problem(recorded):
     assert table["unit"].tolist() == list(range(10, 16))
     assert (table["sta_z"] > 8).all()
     np.testing.assert_allclose(table[["lag", "lag_first_third", "lag_last_third"]], LAG, atol=0.5)
+    np.testing.assert_allclose(table[["rf_row", "rf_column"]], CENTRES, atol=0.5)
     np.testing.assert_allclose(table["mean_response"], data.sessions[0].responses.mean(axis=0), rtol=1e-6)
     assert (table["reliability"] > 0.7).all()
     assert table["twin"].isna().all()
