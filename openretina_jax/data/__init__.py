@@ -12,7 +12,6 @@ from openretina_jax.runtime.lazy import lazy_names
 if TYPE_CHECKING:
     from openretina_jax.data.batches import batches_of
     from openretina_jax.data.matlab import read_matlab
-    from openretina_jax.data.neuron_quality import neuron_quality
     from openretina_jax.data.nwb import read_nwb
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "frames_at",
     "from_arrays",
     "join_recordings",
-    "neuron_quality",
     "read_matlab",
     "read_nwb",
     "resample_traces",
@@ -36,12 +34,11 @@ __all__ = [
     "white_noise",
 ]
 
-# JAX and pandas take longer to import than all else, and files of MATLAB and NWB are rare
+# JAX takes longer to import than all else, and files of MATLAB and NWB are rare
 __getattr__, _ = lazy_names(
     __name__,
     {
         "batches_of": "openretina_jax.data.batches:batches_of",
-        "neuron_quality": "openretina_jax.data.neuron_quality:neuron_quality",
         "read_matlab": "openretina_jax.data.matlab:read_matlab",
         "read_nwb": "openretina_jax.data.nwb:read_nwb",
     },
