@@ -1,5 +1,6 @@
 """TensorBoard: event files beside the checkpoints."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,7 +79,8 @@ class TensorBoard(callback.Callback):
         """Log the scores of the best epoch, and the settings to which they belong."""
         if self._events is None:
             return
-        tags = {f"final/{name}": value for name, value in scores.items()}
+        # a score that does not exist, as bits per spike of traces, is NaN, of which every writer warns
+        tags = {f"final/{name}": value for name, value in scores.items() if not math.isnan(value)}
         for name, value in tags.items():
             self._summarize(scalar(name, value), self._step)
         shown = {name: _plain(self._config[name]) for name in COMPARED if self._config.get(name) is not None}
