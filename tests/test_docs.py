@@ -65,7 +65,7 @@ def test_recordings_of_others(
         "50_000": "600",
         "frames=model.lag + 1": "frames=4",
         "trials, rows, columns = 60": "trials, rows, columns = 2",
-        "cells += [73, 74, 75, 76]": "cells = cells[:3]",
+        "73:77]": "73:77][:3]",
     }
     for text in re.findall(r"```python\n(.*?)```", (DOCS / "real_recordings.md").read_text(), re.DOTALL):
         few = re.sub(r"train\((dataset, .*)\)\n", r'train(\1, settings={"train.epochs": 1})\n', text)
