@@ -1,6 +1,7 @@
 """Examples in the documentation run."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -55,29 +56,59 @@ def test_recordings_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The snippets of docs/real_recordings.md on files of the same layouts, which hold noise; trained for one epoch."""
+    pytest.importorskip("retinawhitenoise", reason="newer Pythons than 3.12 need a C compiler for it")
+    write_recordings_of_others(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
+    names, shapes = {"openretina_jax": openretina_jax}, []
+    fewer = {
+        "50_000": "600",
+        "frames=model.lag + 1": "frames=4",
+        "trials, rows, columns = 60": "trials, rows, columns = 2",
+        "73:77]": "73:77][:3]",
+    }
+    for text in re.findall(r"```python\n(.*?)```", (DOCS / "real_recordings.md").read_text(), re.DOTALL):
+        few = re.sub(r"train\((dataset, .*)\)\n", r'train(\1, settings={"train.epochs": 1})\n', text)
+        for many, number in fewer.items():
+            few = few.replace(many, number)
+        exec(compile(few, "real_recordings.md", "exec"), names)
+        said = capsys.readouterr().out
+        assert len(re.findall(r"(test|frozen): network wins for", said)) == few.count("epochs") + few.count('"cal"')
+        assert [model for model in ("STA-LN", "GLM with history", "quadratic GLM") if f"\n{model} " not in said] == []
+        shapes.append(names["dataset"].info.input_shape)
+    assert shapes == [(1, 1, 1), (1, 24, 1), (20, 20, 1), (20, 15, 1)]
+    assert np.isnan(names["responses"]).any(axis=0).tolist() == [False] * 8 + [True]  # a recording that ended too soon
+
+
+def write_recordings_of_others(folder: Path) -> None:
+    """Files of docs/real_recordings.md, in their layouts but small."""
     rng = np.random.default_rng(0)
     frame_s = np.arange(3000) / 120
     trains = np.empty((1, 4), object)
     trains[0] = [np.sort(rng.uniform(0, 25, size=(900, 1)), axis=0) for _ in range(4)]
-    for folder in ("data_RGCs", "subunit_mele"):
-        (tmp_path / folder).mkdir()
+    for name in ("data_RGCs", "subunit_mele", "rgc-subunit-classifier/data", "data_RFEst"):
+        (folder / name).mkdir(parents=True)
     for name, values in {"Stim": rng.choice([-0.5, 0.5], (3000, 1)), "stimtimes": frame_s[:, None]}.items():
-        savemat(tmp_path / "data_RGCs" / f"{name}.mat", {name: values})
-    savemat(tmp_path / "data_RGCs" / "SpTimes.mat", {"SpTimes": trains})
-    with h5py.File(tmp_path / "subunit_mele" / "544l029.p21_stc.mat", "w") as file:
+        savemat(folder / "data_RGCs" / f"{name}.mat", {name: values})
+    savemat(folder / "data_RGCs" / "SpTimes.mat", {"SpTimes": trains})
+    with h5py.File(folder / "subunit_mele" / "544l029.p21_stc.mat", "w") as file:
         file["stim"] = rng.choice([-1.0, 1.0], (24, 3000))
         file["spikes_per_frm"] = rng.poisson(0.7, (3000, 1)).astype(float)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
-    names = {"openretina_jax": openretina_jax}
-    for text in re.findall(r"```python\n(.*?)```", (DOCS / "real_recordings.md").read_text(), re.DOTALL):
-        few = text.replace('")\nfound', '", settings={"train.epochs": 1})\nfound').replace("50_000", "600")
-        few = few.replace("frames=model.lag + 1", "frames=4")
-        exec(compile(few, "real_recordings.md", "exec"), names)
-        said = capsys.readouterr().out
-        assert "test: network wins for" in said
-        assert [model for model in ("STA-LN", "GLM with history", "quadratic GLM") if f"\n{model} " not in said] == []
-    assert names["dataset"].info.input_shape == (1, 24, 1)
+    counts = {"spk1": rng.poisson(0.3, (78, 1500, 3)), "spk2": rng.poisson(0.3, (78, 300, 4))}
+    savemat(folder / "rgc-subunit-classifier" / "data" / "cell_data_01_NC.mat", counts)
+    dendrites: dict[str, object] = {"stim": rng.integers(2, size=(240, 20, 15)).astype(np.float32)}
+    for cell in ("C1", "C2", "C3"):
+        cal, spk = ({part: {} for part in ("soma", "pd", "dd")} for _ in range(2))
+        for part in ("soma", "pd", "dd"):
+            start_s = rng.uniform(1, 2)
+            shown = 235 if (cell, part) == ("C3", "dd") else 240
+            cal[part]["triggertime"] = (start_s + 0.2 * np.arange(shown)).astype(np.float32)
+            cal[part]["tracetime"] = (0.032 * np.arange(1600)).astype(np.float32)
+            cal[part]["trace"] = (11_000 + rng.normal(size=1600)).astype(np.float32)
+            spk[part]["triggertime"] = start_s + 0.2 * np.arange(240)
+            spk[part]["spiketime"] = np.sort(rng.uniform(0, 51, 400))
+        dendrites[cell] = {"cal": cal, "spk": spk}
+    (folder / "data_RFEst" / "rgc_dendrites.pickle").write_bytes(pickle.dumps(dendrites))
 
 
 def blocks_of_extending() -> list[str]:

@@ -141,8 +141,8 @@ def _response_problems(session: Session) -> list[Problem]:
             found.append(
                 (
                     f"{session.name} neurons {_some(negative)}",
-                    f"negative responses in the {what}, and the Poisson loss needs rates; shift them, or take "
-                    "config.objective.loss.kind=squared_error",
+                    f"negative responses in the {what}, which the Poisson loss does not allow; for traces take the "
+                    "squared error (train(dataset) does, and configurations with :calcium), and shift rates",
                 )
             )
     return found

@@ -1,6 +1,6 @@
 """Fits of the neurons of all sessions that saw the same clips, and their predictions for every split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +13,7 @@ from openretina_jax.evaluation.baselines.design import (
     Axes,
     Shown,
     Size,
+    Window,
     filtered,
     peaks,
     raised_cosines,
@@ -139,23 +140,21 @@ class Group:
         centres, done = self._centres(), 0
         shown = [self.train, self.validation, *(Shown.clips(timeline) for *_, timeline in predictions.of(self.columns))]
         drives = [np.empty((len(one.predicted(self.frames - 1)), len(self.columns)), np.float32) for one in shown]
-        for axes, features, members in self._designs(centres, shown, Size.fitting(self.shape, self.frames), GRID):
-            for neurons in self._parts(members):
+        size = Size.fitting(self.shape, self.frames)
+        windows = self._windows(centres, size, GRID)
+        widest = max(map(len, windows.values()))
+        for axes, features, members in self._designs(windows, shown, size):
+            for neurons in parts_of(members, widest):
                 found = self._fit_linear(predictions, axes, features, neurons)
                 for drive, of_part in zip(drives, found, strict=True):
                     drive[:, neurons] = of_part
             yield (done := done + len(members))
         size = Size.fitting(self.shape, self.frames, *QUADRATIC_SIZE)
-        for axes, features, members in self._designs(centres, shown, size, 1):
+        for axes, features, members in self._designs(self._windows(centres, size, 1), shown, size):
             x = [jnp.asarray(one) for one in features]
             for neuron in members:
                 self._fit_quadratic(predictions, axes, x, [drive[:, neuron] for drive in drives], int(neuron))
                 yield (done := done + 1)
-
-    def _parts(self, members: Columns) -> list[Int[np.ndarray, " part"]]:
-        """Equally many neurons at once, so that all share compiled programs; the last part begins anew to be full."""
-        width = min(NEURONS_AT_ONCE, len(self.columns))
-        return list(np.resize(members, (-(-len(members) // width), width)))
 
     def _centres(self) -> list[tuple[float, float]]:
         """Row and column of every neuron's receptive field, from a regression on coarse pixels of the whole image."""
@@ -167,19 +166,22 @@ class Group:
         window = coarse.window((height / 2, width / 2), self.shape)
         axes, x = Axes.of(self.tables, self.train, window, raised_cosines(self.frames, coarse.functions))
         filters = []
-        for neurons in self._parts(np.arange(len(self.columns))):
+        for neurons in parts_of(np.arange(len(self.columns)), len(self.columns)):
             recorded = self._recorded(self.train, self.columns[neurons])
             filters.append(locating_filters(jnp.asarray(x), jnp.asarray(axes.power), recorded))
         found = np.concatenate(filters, axis=1)[:, : len(self.columns)]
         return peaks(axes.filters(found), window)
 
+    def _windows(self, centres: Sequence[tuple[float, float]], size: Size, grid: int) -> dict[Window, Columns]:
+        """Windows of a size, and the neurons around which each lies."""
+        return together([size.window(centre, self.shape, grid * size.pixel) for centre in centres])
+
     def _designs(
-        self, centres: Sequence[tuple[float, float]], shown: Sequence[Shown], size: Size, grid: int
+        self, windows: Mapping[Window, Columns], shown: Sequence[Shown], size: Size
     ) -> Iterator[tuple[Axes, list[np.ndarray], Columns]]:
         """Axes of every window, the features of all clips, and the neurons around which it lies."""
         basis = raised_cosines(self.frames, size.functions)
-        windows = [size.window(centre, self.shape, grid * size.pixel) for centre in centres]
-        for window, members in together(windows).items():
+        for window, members in windows.items():
             axes, x = Axes.of(self.tables, shown[0], window, basis)
             yield axes, [x, *(axes.features(self.tables, one) for one in shown[1:])], members
 
@@ -279,3 +281,14 @@ class Group:
         """Whether all sessions were shown the clips in the order of the movie, one after the other."""
         numbers = np.unique(self.tables.session[self.columns])
         return all((np.diff(self.tables.dataset.sessions[number].frame_index) == 1).all() for number in numbers)
+
+
+def parts_of(members: Columns, widest: int) -> list[Int[np.ndarray, " part"]]:
+    """Split the neurons of a window, so that equally many are fitted at once, and all windows share compiled programs.
+
+    Args:
+        members: the neurons; the last part is filled up with the first ones.
+        widest: how many the window with most of them has.
+    """
+    width = min(NEURONS_AT_ONCE, widest)
+    return list(np.resize(members, (-(-len(members) // width), width)))

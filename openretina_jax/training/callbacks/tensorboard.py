@@ -1,5 +1,6 @@
 """TensorBoard: event files beside the checkpoints."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ class TensorBoard(callback.Callback):
         """Log numbers and pictures."""
         assert self._events is not None
         self._step = epoch.step
-        for name, value in epoch.metrics.items():
+        for name, value in _known(epoch.metrics).items():
             self._summarize(scalar(tag(name), value), epoch.step)
         for name, picture in epoch.pictures.items():
             group = "predictions" if name == "traces" else "weights"  # in the order of the alphabet
@@ -78,7 +79,7 @@ class TensorBoard(callback.Callback):
         """Log the scores of the best epoch, and the settings to which they belong."""
         if self._events is None:
             return
-        tags = {f"final/{name}": value for name, value in scores.items()}
+        tags = {f"final/{name}": value for name, value in _known(scores).items()}
         for name, value in tags.items():
             self._summarize(scalar(name, value), self._step)
         shown = {name: _plain(self._config[name]) for name in COMPARED if self._config.get(name) is not None}
@@ -111,6 +112,11 @@ def tag(name: str) -> str:
         if what.startswith(f"{group}_"):
             return f"{group}/{what.removeprefix(f'{group}_')}"
     return what if "/" in what else f"{what}/{split}"
+
+
+def _known(values: Mapping[str, int | float]) -> dict[str, int | float]:
+    """Numbers without NaN, which is what the Poisson loss and bits per spike of traces are; the writer would warn."""
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def _plain(value: Any) -> str | float | int | bool:

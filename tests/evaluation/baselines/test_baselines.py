@@ -9,6 +9,7 @@ import openretina_jax
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.baselines.baselines import Baselines, counts, default_frames, fit_baselines
+from openretina_jax.evaluation.baselines.group import parts_of
 from openretina_jax.evaluation.evaluate import Evaluation, evaluation_of
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import SummaryOptions
@@ -37,6 +38,15 @@ def test_each_model_wins_where_it_is_right(bars: Baselines) -> None:
         assert best - 0.05 < correlation[name][SIMPLE] < best + 0.02, name
     assert bits["GLM with history"][REFRACTORY] > bits["GLM"][REFRACTORY] + 0.1
     assert abs(bits["GLM with history"][SIMPLE] - bits["GLM"][SIMPLE]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("members", "widest", "expected"),
+    [([4, 7], 3, [[4, 7, 4]]), ([1, 2, 3], 3, [[1, 2, 3]]), (range(40), 40, [range(32), [*range(32, 40), *range(24)]])],
+)
+def test_equally_many_neurons_of_every_window_are_fitted_at_once(members, widest, expected) -> None:
+    found = parts_of(np.array(members), widest)
+    assert [part.tolist() for part in found] == [list(part) for part in expected]
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Numbers, pictures and files of a run arrive in every tracker, and a resumed run goes on in the same one."""
 
 import importlib.util
+import math
 import struct
 import time
 from collections.abc import Callable
@@ -137,6 +138,20 @@ def test_tensorboard(workdir: Path) -> None:
     assert "model.core.hidden_channels | `[2, 2]`" in found["settings/text_summary"][0][1].tensor.string_val[0].decode()
     (start,) = [value for _, value in found["_hparams_/session_start_info"]]
     assert b"seed" in start.metadata.plugin_data.content
+
+
+def test_tensorboard_lacks_scores_that_do_not_exist(workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The Poisson loss and bits per spike of calcium traces are NaN, of which tensorboardX would warn."""
+    tracker = open_one(workdir, "tensorboard")
+    with Callbacks([tracker]) as callbacks:
+        with callbacks.training(0, 0):
+            callbacks.on_epoch_end(epoch_of({"epoch": 1, "validation/correlation": 0.5, "validation/loss": math.nan}))
+        callbacks.on_test_end({**SCORES, "test_bits_per_spike": math.nan}, [], workdir / "checkpoints" / "1")
+    (file,) = (workdir / "tensorboard" / "first").iterdir()
+    tags = {value.tag for event in events_of(file) for value in event.summary.value}
+    assert {"correlation/validation", "final/test_correlation"} <= tags
+    assert not {"loss/validation", "final/test_bits_per_spike"} & tags
+    assert caplog.text == ""
 
 
 def events_of(file: Path) -> list[Event]:
