@@ -59,7 +59,6 @@ def test_recordings_of_others(
     pytest.importorskip("retinawhitenoise", reason="newer Pythons than 3.12 need a C compiler for it")
     write_recordings_of_others(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
     names, shapes = {"openretina_jax": openretina_jax}, []
     fewer = {
         "50_000": "600",
