@@ -24,6 +24,7 @@ from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.trainer import Trainer
 from tests import tiny
 from tests.scripts import Done, call, mistake, printed
+from tests.white_noise import needs_white_noise
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE_OF_RECORDINGS = DOCS / "real_recordings.md"
@@ -55,11 +56,11 @@ def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.slow
+@needs_white_noise
 def test_recordings_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The snippets of docs/real_recordings.md on files of the same layouts, which hold noise; trained for one epoch."""
-    pytest.importorskip("retinawhitenoise", reason="newer Pythons than 3.12 need a C compiler for it")
     write_recordings_of_others(tmp_path)
     monkeypatch.chdir(tmp_path)
     names, shapes = {"openretina_jax": openretina_jax}, []

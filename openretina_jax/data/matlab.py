@@ -38,6 +38,7 @@ def read_matlab(file: str | Path, names: Sequence[str] | None = None) -> dict[st
         raise UserError(f"{path}: there is no such file")
     try:
         found = _read_hdf5(path, names) if h5py.is_hdf5(path) else _read_old(path, names)
+    # NotImplementedError: of scipy, for versions of the format that it does not know
     except (OSError, ValueError, NotImplementedError, TypeError) as error:
         raise UserError(f"{path}: is no file of MATLAB that can be read ({error}); save it again") from error
     return found

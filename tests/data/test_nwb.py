@@ -5,14 +5,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pynwb
 import pytest
 
 from openretina_jax.data.arrays import ArrayRecording, from_arrays
 from openretina_jax.data.nwb import read_nwb
 from openretina_jax.data.spikes import count_spikes
 from openretina_jax.errors import UserError
-
-pynwb = pytest.importorskip("pynwb")
 
 RNG = np.random.default_rng(0)
 MOVIE = RNG.integers(256, size=(40, 4, 3), dtype=np.uint8)

@@ -7,12 +7,15 @@ import pytest
 
 from openretina_jax.data.white_noise import white_noise
 from openretina_jax.errors import UserError
+from tests.white_noise import needs_white_noise
 
-stimuli = pytest.importorskip("retinawhitenoise", reason="newer Pythons than 3.12 need a C compiler for it")
+pytestmark = needs_white_noise
 
 
 @pytest.mark.parametrize("kind", ["binary", "gaussian"])
 def test_trials_follow_each_other(kind):
+    import retinawhitenoise as stimuli  # where the marker says that it is
+
     found = white_noise(-1000, (6, 4), frames=5, trials=3, kind=kind)
     assert found.shape == (15, 4, 6)
     assert found.dtype == (np.int8 if kind == "binary" else np.float32)

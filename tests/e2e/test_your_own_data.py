@@ -6,6 +6,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pynwb
 import pytest
 from scipy.io import savemat
 
@@ -14,8 +15,9 @@ from openretina_jax.data.fingerprint import fingerprint
 from openretina_jax.data.frame_times import steady_frame_times
 from openretina_jax.sources.hdf5 import load_hdf5
 from tests.documented import ROOT, snippets
+from tests.white_noise import needs_white_noise
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_white_noise]
 FRAMES, TEST_FRAMES, REPEATS, HEIGHT, WIDTH, RATE_HZ = 2400, 90, 8, 10, 12, 30.0
 UNITS = {3: (4, 4), 7: (6, 8), 12: (3, 8)}  # names in the sorting, and centres
 PAGE = ROOT / "docs" / "your_own_data.md"
@@ -63,7 +65,6 @@ def write_files(folder: Path) -> None:
 
 
 def write_nwb(file: Path, trains: list[np.ndarray], movies: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    pynwb = pytest.importorskip("pynwb")
     now = datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC)
     nwb = pynwb.NWBFile(session_description="a retina", identifier="retina", session_start_time=now)
     for unit, train in zip(UNITS, trains, strict=True):
@@ -78,7 +79,6 @@ def write_nwb(file: Path, trains: list[np.ndarray], movies: dict[str, tuple[np.n
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the page has made, from top to bottom but for its block of arrays, which tests/test_docs.py trains."""
-    pytest.importorskip("retinawhitenoise", reason="newer Pythons than 3.12 need a C compiler for it")
     folder = tmp_path_factory.mktemp("own")
     write_files(folder)
     found: dict[str, Any] = {"folder": folder}
