@@ -22,6 +22,7 @@ from openretina_jax.evaluation.baselines.glm import (
     predict,
     shares,
 )
+from openretina_jax.modules import losses
 from openretina_jax.modules.layers import LEAST_RESPONSE, inverse_nonlinearity
 
 STA, GLM, HISTORY, QUADRATIC = "STA-LN", "GLM", "GLM with history", "quadratic GLM"
@@ -77,11 +78,11 @@ def fit_average(
     def weaker(weights: Weights, strength: Array) -> tuple[Weights, tuple[Array, Array]]:
         strengths = jnp.full(train.response.shape[1], strength)
         weights = minimize("identity", design, train.response, train.known, strengths, weights)
-        score = correlation(features[1] @ weights.stimulus, validation.response, validation.known)
+        score = losses.correlation(features[1] @ weights.stimulus, validation.response, validation.known)
         return weights, (weights.stimulus, score)
 
     _, (weights, scores) = jax.lax.scan(weaker, start, jnp.asarray(STRENGTHS) * power[0])
-    best = jnp.argmax(jnp.nan_to_num(scores, nan=-1), axis=0)
+    best = jnp.argmax(scores, axis=0)
     average = jnp.take_along_axis(weights, best[None, None], axis=0)[0]
     return average, fit_output(features[0] @ average, train.response, train.known, poisson)
 
@@ -249,14 +250,6 @@ def whitening(terms: Float[Array, "time term"]) -> tuple[Float[Array, " term"], 
     power, directions = jnp.linalg.eigh(scaled.T @ scaled / len(terms))
     kept = power > LEAST_POWER
     return mean, scale[:, None] * directions * jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, power, 1)), 0)
-
-
-def correlation(prediction: Array, response: Array, known: Array) -> Float[Array, " neuron"]:
-    """Correlation over what was recorded; NaN where there is no variance."""
-    share = shares(known, response.dtype)
-    x, y = (value - (share * value).sum(axis=0) for value in (prediction, response))
-    norm = jnp.sqrt((share * x * x).sum(axis=0) * (share * y * y).sum(axis=0))
-    return (share * x * y).sum(axis=0) / jnp.where(norm > 0, norm, jnp.nan)
 
 
 def history_basis(lag: int) -> Float32[np.ndarray, "frame function"]:
