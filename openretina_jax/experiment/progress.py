@@ -52,6 +52,7 @@ class ProgressLine:
         self._piece: tuple[str, int] | None = None  # what, total
         self._began, self._before = 0.0, 0  # time of its first call, and what was done by then
         self._done, self._shown, self._open = 0, 0.0, False
+        self._told = False  # whether something was said besides
 
     def __call__(self, what: str, done: int, total: int, note: str = "") -> None:
         """Show that ``done`` of ``total`` are done.
@@ -59,7 +60,8 @@ class ProgressLine:
         Args:
             what: name of the work; another name, another total or a smaller number begins a new piece.
             done, total: numbers of whatever the work consists of.
-            note: what to say besides, such as the last score.
+            note: what to say besides, such as the last score; work of which something is said leaves a line, however
+                short it was.
         """
         now, live = self._clock(), self._console.is_terminal or in_notebook(self._console)
         if self._piece != (what, total) or done < self._done:
@@ -67,7 +69,7 @@ class ProgressLine:
             # a notebook cannot take a line back: it shows at once only what has not begun, which may take long
             waits = (LIVE_S - SHORT_S) if done and in_notebook(self._console) else math.inf
             self._shown = now - waits if live else now
-        self._done, taken = done, now - self._began
+        self._done, self._told, taken = done, bool(note), now - self._began
         if done >= total:
             self._leave(f"{what}: {f'{total} in ' if total > 1 else ''}{clock_text(taken)}", taken)
         elif now - self._shown >= (LIVE_S if live else PLAIN_S):
@@ -87,7 +89,7 @@ class ProgressLine:
 
     def _leave(self, line: str, taken: float) -> None:
         """Put a line that stays in place of the one that is written over; what was short leaves none."""
-        stays = taken >= SHORT_S or (self._open and in_notebook(self._console))
+        stays = self._told or taken >= SHORT_S or (self._open and in_notebook(self._console))
         self.clear()
         self._piece = None
         if stays:

@@ -64,6 +64,18 @@ def test_a_single_piece_of_work_and_a_note() -> None:
     assert parts[1:] == ["compiling: 0:12", "epochs: 1 of 3, 0:00 elapsed, loss 0.500"]
 
 
+def test_work_of_which_something_is_said_leaves_a_line() -> None:
+    stream, clock = io.StringIO(), Clock()
+    line = ProgressLine(Console(file=stream, force_terminal=False, width=80), clock)
+    for done in range(3):
+        line("epochs", done, 2, "loss 0.500")
+        clock.now += 0.1
+    line("epochs", 1, 9, "loss 0.500")
+    line("epochs", 2, 9, "loss 0.400")
+    line.end()
+    assert stream.getvalue().splitlines() == ["epochs: 2 in 0:00", "epochs: 2 of 9 in 0:00"]
+
+
 def test_work_that_ends_early_says_how_far_it_came() -> None:
     stream, clock = io.StringIO(), Clock()
     line = ProgressLine(Console(file=stream, force_terminal=True, width=80), clock)
