@@ -65,6 +65,7 @@ RANGES: Mapping[str, Range] = {
     "data.screen.*": COUNT,
     "data.simulated.centre_sd_px": POSITIVE,
     "data.simulated.margin_*": NOT_NEGATIVE,
+    "data.simulated.noise": NOT_NEGATIVE,
     "data.simulated.own_stimuli": NOT_NEGATIVE,
     "data.simulated.padding": NOT_NEGATIVE,
     "data.simulated.*": COUNT,

@@ -66,10 +66,13 @@ class Imaging:
         noise: Float32[np.ndarray, " neuron"],
     ) -> Float32[np.ndarray, "sample neuron"]:
         """Sample the rates with gamma-like noise; a sample has the mean ``rate`` and the variance ``noise * rate``."""
+        return noise * _gamma_like(rng, self.expected_spikes(rates) / noise)
+
+    def expected_spikes(self, rates: Float32[np.ndarray, "frame neuron"]) -> Float32[np.ndarray, "sample neuron"]:
+        """Sample the rates when the scan reaches each neuron."""
         frame_s = self.protocol.clip_s * self.n_shown / len(rates)
         times_s = self.protocol.trace_times_s(self.n_shown)[:, None] + self.line_delay_s
-        expected = np.maximum(_interpolated(rates, (times_s - FIRST_TRIGGER_S) / frame_s), 1e-3)
-        return noise * _gamma_like(rng, expected / noise)
+        return np.maximum(_interpolated(rates, (times_s - FIRST_TRIGGER_S) / frame_s), np.float32(1e-3))
 
     def by_repeat(
         self, traces: Float32[np.ndarray, "sample neuron"], clips_per_repeat: int

@@ -8,7 +8,7 @@ import dataclasses
 import json
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64, Num
+from jaxtyping import Float, Float32, Num
 
 _SURROUND_SIZE, _SURROUND_WEIGHT = 2.5, 0.7  # relative to the centre
 _KERNEL_S = 0.4
@@ -167,12 +167,15 @@ def drawn_spikes(
     training: Float[np.ndarray, "time neuron"],
     test: Float[np.ndarray, "test_time neuron"],
     n_repeats: int,
-) -> tuple[Int64[np.ndarray, "time neuron"], Int64[np.ndarray, "repeat test_time neuron"]]:
+    noise: int = 1,
+) -> tuple[Num[np.ndarray, "time neuron"], Num[np.ndarray, "repeat test_time neuron"]]:
     """Draw the spikes of every frame: once for the training movie, and for every repeat of the test movie.
 
     Args:
         rng: source of the random numbers.
         training, test: mean numbers of spikes, see ``expected_spikes``.
         n_repeats: presentations of the test movie.
+        noise: 1, or 0 to take the mean numbers for every presentation; all later random numbers are the same.
     """
-    return rng.poisson(training), rng.poisson(test, (n_repeats, *test.shape))
+    drawn = rng.poisson(training), rng.poisson(test, (n_repeats, *test.shape))
+    return drawn if noise else (training, np.repeat(test[None], n_repeats, axis=0))

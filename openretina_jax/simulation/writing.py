@@ -17,7 +17,7 @@ Progress = Callable[[str, int, int], None]  # called with what is simulated, the
 
 
 def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str, int] = {}) -> None:
-    """Refuse whole numbers of a simulation below 1, and a seed below 0.
+    """Refuse whole numbers of a simulation below 1, a seed below 0, and noise that is neither 0 nor 1.
 
     Args:
         config: data class that holds the numbers.
@@ -26,7 +26,7 @@ def check_numbers(config: Any, least: Mapping[str, int] = {}, most: Mapping[str,
     Raises:
         UserError: a number is out of range.
     """
-    least = {"seed": 0, **least}
+    least, most = {"seed": 0, "noise": 0, **least}, {"noise": 1, **most}
     for field in dataclasses.fields(config):
         value, low, high = getattr(config, field.name), least.get(field.name, 1), most.get(field.name, math.inf)
         if isinstance(value, int) and not low <= value <= high:

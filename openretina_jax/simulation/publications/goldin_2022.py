@@ -26,6 +26,8 @@ class SimulationConfig:
         n_images: number of training images of a session.
         n_test_images, n_repeats: number of test images, and of the repeats of each.
         side: pixels of an image along each side.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
+            a score is measured.
 
     Raises:
         UserError: a number is out of range.
@@ -38,6 +40,7 @@ class SimulationConfig:
     n_test_images: int = 30
     n_repeats: int = 30
     side: int = 108
+    noise: int = 1
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -74,7 +77,7 @@ def _recording(rng: np.random.Generator, config: SimulationConfig) -> dict[str, 
         rng, config.neurons_per_session, height=config.side, width=config.side, centre_sd_px=config.side / 18
     )
     expected, _ = expected_spikes(neurons, {"train": images, "test": test_images}, IMAGE_S, images=True)
-    counts, repeats = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
+    counts, repeats = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats, config.noise)
     return {
         "train/stimulus": images,
         "test/stimulus": test_images,

@@ -39,6 +39,8 @@ class SimulationConfig:
         channels, height, width: size of a frame.
         trials: 1: responses to tests are stored trial by trial; 0: their means are, as in openretina.
         own_stimuli: 1: every session has a first movie of its own, in its file; 0: all share it.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
+            a score is measured.
 
     Raises:
         UserError: a number is out of range.
@@ -56,6 +58,7 @@ class SimulationConfig:
     width: int = 8
     trials: int = 0
     own_stimuli: int = 0
+    noise: int = 1
 
     def __post_init__(self) -> None:
         check_numbers(self, {"trials": 0, "own_stimuli": 0, "n_stimuli": 3})
@@ -124,7 +127,8 @@ def _recording(
     for number, name in enumerate(shown):
         expected = np.stack([of_colour[colour][0][name][:, n] for n, colour in enumerate(colours)])
         is_test = number >= config.n_stimuli - 2
-        trials = rng.poisson(expected, (config.n_repeats if is_test else 1, *expected.shape)) * FRAME_RATE_HZ
+        drawn = rng.poisson(expected, (config.n_repeats if is_test else 1, *expected.shape))
+        trials = (drawn if config.noise else np.broadcast_to(expected, drawn.shape)) * FRAME_RATE_HZ
         values = trials if is_test and config.trials else trials.mean(axis=0)
         arrays[RESPONSES + name] = values.astype(np.float32)
     units = {

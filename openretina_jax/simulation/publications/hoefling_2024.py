@@ -59,6 +59,8 @@ class SimulationConfig:
         seed: seed of all random numbers.
         field_names: "old" as published; "new" with the names of spikes and times in later exports.
         resolution: "18x16" or "72x64" pixels of the same scenes, with the same responses.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
+            a score is measured.
 
     Raises:
         UserError: a number is out of range.
@@ -69,6 +71,7 @@ class SimulationConfig:
     seed: int = 0
     field_names: Literal["old", "new"] = "old"
     resolution: str = "18x16"
+    noise: int = 1
 
     def __post_init__(self) -> None:
         check_numbers(self, most={"neurons_per_session": MAX_NEURONS})
@@ -182,7 +185,8 @@ def _simulate_session(
     fields = _describe_neurons(rng, neurons, roi_mask)
     for stimulus, protocol in PROTOCOLS.items():
         imaging = Imaging(stimulus, protocol, len(orders[stimulus]), line_delay_s)
-        spikes = imaging.inferred_spikes(rng, rates[stimulus], noise)
+        drawn = imaging.inferred_spikes(rng, rates[stimulus], noise)
+        spikes = drawn if config.noise else imaging.expected_spikes(rates[stimulus])
         fields |= imaging.fields(rng, spikes, config.field_names)
         if stimulus == "chirp":
             fields["chirp_qi"] = quality_index(imaging.by_repeat(spikes, clips_per_repeat=1))

@@ -35,6 +35,8 @@ class SimulationConfig:
         n_trials, frozen_frames: number of presentations of the frozen part, and its frames.
         n_images, image_height, image_width: number of photographs for each of the two parts, and their size in pixels,
             at least that of the screen.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
+            a score is measured; counts are stored as they are then, not as bytes.
 
     Raises:
         UserError: a number is out of range.
@@ -51,6 +53,7 @@ class SimulationConfig:
     n_images: int = 20
     image_height: int = 1000
     image_width: int = 1200
+    noise: int = 1
 
     def __post_init__(self) -> None:
         check_numbers(self, {"image_height": SCREEN[0], "image_width": SCREEN[1]})
@@ -87,14 +90,17 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             mean_rates_hz=_MEAN_RATES_HZ,
         )
         expected, _ = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
-        running, frozen = drawn_spikes(rng, expected["running"], expected["frozen"], config.n_trials)
+        running, frozen = drawn_spikes(
+            rng, expected["running"], expected["frozen"], config.n_trials, config.noise
+        )
+        stored = np.uint8 if config.noise else np.float32
         name = f"session_{index + 1}_{config.species}"
         write_hdf5(
             sessions / name / f"{name}_fixationmovie_data.mat",
             {
                 **stimulus,
-                "runningbin": running.reshape(config.n_blocks, config.block_frames, -1).astype(np.uint8),
-                "frozenbin": frozen.astype(np.uint8),
+                "runningbin": running.reshape(config.n_blocks, config.block_frames, -1).astype(stored),
+                "frozenbin": frozen.astype(stored),
             },
         )
         if progress is not None:

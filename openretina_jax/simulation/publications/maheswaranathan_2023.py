@@ -33,6 +33,8 @@ class SimulationConfig:
         seconds, test_seconds: durations of the training and of the test movie.
         n_repeats: number of repeats of the test movie.
         side: pixels of a frame along each side.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
+            a score is measured.
 
     Raises:
         UserError: a number is out of range.
@@ -45,6 +47,7 @@ class SimulationConfig:
     test_seconds: int = 20
     n_repeats: int = 6
     side: int = 50
+    noise: int = 1
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -99,7 +102,7 @@ def _recording(
 ) -> dict[str, np.ndarray]:
     """The arrays of a file by their names in it."""
     expected, _ = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ)
-    spikes, trials = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats)
+    spikes, trials = drawn_spikes(rng, expected["train"], expected["test"], config.n_repeats, config.noise)
     if kind == "whitenoise":
         trials = np.pad(trials, ((0, 0), (0, 1), (0, 0)), mode="edge")
     arrays = {f"{split}/stimulus": movie for split, movie in movies.items()}

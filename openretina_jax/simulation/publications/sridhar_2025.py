@@ -73,6 +73,8 @@ class SimulationConfig:
         n_images: number of images of the natural movie.
         centre_sd_px: typical size of a receptive field's centre.
         seed: seed of all random numbers.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
+            a score is measured.
 
     Raises:
         UserError: a number is out of range.
@@ -93,6 +95,7 @@ class SimulationConfig:
     n_images: int = 120
     centre_sd_px: float = 3.0
     seed: int = 0
+    noise: int = 1
 
     def __post_init__(self) -> None:
         check_choice("stimulus", self.stimulus, PUBLISHED)
@@ -184,9 +187,9 @@ def _simulate_retina(work: Path, config: SimulationConfig, movies: Movies, retin
         half = config.test_trials - config.test_trials // 2
         shown[..., half:] = np.roll(shown[..., half:], config.test_frames // 2, axis=1)
     trials = rates["train"].reshape(n_trials, config.frames_per_trial, -1)
+    expected = {"train_responses": trials.transpose(2, 1, 0), "test_responses": shown}
     content: dict[str, Any] = {
-        "train_responses": rng.poisson(trials.transpose(2, 1, 0)).astype(np.float64),
-        "test_responses": rng.poisson(shown).astype(np.float64),
+        name: (rng.poisson(mean) if config.noise else mean).astype(np.float64) for name, mean in expected.items()
     }
     if both:
         of_seed = np.arange(n_trials) // _SEED_TRIALS

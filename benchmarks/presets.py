@@ -1,0 +1,200 @@
+"""Every preset trained to its end on simulated recordings of its publication's kind, and what it reaches of what can be.
+
+    python -m benchmarks.presets --folder=runs/presets
+    python -m benchmarks.presets --folder=runs/presets --only=goldin --write=docs/scores.md
+    python -m benchmarks.presets --folder=runs/presets --reference_python=/path/to/python --configs=/path/to/configs
+
+trains one preset after the other, each in a process of its own, by its own rules until it ends. What is done is kept in
+the folder, and a training that was stopped goes on: the same command continues. ``--write`` makes the page of the
+scores from all that the folder holds. With an interpreter that has openretina, and the folder of its configurations,
+its own command trains on the same files, and its best checkpoint is scored as ours is.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import openretina_jax
+from benchmarks.noise_ceiling import noise_ceiling
+from openretina_jax.evaluation.splits import TEST, VALIDATION
+from openretina_jax.experiment.data import make_dataset
+from openretina_jax.experiment.notebook import changed
+from openretina_jax.models.model import Model
+from openretina_jax.models.saving import best_checkpoint, read_about
+from openretina_jax.runtime.fetch import cache_folder
+from openretina_jax.runtime.files import whole_file
+
+ROOT = Path(__file__).parents[1]
+DONE = "score.json"  # in the folder of a preset
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A configuration, and the size at which its scientific point shows on two cores.
+
+    Attributes:
+        config: file in configs/ and words.
+        settings: entries that differ.
+    """
+
+    config: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The preset in the name of a folder."""
+        stem, _, words = self.config.partition(".py:")
+        chosen = [word for word in words.split(",") if word not in ("simulated", "quick")]
+        return "-".join([stem, *chosen])
+
+    @property
+    def flags(self) -> list[str]:
+        """Arguments of ``scripts/train.py``."""
+        return [f"--config=configs/{self.config}", *(f"--config.{name}={value}" for name, value in self.settings.items())]
+
+
+_FIXATIONS = {"data.simulated.n_blocks": 80, "data.validation_clips": 30, "train.epochs": 40}
+_SALAMANDER = {"data.simulated.seconds": 600, "train.epochs": 50}
+PRESETS = (
+    Preset("hoefling_low_res.py:simulated"),
+    Preset("hoefling_low_res.py:simulated,gru"),
+    Preset("hoefling_low_res.py:simulated,factorized"),
+    Preset("hoefling_low_res.py:simulated,point_gaussian"),
+    Preset("hoefling_low_res.py:simulated,lnp"),
+    Preset("hoefling_low_res.py:simulated,separable_lnp"),
+    Preset("hoefling_high_res.py:simulated"),
+    Preset("goldin_2022_core_readout.py:simulated"),
+    Preset("goldin_2022_core_readout.py:simulated,axolotl"),
+    Preset("hdf5_core_readout.py:simulated"),
+    Preset("template.py:", {"data.simulated.enabled": True, "data.test_names": ("random_noise_2", "random_noise_3")}),
+    Preset("karamanlis_2024_core_readout.py:simulated,quick", _FIXATIONS),
+    Preset("karamanlis_2024_core_readout.py:simulated,quick,marmoset", _FIXATIONS),
+    Preset("maheswaranathan_2023_core_readout.py:simulated,quick", _SALAMANDER),
+    Preset("maheswaranathan_2023_core_readout.py:simulated,quick,whitenoise", _SALAMANDER),
+    Preset("maheswaranathan_2023_lnp.py:simulated"),
+    Preset("maheswaranathan_2023_lnp.py:simulated,separable_lnp"),
+    Preset("maheswaranathan_2023_lnp.py:simulated,whitenoise,separable_lnp"),
+    Preset("sridhar_2025_nm_sc.py:simulated"),
+    Preset("sridhar_2025_nm_sc_multicell.py:simulated"),
+    Preset("sridhar_2025_wn_sc.py:simulated"),
+    Preset("sridhar_2025_wn_sc_multicell.py:simulated"),
+    Preset("vystrcilova_2024_nm_cnn.py:simulated,quick"),
+    Preset("vystrcilova_2024_nm_ln.py:simulated"),
+    Preset("vystrcilova_2024_wn_cnn.py:simulated,quick"),
+    Preset("vystrcilova_2024_wn_ln.py:simulated"),
+)
+
+
+def train(preset: Preset, folder: Path) -> dict[str, float | None]:
+    """Train a preset in a process of its own, and go on with what the folder holds.
+
+    Returns:
+        ``processor_s`` and ``passed_s`` of the whole process and its ``memory_gb`` at the peak; None if it went on.
+
+    Raises:
+        RuntimeError: the training failed; its log says why.
+    """
+    run, went_on = folder / "run", (folder / "run" / "checkpoints").is_dir()
+    command = [sys.executable, "scripts/train.py", *preset.flags, f"--workdir={run.resolve()}"]
+    began = time.perf_counter()
+    with (folder / "log.txt").open("a") as log:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)  # of this child alone
+    if status:
+        raise RuntimeError(f"{preset.name}: the training failed; see {log.name}")
+    if went_on:
+        return {"processor_s": None, "passed_s": None, "memory_gb": None}
+    return {
+        "processor_s": usage.ru_utime + usage.ru_stime,
+        "passed_s": time.perf_counter() - began,
+        "memory_gb": usage.ru_maxrss / 1e6,
+    }
+
+
+def scores(model: Model, preset: Preset) -> dict[str, Any]:
+    """Mean correlations of a model, those of a perfect one, and how much was recorded."""
+    data = changed(f"{ROOT / 'configs' / preset.config}", preset.settings).to_dict()["data"]
+    cache = cache_folder() / "simulated"
+    dataset = make_dataset(data, cache)
+    evaluation = openretina_jax.evaluate(model, dataset, [VALIDATION, TEST])
+    of_model = {split: evaluation.of_split(split) for split in evaluation.responses}
+    of_truth = noise_ceiling(data, dataset, evaluation, cache)
+    frames, rate_hz = len(dataset.sessions[0].responses), dataset.info.frame_rate_hz
+    return {
+        "neurons": dataset.n_neurons,
+        "sessions": len(dataset.sessions),
+        "minutes": frames / rate_hz / 60 if rate_hz else None,
+        "images": None if rate_hz else frames,
+        **mean_correlations(of_model),
+        **{f"{split}_ceiling": score for split, score in mean_correlations(of_truth).items()},
+    }
+
+
+def mean_correlations(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Mean correlation over neurons in validation, and over neurons and test movies in the test."""
+    of_split = {split: float(table["correlation"].mean()) for split, table in tables.items()}
+    validation = of_split.pop(VALIDATION)
+    return {VALIDATION: validation, TEST: float(np.mean(list(of_split.values())))}
+
+
+def measure(preset: Preset, folder: Path) -> dict[str, Any]:
+    """Train a preset to its end and score it, unless that is done."""
+    done = folder / DONE
+    if done.is_file():
+        return json.loads(done.read_text(encoding="utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    cost, run = train(preset, folder), folder / "run"
+    history = pd.read_csv(run / "metrics.csv")
+    about = read_about(best_checkpoint(run))
+    row = {
+        "preset": dataclasses.asdict(preset),
+        "epochs": len(history),
+        "best_epoch": about["epoch"],
+        **cost,
+        **scores(openretina_jax.load(run), preset),
+        "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    with whole_file(done) as stream:
+        stream.write(json.dumps(row, indent=1).encode())
+    return row
+
+
+def main() -> None:
+    """Measure what the command line names, one preset after the other, and write the page."""
+    parser = argparse.ArgumentParser(description="Scores of every preset, trained to its end.")
+    parser.add_argument("--folder", type=Path, required=True, help="where runs and scores are kept")
+    parser.add_argument("--only", default="", help="presets whose names contain this")
+    parser.add_argument("--write", type=Path, help="page to write, such as docs/scores.md")
+    parser.add_argument("--reference_python", help="interpreter that has openretina, to train its counterparts")
+    parser.add_argument("--configs", type=Path, help="folder of openretina's configurations")
+    arguments = parser.parse_args()
+    rows = []
+    for preset in PRESETS:
+        folder = arguments.folder / preset.name
+        if arguments.only in preset.name:
+            measure(preset, folder)
+        if (folder / DONE).is_file():
+            rows.append(json.loads((folder / DONE).read_text(encoding="utf-8")))
+            print(line(preset.name, rows[-1]), flush=True)
+
+
+def line(name: str, row: Mapping[str, Any]) -> str:
+    """A row in short, for the terminal."""
+    share = row[TEST] / row[f"{TEST}_ceiling"]
+    return f"{name}: {row['epochs']} epochs, validation {row[VALIDATION]:.3f}, test {row[TEST]:.3f}, {share:.0%} of the ceiling"
+
+
+if __name__ == "__main__":
+    main()
