@@ -1,7 +1,7 @@
 """The score that a perfect model would have on simulated recordings: that of their responses without noise."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pandas as pd
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.timelines import Tables
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.evaluate import Evaluation
 from openretina_jax.evaluation.splits import SessionResponses, paired_responses, split_timelines
 from openretina_jax.evaluation.tables import score_table
 from openretina_jax.experiment.data import make_dataset
@@ -20,7 +19,7 @@ IDENTITY = "roi_id"  # of neurons that a quality check may leave out of one simu
 
 
 def noise_ceiling(
-    data: Mapping[str, Any], dataset: Dataset, evaluation: Evaluation, cache: Path
+    data: Mapping[str, Any], dataset: Dataset, splits: Sequence[str], lag: int, cache: Path
 ) -> dict[str, pd.DataFrame]:
     """Score responses without noise as if a model had predicted them.
 
@@ -30,7 +29,8 @@ def noise_ceiling(
     Args:
         data: ``config.data`` of simulated recordings.
         dataset: the recordings.
-        evaluation: of any model on them; says which splits and frames are scored.
+        splits: "train", "validation" or names of test movies.
+        lag: first frames of a clip that are not scored.
         cache: folder of simulated files.
 
     Returns:
@@ -42,17 +42,16 @@ def noise_ceiling(
     if not data.get("simulated", {}).get("enabled"):
         raise UserError("the noise ceiling is known of simulated recordings alone; add the word simulated")
     truth = make_dataset({**data, "simulated": {**data["simulated"], "noise": 0}}, cache)
-    tables, columns = Tables(truth), matched_neurons(dataset, truth)
-    return {
-        split: score_table(
-            [
-                dataclasses.replace(one, predicted=of[one.session].recorded.mean(axis=0)[..., columns[one.session]])
-                for one in sessions
-            ]
-        )
-        for split, sessions in evaluation.responses.items()
-        for of in [{one.session: one for one in recorded(split, tables, evaluation.lag)}]
-    }
+    tables, tables_of_truth, columns = Tables(dataset), Tables(truth), matched_neurons(dataset, truth)
+    ceiling = {}
+    for split in splits:
+        expected = {one.session: one.recorded.mean(axis=0) for one in recorded(split, tables_of_truth, lag)}
+        perfect = [
+            dataclasses.replace(one, predicted=expected[one.session][..., columns[one.session]])
+            for one in recorded(split, tables, lag)
+        ]
+        ceiling[split] = score_table(perfect)
+    return ceiling
 
 
 def recorded(split: str, tables: Tables, lag: int) -> list[SessionResponses]:

@@ -60,7 +60,10 @@ class Preset:
     @property
     def flags(self) -> list[str]:
         """Arguments of ``scripts/train.py``."""
-        return [f"--config=configs/{self.config}", *(f"--config.{name}={value}" for name, value in self.settings.items())]
+        return [
+            f"--config=configs/{self.config}",
+            *(f"--config.{name}={value}" for name, value in self.settings.items()),
+        ]
 
 
 _FIXATIONS = {"data.simulated.n_blocks": 80, "data.validation_clips": 30, "train.epochs": 40}
@@ -129,7 +132,7 @@ def scores(model: Model, preset: Preset) -> dict[str, Any]:
     dataset = make_dataset(data, cache)
     evaluation = openretina_jax.evaluate(model, dataset, [VALIDATION, TEST])
     of_model = {split: evaluation.of_split(split) for split in evaluation.responses}
-    of_truth = noise_ceiling(data, dataset, evaluation, cache)
+    of_truth = noise_ceiling(data, dataset, list(of_model), model.lag, cache)
     frames, rate_hz = len(dataset.sessions[0].responses), dataset.info.frame_rate_hz
     return {
         "neurons": dataset.n_neurons,

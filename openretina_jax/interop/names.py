@@ -46,7 +46,7 @@ class Names:
 # arguments that describe the data: the model gives them to ours, and openretina to theirs
 _GIVEN = (
     *("in_channels", "in_shape", "n_neurons", "n_sessions", "session_sizes"),
-    *("mean_activity", "rf_location", "conditions", "rngs"),
+    *("mean_activity", "rf_location", "map_location", "conditions", "rngs"),
 )
 FROM_DATA = (
     *("channels", "in_shape", "outdims", "n_neurons_dict"),
@@ -157,7 +157,7 @@ READOUT_NAMES = (
             "nonlinearity": "softplus",
             **dict.fromkeys(("feature_ids", "position_ids", "position_predictor", "initial_positions")),
         },
-        ours_only=("position_map", "start_at_mean"),
+        ours_only=("position_map", "start_at_location", "start_at_mean"),
         theirs_only=(
             *("nonlinearity_function", "shared_features", "shared_grid"),
             *("grid_mean_predictor", "init_grid", "readout_reg_avg"),

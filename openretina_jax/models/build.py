@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, Num
 
 from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
@@ -14,9 +15,12 @@ from openretina_jax.models.core_readout import CoreReadout, output_shape
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import Model
 from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.cores.core import Core
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime.devices import own_numbers
 from openretina_jax.runtime.registry import construct
+
+MORE_PIXELS = 64  # along each side: a multiple of what strides and poolings of cores are
 
 
 def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Model:
@@ -89,9 +93,32 @@ def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, 
             "session_sizes": tuple(info.sessions.values()),
             "mean_activity": jax.device_put(np.asarray(mean_activity, np.float32)),
             "rf_location": None if location is None else jax.device_put(np.asarray(location)),
+            "map_location": on_maps(core, info.input_shape, np.asarray(location))
+            if location is not None and options["readout"].get("start_at_location")
+            else None,
         },
     )
     return CoreReadout(core, readout, options, info)
+
+
+def on_maps(
+    core: Core, input_shape: tuple[int, int, int], location: Num[np.ndarray, "neuron 2"]
+) -> Float[Array, "neuron 2"]:
+    """Find the rows and columns of the feature maps that look at pixels of the stimulus; they may lie outside.
+
+    The middle of the maps looks at the middle of the stimulus. How many pixels lie between two points of the maps is
+    seen from how much they grow with the stimulus.
+
+    Args:
+        core: core that makes the maps.
+        input_shape: (height, width, channel) of the stimulus.
+        location: rows and columns of the stimulus.
+    """
+    size, channels = np.array(input_shape[:2]), input_shape[2]
+    height, width = (size + MORE_PIXELS).tolist()
+    maps, larger = (np.array(output_shape(core, shape)[1:3]) for shape in (input_shape, (height, width, channels)))
+    pixels = MORE_PIXELS / (larger - maps)
+    return jax.device_put(((location - (size - 1) / 2) / pixels + (maps - 1) / 2).astype(np.float32))
 
 
 @own_numbers()

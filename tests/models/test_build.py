@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from openretina_jax.errors import UserError
-from openretina_jax.models.build import make_core_readout
+from openretina_jax.models.build import make_core_readout, on_maps
+from openretina_jax.modules.cores import CORES
 from tests import tiny
 
 THREE_LAYERS = {
@@ -88,3 +89,19 @@ def test_a_model_that_is_a_readout_alone() -> None:
 def test_options_that_are_wrong(changed: dict[str, dict[str, Any]], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_core_readout(changed, tiny.dataset().info)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_maps_look_at_the_pixels_that_their_middle_says(pooled: bool) -> None:
+    """One point of the maps depends on the pixels around the one that is said to lie there."""
+    options = {"kind": "simple", "convolution": "time_independent", "hidden_channels": (2, 2), "hidden_padding": "same"}
+    sizes = {"temporal_kernel_sizes": (1, 1), "spatial_kernel_sizes": (5, 3), "pool_every": 2 if pooled else None}
+    core = CORES.make(options | sizes, {"in_channels": 1, "n_sessions": 1, "rngs": nnx.Rngs(0)})
+    core.eval()
+    pixels = np.array([[11, 20], [16, 8]])
+    rows, columns = np.rint(np.asarray(on_maps(core, (24, 32, 1), pixels))).astype(int).T
+    movie = jax.random.normal(jax.random.key(0), (1, 1, 24, 32, 1))
+    for row, column, pixel in zip(rows, columns, pixels, strict=True):
+        seen = jax.grad(lambda x, row=row, column=column: core(x)[0, 0, row, column].sum())(movie)[0, 0, ..., 0]
+        touched = np.argwhere(np.abs(seen) > 1e-4 * np.abs(seen).max())
+        assert np.abs(touched.mean(axis=0) - pixel).max() <= 1

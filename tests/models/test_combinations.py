@@ -172,9 +172,10 @@ def leaves(model: Model) -> dict[str, Any]:
 def test_the_configuration_names_every_option(kind: tuple[str, str]) -> None:
     """What the constructors take and what ``configs/common.py`` lists are the same."""
     part, name = kind
+    of_readout = {"in_shape", "n_neurons", "session_sizes", "mean_activity", "rf_location", "map_location", "rngs"}
     registry, given = {
         "core": (CORES, {"in_channels", "n_sessions", "conditions", "rngs"}),
-        "readout": (READOUTS, {"in_shape", "n_neurons", "session_sizes", "mean_activity", "rf_location", "rngs"}),
+        "readout": (READOUTS, of_readout),
     }[part]
     settings = settings_of(*(("simple", name) if part == "readout" else (name, "gaussian_mask")), {})
     assert set(settings["model"][part]) - {"kind"} == signature(registry[name])[0].keys() - given

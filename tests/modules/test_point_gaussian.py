@@ -53,6 +53,26 @@ def test_positions_have_the_mean_and_covariance_of_the_gaussian(gaussian: str) -
     assert len(np.unique(seen[:, 0])) > 0.99 * len(seen)
 
 
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_points_begin_where_receptive_fields_are(align_corners: bool) -> None:
+    pixels = jnp.asarray([[0.0, 0], [4, 6], [1, 2.5], [-3, 9], [jnp.nan, jnp.nan]])
+    options = {"align_corners": align_corners, "nonlinearity": "identity", "bias": False}
+    given = {"in_shape": (HEIGHT, WIDTH, CHANNELS), "n_neurons": N, "rngs": nnx.Rngs(0), "map_location": pixels}
+    readout = READOUTS.make({"kind": "point_gaussian", "start_at_location": True, **options}, given)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for values, expected in ((rows, [0, 4, 1]), (columns, [0, 6, 2.5])):
+        x = jnp.asarray(np.broadcast_to(values[..., None], (1, 1, HEIGHT, WIDTH, CHANNELS)), jnp.float32)
+        np.testing.assert_allclose(respond(readout, x)[0, 0, :3], expected, atol=1e-5)
+    positions = readout.positions(0, N)
+    np.testing.assert_array_equal(positions[3], [1, -1])  # the nearest inside
+    assert np.abs(positions[4]).max() <= 0.1  # random where it is not known
+    started = [
+        READOUTS.make({"kind": "point_gaussian", **more}, given | {"rngs": nnx.Rngs(0)}) for more in ({}, options)
+    ]
+    np.testing.assert_array_equal(started[0].positions(0, N), started[1].positions(0, N))
+    assert np.abs(started[0].positions(0, N)).max() <= 0.1
+
+
 def test_one_draw_for_all_frames() -> None:
     readout = make(sample_per_frame=False)
     x = coordinate_maps(2, 3)

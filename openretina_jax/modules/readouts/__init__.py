@@ -5,5 +5,14 @@ from openretina_jax.runtime.registry import Registry
 READOUTS = Registry(
     "readout",
     __name__,
-    given=("in_shape", "n_neurons", "n_sessions", "session_sizes", "mean_activity", "rf_location", "rngs"),
+    given=(
+        "in_shape",
+        "n_neurons",
+        "n_sessions",
+        "session_sizes",
+        "mean_activity",
+        "rf_location",
+        "map_location",
+        "rngs",
+    ),
 )

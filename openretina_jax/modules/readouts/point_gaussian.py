@@ -68,8 +68,11 @@ class PointGaussianReadout(Readout):
         position_map: whether every session but the first maps shared positions, see ``MappedMeans``.
         position_predictor: options of ``PredictedMeans``, which predicts the means of all neurons.
         initial_positions: mean position of every neuron to begin with (None: random).
+        start_at_location: whether mean positions begin where receptive fields are, if the data know: a point that is
+            further away than the kernels reach gets no gradient that leads it there.
         session_sizes: neurons of each session, in the order of the table (None: there is one session).
         mean_activity: ``(neuron,)`` initial offsets (None: 0).
+        map_location: ``(neuron, 2)`` row and column of the maps that look at the receptive field (None: not known).
         rngs: random streams; feature weights begin at 1 / features.
 
     Raises:
@@ -96,8 +99,10 @@ class PointGaussianReadout(Readout):
         position_map: bool = True,
         position_predictor: Mapping[str, Any] | None = None,
         initial_positions: Positions | None = None,
+        start_at_location: bool = False,
         session_sizes: tuple[int, ...] | None = None,
         mean_activity: Float[Array, " neuron"] | None = None,
+        map_location: Float[Array, "neuron 2"] | None = None,
         rngs: nnx.Rngs,
     ):
         if gaussian not in SIGMA_SHAPES:
@@ -109,10 +114,14 @@ class PointGaussianReadout(Readout):
         self.gamma, self.average_penalty = gamma, average_penalty
         sizes = (n_neurons,) if session_sizes is None else session_sizes
         session = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+        location = None
+        if start_at_location and map_location is not None:
+            location = _coordinates(map_location, in_shape[:2], align_corners)
         self.means = make_means(
             session,
             init_mean=init_mean,
             initial_positions=initial_positions,
+            location=location,
             position_ids=position_ids,
             position_map=position_map,
             position_predictor=position_predictor,
@@ -310,6 +319,15 @@ def _corners(
         weight = jnp.stack([1 - (pixel - low), pixel - low], axis=-1)
         found.append((index, jnp.where((index >= 0) & (index < n), weight, 0)))
     return found
+
+
+def _coordinates(
+    pixel: Float[Array, "neuron 2"], size: tuple[int, int], align_corners: bool
+) -> Float[Array, "neuron 2"]:
+    """Positions of rows and columns, inside the maps; the inverse of what ``_corners`` begins with."""
+    n = jnp.asarray(size, jnp.float32)
+    position = 2 * pixel / jnp.maximum(n - 1, 1) - 1 if align_corners else (2 * pixel + 1) / n - 1
+    return jnp.clip(position, -1, 1)[:, ::-1]
 
 
 def _in_first_session(index: np.ndarray, session: np.ndarray) -> Bool[Array, " neuron"]:

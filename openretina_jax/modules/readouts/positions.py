@@ -168,6 +168,7 @@ def make_means(
     *,
     init_mean: float,
     initial_positions: Positions | None,
+    location: Float[Array, "neuron 2"] | None,
     position_ids: Ids | None,
     position_map: bool,
     position_predictor: Mapping[str, Any] | None,
@@ -177,6 +178,7 @@ def make_means(
 
     Args:
         session: session of each neuron.
+        location: positions at which neurons with means of their own begin; NaN, or None, where they are not known.
         init_mean, initial_positions, position_ids, position_map, position_predictor, rngs: see
             ``PointGaussianReadout``.
 
@@ -201,7 +203,8 @@ def make_means(
         return MappedMeans(shared, session) if position_map and session[-1] > 0 else shared
     if initial_positions is not None:
         return OwnMeans(_checked(initial_positions, n_neurons))
-    return OwnMeans(initial.uniform(rngs, (n_neurons, 2), init_mean))
+    random = initial.uniform(rngs, (n_neurons, 2), init_mean)
+    return OwnMeans(random if location is None else jnp.where(jnp.isfinite(location), location, random))
 
 
 def numbered(option: str, ids: Ids, n_neurons: int) -> tuple[int, Int[np.ndarray, " neuron"]]:

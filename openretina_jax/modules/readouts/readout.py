@@ -47,8 +47,8 @@ class Readout(nnx.Module):
     ``NeuronParam``. A call reads a slice of rows, as wide as the caller likes and from any row on, so that one compiled
     program serves sessions of any size. ``penalty``, ``project``, ``masks`` and ``feature_weights`` are overridden
     where the readout has such; those inherited do nothing. Its constructor takes what it needs of ``in_shape``,
-    ``n_neurons``, ``n_sessions``, ``session_sizes``, ``mean_activity``, ``rf_location`` and ``rngs`` by these names,
-    which the data fill in; all its other arguments are options of a configuration. Weights of penalties are
+    ``n_neurons``, ``n_sessions``, ``session_sizes``, ``mean_activity``, ``rf_location``, ``map_location`` and ``rngs``
+    by these names, which the data fill in; all its other arguments are options of a configuration. Weights of penalties are
     attributes ``gamma...``, so that members of a population can differ in them.
 
     Attributes:

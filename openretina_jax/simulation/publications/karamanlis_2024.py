@@ -90,9 +90,7 @@ def simulate(folder: Path, config: SimulationConfig, progress: Progress | None =
             mean_rates_hz=_MEAN_RATES_HZ,
         )
         expected, _ = expected_spikes(neurons, movies, 1 / FRAME_RATE_HZ[config.species])
-        running, frozen = drawn_spikes(
-            rng, expected["running"], expected["frozen"], config.n_trials, config.noise
-        )
+        running, frozen = drawn_spikes(rng, expected["running"], expected["frozen"], config.n_trials, config.noise)
         stored = np.uint8 if config.noise else np.float32
         name = f"session_{index + 1}_{config.species}"
         write_hdf5(
