@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int
 
 from openretina_jax.data.alignment import TURNS, clear_part, disagreement_of_test, lags_by_third, offset, shift_of
 from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.locations import LOCATION, centres, centres_of_mass, power_maps
 from openretina_jax.data.masked import mean_of
 from openretina_jax.data.quality import Problem, split_half_reliability
 from openretina_jax.data.triggered_averages import TriggeredAverages, standardized, triggered_averages
@@ -47,7 +48,7 @@ def neuron_quality(dataset: Dataset, averages: Mapping[str, TriggeredAverages] |
         found = averages[session.name]
         known = [split_half_reliability(trials) for trials in session.repeats.values()]
         thirds = np.where(found.significant[:, None], lags_by_third(found), np.nan)
-        centres = _centres_of(found, session)
+        middle = centres(found, session)
         twin = np.full(session.n_neurons, np.nan)
         for one, other in reversed(twins(session.responses)):
             twin[other] = one
@@ -60,8 +61,8 @@ def neuron_quality(dataset: Dataset, averages: Mapping[str, TriggeredAverages] |
             "lag_first_third": thirds[:, 0],
             "lag_middle_third": thirds[:, 1],
             "lag_last_third": thirds[:, 2],
-            "rf_row": np.where(found.significant, centres[:, 0], np.nan),
-            "rf_column": np.where(found.significant, centres[:, 1], np.nan),
+            "rf_row": np.where(found.significant, middle[:, 0], np.nan),
+            "rf_column": np.where(found.significant, middle[:, 1], np.nan),
             "reliability": mean_of(np.stack(known)) if known else np.nan,
             "twin": twin,
             "silent_frames": longest_stretches(session.responses)[:, 0],
@@ -271,35 +272,18 @@ def _compactness(maps: Float[np.ndarray, "neuron height width"]) -> Float[np.nda
 
 def _turn_of_positions(session: Session, averages: TriggeredAverages, size: tuple[int, int]) -> str | None:
     """How frames must be turned for the STAs to lie at the known positions; None if as they are, or not known."""
-    known = np.asarray(session.neurons.get("rf_location", np.empty((0, 0))))
+    known = np.asarray(session.neurons.get(LOCATION, np.empty((0, 0))))
     chosen = averages.significant
     if known.ndim != 2 or known.shape[1:] != (2,) or known.dtype.kind not in "iuf" or chosen.sum() < _FEWEST_POSITIONS:
         return None
-    maps = _maps(averages, session)[chosen]
+    maps = power_maps(averages, session)[chosen]
     distances = {
-        name: float(np.median(np.linalg.norm(_centres(turn(maps), averages.whitening.square) - known[chosen], axis=1)))
+        name: float(
+            np.median(np.linalg.norm(centres_of_mass(turn(maps), averages.whitening.square) - known[chosen], axis=1))
+        )
         for name, turn in TURNS.items()
     }
     best = min(distances, key=lambda name: distances[name])
     plain = distances["as they are"]
     far = plain > 2 * averages.whitening.square and plain > 0.1 * max(size)
     return best if far and distances[best] < 0.4 * plain else None
-
-
-def _maps(averages: TriggeredAverages, session: Session) -> Float[np.ndarray, "neuron height width"]:
-    """Power of the STAs, in space as the session saw the movie."""
-    maps = np.square(averages.weights.reshape(-1, *averages.size)).sum(axis=-1)
-    return maps[:, :, ::-1] if session.mirrored else maps
-
-
-def _centres_of(averages: TriggeredAverages, session: Session) -> Float[np.ndarray, "neuron 2"]:
-    """Centres of the STAs of a session."""
-    return _centres(_maps(averages, session), averages.whitening.square)
-
-
-def _centres(maps: Float[np.ndarray, "neuron height width"], square: int) -> Float[np.ndarray, "neuron 2"]:
-    """Centres of mass, as rows and columns of the pixels of the movie."""
-    total = np.maximum(maps.sum(axis=(1, 2)), 1e-12)
-    row = (maps.sum(axis=2) @ np.arange(maps.shape[1])) / total
-    column = (maps.sum(axis=1) @ np.arange(maps.shape[2])) / total
-    return (np.stack([row, column], axis=1) + 0.5) * square - 0.5

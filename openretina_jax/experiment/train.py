@@ -18,6 +18,7 @@ from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fingerprint import fingerprint
+from openretina_jax.data.locations import with_locations
 from openretina_jax.data.windows import SAMPLERS, make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import SCORES
@@ -27,7 +28,7 @@ from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.provenance import CONTENT, VERSIONS, versions
 from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_kind, with_values
 from openretina_jax.interop.loading import check_exists
-from openretina_jax.models.build import complete_options
+from openretina_jax.models.build import complete_options, starts_at_location
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import DamagedError, load_model, read_about
@@ -101,6 +102,8 @@ def train(
             dataset = make_dataset(settings["data"], cache_folder() / "simulated", show_progress)
     else:
         settings["data"] = {"source": IN_MEMORY} | json.loads(json.dumps(dataset.source))
+    if settings["start_from"] is None and starts_at_location(settings["model"]["readout"]):
+        dataset = with_locations(dataset)
     _log.info(
         "%s in %s, %d with a mirrored stimulus",
         counted(dataset.n_neurons, "neuron"),

@@ -124,7 +124,7 @@ READOUT_NAMES = (
             "average_penalty": "readout_reg_avg",
         },
         fixed={"nonlinearity": "softplus"},
-        ours_only=("start_at_mean",),
+        ours_only=("start_at_location", "start_at_mean"),
     ),
     Names(
         "factorized",

@@ -93,12 +93,22 @@ def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, 
             "session_sizes": tuple(info.sessions.values()),
             "mean_activity": jax.device_put(np.asarray(mean_activity, np.float32)),
             "rf_location": None if location is None else jax.device_put(np.asarray(location)),
-            "map_location": on_maps(core, info.input_shape, np.asarray(location))
-            if location is not None and options["readout"].get("start_at_location")
-            else None,
+            "map_location": locations_on_maps(core, info) if starts_at_location(options["readout"]) else None,
         },
     )
     return CoreReadout(core, readout, options, info)
+
+
+def starts_at_location(readout: Mapping[str, Any]) -> bool:
+    """Whether a readout, or the one that it is a clone of, begins where receptive fields are."""
+    return bool(readout.get("start_at_location")) or ("source" in readout and starts_at_location(readout["source"]))
+
+
+def locations_on_maps(core: Core, info: DataInfo) -> Float[Array, "neuron 2"]:
+    """Find the receptive fields of all neurons on the feature maps, see ``on_maps``; NaN where they are not known."""
+    unknown = [(np.nan, np.nan)]
+    of_sessions = [info.neurons.get(name, {}).get("rf_location", unknown * n) for name, n in info.sessions.items()]
+    return on_maps(core, info.input_shape, np.concatenate([np.asarray(one, np.float64) for one in of_sessions]))
 
 
 def on_maps(

@@ -55,7 +55,8 @@ class ClonedReadout(Readout):
         average_penalty: average over a session's weights instead of summing.
         session_sizes: neurons of each session (None: there is one session).
         mean_activity: ``(neuron,)`` initial offsets; the source takes those of the first session (None: 0).
-        rf_location: ``(neuron, 2)`` row and column of receptive fields, for sources that take them.
+        rf_location, map_location: ``(neuron, 2)`` row and column of receptive fields in the stimulus and in the maps, for
+            sources that take them.
         rngs: random streams.
 
     Raises:
@@ -73,6 +74,7 @@ class ClonedReadout(Readout):
         session_sizes: tuple[int, ...] | None = None,
         mean_activity: Float[Array, " neuron"] | None = None,
         rf_location: Num[Array, "neuron 2"] | None = None,
+        map_location: Float[Array, "neuron 2"] | None = None,
         rngs: nnx.Rngs,
     ):
         sizes = (n_neurons,) if session_sizes is None else session_sizes
@@ -90,6 +92,7 @@ class ClonedReadout(Readout):
             "session_sizes": (size,),
             "mean_activity": None if mean_activity is None else mean_activity[:size],
             "rf_location": None if rf_location is None else rf_location[:size],
+            "map_location": None if map_location is None else map_location[:size],
             "rngs": rngs,
         }
         self.source = READOUTS.make(source, given)

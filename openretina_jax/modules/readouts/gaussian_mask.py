@@ -27,6 +27,7 @@ from openretina_jax.runtime.devices import precision
 MAX_LOG_VARIANCE = 20.0
 MAX_SQUARED_DISTANCE = 20.0
 VARIANCE_EPSILON = 1e-8
+START_DEVIATION = 0.3  # of masks that begin at receptive fields, in units of half the longer side of the maps
 GRID_DEVIATIONS = (0.6, 1.2, 2.4)  # of the masks of ``grid``, in pixels
 
 
@@ -50,11 +51,15 @@ class GaussianMaskReadout(Readout):
         positive: whether feature weights are clipped at 0.
         scale, bias: whether gain and offset are trained.
         start_at_mean: whether offsets start where the nonlinearity gives the mean activities; else at these.
+        start_at_location: whether masks begin narrow where receptive fields are, if the data know; else as wide as the
+            maps, in the middle.
         nonlinearity: name of the output nonlinearity.
         gamma_mask: weight of the penalty on the size and eccentricity of masks.
         gamma_features: weight of the L1 penalty on feature weights.
         average_penalty: average a penalty over a neuron's numbers and a session's neurons instead of summing.
         mean_activity: ``(neuron,)`` initial offsets (None: 0).
+        map_location: ``(neuron, 2)`` row and column of the maps that look at the receptive field; NaN, or None, where
+            that is not known.
         rngs: random streams; feature weights are drawn from N(1 / features, 0.01), gains from N(1, 0.01).
     """
 
@@ -69,19 +74,28 @@ class GaussianMaskReadout(Readout):
         scale: bool = False,
         bias: bool = True,
         start_at_mean: bool = False,
+        start_at_location: bool = False,
         nonlinearity: str = "softplus",
         gamma_mask: float = 1.0,
         gamma_features: float = 1.0,
         average_penalty: bool = False,
         mean_activity: Float[Array, " neuron"] | None = None,
+        map_location: Float[Array, "neuron 2"] | None = None,
         rngs: nnx.Rngs,
     ):
         self.in_shape, self.n_neurons, self.nonlinearity = in_shape, n_neurons, fixed_nonlinearity(nonlinearity)
         self.mean_scale, self.var_scale, self.positive = mean_scale, var_scale, positive
         self.gamma_mask, self.gamma_features, self.average_penalty = gamma_mask, gamma_features, average_penalty
         channels = in_shape[2]
-        self.mask_mean = NeuronParam(initial.full((n_neurons, 2), 0.0))
-        self.mask_log_var = NeuronParam(initial.full(n_neurons, 0.0))
+        mean, log_var = initial.full((n_neurons, 2), 0.0), initial.full(n_neurons, 0.0)
+        if start_at_location and map_location is not None:
+            known = jnp.isfinite(map_location).all(axis=1)
+            size = jnp.asarray(in_shape[:2], jnp.float32)
+            extent = size / size.max()  # the outermost pixels are at minus and plus this
+            centre = (2 * map_location / jnp.maximum(size - 1, 1) - 1) * extent
+            mean = jnp.where(known[:, None], jnp.clip(centre, -extent, extent) / mean_scale, mean)
+            log_var = jnp.where(known, 2 * jnp.log(START_DEVIATION) / var_scale, log_var)
+        self.mask_mean, self.mask_log_var = NeuronParam(mean), NeuronParam(log_var)
         self.features = NeuronParam(initial.normal(rngs, (n_neurons, channels), 1 / channels, 0.01))
         gain = initial.normal(rngs, (n_neurons,), 1.0, 0.01) if scale else initial.full(n_neurons, 1.0)
         self.scale = (NeuronParam if scale else NeuronConstant)(gain)

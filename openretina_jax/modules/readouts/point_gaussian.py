@@ -72,7 +72,8 @@ class PointGaussianReadout(Readout):
             further away than the kernels reach gets no gradient that leads it there.
         session_sizes: neurons of each session, in the order of the table (None: there is one session).
         mean_activity: ``(neuron,)`` initial offsets (None: 0).
-        map_location: ``(neuron, 2)`` row and column of the maps that look at the receptive field (None: not known).
+        map_location: ``(neuron, 2)`` row and column of the maps that look at the receptive field; NaN, or None, where
+            that is not known.
         rngs: random streams; feature weights begin at 1 / features.
 
     Raises:

@@ -48,8 +48,8 @@ class Readout(nnx.Module):
     program serves sessions of any size. ``penalty``, ``project``, ``masks`` and ``feature_weights`` are overridden
     where the readout has such; those inherited do nothing. Its constructor takes what it needs of ``in_shape``,
     ``n_neurons``, ``n_sessions``, ``session_sizes``, ``mean_activity``, ``rf_location``, ``map_location`` and ``rngs``
-    by these names, which the data fill in; all its other arguments are options of a configuration. Weights of penalties are
-    attributes ``gamma...``, so that members of a population can differ in them.
+    by these names, which the data fill in; all its other arguments are options of a configuration. Weights of penalties
+    are attributes ``gamma...``, so that members of a population can differ in them.
 
     Attributes:
         n_neurons: rows of the table.

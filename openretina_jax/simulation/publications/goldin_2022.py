@@ -26,8 +26,8 @@ class SimulationConfig:
         n_images: number of training images of a session.
         n_test_images, n_repeats: number of test images, and of the repeats of each.
         side: pixels of an image along each side.
-        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
-            a score is measured.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, by which the ceiling
+            of a score is known.
 
     Raises:
         UserError: a number is out of range.

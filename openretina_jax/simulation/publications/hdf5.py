@@ -39,8 +39,8 @@ class SimulationConfig:
         channels, height, width: size of a frame.
         trials: 1: responses to tests are stored trial by trial; 0: their means are, as in openretina.
         own_stimuli: 1: every session has a first movie of its own, in its file; 0: all share it.
-        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
-            a score is measured.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, by which the ceiling
+            of a score is known.
 
     Raises:
         UserError: a number is out of range.

@@ -59,8 +59,8 @@ class SimulationConfig:
         seed: seed of all random numbers.
         field_names: "old" as published; "new" with the names of spikes and times in later exports.
         resolution: "18x16" or "72x64" pixels of the same scenes, with the same responses.
-        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
-            a score is measured.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, by which the ceiling
+            of a score is known.
 
     Raises:
         UserError: a number is out of range.

@@ -35,8 +35,8 @@ class SimulationConfig:
         n_trials, frozen_frames: number of presentations of the frozen part, and its frames.
         n_images, image_height, image_width: number of photographs for each of the two parts, and their size in pixels,
             at least that of the screen.
-        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
-            a score is measured; counts are stored as they are then, not as bytes.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, by which the ceiling
+            of a score is known. Counts are then no bytes.
 
     Raises:
         UserError: a number is out of range.

@@ -33,8 +33,8 @@ class SimulationConfig:
         seconds, test_seconds: durations of the training and of the test movie.
         n_repeats: number of repeats of the test movie.
         side: pixels of a frame along each side.
-        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
-            a score is measured.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, by which the ceiling
+            of a score is known.
 
     Raises:
         UserError: a number is out of range.

@@ -73,8 +73,8 @@ class SimulationConfig:
         n_images: number of images of the natural movie.
         centre_sd_px: typical size of a receptive field's centre.
         seed: seed of all random numbers.
-        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, with which the ceiling of
-            a score is measured.
+        noise: 1: responses vary from trial to trial; 0: every trial has the expected response, by which the ceiling
+            of a score is known.
 
     Raises:
         UserError: a number is out of range.
