@@ -1,13 +1,11 @@
-"""Every preset trained to its end on simulated recordings of its publication's kind, and what it reaches of what can be.
+"""Scores of every preset, trained to its end on simulated recordings of the kind of its publication.
 
     python -m benchmarks.presets --folder=runs/presets
     python -m benchmarks.presets --folder=runs/presets --only=goldin --write=docs/scores.md
-    python -m benchmarks.presets --folder=runs/presets --reference_python=/path/to/python --configs=/path/to/configs
 
 trains one preset after the other, each in a process of its own, by its own rules until it ends. What is done is kept in
 the folder, and a training that was stopped goes on: the same command continues. ``--write`` makes the page of the
-scores from all that the folder holds. With an interpreter that has openretina, and the folder of its configurations,
-its own command trains on the same files, and its best checkpoint is scored as ours is.
+scores from all that the folder holds.
 """
 
 import argparse
@@ -26,6 +24,7 @@ import pandas as pd
 
 import openretina_jax
 from benchmarks.noise_ceiling import noise_ceiling
+from benchmarks.presets_page import share, write_table
 from openretina_jax.evaluation.splits import TEST, VALIDATION
 from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.notebook import changed
@@ -146,9 +145,9 @@ def scores(model: Model, preset: Preset) -> dict[str, Any]:
 
 def mean_correlations(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     """Mean correlation over neurons in validation, and over neurons and test movies in the test."""
-    of_split = {split: float(table["correlation"].mean()) for split, table in tables.items()}
-    validation = of_split.pop(VALIDATION)
-    return {VALIDATION: validation, TEST: float(np.mean(list(of_split.values())))}
+    tests = [float(table["correlation"].mean()) for split, table in tables.items() if split != VALIDATION]
+    # clip by clip, as training follows it
+    return {VALIDATION: float(tables[VALIDATION]["correlation_clips"].mean()), TEST: float(np.mean(tests))}
 
 
 def measure(preset: Preset, folder: Path) -> dict[str, Any]:
@@ -180,8 +179,6 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where runs and scores are kept")
     parser.add_argument("--only", default="", help="presets whose names contain this")
     parser.add_argument("--write", type=Path, help="page to write, such as docs/scores.md")
-    parser.add_argument("--reference_python", help="interpreter that has openretina, to train its counterparts")
-    parser.add_argument("--configs", type=Path, help="folder of openretina's configurations")
     arguments = parser.parse_args()
     rows = []
     for preset in PRESETS:
@@ -191,12 +188,14 @@ def main() -> None:
         if (folder / DONE).is_file():
             rows.append(json.loads((folder / DONE).read_text(encoding="utf-8")))
             print(line(preset.name, rows[-1]), flush=True)
+    if arguments.write is not None:
+        write_table(arguments.write, rows)
 
 
 def line(name: str, row: Mapping[str, Any]) -> str:
     """A row in short, for the terminal."""
-    share = row[TEST] / row[f"{TEST}_ceiling"]
-    return f"{name}: {row['epochs']} epochs, validation {row[VALIDATION]:.3f}, test {row[TEST]:.3f}, {share:.0%} of the ceiling"
+    reached = f"validation {row[VALIDATION]:.3f}, test {row[TEST]:.3f}, {share(row):.0%} of the ceiling"
+    return f"{name}: {row['epochs']} epochs, {reached}"
 
 
 if __name__ == "__main__":
