@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.noise_ceiling import noise_ceiling
-from openretina_jax.errors import UserError
 from openretina_jax.data.masked import correlation
+from openretina_jax.errors import UserError
 from openretina_jax.experiment.data import make_dataset
 from tests.presets import small
 
