@@ -68,12 +68,17 @@ class AutoencoderModel(Model):
     Attributes:
         base: the trained model.
         autoencoder: autoencoder of the responses of all neurons.
+
+    Raises:
+        UserError: the base reads behaviour.
     """
 
     trains = ("autoencoder",)
 
     def __init__(self, base: CoreReadout, autoencoder: SparseAutoencoder, options: Mapping[str, Any]):
         super().__init__(options, base.data_info)
+        if base.reads_behaviour:
+            raise UserError("an autoencoder cannot follow a model with a shifter, which reads behaviour; train one without")
         self.base, self.autoencoder = base, autoencoder
 
     @property
