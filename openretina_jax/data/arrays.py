@@ -186,7 +186,9 @@ def join_recordings(parts: Sequence[ArrayRecording]) -> ArrayRecording:
             )
         if twice := sorted(tests.keys() & one.tests.keys()):
             raise UserError(f'two parts have a test "{twice[0]}"; call one of them otherwise')
-        tests |= {name: ArrayTest(test.movie, test.repeats, REPEATS, test.behaviour) for name, test in one.tests.items()}
+        tests |= {
+            name: ArrayTest(test.movie, test.repeats, REPEATS, test.behaviour) for name, test in one.tests.items()
+        }
         starts += [first, *(first + start for start in _clip_starts(f"part {place}", part) if start)]
         first += len(one.movie)
     behaviour = [one.behaviour for one in read if one.behaviour is not None]

@@ -211,7 +211,7 @@ def batches_of(
         epochs: number of epochs (None: without end).
         per_session: whether each row of a batch has neurons of one session only, even where others saw the same clips;
             for models whose ``per_session`` is true.
-        with_behaviour: whether batches have the behaviour, for models whose ``reads_behaviour`` is true; needs
+        with_behaviour: whether batches have the behaviour, for models whose ``reads_behaviour`` is true; it implies
             ``per_session``.
         options: further options of the order, such as ``within_clips``.
 

@@ -35,6 +35,9 @@ def fingerprint(dataset: Dataset) -> str:
         for test, repeats in sorted(session.repeats.items()):
             add((test, session.test_stimulus(test)), repeats)
         if session.behaviour is not None:
-            for shown in (session.behaviour, *(session.test_behaviour[test] for test in sorted(session.test_behaviour))):
+            for shown in (
+                session.behaviour,
+                *(session.test_behaviour[test] for test in sorted(session.test_behaviour)),
+            ):
                 add("behaviour", shown)
     return digest.hexdigest()

@@ -82,14 +82,15 @@ class Tables:
     Args:
         dataset: the data set.
         per_session: whether each timeline has the neurons of one session only, even where others saw the same clips.
-        with_behaviour: whether there is a table of behaviour, for models that read it; needs ``per_session``.
+        with_behaviour: whether there is a table of behaviour, for models that read it; it implies ``per_session``.
 
     Raises:
         UserError: there is no behaviour to be read.
     """
 
     def __init__(self, dataset: Dataset, per_session: bool = False, with_behaviour: bool = False):
-        self.dataset, self._per_session, self._with_behaviour = dataset, per_session, with_behaviour
+        self.dataset, self._with_behaviour = dataset, with_behaviour
+        self._per_session = per_session or with_behaviour
         self._movies = list(dataset.stimuli.values())
         # movies of different types fit into one table only when they are normalised
         self._raw = len({(movie.raw, movie.frames.dtype) for movie in self._movies}) == 1
@@ -114,9 +115,12 @@ class Tables:
         """Table of behaviour; adds the trials of tests to the responses, and leaves out what has no behaviour."""
         sessions = self.dataset.sessions
         if sessions[0].behaviour is None:
-            raise UserError("the model reads behaviour, but the recordings have none; give it, or a model without shifter")
+            raise UserError(
+                "the model reads behaviour, but the recordings have none; give it, or a model without shifter"
+            )
         table = np.full((len(self.responses), len(sessions), sessions[0].behaviour.shape[1]), np.nan, np.float32)
         for number, (session, first) in enumerate(zip(sessions, self._first_neuron, strict=True)):
+            assert session.behaviour is not None  # sessions have equally many channels
             parts = [(self._rows(session), session.responses, session.behaviour)]
             parts += [
                 (self._rows_of_trials(session, test), trials, session.test_behaviour[test])
@@ -293,7 +297,10 @@ def first_rows(dataset: Dataset, trials_apart: bool = False) -> tuple[dict[str, 
         for name in {session.stimulus, *tests}:
             users[name].append(number)
         for test, trials in session.repeats.items() if trials_apart else ():
-            lengths[_own_rows(session, test)], users[_own_rows(session, test)] = trials.shape[0] * trials.shape[1], [number]
+            lengths[_own_rows(session, test)], users[_own_rows(session, test)] = (
+                trials.shape[0] * trials.shape[1],
+                [number],
+            )
         if not session.sees_frames_once:
             lengths[_own_rows(session)], users[_own_rows(session)] = len(session.frame_index), [number]
     ends = np.zeros(len(dataset.sessions), np.int32)

@@ -134,8 +134,8 @@ class Evaluator:
         graph, state = nnx.split(model)
         scorer = Scorer(graph)
         tables, data = self.tables, self._data
-        if model.per_session:
-            tables = Tables(self.dataset, True, model.reads_behaviour)
+        if model.per_session or model.reads_behaviour:
+            tables = Tables(self.dataset, model.per_session, model.reads_behaviour)
         if model.reads_behaviour:
             data = DataArrays.of(tables, with_frames=False)
         responses = {

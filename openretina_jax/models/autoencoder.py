@@ -78,7 +78,9 @@ class AutoencoderModel(Model):
     def __init__(self, base: CoreReadout, autoencoder: SparseAutoencoder, options: Mapping[str, Any]):
         super().__init__(options, base.data_info)
         if base.reads_behaviour:
-            raise UserError("an autoencoder cannot follow a model with a shifter, which reads behaviour; train one without")
+            raise UserError(
+                "an autoencoder cannot follow a model with a shifter, which reads behaviour; train one without"
+            )
         self.base, self.autoencoder = base, autoencoder
 
     @property

@@ -44,7 +44,8 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
     if parts == {"members"}:
         return Ensemble([make_model(member, info, seed + n) for n, member in enumerate(options["members"])])
     raise UserError(
-        f'a model has the parts "core", "readout" and perhaps "shifter", "base" and "autoencoder", or "members", not {sorted(parts)}'
+        'a model has the parts "core" and "readout" (and "shifter"), "base" and "autoencoder", or "members", not '
+        f"{sorted(parts)}"
     )
 
 

@@ -45,15 +45,16 @@ class CoreReadout(Model):
             )
 
     def _facts(self) -> dict[str, str]:
-        kinds = {part: self.options[part]["kind"] for part in ("core", "readout", "shifter") if part in self.options}
+        parts = ("core", "readout", "shifter")
+        kinds: dict[str, str] = {part: self.options[part]["kind"] for part in parts if part in self.options}
         field = self.receptive_field()
         frames = "no end" if field.frames is None else f"{field.frames} frames"
         return {**kinds, **super()._facts(), "receptive field": f"{frames}, {field.height} x {field.width} pixels"}
 
     @property
     def per_session(self) -> bool:
-        """Whether the core has parameters or conditions of its own for every session, or there is a shifter."""
-        return self.core.per_session or self.reads_behaviour
+        """Whether the core has parameters or conditions of its own for every session."""
+        return self.core.per_session
 
     @property
     def reads_behaviour(self) -> bool:
@@ -90,7 +91,7 @@ class CoreReadout(Model):
                 responses = jax.vmap(lambda part, row, key: model.readout(part, row, width, key=key))(maps, first, keys)
             else:
                 of_maps = behaviour.reshape(*maps.shape[:2], *behaviour.shape[1:])[:, :, -maps.shape[2] :]
-                shift = jax.vmap(model.shifter)(of_maps, session)
+                shift = jax.vmap(model.shift)(of_maps, session)
                 responses = jax.vmap(
                     lambda part, shift, row, key: model.readout.shifted(part, shift, row, width, key=key)
                 )(maps, shift, first, keys)
@@ -101,7 +102,13 @@ class CoreReadout(Model):
         windows = stimulus.reshape(-1, *stimulus.shape[2:])
         # nothing is before the core, so the backward pass comes to it last
         responses = devices.map_windows(
-            of_windows, self, core_key, (windows, condition, behaviour), (first, session, keys), train=train, last="core"
+            of_windows,
+            self,
+            core_key,
+            (windows, condition, behaviour),
+            (first, session, keys),
+            train=train,
+            last="core",
         )
         return responses.reshape(*stimulus.shape[:2], *responses.shape[1:])
 
@@ -118,9 +125,15 @@ class CoreReadout(Model):
             UserError: the model has no shifter, no such session, or other channels.
         """
         self.check_behaviour(behaviour[None], session, (1, len(behaviour)))
-        assert self.shifter is not None
-        _, _, number = self.slice_of(session)
-        return self.shifter(jnp.asarray(behaviour, jnp.float32), number[0])
+        number = list(self.data_info.sessions).index(session)
+        return self.shift(jnp.asarray(behaviour, jnp.float32), jnp.asarray(number))
+
+    def shift(
+        self, behaviour: Float[Array, "*batch time channel"], session: Int[Array, ""]
+    ) -> Float[Array, "*batch time 2"]:
+        """Compute the shifts of the readout of a session by number, see ``Shifter``."""
+        assert self.shifter is not None, "only a model with a shifter reads behaviour"
+        return self.shifter(behaviour, session)
 
     def respond_rows(
         self,

@@ -75,7 +75,7 @@ class Ensemble(Model):
         behaviour: Float[Array, "part batch time behaviour"] | None = None,
     ) -> Float[Array, "member part batch new_time neuron"]:
         """Compute the responses of every member, see ``Model.respond``."""
-        given = {} if behaviour is None else {"behaviour": behaviour}
+        given: dict[str, Any] = {} if behaviour is None else {"behaviour": behaviour}
         return self._vmapped(
             lambda member: member.respond(stimulus, first, width, session, condition=condition, **given)
         )

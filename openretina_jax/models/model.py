@@ -60,7 +60,7 @@ class Model(Described, nnx.Module):
 
     @property
     def reads_behaviour(self) -> bool:
-        """Whether ``respond`` takes the behaviour of a session; the model is then ``per_session``."""
+        """Whether ``respond`` takes ``behaviour``, that of the session of each part."""
         return False
 
     @abc.abstractmethod
@@ -188,9 +188,7 @@ class Model(Described, nnx.Module):
                 f"{self.data_info.input_shape}; axes are (batch, time, height, width, channel)"
             )
 
-    def check_behaviour(
-        self, behaviour: Array | np.ndarray, session: str | None, shape: tuple[int, ...]
-    ) -> None:
+    def check_behaviour(self, behaviour: Array | np.ndarray, session: str | None, shape: tuple[int, ...]) -> None:
         """Refuse behaviour that the model cannot read.
 
         Args:
@@ -341,13 +339,11 @@ def _predictor(graph: nnx.GraphDef[Model]) -> Any:
         bad = ~jnp.isfinite(movie).all(axis=(2, 3, 4))
         movie = jnp.where(bad[..., None, None, None], 0, movie)
         given = None if condition is None else jnp.asarray(condition)
-        if behaviour is None:
-            responses = model.respond(movie[None], first, width, session, condition=given)[0]
-        else:
-            shown = jnp.asarray(behaviour, jnp.float32)[None]
-            responses = model.respond(movie[None], first, width, session, condition=given, behaviour=shown)[0]
-            unknown = ~jnp.isfinite(shown[0, :, -responses.shape[1] :]).all(axis=-1, keepdims=True)
-            responses = jnp.where(unknown, jnp.nan, responses)
+        also: dict[str, Any] = {} if behaviour is None else {"behaviour": jnp.asarray(behaviour, jnp.float32)[None]}
+        responses = model.respond(movie[None], first, width, session, condition=given, **also)[0]
+        if behaviour is not None:
+            known = jnp.isfinite(also["behaviour"][0, :, -responses.shape[1] :]).all(axis=-1, keepdims=True)
+            responses = jnp.where(known, responses, jnp.nan)
         return jnp.where(model._depends(bad, responses.shape[1])[..., None], jnp.nan, responses)
 
     return predict

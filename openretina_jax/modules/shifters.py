@@ -3,7 +3,6 @@
 import abc
 import itertools
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int
@@ -39,7 +38,9 @@ class Shifter(nnx.Module):
         self.gamma = gamma
 
     @abc.abstractmethod
-    def shift(self, behaviour: Float[Array, "*batch time channel"], session: Int[Array, ""]) -> Float[Array, "*batch time 2"]:
+    def shift(
+        self, behaviour: Float[Array, "*batch time channel"], session: Int[Array, ""]
+    ) -> Float[Array, "*batch time 2"]:
         """Compute shifts along height and width, in pixels of the feature maps.
 
         Args:
@@ -103,7 +104,9 @@ class MlpShifter(Shifter):
         self.biases = nnx.List([SessionParam(initial.full((sessions, units), 0.0)) for _, units in sizes])
         self.output = SessionParam(initial.full((sessions, hidden[-1], 2), 0.0))
 
-    def shift(self, behaviour: Float[Array, "*batch time channel"], session: Int[Array, ""]) -> Float[Array, "*batch time 2"]:
+    def shift(
+        self, behaviour: Float[Array, "*batch time channel"], session: Int[Array, ""]
+    ) -> Float[Array, "*batch time 2"]:
         """Compute shifts, see ``Shifter``."""
 
         def hidden(x: Array) -> Array:

@@ -202,9 +202,10 @@ class ResponseObjective:
     """Loss of predicted responses plus the penalties of the model.
 
     Every neuron's data term is its mean loss times ``loss.samples``, however many frames of it a step holds; the
-    penalties of the core and of a shifter count once per session in the step; the sum is divided by the number of sessions. So the
-    balance of data and penalties depends neither on the number and length of windows, nor on how many sessions (and
-    neurons) share a step. A step with one session and ``samples`` frames per neuron gives exactly the reference's sum.
+    penalties of the core and of a shifter count once per session in the step; the sum is divided by the number of
+    sessions. So the balance of data and penalties depends neither on the number and length of windows, nor on how many
+    sessions (and neurons) share a step. A step with one session and ``samples`` frames per neuron gives exactly the
+    reference's sum.
 
     Attributes:
         loss: loss of predictions.
@@ -226,7 +227,7 @@ class ResponseObjective:
             key: random key of the step.
         """
         width = batch.neuron_mask.shape[1]
-        given = {} if batch.behaviour is None else {"behaviour": batch.behaviour}
+        given: dict[str, Any] = {} if batch.behaviour is None else {"behaviour": batch.behaviour}
         prediction = model.respond(
             batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key, **given
         )
@@ -241,7 +242,7 @@ class ResponseObjective:
         objective = (data + penalty_core + penalty_readout) / sessions
         of_shifter = {}
         if model.shifter is not None and batch.behaviour is not None:
-            shift = jax.vmap(model.shifter)(batch.behaviour, batch.session)
+            shift = jax.vmap(model.shift)(batch.behaviour, batch.session)
             penalty = model.shifter.gamma * jnp.square(shift).sum(axis=-1).mean(axis=(1, 2)).sum() / sessions
             objective, of_shifter = objective + penalty, {"penalty_shifter": penalty}
         return objective, {
