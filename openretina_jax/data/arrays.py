@@ -236,7 +236,9 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
     }
     behaviour = None
     if recording.behaviour is not None:
-        behaviour = _responses(f"{name}: the behaviour", recording.behaviour, recording.behaviour_axes, BEHAVIOUR)
+        behaviour = _responses(
+            f"{name}: the channels of behaviour", recording.behaviour, recording.behaviour_axes, BEHAVIOUR
+        )
     result = MovieRecording(
         name=name, movie=movie, responses=responses, tests=tests, neurons=neurons, behaviour=behaviour
     )
@@ -257,7 +259,7 @@ def _repeated_movie(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovi
     if test.behaviour is not None:
         of_trials = TRIAL in test.behaviour_axes.split()
         axes = TRIALS_OF_BEHAVIOUR if of_trials else BEHAVIOUR
-        behaviour = _responses(f"{what}, behaviour", test.behaviour, test.behaviour_axes, axes)
+        behaviour = _responses(f"{what}, channels of behaviour", test.behaviour, test.behaviour_axes, axes)
         behaviour = behaviour if of_trials else behaviour[None]
     return RepeatedMovie(
         movie=_movie(f"{what}, movie", test.movie, movie_axes),

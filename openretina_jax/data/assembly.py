@@ -34,7 +34,7 @@ class RepeatedMovie:
 
     movie: Num[np.ndarray, "test_time height width channel"]
     repeats: Float32[np.ndarray, "trial response_time neuron"]
-    behaviour: Float32[np.ndarray, "trial response_time behaviour"] | None = None
+    behaviour: Float32[np.ndarray, "behaviour_trial behaviour_time behaviour"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class MovieRecording:
     tests: Mapping[str, RepeatedMovie]
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
-    behaviour: Float32[np.ndarray, "response_time behaviour"] | None = None
+    behaviour: Float32[np.ndarray, "behaviour_time behaviour"] | None = None
 
 
 class SharedMovies:

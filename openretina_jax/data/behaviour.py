@@ -14,7 +14,7 @@ BEHAVIOUR = "time channel"
 def check_behaviour(
     name: str,
     behaviour: Float32[np.ndarray, "time channel"] | None,
-    of_tests: Mapping[str, Float32[np.ndarray, "trial test_time test_channel"]],
+    of_tests: Mapping[str, Float32[np.ndarray, "_ _ test_channel"]],
     responses: Float32[np.ndarray, "response_time neuron"],
     repeats: Mapping[str, Float32[np.ndarray, "_ _ neuron"]],
 ) -> None:

@@ -160,9 +160,9 @@ class Session(Described):
     condition: tuple[float, ...] | None = None
     test_stimuli: Mapping[str, str] = dataclasses.field(default_factory=dict)
     roi_mask: Int32[np.ndarray, "row column"] | None = None
-    behaviour: Float32[np.ndarray, "time channel"] | None = None
-    test_behaviour: Mapping[str, Float32[np.ndarray, "trial test_time channel"]] = dataclasses.field(
-        default_factory=dict
+    behaviour: Float32[np.ndarray, "behaviour_time channel"] | None = None
+    test_behaviour: Mapping[str, Float32[np.ndarray, "behaviour_trial behaviour_test_time test_channel"]] = (
+        dataclasses.field(default_factory=dict)
     )
 
     def __post_init__(self) -> None:

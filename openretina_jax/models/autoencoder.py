@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from openretina_jax.errors import UserError
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
 from openretina_jax.modules import initial

@@ -115,7 +115,7 @@ class Model(Described, nnx.Module):
         session: str | None = None,
         *,
         condition: Float[Array, "batch condition"] | Float[np.ndarray, "batch condition"] | None = None,
-        behaviour: Float[Array, "batch time channel"] | Float[np.ndarray, "batch time channel"] | None = None,
+        behaviour: Float[Array, "_ _ behaviour"] | Float[np.ndarray, "_ _ behaviour"] | None = None,
     ) -> Float[Array, "batch new_time neuron"]:
         """Predict the responses to a normalised stimulus.
 
@@ -125,8 +125,8 @@ class Model(Described, nnx.Module):
             stimulus: windows of a movie, normalised as ``data_info`` says.
             session: session of the neurons (None: all sessions, in the order of ``data_info.sessions``).
             condition: condition of every window, for cores that take one (None: that of its session).
-            behaviour: behaviour of the session at every frame, as it was recorded, for models with a shifter; where it
-                is NaN, so are the predictions (None: predictions are those at the mean behaviour).
+            behaviour: behaviour of the session at every frame, ``(batch, time, channel)`` as it was recorded, for
+                models with a shifter; where it is NaN, so are the predictions (None: those at the mean behaviour).
 
         Raises:
             UserError: the session is unknown, the stimulus has other pixels or channels than the model's, or it is no

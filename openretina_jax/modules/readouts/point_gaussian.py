@@ -174,8 +174,8 @@ class PointGaussianReadout(Readout):
     ) -> Float[Array, "batch time neuron"]:
         """Responses of a slice of neurons at shifted positions, see ``Readout``."""
         pixels = [n - 1 if self.align_corners else n for n in self.in_shape[:2]]
-        height, width_ = (2 * shift[..., axis] / max(n, 1) for axis, n in enumerate(pixels))
-        return self(maps, first, width, key=key, shift=jnp.stack([width_, height], axis=-1))
+        dy, dx = (2 * shift[..., axis] / max(n, 1) for axis, n in enumerate(pixels))
+        return self(maps, first, width, key=key, shift=jnp.stack([dx, dy], axis=-1))
 
     def positions(
         self, first: Row, width: int, noise: Float[Array, "*frames neuron 2"] | None = None
