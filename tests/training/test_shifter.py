@@ -55,9 +55,10 @@ def test_one_program_trains_all_sessions(order: str, tmp_path: Path) -> None:
 
 def test_the_penalty_is_that_of_squared_shifts() -> None:
     """Its mean over sessions in the step; sessions that are not in it keep their rows."""
-    options = OPTIONS | {"shifter": OPTIONS["shifter"] | {"gamma": 0.5}}
-    model: Any = make_model(options, MODEL.data_info)
-    model.shifter.output[...] = MODEL.shifter.output[...]
+    weighted = OPTIONS | {"shifter": OPTIONS["shifter"] | {"gamma": 0.5}}
+    model, other = (make_model(options, MODEL.data_info) for options in (weighted, OPTIONS))
+    for one in (model, other):
+        one.shifter.output[...] = MODEL.shifter.output[...]
     batch = next(
         batches_of(tiny.with_behaviour(), order="session", window_frames=16, windows_per_step=2, with_behaviour=True)
     )
@@ -67,7 +68,7 @@ def test_the_penalty_is_that_of_squared_shifts() -> None:
         0.5 * float(jnp.square(shift).sum(axis=-1).mean()), rel=1e-5
     )
     parts = sum(float(metrics[name]) for name in ("penalty_core", "penalty_readout", "penalty_shifter"))
-    _, without = ResponseObjective()(MODEL, batch, train=False, key=None)
+    _, without = ResponseObjective()(other, batch, train=False, key=None)
     assert float(metrics["objective"] - without["objective"]) == pytest.approx(
         float(metrics["penalty_shifter"]), rel=1e-2
     )
