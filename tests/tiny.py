@@ -80,13 +80,13 @@ def equal_dataset(neurons: int = 3) -> Dataset:
 
 @functools.cache
 def with_behaviour() -> Dataset:
-    """The data set with two channels of behaviour, which is not known at the first frames."""
+    """The data set with two channels of behaviour, which is not known at two frames."""
     rng = np.random.default_rng(1)
 
     def watched(session: Session) -> Session:
         def drawn(*shape: int) -> np.ndarray:
             channels = rng.normal((3.0, -1.0), (2.0, 0.1), (*shape, 2)).astype(np.float32)
-            channels[..., :2, 0] = np.nan
+            channels[..., 8:10, 0] = np.nan
             return channels
 
         of_tests = {name: drawn(*trials.shape[:2]) for name, trials in session.repeats.items()}
