@@ -138,9 +138,3 @@ def test_a_mask_is_moved() -> None:
     other.mask_mean[...] = jnp.broadcast_to(jnp.asarray([-1.0, 2.0]) * jnp.asarray(spacing), (N, 2))
     found = readout.shifted(maps(margin=3), jnp.broadcast_to(jnp.array([-1.0, 2.0]), (2, TIME, 2)))
     np.testing.assert_allclose(found, other(maps(margin=3)), rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("kind", ["gaussian_mask", "point_gaussian"])
-def test_a_shift_of_nothing_changes_nothing(kind: str) -> None:
-    readout = make_readout(kind)
-    np.testing.assert_allclose(readout.shifted(maps(), jnp.zeros((2, TIME, 2))), readout(maps()), rtol=1e-5)
