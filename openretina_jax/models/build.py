@@ -105,6 +105,9 @@ def _make_shifter(options: Mapping[str, Any], info: DataInfo, rngs: nnx.Rngs) ->
             f"the model has a shifter (config.model.shifter), but {missing[0]} has no behaviour; give it with the "
             "recording, or set config.model.shifter.kind to None"
         )
+    channels = {name: len(info.behaviour[name]["mean"]) for name in info.sessions}
+    if len(set(channels.values())) > 1:
+        raise UserError(f"all sessions of a model with a shifter need as many channels of behaviour, not {channels}")
     given: dict[str, Any] = {
         name: jax.device_put(np.asarray([info.behaviour[session][name] for session in info.sessions], np.float32))
         for name in ("mean", "deviation")

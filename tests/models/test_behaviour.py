@@ -96,6 +96,12 @@ def test_sessions_take_their_shifts_along() -> None:
     np.testing.assert_array_equal(both.shifts(EYE[0], "new"), 0)
 
 
+def test_sessions_with_other_channels_are_refused() -> None:
+    one = {"new": {"mean": [0.0], "deviation": [1.0]}}
+    info = dataclasses.replace(INFO, sessions={"new": 2}, mean_activity={"new": [1.0, 1.0]}, neurons={}, behaviour=one)
+    refused(lambda: add_sessions(MODEL, info), "need as many channels of behaviour, not {'new': 1, 'right_1': 2")
+
+
 def test_sessions_differ() -> None:
     left, right = (np.asarray(MODEL.shifts(EYE[0], session)) for session in ("left", "right_1"))
     assert np.abs(left - right).max() > 0.1

@@ -35,6 +35,7 @@ from tests.training.test_loop import Compilations
 RECIPE = Recipe(ResponseObjective(Poisson(samples=100.0)), AdamW(), learning_rate=0.02, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["session", "shared"])
 def test_one_program_trains_all_sessions(order: str, tmp_path: Path) -> None:
     """All of them get shifts of their own, whatever the order of windows."""
@@ -53,6 +54,7 @@ def test_one_program_trains_all_sessions(order: str, tmp_path: Path) -> None:
     assert np.abs(np.asarray(model.shifter.output[...])).max(axis=(1, 2)).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_penalty_is_that_of_squared_shifts() -> None:
     """Its mean over sessions in the step; sessions that are not in it keep their rows."""
     weighted = OPTIONS | {"shifter": OPTIONS["shifter"] | {"gamma": 0.5}}
@@ -78,6 +80,7 @@ def test_the_penalty_is_that_of_squared_shifts() -> None:
     assert (moved > 0).tolist() == [number == int(batch.session[0]) for number in range(3)]
 
 
+@pytest.mark.slow
 def test_trials_are_predicted_one_by_one() -> None:
     """Scores are of the mean over trials of predictions; those of single trials take each trial's own."""
     data = tiny.with_behaviour()
