@@ -10,6 +10,7 @@ from openretina_jax.errors import UserError, nearest
 from openretina_jax.experiment.data import data_config as data
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.shifters import SHIFTERS
 from openretina_jax.runtime import settings
 from openretina_jax.training.objective import LOSSES, WindowLoss
 from openretina_jax.training.optimizers import OPTIMIZERS
@@ -43,15 +44,20 @@ def with_locked_parts(config: ml_collections.ConfigDict) -> ml_collections.Confi
 
 
 def model() -> ml_collections.ConfigDict:
-    """Core and readout; ``model.core.kind`` and ``model.readout.kind`` choose.
+    """Core, readout and shifter; ``model.core.kind``, ``model.readout.kind`` and ``model.shifter.kind`` choose.
 
     All options of all kinds are there, with the defaults of the classes in ``openretina_jax/modules/cores`` and
     ``readouts``, whose docs are theirs; what has no default is None, and must be given for the chosen kind. A kind of
     your own is there too if its class was registered before. Else ``kind`` may be "package.module:Name", with the
-    options in a dictionary, ``model.core.options`` or ``model.readout.options``.
+    options in a dictionary, ``model.core.options`` or ``model.readout.options``. Without a kind there is no shifter;
+    with one, such as "mlp", behaviour in the data moves the readout.
     """
     return ml_collections.ConfigDict(
-        {"core": settings.choice(CORES, "simple"), "readout": settings.choice(READOUTS, "gaussian_mask")}
+        {
+            "core": settings.choice(CORES, "simple"),
+            "readout": settings.choice(READOUTS, "gaussian_mask"),
+            "shifter": settings.choice(SHIFTERS, None),
+        }
     ).lock()
 
 

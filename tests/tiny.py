@@ -78,6 +78,23 @@ def equal_dataset(neurons: int = 3) -> Dataset:
     return dataclasses.replace(dataset(), sessions=tuple(map(cut, dataset().sessions)))
 
 
+@functools.cache
+def with_behaviour() -> Dataset:
+    """The data set with two channels of behaviour, which is not known at two frames."""
+    rng = np.random.default_rng(1)
+
+    def watched(session: Session) -> Session:
+        def drawn(*shape: int) -> np.ndarray:
+            channels = rng.normal((3.0, -1.0), (2.0, 0.1), (*shape, 2)).astype(np.float32)
+            channels[..., 8:10, 0] = np.nan
+            return channels
+
+        of_tests = {name: drawn(*trials.shape[:2]) for name, trials in session.repeats.items()}
+        return dataclasses.replace(session, behaviour=drawn(len(session.responses)), test_behaviour=of_tests)
+
+    return dataclasses.replace(dataset(), sessions=tuple(map(watched, dataset().sessions)))
+
+
 def model(seed: int = 0) -> CoreReadout:
     """A model of the data set."""
     return make_core_readout(MODEL, dataset().info, seed)

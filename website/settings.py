@@ -16,6 +16,7 @@ from openretina_jax.evaluation.monitor import SCORES
 from openretina_jax.experiment.ranges import RANGES
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.shifters import SHIFTERS
 from openretina_jax.runtime import presets
 from openretina_jax.runtime.registry import Option, Registry
 from openretina_jax.runtime.settings import entries, read_config
@@ -70,6 +71,7 @@ class Part(NamedTuple):
 PARTS = (
     Part("Cores", CORES, "model.core.kind", "model.core.KIND"),
     Part("Readouts", READOUTS, "model.readout.kind", "model.readout.KIND"),
+    Part("Shifters", SHIFTERS, "model.shifter.kind", "model.shifter.KIND"),
     Part("Losses", LOSSES, "objective.loss.kind", "objective.loss.KIND"),
     Part("Optimisers", OPTIMIZERS, "optimizer.kind", "optimizer.KIND"),
     Part("Schedules", SCHEDULES, "schedule.kind", "schedule.KIND"),

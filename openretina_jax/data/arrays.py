@@ -24,12 +24,14 @@ from openretina_jax.data.assembly import (
     check_lengths,
     update_digest,
 )
+from openretina_jax.data.behaviour import BEHAVIOUR
 from openretina_jax.data.conversion import Numbers, column, count_or_clips, number, real_numbers, whole_number
 from openretina_jax.data.dataset import Dataset, blocks
 from openretina_jax.data.frame_times import frame_rate_of
 from openretina_jax.errors import UserError
 
 REPEATS = "trial time neuron"
+TRIALS_OF_BEHAVIOUR = f"trial {BEHAVIOUR}"
 TRIAL = "trial"
 
 _DEFAULT_CLIP_S = 5.0
@@ -46,11 +48,15 @@ class ArrayTest:
         responses: responses to all repeats, to one, or their mean.
         axes: names of the axes of the responses, in their order, with or without "trial": "trial time neuron", "neuron
             trial time" or the like. Nothing is guessed from shapes.
+        behaviour: behaviour in every trial, where the recording has behaviour.
+        behaviour_axes: names of its axes; without "trial" where the responses have none.
     """
 
     movie: Numbers
     responses: Numbers
     axes: str
+    behaviour: Numbers | None = None
+    behaviour_axes: str = TRIALS_OF_BEHAVIOUR
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +76,9 @@ class ArrayRecording:
         neurons: facts about the neurons (``unit``, cell types, ...): arrays with an entry per neuron, by name.
         frame_times: time at which each frame of the training movie appeared, in seconds (None: not known). They tell
             the rate, and frames that are missing.
+        behaviour: eye position, pupil, speed, ... at every frame, in any unit, for models with a shifter; NaN where it
+            is not known, where responses do not count for such models (None: there is none).
+        behaviour_axes: names of its axes; "time" of a single channel, and with "trial" as for ``response_axes``.
     """
 
     movie: Numbers
@@ -80,6 +89,8 @@ class ArrayRecording:
     clip_starts: Sequence[int] = ()
     neurons: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     frame_times: Numbers | None = None
+    behaviour: Numbers | None = None
+    behaviour_axes: str = BEHAVIOUR
 
 
 def from_arrays(
@@ -175,9 +186,14 @@ def join_recordings(parts: Sequence[ArrayRecording]) -> ArrayRecording:
             )
         if twice := sorted(tests.keys() & one.tests.keys()):
             raise UserError(f'two parts have a test "{twice[0]}"; call one of them otherwise')
-        tests |= {name: ArrayTest(test.movie, test.repeats, REPEATS) for name, test in one.tests.items()}
+        tests |= {
+            name: ArrayTest(test.movie, test.repeats, REPEATS, test.behaviour) for name, test in one.tests.items()
+        }
         starts += [first, *(first + start for start in _clip_starts(f"part {place}", part) if start)]
         first += len(one.movie)
+    behaviour = [one.behaviour for one in read if one.behaviour is not None]
+    if len({shown.shape[1] for shown in behaviour}) > 1 or len(behaviour) not in (0, len(read)):
+        raise UserError("some parts have behaviour of other channels than others, or none; give the same for all")
     timed = [part.frame_times for part in parts if part.frame_times is not None]
     return ArrayRecording(
         movie=np.concatenate([one.movie for one in read]),
@@ -186,6 +202,7 @@ def join_recordings(parts: Sequence[ArrayRecording]) -> ArrayRecording:
         clip_starts=starts,
         neurons=parts[0].neurons,
         frame_times=np.concatenate([np.ravel(one) for one in timed]) if len(timed) == len(parts) else None,
+        behaviour=np.concatenate(behaviour) if behaviour else None,
     )
 
 
@@ -217,7 +234,14 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
         key: column(f'{name}: neurons["{key}"]', values, responses.shape[1])
         for key, values in recording.neurons.items()
     }
-    result = MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=neurons)
+    behaviour = None
+    if recording.behaviour is not None:
+        behaviour = _responses(
+            f"{name}: the channels of behaviour", recording.behaviour, recording.behaviour_axes, BEHAVIOUR
+        )
+    result = MovieRecording(
+        name=name, movie=movie, responses=responses, tests=tests, neurons=neurons, behaviour=behaviour
+    )
     check_lengths(result)
     for test, shown in tests.items():
         if shown.repeats.shape[2] != responses.shape[1]:
@@ -231,9 +255,16 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
 def _repeated_movie(what: str, test: ArrayTest, movie_axes: str) -> RepeatedMovie:
     wanted = REPEATS if "trial" in test.axes.split() else RESPONSES
     responses = _responses(f"{what}, responses", test.responses, test.axes, wanted)
+    behaviour = None
+    if test.behaviour is not None:
+        of_trials = TRIAL in test.behaviour_axes.split()
+        axes = TRIALS_OF_BEHAVIOUR if of_trials else BEHAVIOUR
+        behaviour = _responses(f"{what}, channels of behaviour", test.behaviour, test.behaviour_axes, axes)
+        behaviour = behaviour if of_trials else behaviour[None]
     return RepeatedMovie(
         movie=_movie(f"{what}, movie", test.movie, movie_axes),
         repeats=responses if wanted == REPEATS else responses[None],
+        behaviour=behaviour,
     )
 
 
@@ -336,10 +367,10 @@ def _check_clip_starts(clip_starts: Mapping[str, Sequence[int]], clip_length: in
 def _sha256(recording: MovieRecording) -> str:
     """Hash of all arrays of a recording, by which a run notices that its data changed."""
     digest = hashlib.sha256()
-    arrays = [recording.movie, recording.responses]
+    arrays = [recording.movie, recording.responses, *([] if recording.behaviour is None else [recording.behaviour])]
     for name, test in sorted(recording.tests.items()):
         digest.update(name.encode())
-        arrays += [test.movie, test.repeats]
+        arrays += [test.movie, test.repeats, *([] if test.behaviour is None else [test.behaviour])]
     for array in arrays:
         update_digest(digest, array)
     return digest.hexdigest()

@@ -29,10 +29,12 @@ class RepeatedMovie:
     Attributes:
         movie: raw pixels.
         repeats: responses; NaN where nothing was recorded.
+        behaviour: behaviour in every trial, see ``Session`` (None: there is none).
     """
 
     movie: Num[np.ndarray, "test_time height width channel"]
     repeats: Float32[np.ndarray, "trial response_time neuron"]
+    behaviour: Float32[np.ndarray, "behaviour_trial behaviour_time behaviour"] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +46,7 @@ class MovieRecording:
         movie: raw pixels of the training movie, in the order shown.
         responses: responses to the training movie; NaN where nothing was recorded.
         tests: test movies, by name.
-        neurons, metadata: as in ``Session``.
+        neurons, metadata, behaviour: as in ``Session``.
     """
 
     name: str
@@ -53,6 +55,7 @@ class MovieRecording:
     tests: Mapping[str, RepeatedMovie]
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
+    behaviour: Float32[np.ndarray, "behaviour_time behaviour"] | None = None
 
 
 class SharedMovies:
@@ -150,6 +153,10 @@ def assemble(
                 test_stimuli=names,
                 neurons=recording.neurons,
                 metadata=recording.metadata,
+                behaviour=recording.behaviour,
+                test_behaviour={
+                    test: one.behaviour for test, one in recording.tests.items() if one.behaviour is not None
+                },
             )
         )
     trained_on = sorted({session.stimulus for session in sessions})

@@ -33,6 +33,7 @@ class Batch:
         n_sessions: number of sessions of each timeline.
         session: index of the first session of each timeline.
         neuron_session: index of each neuron's session.
+        behaviour: behaviour of the session of each timeline, NaN where it is not known (None: it is left out).
     """
 
     stimulus: Float[Array, "timeline window time height width channel"]
@@ -44,6 +45,7 @@ class Batch:
     n_sessions: Int[Array, " timeline"]
     session: Int[Array, " timeline"]
     neuron_session: Int[Array, "timeline neuron"]
+    behaviour: Float[Array, "timeline window time behaviour"] | None = None
 
 
 # registered here, since data/timelines.py needs no JAX
@@ -99,17 +101,20 @@ class DataArrays:
             columns at the end, which no timeline uses.
         session: index of the session that a neuron belongs to.
         order: index of the order in which a neuron saw its clips.
+        behaviour: behaviour of every session in the rows of its responses (None: it is left out).
     """
 
     frames: Num[Any, "frame height width channel"] | None
     responses: Float[Any, "row column"]
     session: Int[Any, " neuron"]
     order: Int[Any, " neuron"]
+    behaviour: Float[Any, "some_row session behaviour"] | None = None
 
     @classmethod
     def on_host(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
         """Arrays of the data on the host; move them with a ``jax.tree.map``."""
-        return cls(tables.frames() if with_frames else None, tables.responses, tables.session, tables.order)
+        frames = tables.frames() if with_frames else None
+        return cls(frames, tables.responses, tables.session, tables.order, tables.behaviour)
 
     @classmethod
     def of(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
@@ -169,6 +174,8 @@ def gather(
     stimulus = (devices.spread(shown).astype(jnp.float32) - shift) / scale
     stimulus = jnp.where(mirrored, jnp.flip(stimulus, axis=-2), stimulus)
     responses = read_rows(data.responses, rows, about["first_neuron"], width)
+    if data.behaviour is not None:
+        about["behaviour"] = devices.spread(data.behaviour[rows, about["session"][:, None, None]])
     return Batch(stimulus=stimulus, responses=jnp.where(beyond[..., None], jnp.nan, responses), **about)
 
 
@@ -184,6 +191,7 @@ def batches_of(
     seed: int = 0,
     epochs: int | None = None,
     per_session: bool = False,
+    with_behaviour: bool = False,
     **options: Any,
 ) -> Iterator[Batch]:
     """Iterate over batches of the training data, epoch after epoch, for a training loop of one's own.
@@ -203,12 +211,14 @@ def batches_of(
         epochs: number of epochs (None: without end).
         per_session: whether each row of a batch has neurons of one session only, even where others saw the same clips;
             for models whose ``per_session`` is true.
+        with_behaviour: whether batches have the behaviour, for models whose ``reads_behaviour`` is true; it implies
+            ``per_session``.
         options: further options of the order, such as ``within_clips``.
 
     Raises:
         UserError: the order or an option is unknown, or a session has fewer windows than a step needs.
     """
-    tables = Tables(dataset, per_session)
+    tables = Tables(dataset, per_session, with_behaviour)
     sampler = make_sampler(
         order, tables, window_frames=window_frames, windows_per_step=windows_per_step, seed=seed, **options
     )

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int, Int8, Int32, UInt8
 
 from openretina_jax.data import roi_masks
+from openretina_jax.data.behaviour import behaviour_statistics, check_behaviour
 from openretina_jax.data.info import DataInfo, frame_text, in_sessions
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
@@ -140,6 +141,9 @@ class Session(Described):
         test_stimuli: stimulus of a test by the name of the test, where the two names differ.
         roi_mask: ``neurons["roi_id"]`` of the region of interest (ROI) at every pixel of the imaging field, 0 outside
             of all (None: not known).
+        behaviour: behaviour at the time of every response (eye position, pupil, ...); NaN where it is not known (None:
+            there is none). It differs between the trials of a test, which are then predicted one by one.
+        test_behaviour: behaviour in every trial of each test, by the name of the test.
 
     Raises:
         UserError: the arrays of the session do not fit each other.
@@ -156,6 +160,10 @@ class Session(Described):
     condition: tuple[float, ...] | None = None
     test_stimuli: Mapping[str, str] = dataclasses.field(default_factory=dict)
     roi_mask: Int32[np.ndarray, "row column"] | None = None
+    behaviour: Float32[np.ndarray, "behaviour_time channel"] | None = None
+    test_behaviour: Mapping[str, Float32[np.ndarray, "behaviour_trial behaviour_test_time test_channel"]] = (
+        dataclasses.field(default_factory=dict)
+    )
 
     def __post_init__(self) -> None:
         time, count = self.responses.shape
@@ -176,6 +184,7 @@ class Session(Described):
         for column, values in self.neurons.items():
             if len(values) != count:
                 raise UserError(f'{self.name}: "{column}" has {len(values)} entries for {count} neurons')
+        check_behaviour(self.name, self.behaviour, self.test_behaviour, self.responses, self.repeats)
 
     def test_stimulus(self, test: str) -> str:
         """Name of the stimulus shown in a test."""
@@ -194,7 +203,9 @@ class Session(Described):
     def _facts(self) -> dict[str, str]:
         shown = counted(len(self.responses), "frame") + f' of "{self.stimulus}"' + ", mirrored" * self.mirrored
         tests = [f"{name} ({_repeated(len(trials))})" for name, trials in self.repeats.items()]
-        return {"name": self.name, "neurons": f"{self.n_neurons:,}", "stimulus": shown, "tests": listed(tests)}
+        behaviour = {} if self.behaviour is None else {"behaviour": counted(self.behaviour.shape[1], "channel")}
+        facts = {"name": self.name, "neurons": f"{self.n_neurons:,}", "stimulus": shown, "tests": listed(tests)}
+        return facts | behaviour
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -252,6 +263,9 @@ class Dataset(Described):
         sizes = {session.name: len(session.condition or ()) for session in self.sessions}
         if len(set(sizes.values())) > 1:
             raise UserError(f"all sessions need conditions of the same size, but they have {sizes}")
+        channels = {one.name: 0 if one.behaviour is None else one.behaviour.shape[1] for one in self.sessions}
+        if len(set(channels.values())) > 1:
+            raise UserError(f"all sessions need as many channels of behaviour, but they have {channels}")
 
     def _check_session(self, session: Session) -> None:
         for name in (session.stimulus, *map(session.test_stimulus, session.repeats)):
@@ -365,6 +379,11 @@ class Dataset(Described):
             },
             response_unit=self.response_unit,
             single_images=self.clip_length == 1,
+            behaviour={
+                session.name: behaviour_statistics(session.behaviour)
+                for session in self.sessions
+                if session.behaviour is not None
+            },
         )
 
 

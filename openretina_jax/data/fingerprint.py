@@ -34,4 +34,10 @@ def fingerprint(dataset: Dataset) -> str:
         add("order", session.frame_index)
         for test, repeats in sorted(session.repeats.items()):
             add((test, session.test_stimulus(test)), repeats)
+        if session.behaviour is not None:
+            for shown in (
+                session.behaviour,
+                *(session.test_behaviour[test] for test in sorted(session.test_behaviour)),
+            ):
+                add("behaviour", shown)
     return digest.hexdigest()

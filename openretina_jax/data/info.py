@@ -35,6 +35,8 @@ class DataInfo(Described):
         packed_roi_masks: ``Session.roi_mask`` as text, by session name, without sessions that have none.
         response_unit: unit of the responses, such as "spikes/s" (None: not known).
         single_images: whether frames are unrelated images, so that responses are no time course.
+        behaviour: "mean" and standard "deviation" of every channel of behaviour in training, by session name; empty if
+            there is none.
     """
 
     sessions: Mapping[str, int]
@@ -54,6 +56,7 @@ class DataInfo(Described):
     packed_roi_masks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     response_unit: str | None = None
     single_images: bool = False
+    behaviour: Mapping[str, Mapping[str, list[float]]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("norm_mean", "norm_std", "frame_norm"):  # published files have NaN where nothing is known

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int, Int32, Num, Shaped
+from jaxtyping import Float32, Int, Int32, Num, Shaped
 
+from openretina_jax.data.behaviour import known
 from openretina_jax.data.dataset import Dataset, Frames, Session
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
@@ -75,19 +76,26 @@ class Tables:
             to test movies are means over trials. Sessions without a common stimulus share rows.
         session: index of each neuron's session.
         order: index of the order in which each neuron saw its clips; equal for equal orders.
+        behaviour: behaviour of every session in the rows of its responses (None: it is left out). Responses at a time
+            of which it is not known are NaN, and trials of tests have rows of their own, one trial after the other.
 
     Args:
         dataset: the data set.
         per_session: whether each timeline has the neurons of one session only, even where others saw the same clips.
+        with_behaviour: whether there is a table of behaviour, for models that read it; it implies ``per_session``.
+
+    Raises:
+        UserError: there is no behaviour to be read.
     """
 
-    def __init__(self, dataset: Dataset, per_session: bool = False):
-        self.dataset, self._per_session = dataset, per_session
+    def __init__(self, dataset: Dataset, per_session: bool = False, with_behaviour: bool = False):
+        self.dataset, self._with_behaviour = dataset, with_behaviour
+        self._per_session = per_session or with_behaviour
         self._movies = list(dataset.stimuli.values())
         # movies of different types fit into one table only when they are normalised
         self._raw = len({(movie.raw, movie.frames.dtype) for movie in self._movies}) == 1
         self._first_frame = _one_after_another({name: len(movie.frames) for name, movie in dataset.stimuli.items()})
-        self._first_row, n_rows = first_rows(dataset)
+        self._first_row, n_rows = first_rows(dataset, trials_apart=with_behaviour)
         counts = np.array([session.n_neurons for session in dataset.sessions])
         self._first_neuron = np.cumsum(counts) - counts
         self.session = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
@@ -98,9 +106,32 @@ class Tables:
         for session, first in zip(dataset.sessions, self._first_neuron, strict=True):
             columns = slice(first, first + session.n_neurons)
             self.responses[self._rows(session), columns] = session.responses
-            for test, trials in session.repeats.items():
+            for test, trials in () if with_behaviour else session.repeats.items():
                 start = self._first_row[session.test_stimulus(test)]
                 self.responses[start : start + trials.shape[1], columns] = mean_of(trials)
+        self.behaviour = self._table_of_behaviour() if with_behaviour else None
+
+    def _table_of_behaviour(self) -> Float32[np.ndarray, "row session channel"]:
+        """Table of behaviour; adds the trials of tests to the responses, and leaves out what has no behaviour."""
+        sessions = self.dataset.sessions
+        if sessions[0].behaviour is None:
+            raise UserError(
+                "the model reads behaviour, but the recordings have none; give it, or a model without shifter"
+            )
+        table = np.full((len(self.responses), len(sessions), sessions[0].behaviour.shape[1]), np.nan, np.float32)
+        for number, (session, first) in enumerate(zip(sessions, self._first_neuron, strict=True)):
+            assert session.behaviour is not None  # sessions have equally many channels
+            parts = [(self._rows(session), session.responses, session.behaviour)]
+            parts += [
+                (self._rows_of_trials(session, test), trials, session.test_behaviour[test])
+                for test, trials in session.repeats.items()
+            ]
+            for rows, responses, behaviour in parts:
+                columns = slice(first, first + session.n_neurons)
+                table[rows, number] = behaviour.reshape(len(rows), -1)
+                shown = np.where(known(behaviour), responses, np.nan)
+                self.responses[rows, columns] = shown.reshape(len(rows), -1)
+        return table
 
     @property
     def n_frames(self) -> int:
@@ -163,7 +194,10 @@ class Tables:
         return timelines
 
     def test(self, name: str) -> list[Timeline]:
-        """Movies of the test with that name, one timeline for all sessions that saw the same."""
+        """Movies of the test with that name, one timeline for all sessions that saw the same.
+
+        With a table of behaviour, every trial is a clip of its own.
+        """
 
         def what_it_saw(session: Session) -> object:
             return session.mirrored, session.test_stimulus(name) if name in session.repeats else None
@@ -176,6 +210,9 @@ class Tables:
             stimulus = session.test_stimulus(name)
             index = np.arange(len(self.dataset.stimuli[stimulus].frames), dtype=np.int32)
             frames, rows = index + self._first_frame[stimulus], index + self._first_row[stimulus]
+            if self._with_behaviour:
+                frames = np.tile(frames, len(session.repeats[name]))
+                rows = self._rows_of_trials(session, name)
             timelines.append(self._timeline(session, group, stimulus, frames, rows, len(index)))
         return timelines
 
@@ -234,6 +271,11 @@ class Tables:
             return session.frame_index + self._first_row[session.stimulus]
         return np.arange(len(session.frame_index), dtype=np.int32) + self._first_row[_own_rows(session)]
 
+    def _rows_of_trials(self, session: Session, test: str) -> Int32[np.ndarray, " trial_time"]:
+        """Rows of all trials of a test, one after the other."""
+        trials, frames, _ = session.repeats[test].shape
+        return np.arange(trials * frames, dtype=np.int32) + self._first_row[_own_rows(session, test)]
+
 
 def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:
     """Start of each item when all lie one after another."""
@@ -241,18 +283,24 @@ def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:
     return {name: end - np.int32(length) for (name, length), end in zip(lengths.items(), ends, strict=True)}
 
 
-def first_rows(dataset: Dataset) -> tuple[dict[str, np.int32], int]:
+def first_rows(dataset: Dataset, trials_apart: bool = False) -> tuple[dict[str, np.int32], int]:
     """First row of every stimulus in the table of responses, and the number of rows.
 
     Stimuli of one session lie one after another; stimuli that no session has in common may share rows. Those that most
     sessions saw come first, so that few rows stay empty. Responses of a session that saw frames twice have rows of
-    their own.
+    their own; with ``trials_apart``, so have all trials of the tests of every session.
     """
     lengths = {name: len(stimulus.frames) for name, stimulus in dataset.stimuli.items()}
     users: dict[str, list[int]] = {name: [] for name in lengths}
     for number, session in enumerate(dataset.sessions):
-        for name in {session.stimulus, *map(session.test_stimulus, session.repeats)}:
+        tests = () if trials_apart else map(session.test_stimulus, session.repeats)
+        for name in {session.stimulus, *tests}:
             users[name].append(number)
+        for test, trials in session.repeats.items() if trials_apart else ():
+            lengths[_own_rows(session, test)], users[_own_rows(session, test)] = (
+                trials.shape[0] * trials.shape[1],
+                [number],
+            )
         if not session.sees_frames_once:
             lengths[_own_rows(session)], users[_own_rows(session)] = len(session.frame_index), [number]
     ends = np.zeros(len(dataset.sessions), np.int32)
@@ -263,5 +311,5 @@ def first_rows(dataset: Dataset) -> tuple[dict[str, np.int32], int]:
     return first, int(ends.max())
 
 
-def _own_rows(session: Session) -> str:
-    return f"responses of {session.name}"
+def _own_rows(session: Session, test: str = "") -> str:
+    return f"responses of {session.name}" + (f" to {test}" if test else "")

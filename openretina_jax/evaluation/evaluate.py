@@ -133,11 +133,13 @@ class Evaluator:
         model = with_sessions_first(model, self.dataset)
         graph, state = nnx.split(model)
         scorer = Scorer(graph)
-        tables = Tables(self.dataset, per_session=True) if model.per_session else self.tables
+        tables, data = self.tables, self._data
+        if model.per_session or model.reads_behaviour:
+            tables = Tables(self.dataset, model.per_session, model.reads_behaviour)
+        if model.reads_behaviour:
+            data = DataArrays.of(tables, with_frames=False)
         responses = {
-            split: split_responses(
-                split, tables, scorer, (state,), self._data, lambda timelines: Split(timelines, tables)
-            )
+            split: split_responses(split, tables, scorer, (state,), data, lambda timelines: Split(timelines, tables))
             for split in splits
         }
         return evaluation_of(name, lag, responses, self.dataset, options)
@@ -206,7 +208,7 @@ def check_fits(model: Model, dataset: Dataset) -> None:
     """Check that a model has the sessions of the data, and frames of their shape.
 
     Raises:
-        UserError: sessions, numbers of neurons or shapes differ.
+        UserError: sessions, numbers of neurons or of channels of behaviour, or shapes differ.
     """
     info = dataset.info
     if info.input_shape != model.data_info.input_shape:
@@ -215,6 +217,13 @@ def check_fits(model: Model, dataset: Dataset) -> None:
             f"{model.data_info.input_shape}; give the --config that it was trained with"
         )
     rows = model.data_info.sessions
+    if model.reads_behaviour:
+        here, there = ({len(one["mean"]) for one in facts.behaviour.values()} for facts in (info, model.data_info))
+        if here != there:
+            raise UserError(
+                f"the data have {max(here, default=0)} channels of behaviour, the model reads {max(there)}; give the "
+                "behaviour that it was trained with"
+            )
     missing = [name for name in info.sessions if name not in rows]
     if missing:
         raise UserError(

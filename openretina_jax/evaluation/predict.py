@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -226,7 +227,8 @@ def _predict_timeline(
     def predict(start: Array) -> tuple[Array, Array]:
         batch = windows(start)
         width = batch.neuron_mask.shape[1]
-        prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session)[0]
+        given: dict[str, Any] = {} if batch.behaviour is None else {"behaviour": batch.behaviour}
+        prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session, **given)[0]
         return prediction, losses.without_lag(batch.responses[0], prediction.shape[1])
 
     def joined(parts: Array) -> Array:

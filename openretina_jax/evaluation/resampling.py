@@ -150,6 +150,7 @@ class _Moments(NamedTuple):
     response_log: np.ndarray  # mean of response log(response), NaN for negative responses
     others: np.ndarray
     others_square: np.ndarray
+    single: np.ndarray  # correlation with the prediction of the trial
     prediction: np.ndarray  # (neuron,)
     prediction_square: np.ndarray  # (neuron,)
 
@@ -184,17 +185,24 @@ class TrialMoments:
             with np.errstate(invalid="ignore", divide="ignore"):
                 return np.einsum(of, *traces) / self._frames
 
+        of_trials, product = mean("itn->in", trials), mean("itn,jtn->ijn", trials, trials)
+        with_prediction, square = mean("itn,tn->in", trials, prediction), mean("tn,tn->n", prediction, prediction)
+        own = with_prediction, mean("tn->n", prediction), square
+        if responses.by_trial is not None:
+            each = np.where(complete, responses.each_prediction.astype(np.float64), 0)
+            own = mean("itn,itn->in", trials, each), mean("itn->in", each), mean("itn,itn->in", each, each)
         self._moments = _Moments(
-            mean=mean("itn->in", trials),
-            product=mean("itn,jtn->ijn", trials, trials),
-            with_prediction=mean("itn,tn->in", trials, prediction),
+            mean=of_trials,
+            product=product,
+            with_prediction=with_prediction,
             with_log=mean("itn,tn->in", trials, log),
             with_others=mean("itn,itn->in", trials, others),
             response_log=mean("itn->in", entropy_term(trials)),
             others=mean("itn->in", others),
             others_square=mean("itn,itn->in", others, others),
+            single=_single(of_trials, product, *own),
             prediction=mean("tn->n", prediction),
-            prediction_square=mean("tn,tn->n", prediction, prediction),
+            prediction_square=square,
         )
 
     def scores(
@@ -232,11 +240,6 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
     prediction_variance = m.prediction_square - m.prediction**2
     with_mean = of_trials(m.with_prediction)
     correlation = _ratio(with_mean - mean * m.prediction, mean_variance, prediction_variance)
-    single = _ratio(
-        m.with_prediction - m.mean * m.prediction,
-        square - m.mean**2,
-        np.broadcast_to(prediction_variance, m.mean.shape),
-    )
     signal = (sum_square - own_square - (total * mean) ** 2 + np.einsum("bin,in->bn", w * w, m.mean**2)) / pairs
     highest = np.sqrt(np.where(signal > 0, signal / mean_variance, np.nan))
 
@@ -254,7 +257,7 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
     best = mean - of_trials(m.response_log)  # NaN for responses that are no counts
     return {
         "correlation": correlation,
-        "correlation_single_trials": of_trials(single),
+        "correlation_single_trials": of_trials(m.single),
         "normalized_correlation": correlation / highest,
         "max_correlation": highest,
         "mse": m.prediction_square - 2 * with_mean + sum_square / total**2,
@@ -269,6 +272,15 @@ def _scores(m: _Moments, w: np.ndarray, frames: np.ndarray) -> dict[str, np.ndar
         "reliability": (share * each_with_rest).sum(axis=1),
         "global_mean": _pooled(share, m.mean, square, m.others, m.others_square, m.with_others),
     }
+
+
+def _single(
+    mean: np.ndarray, product: np.ndarray, with_own: np.ndarray, own: np.ndarray, own_square: np.ndarray
+) -> np.ndarray:
+    """Correlation of every trial with its prediction."""
+    with np.errstate(invalid="ignore"):
+        variance = np.einsum("iin->in", product) - mean**2
+        return _ratio(with_own - mean * own, variance, np.broadcast_to(own_square - own**2, mean.shape))
 
 
 def _ratio(covariance: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from jaxtyping import Float32
 
 from openretina_jax.data.batches import DataArrays
 from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.masked import mean_of
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.evaluation.metrics import aligned
@@ -26,11 +27,14 @@ class SessionResponses:
         recorded: responses to every clip, trial by trial; NaN where there is none. Training and validation clips have
             one trial, a test movie is one clip.
         predicted: predictions for every clip; NaN for neurons of which any prediction is not finite.
+        by_trial: predictions for every trial of a test, where behaviour makes them differ; ``predicted`` is their mean
+            over the trials that a neuron has (None: all trials have the same prediction).
     """
 
     session: str
     recorded: Float32[np.ndarray, "trial clip time neuron"]
     predicted: Float32[np.ndarray, "clip time neuron"]
+    by_trial: Float32[np.ndarray, "trial clip time neuron"] | None = None
 
     @property
     def trials(self) -> Float32[np.ndarray, "trial all_time neuron"]:
@@ -41,6 +45,12 @@ class SessionResponses:
     def prediction(self) -> Float32[np.ndarray, "all_time neuron"]:
         """Predicted responses, clips one after another."""
         return self.predicted.reshape(-1, self.predicted.shape[-1])
+
+    @property
+    def each_prediction(self) -> Float32[np.ndarray, "trial_or_1 all_time neuron"]:
+        """Predicted responses of every trial, or the one for all trials, clips one after another."""
+        each = self.predicted[None] if self.by_trial is None else self.by_trial
+        return each.reshape(len(each), -1, each.shape[-1])
 
 
 def split_responses(
@@ -96,18 +106,17 @@ def paired_responses(
         ((timeline, prediction),) = found
         begin = columns.start - timeline.first_neuron
         prediction = prediction[..., begin : begin + session.n_neurons]
-        if split in session.repeats:
-            recorded = session.repeats[split][:, None]
-        else:
-            recorded = tables.responses[timeline.rows.reshape(-1, timeline.clip_length), columns][None]
         finite = np.isfinite(prediction).all(axis=(0, 1))
-        result.append(
-            SessionResponses(
-                session.name,
-                aligned(recorded, prediction.shape[1]),
-                np.where(finite, prediction, np.float32(np.nan)),
-            )
-        )
+        prediction = np.where(finite, prediction, np.float32(np.nan))
+        of_clips = tables.responses[timeline.rows.reshape(-1, timeline.clip_length), columns]
+        if split in session.repeats and tables.behaviour is not None:  # every clip is a trial
+            recorded, by_trial = aligned(of_clips[:, None], prediction.shape[1]), prediction[:, None]
+            shown = np.isfinite(recorded) | ~np.isfinite(recorded).any(axis=0)
+            mean = mean_of(np.where(shown, by_trial, np.nan)).astype(np.float32)
+            result.append(SessionResponses(session.name, recorded, mean, by_trial))
+            continue
+        recorded = session.repeats[split][:, None] if split in session.repeats else of_clips[None]
+        result.append(SessionResponses(session.name, aligned(recorded, prediction.shape[1]), prediction))
     return result
 
 

@@ -100,7 +100,7 @@ def neuron_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " 
         "trials": np.isfinite(trials).any(axis=1).sum(axis=0).astype(np.float64),
         "correlation": correlation(mean, prediction),
         "correlation_clips": mean_of(clips),
-        "correlation_single_trials": mean_of(correlation(trials, prediction, axis=1)),
+        "correlation_single_trials": mean_of(correlation(trials, responses.each_prediction, axis=1)),
         "normalized_correlation": normalized,
         "max_correlation": highest,
         "mse": metrics.squared_error(mean, prediction),
@@ -120,11 +120,13 @@ def neuron_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " 
 
 
 def trial_scores(responses: SessionResponses) -> dict[str, Float[np.ndarray, " neuron"]]:
-    """Correlation and squared error between the prediction and every single trial."""
+    """Correlation and squared error between every single trial and its prediction."""
     scores = {}
-    for number, trial in enumerate(responses.trials):
-        scores[f"correlation_{number}"] = correlation(trial, responses.prediction)
-        scores[f"mse_{number}"] = metrics.squared_error(trial, responses.prediction)
+    trials = responses.trials
+    predictions = np.broadcast_to(responses.each_prediction, trials.shape)
+    for number, (trial, prediction) in enumerate(zip(trials, predictions, strict=True)):
+        scores[f"correlation_{number}"] = correlation(trial, prediction)
+        scores[f"mse_{number}"] = metrics.squared_error(trial, prediction)
     return scores
 
 

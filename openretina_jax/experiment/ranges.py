@@ -132,6 +132,8 @@ RANGES: Mapping[str, Range] = {
     "model.*.init_mean": NOT_NEGATIVE,
     "model.*.mean_scale": POSITIVE,
     "model.*.var_scale": POSITIVE,
+    "model.shifter.hidden": COUNT,
+    "model.shifter.max_shift": POSITIVE,
     "*": FINITE,
 }
 

@@ -23,6 +23,7 @@ from openretina_jax.models.model import Model
 from openretina_jax.models.transfer import add_sessions, read_sta_filters
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.shifters import SHIFTERS
 from openretina_jax.runtime.registry import Registry
 from openretina_jax.runtime.settings import check_parts, chosen
 from openretina_jax.training.objective import (
@@ -43,11 +44,13 @@ from openretina_jax.training.trainer import Trainer
 CHOICES: Mapping[str, Registry] = {
     "model.core": CORES,
     "model.readout": READOUTS,
+    "model.shifter": SHIFTERS,
     "objective.loss": LOSSES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
 }
-PARTS = ("model.core.", "model.readout.")
+PARTS = ("model.core.", "model.readout.", "model.shifter.")
+WITHOUT = "model.shifter"  # a part that a model may lack
 RATES, ANY = "softplus", "identity"  # nonlinearities of readouts whose predictions are above 0, or anything
 PENALTY = "gamma"  # what the names of weights of penalties begin with
 
@@ -66,6 +69,10 @@ def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
     for name, registry in CHOICES.items():
         *outer, last = name.split(".")
         parent = functools.reduce(operator.getitem, outer, result)
+        if name == WITHOUT and parent.get(last, {}).get("kind") is None:
+            if parent.pop(last, {}).get("options") is not None:
+                raise UserError(f"config.{name}.options is given, but no config.{name}.kind; name one")
+            continue
         parent[last] = chosen(name, parent[last], registry)
     if result["model"]["readout"].get("nonlinearity", RATES) is None:
         of_rates = getattr(LOSSES[result["objective"]["loss"]["kind"]], "of_rates", True)

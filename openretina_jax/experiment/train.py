@@ -274,6 +274,7 @@ def make_feed(settings: Mapping[str, Any], dataset: Dataset, trainer: Trainer) -
         dataset,
         functools.partial(make_sampler, order, seed=settings["seed"], **order_options(options)),
         per_session=model.per_session,
+        with_behaviour=model.reads_behaviour,
         accumulate=trainer.recipe.accumulate,
         sharding=make_sharding(settings["mesh"], model, population),
         on_device=options["frames_on_device"],

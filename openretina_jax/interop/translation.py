@@ -81,6 +81,8 @@ def model_to_theirs(model: Mapping[str, Any], channels: int) -> dict[str, tuple[
     Raises:
         UserError: openretina has no such core or readout, or lacks what an option asks for.
     """
+    if "shifter" in model:
+        raise UserError("openretina's models have no shifter; train a model without one (config.model.shifter.kind)")
     core, options, arguments = _to_theirs(CORES, CORE_NAMES, model["core"])
     path = core.theirs
     if "hidden_channels" in options:

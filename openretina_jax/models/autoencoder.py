@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from openretina_jax.errors import UserError
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
 from openretina_jax.modules import initial
@@ -68,12 +69,19 @@ class AutoencoderModel(Model):
     Attributes:
         base: the trained model.
         autoencoder: autoencoder of the responses of all neurons.
+
+    Raises:
+        UserError: the base reads behaviour.
     """
 
     trains = ("autoencoder",)
 
     def __init__(self, base: CoreReadout, autoencoder: SparseAutoencoder, options: Mapping[str, Any]):
         super().__init__(options, base.data_info)
+        if base.reads_behaviour:
+            raise UserError(
+                "an autoencoder cannot follow a model with a shifter, which reads behaviour; train one without"
+            )
         self.base, self.autoencoder = base, autoencoder
 
     @property

@@ -17,6 +17,7 @@ from openretina_jax.models.model import Model
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.cores.core import Core
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.shifters import SHIFTERS, Shifter
 from openretina_jax.runtime.devices import own_numbers
 from openretina_jax.runtime.registry import construct
 
@@ -27,7 +28,8 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
     """Build a model with fresh parameters.
 
     Args:
-        options: ``{"core": {"kind": ..., option: value}, "readout": {"kind": ..., option: value}}``, or
+        options: ``{"core": {"kind": ..., option: value}, "readout": {"kind": ..., option: value}}``, with a "shifter"
+            beside them if behaviour moves the readout, or
             ``{"base": options of such a model, "autoencoder": {option: value}}``, or ``{"members": (options, ...)}``;
             lists stand for tuples, so that options may come from JSON.
         info: facts about the data that the model is for.
@@ -38,7 +40,7 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
             contradict each other.
     """
     parts = set(options)
-    if parts == {"core", "readout"}:
+    if parts - {"shifter"} == {"core", "readout"}:
         return make_core_readout(options, info, seed)
     if parts == {"base", "autoencoder"}:
         base = make_core_readout(options["base"], info, seed)
@@ -46,7 +48,8 @@ def make_model(options: Mapping[str, Any], info: DataInfo, seed: int = 0) -> Mod
     if parts == {"members"}:
         return Ensemble([make_model(member, info, seed + n) for n, member in enumerate(options["members"])])
     raise UserError(
-        f'a model has the parts "core" and "readout", "base" and "autoencoder", or "members", not {sorted(parts)}'
+        'a model has the parts "core" and "readout" (and "shifter"), "base" and "autoencoder", or "members", not '
+        f"{sorted(parts)}"
     )
 
 
@@ -63,7 +66,8 @@ def complete_options(options: Mapping[str, Any]) -> dict[str, Any]:
         return {"members": [complete_options(member) for member in options["members"]]}
     if "base" in options:
         return {"base": complete_options(options["base"]), "autoencoder": dict(options["autoencoder"])}
-    return {"core": CORES.complete(options["core"]), "readout": READOUTS.complete(options["readout"])}
+    complete = {"core": CORES.complete(options["core"]), "readout": READOUTS.complete(options["readout"])}
+    return complete | ({"shifter": SHIFTERS.complete(options["shifter"])} if "shifter" in options else {})
 
 
 @own_numbers()
@@ -96,7 +100,24 @@ def make_core_readout(options: Mapping[str, Mapping[str, Any]], info: DataInfo, 
             "map_location": locations_on_maps(core, info) if starts_at_location(options["readout"]) else None,
         },
     )
-    return CoreReadout(core, readout, options, info)
+    shifter = _make_shifter(options["shifter"], info, rngs) if "shifter" in options else None
+    return CoreReadout(core, readout, options, info, shifter)
+
+
+def _make_shifter(options: Mapping[str, Any], info: DataInfo, rngs: nnx.Rngs) -> Shifter:
+    if missing := [name for name in info.sessions if name not in info.behaviour]:
+        raise UserError(
+            f"the model has a shifter (config.model.shifter), but {missing[0]} has no behaviour; give it with the "
+            "recording, or set config.model.shifter.kind to None"
+        )
+    channels = {name: len(info.behaviour[name]["mean"]) for name in info.sessions}
+    if len(set(channels.values())) > 1:
+        raise UserError(f"all sessions of a model with a shifter need as many channels of behaviour, not {channels}")
+    given: dict[str, Any] = {
+        name: jax.device_put(np.asarray([info.behaviour[session][name] for session in info.sessions], np.float32))
+        for name in ("mean", "deviation")
+    }
+    return SHIFTERS.make(options, given | {"rngs": rngs})
 
 
 def starts_at_location(readout: Mapping[str, Any]) -> bool:

@@ -48,6 +48,11 @@ class Ensemble(Model):
         """Whether the members depend on the session beyond the rows of its neurons."""
         return self.members.per_session
 
+    @property
+    def reads_behaviour(self) -> bool:
+        """Whether the members have shifters."""
+        return self.members.reads_behaviour
+
     def receptive_field(self) -> ReceptiveField:
         """Frames and pixels of the stimulus that a prediction depends on, see ``Model``."""
         return self.unstacked()[0].receptive_field()
@@ -67,9 +72,13 @@ class Ensemble(Model):
         session: Int[Array, " part"] | None = None,
         *,
         condition: Float[Array, "windows condition"] | None = None,
+        behaviour: Float[Array, "part batch time behaviour"] | None = None,
     ) -> Float[Array, "member part batch new_time neuron"]:
         """Compute the responses of every member, see ``Model.respond``."""
-        return self._vmapped(lambda member: member.respond(stimulus, first, width, session, condition=condition))
+        given: dict[str, Any] = {} if behaviour is None else {"behaviour": behaviour}
+        return self._vmapped(
+            lambda member: member.respond(stimulus, first, width, session, condition=condition, **given)
+        )
 
     def respond(
         self,
@@ -81,10 +90,11 @@ class Ensemble(Model):
         train: bool = False,
         key: Key[Array, ""] | None = None,
         condition: Float[Array, "windows condition"] | None = None,
+        behaviour: Float[Array, "part batch time behaviour"] | None = None,
     ) -> Float[Array, "part batch new_time neuron"]:
         """Compute the mean response of the members, see ``Model``."""
         del train, key
-        return self.each(stimulus, first, width, session, condition=condition).mean(axis=0)
+        return self.each(stimulus, first, width, session, condition=condition, behaviour=behaviour).mean(axis=0)
 
     def each_rows(
         self,

@@ -58,6 +58,11 @@ class Model(Described, nnx.Module):
     def per_session(self) -> bool:
         """Whether predictions depend on the session beyond the rows of its neurons."""
 
+    @property
+    def reads_behaviour(self) -> bool:
+        """Whether ``respond`` takes ``behaviour``, that of the session of each part."""
+        return False
+
     @abc.abstractmethod
     def respond(
         self,
@@ -80,6 +85,9 @@ class Model(Described, nnx.Module):
             train: whether the core is in training mode.
             key: random key in training (None: nothing is random).
             condition: condition of every window, for cores that take one (None: that of its session).
+
+        A model whose ``reads_behaviour`` is true also takes ``behaviour``, ``(part, batch, time, channel)`` as it was
+        recorded; without, it predicts what neurons respond at the mean behaviour.
         """
 
     def respond_rows(
@@ -107,6 +115,7 @@ class Model(Described, nnx.Module):
         session: str | None = None,
         *,
         condition: Float[Array, "batch condition"] | Float[np.ndarray, "batch condition"] | None = None,
+        behaviour: Float[Array, "_ _ behaviour"] | Float[np.ndarray, "_ _ behaviour"] | None = None,
     ) -> Float[Array, "batch new_time neuron"]:
         """Predict the responses to a normalised stimulus.
 
@@ -116,17 +125,21 @@ class Model(Described, nnx.Module):
             stimulus: windows of a movie, normalised as ``data_info`` says.
             session: session of the neurons (None: all sessions, in the order of ``data_info.sessions``).
             condition: condition of every window, for cores that take one (None: that of its session).
+            behaviour: behaviour of the session at every frame, ``(batch, time, channel)`` as it was recorded, for
+                models with a shifter; where it is NaN, so are the predictions (None: those at the mean behaviour).
 
         Raises:
             UserError: the session is unknown, the stimulus has other pixels or channels than the model's, or it is no
-                longer than the model's lag.
+                longer than the model's lag; or there is behaviour that the model cannot read.
         """
         self.check_stimulus(stimulus)
+        if behaviour is not None:
+            self.check_behaviour(behaviour, session, stimulus.shape[:2])
         graph, state = nnx.split(self)
         first, width, number = self.slice_of(session)
         predict = kept(_predictor, graph) if hashable(graph) else _predictor(graph).__wrapped__
         try:
-            responses = predict(state, stimulus, first, width, number, condition)
+            responses = predict(state, stimulus, first, width, number, condition, behaviour)
         except (ArithmeticError, TypeError, ValueError) as error:
             self.check_length(stimulus.shape[1], error)
             raise
@@ -174,6 +187,26 @@ class Model(Described, nnx.Module):
                 f"the stimulus has (height, width, channel) {stimulus.shape[2:]}, the model needs "
                 f"{self.data_info.input_shape}; axes are (batch, time, height, width, channel)"
             )
+
+    def check_behaviour(self, behaviour: Array | np.ndarray, session: str | None, shape: tuple[int, ...]) -> None:
+        """Refuse behaviour that the model cannot read.
+
+        Args:
+            behaviour: with axes (batch, time, channel).
+            session: whose it is.
+            shape: batch and time of the stimulus.
+
+        Raises:
+            UserError: the model has no shifter, no session is named, or the shape is another.
+        """
+        if not self.reads_behaviour:
+            raise UserError("behaviour is given, but the model has no shifter (config.model.shifter); leave it out")
+        if session is None:
+            raise UserError("behaviour is given, but no session; name the one whose behaviour it is")
+        self.rows(session)
+        wanted = (*shape, len(self.data_info.behaviour[session]["mean"]))
+        if behaviour.shape != wanted:
+            raise UserError(f"behaviour has (batch, time, channel) {behaviour.shape}, but must have {wanted}")
 
     def begin(self) -> Any:
         """Make the history that ``advance`` needs before the first frame: arrays of zeros, in any pytree.
@@ -299,13 +332,18 @@ def _predictor(graph: nnx.GraphDef[Model]) -> Any:
         width: int,
         session: Array | None,
         condition: Array | np.ndarray | None,
+        behaviour: Array | np.ndarray | None,
     ) -> Float[Array, "batch new_time neuron"]:
         model, movie = nnx.merge(graph, state, copy=True), jnp.asarray(movie)
         # a convolution by transforms or matrix products multiplies all frames, at least by 0: NaN would spread to all
         bad = ~jnp.isfinite(movie).all(axis=(2, 3, 4))
         movie = jnp.where(bad[..., None, None, None], 0, movie)
         given = None if condition is None else jnp.asarray(condition)
-        responses = model.respond(movie[None], first, width, session, condition=given)[0]
+        also: dict[str, Any] = {} if behaviour is None else {"behaviour": jnp.asarray(behaviour, jnp.float32)[None]}
+        responses = model.respond(movie[None], first, width, session, condition=given, **also)[0]
+        if behaviour is not None:
+            known = jnp.isfinite(also["behaviour"][0, :, -responses.shape[1] :]).all(axis=-1, keepdims=True)
+            responses = jnp.where(known, responses, jnp.nan)
         return jnp.where(model._depends(bad, responses.shape[1])[..., None], jnp.nan, responses)
 
     return predict

@@ -25,7 +25,7 @@ from openretina_jax.modules.layers import (
 from openretina_jax.modules.readouts.spatial_contrast import SpatialContrastReadout
 
 # facts of data that are known session by session
-OF_SESSIONS = ("sessions", "mean_activity", "neurons", "conditions", "packed_roi_masks")
+OF_SESSIONS = ("sessions", "mean_activity", "neurons", "conditions", "packed_roi_masks", "behaviour")
 CENTRE_DECIMALS = 3  # decimals of a pixel up to which a fit of a Gaussian can be trusted
 
 

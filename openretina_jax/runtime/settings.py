@@ -139,7 +139,7 @@ def explained(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(text.split())}"
 
 
-def choice(registry: Registry, kind: str) -> ml_collections.ConfigDict:
+def choice(registry: Registry, kind: str | None) -> ml_collections.ConfigDict:
     """A part of which one kind is chosen.
 
     ``part.kind`` is its name, and ``part.<kind>`` holds the options of each registered kind, with the defaults of its
@@ -147,13 +147,14 @@ def choice(registry: Registry, kind: str) -> ml_collections.ConfigDict:
 
     Args:
         registry: of the part.
-        kind: that is chosen.
+        kind: that is chosen (None: there is no such part).
     """
     kinds = {
         name: {key: entry(option.default, option.hint) for key, option in registry.options(name).items()}
         for name in registry.kinds()
     }
-    return ml_collections.ConfigDict({"kind": kind, **kinds, "options": placeholder(object)})
+    named = placeholder(str) if kind is None else kind
+    return ml_collections.ConfigDict({"kind": named, **kinds, "options": placeholder(object)})
 
 
 def free(value: Any) -> FieldReference:

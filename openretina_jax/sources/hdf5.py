@@ -4,6 +4,7 @@
     FOLDER/<session>.h5 or .hdf5
         responses_<stimulus>           (neuron, time); of a test also (trial, neuron, time)
         stimulus_<stimulus>            (channel, time, height, width), shown in this session alone
+        behaviour_<stimulus>           (behaviour, time); of a test with trials (trial, behaviour, time) (optional)
         session_info/<column>          an entry per neuron, or a single number or word (optional)
 
 Stimuli that are named as tests are test movies; all others, in alphabetical order, make up the training movie.
@@ -26,7 +27,7 @@ from openretina_jax.sources.folders import FetchedFolder, Source, fetch_folder
 from openretina_jax.sources.session_file import SUFFIXES, SessionFile, check_same_neurons, open_session
 
 STIMULI_FOLDER = "stimuli"
-RESPONSES, STIMULUS, INFORMATION = "responses_", "stimulus_", "session_info"
+RESPONSES, STIMULUS, BEHAVIOUR, INFORMATION = "responses_", "stimulus_", "behaviour_", "session_info"
 AXES = "channel time height width"
 
 _log = logging.getLogger(__name__)
@@ -165,8 +166,11 @@ def _problems_of_session(
         found = ", ".join(session.names()) or "nothing"
         yield session.error(f"has no responses to a training stimulus ({RESPONSES}<stimulus>), but {found}")
     counts: dict[str, int] = {}
+    with_behaviour = any(name.startswith(BEHAVIOUR) for name in session.names())
     for name in names:
         try:
+            if with_behaviour:
+                _check_behaviour(session, name, name in tests)
             axes = _axes_of_responses(session, name, name in tests)
             *_, counts[RESPONSES + name], frames = session.dataset(RESPONSES + name, axes).shape
             shown = _shape_of_stimulus(session, name, shared, size)
@@ -188,6 +192,17 @@ def _answered(session: SessionFile) -> list[str]:
 def _axes_of_responses(session: SessionFile, name: str, is_test: bool) -> str:
     by_trial = is_test and getattr(session.find(RESPONSES + name), "ndim", 0) == 3
     return "trial neuron time" if by_trial else "neuron time"
+
+
+def _check_behaviour(session: SessionFile, name: str, is_test: bool) -> None:
+    """Check that there is behaviour in every frame, and trial, that there are responses to."""
+    *trials, _, frames = session.dataset(RESPONSES + name, axes := _axes_of_responses(session, name, is_test)).shape
+    shape = session.dataset(BEHAVIOUR + name, axes.replace("neuron", "channel")).shape
+    if (*shape[:-2], shape[-1]) != (*trials, frames):
+        raise session.error(
+            f'"{BEHAVIOUR}{name}" has shape {shape}, but must have the trials and frames of "{RESPONSES}{name}", '
+            f"{(*trials, frames)}: its axes are ({axes.replace('neuron', 'behaviour').replace(' ', ', ')})"
+        )
 
 
 def _shape_of_stimulus(
@@ -261,8 +276,11 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
                 name=file.stem,
                 movie=movie(session, training),
                 responses=responses,
+                behaviour=_behaviour(session, training),
                 tests={
-                    name: RepeatedMovie(movie(session, (name,)), _trials(session, name))
+                    name: RepeatedMovie(
+                        movie(session, (name,)), _trials(session, RESPONSES, name), _behaviour_of_trials(session, name)
+                    )
                     for name in names
                     if name in tests
                 },
@@ -279,11 +297,22 @@ def _one_after_another(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts, dtype=together if together in (np.uint8, np.float16, np.float32) else np.float32)
 
 
-def _trials(session: SessionFile, name: str) -> np.ndarray:
-    """Responses to a test ``(trial, time, neuron)``; a mean over trials becomes a single one."""
+def _trials(session: SessionFile, what: str, name: str) -> np.ndarray:
+    """Responses to a test ``(trial, time, neuron)``, or behaviour in it; a mean over trials becomes a single one."""
     axes = _axes_of_responses(session, name, is_test=True)
-    values = session.responses(RESPONSES + name, axes, wanted=axes.replace("neuron time", "time neuron"), signed=True)
+    values = session.responses(what + name, axes, wanted=axes.replace("neuron time", "time neuron"), signed=True)
     return values if values.ndim == 3 else values[None]
+
+
+def _behaviour(session: SessionFile, training: tuple[str, ...]) -> np.ndarray | None:
+    """Behaviour ``(time, channel)`` during the training movie, if the file has any."""
+    if BEHAVIOUR + training[0] not in session:
+        return None
+    return np.concatenate([session.responses(BEHAVIOUR + name, signed=True) for name in training])
+
+
+def _behaviour_of_trials(session: SessionFile, test: str) -> np.ndarray | None:
+    return _trials(session, BEHAVIOUR, test) if BEHAVIOUR + test in session else None
 
 
 def _information(session: SessionFile, n_neurons: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

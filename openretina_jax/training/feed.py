@@ -59,6 +59,7 @@ class Feed:
         dataset: recordings and movies.
         sampler: makes the sampler from the tables.
         per_session: whether timelines have neurons of one session only, see ``Model.per_session``.
+        with_behaviour: whether the device holds behaviour too, see ``Model.reads_behaviour``.
         accumulate: number of parts of a step; their windows travel together.
         sharding: distribution of the data over the devices (None: one device).
         on_device: whether the devices hold the movies (None: if they fit).
@@ -73,11 +74,12 @@ class Feed:
         sampler: Callable[[Tables], Sampler],
         *,
         per_session: bool = False,
+        with_behaviour: bool = False,
         accumulate: int = 1,
         sharding: Sharding | None = None,
         on_device: bool | None = None,
     ):
-        self.dataset, self.tables = dataset, Tables(dataset, per_session=per_session)
+        self.dataset, self.tables = dataset, Tables(dataset, per_session, with_behaviour)
         self.sampler, self._parts = sampler(self.tables), accumulate
         self.sharding = sharding or Sharding({DATA: 1, NEURON: 1}, dataset.n_neurons)
         self.sharding.check(self.sampler[0])

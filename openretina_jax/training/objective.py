@@ -202,9 +202,10 @@ class ResponseObjective:
     """Loss of predicted responses plus the penalties of the model.
 
     Every neuron's data term is its mean loss times ``loss.samples``, however many frames of it a step holds; the
-    penalty of the core counts once per session in the step; the sum is divided by the number of sessions. So the
-    balance of data and penalties depends neither on the number and length of windows, nor on how many sessions (and
-    neurons) share a step. A step with one session and ``samples`` frames per neuron gives exactly the reference's sum.
+    penalties of the core and of a shifter count once per session in the step; the sum is divided by the number of
+    sessions. So the balance of data and penalties depends neither on the number and length of windows, nor on how many
+    sessions (and neurons) share a step. A step with one session and ``samples`` frames per neuron gives exactly the
+    reference's sum.
 
     Attributes:
         loss: loss of predictions.
@@ -226,7 +227,10 @@ class ResponseObjective:
             key: random key of the step.
         """
         width = batch.neuron_mask.shape[1]
-        prediction = model.respond(batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key)
+        given: dict[str, Any] = {} if batch.behaviour is None else {"behaviour": batch.behaviour}
+        prediction = model.respond(
+            batch.stimulus, batch.first_neuron, width, batch.session, train=train, key=key, **given
+        )
         response, recorded = targets(batch, prediction.shape[2], model.receptive_field())
         # predictions that do not count may be infinite, and 0 times infinity would make every gradient NaN
         prediction = jnp.where(recorded, prediction, 0)
@@ -236,11 +240,17 @@ class ResponseObjective:
         penalty_core = model.core.regularizer() * sessions
         penalty_readout = _readout_penalty(model, batch)
         objective = (data + penalty_core + penalty_readout) / sessions
+        of_shifter = {}
+        if model.shifter is not None and batch.behaviour is not None:
+            shift = jax.vmap(model.shift)(batch.behaviour, batch.session)
+            penalty = model.shifter.gamma * jnp.square(shift).sum(axis=-1).mean(axis=(1, 2)).sum() / sessions
+            objective, of_shifter = objective + penalty, {"penalty_shifter": penalty}
         return objective, {
             "objective": objective,
             "loss": total.sum() / jnp.maximum(count.sum(), 1),
             "penalty_core": penalty_core / sessions,
             "penalty_readout": penalty_readout / sessions,
+            **of_shifter,
             "correlation": _mean_correlation(prediction, response, recorded),
         }
 

@@ -21,7 +21,10 @@ pytestmark = [pytest.mark.slow, needs_white_noise]
 FRAMES, TEST_FRAMES, REPEATS, HEIGHT, WIDTH, RATE_HZ = 2400, 90, 8, 10, 12, 30.0
 UNITS = {3: (4, 4), 7: (6, 8), 12: (3, 8)}  # names in the sorting, and centres
 PAGE = ROOT / "docs" / "your_own_data.md"
-CHANGES = {'"runs/my_retina")\nevaluation': '"runs/my_retina", settings={"train.epochs": 6})\nevaluation'}
+CHANGES = {
+    '"runs/my_retina")\nevaluation': '"runs/my_retina", settings={"train.epochs": 6})\nevaluation',
+    '"model.shifter.kind": "mlp"': '"model.shifter.kind": "mlp", "train.epochs": 2',
+}
 
 
 def rates(movie: np.ndarray) -> np.ndarray:
@@ -48,6 +51,7 @@ def write_files(folder: Path) -> None:
         np.concatenate(parts)
         for parts in zip(recorded(rng, movie, times), recorded(rng, shown, test_times), strict=True)
     ]
+    seconds = np.arange(1, 150, 0.01)
     units = np.repeat(list(UNITS), [len(train) for train in trains])
     order = rng.permutation(len(units))
     arrays = {
@@ -57,6 +61,7 @@ def write_files(folder: Path) -> None:
         "spike_clusters": units[order],
         "triggers": times[::10],
         "test_triggers": test_times[::10],
+        "eye": np.column_stack([seconds, np.sin(seconds), np.cos(seconds / 3)]),
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -106,6 +111,14 @@ def test_nothing_is_lost_on_the_way(names) -> None:
     assert names["responses"].sum() == ((spikes > 2) & (spikes < 2 + FRAMES / RATE_HZ)).sum()
     assert names["repeats"].shape == (REPEATS, TEST_FRAMES, 3)
     assert names["dataset"].stimuli["train"].frame_rate_hz == pytest.approx(RATE_HZ)
+
+
+def test_trials_have_their_own_behaviour(names) -> None:
+    assert names["of_trials"].shape == (REPEATS, TEST_FRAMES, 2)
+    assert np.isfinite(names["first_trial"]).all()
+    assert names["shift"].shape == (TEST_FRAMES, 2)
+    assert np.abs(names["shift"]).max() > 0
+    assert names["evaluation"].responses["my_test"][0].by_trial.shape[0] == REPEATS
 
 
 def test_trials_of_white_noise(names) -> None:

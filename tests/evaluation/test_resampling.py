@@ -126,6 +126,18 @@ def test_equal_weights_give_the_scores_of_the_table() -> None:
         np.testing.assert_allclose(values[0], expected[name], rtol=1e-5, err_msg=name)
 
 
+def test_trials_with_predictions_of_their_own() -> None:
+    """They make the scores of single trials; all others compare with the mean of the predictions."""
+    noise = np.random.default_rng(5).standard_normal(SESSION.recorded.shape)
+    each = (SESSION.predicted + 0.5 * noise).astype(np.float32)
+    session = dataclasses.replace(SESSION, predicted=each.mean(axis=0), by_trial=each)
+    expected = neuron_scores(session)
+    own = [correlation(trial, prediction) for trial, prediction in zip(session.trials, each[:, 0], strict=True)]
+    np.testing.assert_allclose(expected["correlation_single_trials"], np.mean(own, axis=0), rtol=1e-6)
+    for name, values in with_weights(session, [1] * TRIALS).items():
+        np.testing.assert_allclose(values[0], expected[name], rtol=1e-5, err_msg=name)
+
+
 def test_a_trial_that_is_left_out() -> None:
     rest = dataclasses.replace(SESSION, recorded=SESSION.recorded[1:])
     expected = neuron_scores(rest)

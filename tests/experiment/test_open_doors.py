@@ -186,6 +186,23 @@ def test_options_that_do_not_belong_to_the_kind(folder: Path, kind: str, options
         make_model(resolved(config.to_dict())["model"], tiny.dataset().info)
 
 
+def test_a_shifter_is_there_only_if_it_is_named() -> None:
+    config = read_config(ROOT / "configs" / "template.py")
+    assert set(resolved(config.to_dict())["model"]) == {"core", "readout"}
+    with pytest.raises(UserError, match=r"shifter.mlp.gamma is given, but .* config.model.shifter.kind is None"):
+        check_effect(["model.shifter.mlp.gamma"], entries(config))
+    config.model.shifter.options = {"gamma": 0.1}
+    with pytest.raises(UserError, match=r"config.model.shifter.options is given, but no config.model.shifter.kind"):
+        resolved(config.to_dict())
+    config.model.shifter.options, config.model.shifter.kind = None, "mlp"
+    config.model.shifter.mlp.max_shift = 0.0
+    with pytest.raises(UserError, match=r"config.model.shifter.max_shift is 0.0, but must be above 0"):
+        resolved(config.to_dict())
+    options = {"kind": "openretina_jax.modules.shifters:MlpShifter", "hidden": [4]}
+    model = make_model(tiny.MODEL | {"shifter": options}, tiny.with_behaviour().info)
+    assert model.shifter.output.shape == (3, 4, 2)
+
+
 def test_options_of_a_registered_kind_that_is_not_chosen(folder: Path) -> None:
     config = read_config(registering(folder, 'config.model.readout.kind = "mean"'))
     with pytest.raises(UserError, match=r'difference.features is given, but .* config.model.core.kind is "simple"'):

@@ -24,6 +24,7 @@ from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
+from openretina_jax.modules.shifters import SHIFTERS
 from openretina_jax.runtime.registry import signature
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.trainer import Trainer
@@ -167,7 +168,8 @@ def leaves(model: Model) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "kind", [("core", kind) for kind in CORES.kinds()] + [("readout", k) for k in READOUTS.kinds()]
+    "kind",
+    [("core", kind) for kind in CORES.kinds()] + [("readout", k) for k in READOUTS.kinds()] + [("shifter", "mlp")],
 )
 def test_the_configuration_names_every_option(kind: tuple[str, str]) -> None:
     """What the constructors take and what ``configs/common.py`` lists are the same."""
@@ -176,8 +178,11 @@ def test_the_configuration_names_every_option(kind: tuple[str, str]) -> None:
     registry, given = {
         "core": (CORES, {"in_channels", "n_sessions", "conditions", "rngs"}),
         "readout": (READOUTS, of_readout),
+        "shifter": (SHIFTERS, {"mean", "deviation", "rngs"}),
     }[part]
-    settings = settings_of(*(("simple", name) if part == "readout" else (name, "gaussian_mask")), {})
+    chosen = {"core": "simple", "readout": "gaussian_mask"} | {part: name}
+    more = {"shifter.kind": name} if part == "shifter" else {}
+    settings = settings_of(chosen["core"], chosen["readout"], more)
     assert set(settings["model"][part]) - {"kind"} == signature(registry[name])[0].keys() - given
 
 

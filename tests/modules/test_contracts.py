@@ -61,6 +61,7 @@ def make_readout(kind: str) -> tuple[Any, jax.Array]:
 
 
 respond = nnx.jit(lambda readout, maps, first=0, width=None: readout(maps, first, width), static_argnums=(2, 3))
+shifted = nnx.jit(lambda readout, maps, shift: readout.shifted(maps, shift))
 project = nnx.jit(lambda readout, rows: readout.project(rows))
 READOUT_KINDS = pytest.mark.parametrize("kind", ["one_pixel", *READOUTS.kinds()])
 CORE_KINDS = pytest.mark.parametrize("kind", CORES.kinds())
@@ -73,6 +74,18 @@ def test_incomplete_classes_are_refused_when_built(base: type[nnx.Module]) -> No
 
     with pytest.raises(TypeError, match=r"abstract class Incomplete .* '?__call__"):
         Incomplete()
+
+
+@READOUT_KINDS
+def test_a_readout_that_looks_elsewhere(kind: str) -> None:
+    """Its responses are those to maps that were moved; looking where it looked changes nothing."""
+    readout, maps = make_readout(kind)
+    nowhere = jnp.zeros((2, FRAMES, 2))
+    np.testing.assert_allclose(shifted(readout, maps, nowhere), respond(readout, maps), rtol=2e-5, atol=1e-6)
+    down = nowhere.at[..., 0].set(1)
+    expected = respond(readout, jnp.pad(maps[:, :, 1:], ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0))))
+    if kind != "point_gaussian":  # which reads between the last row and the 0 beyond it
+        np.testing.assert_allclose(shifted(readout, maps, down), expected, rtol=2e-5, atol=1e-6)
 
 
 @READOUT_KINDS

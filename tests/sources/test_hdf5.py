@@ -87,6 +87,32 @@ def test_tests_may_be_stored_trial_by_trial(tmp_path):
     np.testing.assert_allclose(by_trial.mean(axis=0), mean[0], rtol=1e-5, atol=1e-5)
 
 
+def with_behaviour(folder: Path) -> None:
+    """Adds three channels to both files, of which a value is not known."""
+    for session in (0, 1):
+        for number in range(4):
+            with h5py.File(folder / f"session_{session}.hdf5") as file:
+                *trials, _, frames = file[f"responses_random_noise_{number}"].shape
+            values = session + np.arange(np.prod(trials, dtype=int) * 3 * frames, dtype=float).reshape(
+                *trials, 3, frames
+            )
+            values[..., 1, 2] = np.inf
+            replace(folder, session, f"behaviour_random_noise_{number}", values)
+
+
+@pytest.mark.parametrize("trials", [0, 1])
+def test_behaviour_lies_beside_the_responses(tmp_path, trials):
+    folder = written(tmp_path, trials=trials)
+    with_behaviour(folder)
+    for number, session in enumerate(load(folder).sessions):
+        assert session.behaviour.shape == (len(session.responses), 3)
+        assert session.behaviour[0].tolist() == [number, number + LENGTH, number + 2 * LENGTH]
+        assert np.argwhere(np.isnan(session.behaviour))[0].tolist() == [2, 1]
+        shapes = {name: shown.shape for name, shown in session.test_behaviour.items()}
+        assert shapes == {name: (*repeats.shape[:2], 3) for name, repeats in session.repeats.items()}
+        assert session.test_behaviour["random_noise_2"][0, 1, 0] == number + 1
+
+
 def test_information_is_kept_per_neuron_or_as_a_value(folder, caplog):
     replace(folder, 0, "session_info/positions", np.arange(2 * NEURONS).reshape(NEURONS, 2))
     replace(folder, 0, "session_info/odd", np.arange(NEURONS + 4))
@@ -123,6 +149,18 @@ def save_stimulus(folder: Path, values: np.ndarray) -> None:
 
 
 MISTAKES = {
+    "behaviour of another length": (
+        lambda folder: (
+            with_behaviour(folder),
+            replace(folder, 0, "behaviour_random_noise_0", np.ones((3, LENGTH - 1))),
+        ),
+        r'session_0.hdf5: "behaviour_random_noise_0" has shape \(3, 59\), but must have the trials and frames of '
+        r'"responses_random_noise_0", \(60,\): its axes are \(behaviour, time\)',
+    ),
+    "behaviour that is missing": (
+        lambda folder: (with_behaviour(folder), replace(folder, 0, "behaviour_random_noise_3", None)),
+        'session_0.hdf5: "behaviour_random_noise_3" is missing',
+    ),
     "truncated": (
         lambda folder: (folder / "session_0.hdf5").write_bytes((folder / "session_0.hdf5").read_bytes()[:3000]),
         "session_0.hdf5: is truncated or not an HDF5 file",

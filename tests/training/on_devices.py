@@ -44,6 +44,7 @@ GRU = {
 MODELS = {
     "simple": tiny.MODEL | {"core": tiny.MODEL["core"] | {"dropout_rate": 0.2}},
     "gru and cloned": {"core": GRU, "readout": {"kind": "cloned", "source": tiny.MODEL["readout"]}},
+    "shifter": tiny.MODEL | {"shifter": {"kind": "mlp"}},
 }
 COMMUNICATION = re.compile(
     r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
@@ -57,13 +58,15 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         What lies on which device, and what the devices communicate.
     """
     order, kind, data, neuron = name.split(",")
-    dataset = tiny.dataset() if kind == "simple" else tiny.equal_dataset()
+    datasets = {"simple": tiny.dataset, "gru and cloned": tiny.equal_dataset, "shifter": tiny.with_behaviour}
+    dataset = datasets[kind]()
     model = make_model(MODELS[kind], dataset.info)
     sharding = Sharding({"data": int(data), "neuron": int(neuron)}, dataset.n_neurons)
     workdir = folder / name
     workdir.mkdir()
     sampler = functools.partial(make_sampler, order, window_frames=FRAMES, windows_per_step=WINDOWS[order], seed=1)
-    feed, trainer = Feed(dataset, sampler, sharding=sharding), Trainer(model, RECIPE)
+    feed = Feed(dataset, sampler, with_behaviour=model.reads_behaviour, sharding=sharding)
+    trainer = Trainer(model, RECIPE)
     followers: list[Callback] = [CsvTable(workdir)]
     if name == "session,simple,4,2":
         followers.append(Pictures(trainer, feed, every=EPOCHS))

@@ -24,6 +24,7 @@ MESHES = {"session": ("4,2",), "shared": ("8,1", "1,8")}
 RUNS = [f"{order},simple,{mesh}" for order, meshes in MESHES.items() for mesh in (ALONE, *meshes)]
 # nine clones on two devices: a row is left over
 OTHER_RUNS = [f"shared,gru and cloned,{mesh}" for mesh in (ALONE, "4,2")]
+OTHER_RUNS += [f"session,shifter,{mesh}" for mesh in (ALONE, "4,2")]
 
 
 @pytest.mark.parametrize(

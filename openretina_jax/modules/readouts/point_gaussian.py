@@ -173,6 +173,20 @@ class PointGaussianReadout(Readout):
             positions = positions + shift[:, :, None]
         return self.responses_at(maps, positions, first)
 
+    def shifted(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        shift: Float[Array, "batch time 2"],
+        first: Row = 0,
+        width: int | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch time neuron"]:
+        """Responses of a slice of neurons at shifted positions, see ``Readout``."""
+        pixels = [n - 1 if self.align_corners else n for n in self.in_shape[:2]]
+        dy, dx = (2 * shift[..., axis] / max(n, 1) for axis, n in enumerate(pixels))
+        return self(maps, first, width, key=key, shift=jnp.stack([dx, dy], axis=-1))
+
     def positions(
         self, first: Row, width: int, noise: Float[Array, "*frames neuron 2"] | None = None
     ) -> Float32[Array, "*frames neuron 2"]:

@@ -16,6 +16,7 @@ from openretina_jax.modules import initial
 from openretina_jax.modules.kernels.tiles import transform
 from openretina_jax.modules.layers import inverse_nonlinearity
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, laplace_energy
+from openretina_jax.modules.shifters import moved
 from openretina_jax.runtime.devices import precision
 
 Row = Int[Array, ""] | int
@@ -76,6 +77,23 @@ class Readout(nnx.Module):
             width: number of rows (None: the whole table, with ``first`` 0).
             key: random key in training, for readouts that sample (None: nothing is random).
         """
+
+    def shifted(
+        self,
+        maps: Float[Array, "batch time height width feature"],
+        shift: Float[Array, "batch time 2"],
+        first: Row = 0,
+        width: int | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "batch new_time neuron"]:
+        """Compute responses if all neurons look elsewhere at every frame: here the maps are moved under them.
+
+        Args:
+            maps, first, width, key: as for a call.
+            shift: along height and width, in pixels of the maps.
+        """
+        return self(moved(maps, shift), first, width, key=key)
 
     def masks(self) -> Float32[Array, "neuron height width"] | None:
         """Weight of every pixel of the feature maps for every neuron; None where the readout has no such weights."""

@@ -70,10 +70,15 @@ def with_core(model: Model) -> CoreReadout:
     """The model, if it has a core and a readout.
 
     Raises:
-        UserError: it has not.
+        UserError: it has not, or it has a shifter.
     """
     if not isinstance(model, CoreReadout):
         raise UserError(f"only a core + readout model can be adapted; this one is of the kind {type(model).__name__}")
+    if model.reads_behaviour:
+        raise UserError(
+            "the model has a shifter, which cannot be fitted behind maps that are computed once; train it on the new "
+            "recordings instead, with config.start_from"
+        )
     return model
 
 
