@@ -65,7 +65,7 @@ class Preset:
         ]
 
 
-_FIXATIONS = {"data.simulated.n_blocks": 80, "data.validation_clips": 30, "train.epochs": 40}
+_FIXATIONS = {"data.simulated.n_blocks": 40, "data.validation_clips": 20}
 _SALAMANDER = {"data.simulated.seconds": 600, "train.epochs": 50}
 PRESETS = (
     Preset("hoefling_low_res.py:simulated"),
@@ -74,15 +74,13 @@ PRESETS = (
     Preset("hoefling_low_res.py:simulated,point_gaussian"),
     Preset("hoefling_low_res.py:simulated,lnp"),
     Preset("hoefling_low_res.py:simulated,separable_lnp"),
-    Preset("hoefling_high_res.py:simulated"),
     Preset("goldin_2022_core_readout.py:simulated"),
-    Preset("goldin_2022_core_readout.py:simulated,axolotl"),
     Preset("hdf5_core_readout.py:simulated"),
     Preset("template.py:", {"data.simulated.enabled": True, "data.test_names": ("random_noise_2", "random_noise_3")}),
     Preset("karamanlis_2024_core_readout.py:simulated,quick", _FIXATIONS),
-    Preset("karamanlis_2024_core_readout.py:simulated,quick,marmoset", _FIXATIONS),
+    Preset("karamanlis_2024_core_readout.py:simulated,quick,as_published", _FIXATIONS),
     Preset("maheswaranathan_2023_core_readout.py:simulated,quick", _SALAMANDER),
-    Preset("maheswaranathan_2023_core_readout.py:simulated,quick,whitenoise", _SALAMANDER),
+    Preset("maheswaranathan_2023_core_readout.py:simulated,quick,as_published", _SALAMANDER),
     Preset("maheswaranathan_2023_lnp.py:simulated"),
     Preset("maheswaranathan_2023_lnp.py:simulated,separable_lnp"),
     Preset("maheswaranathan_2023_lnp.py:simulated,whitenoise,separable_lnp"),
@@ -90,9 +88,10 @@ PRESETS = (
     Preset("sridhar_2025_nm_sc_multicell.py:simulated"),
     Preset("sridhar_2025_wn_sc.py:simulated"),
     Preset("sridhar_2025_wn_sc_multicell.py:simulated"),
-    Preset("vystrcilova_2024_nm_cnn.py:simulated,quick"),
+    Preset("vystrcilova_2024_nm_cnn.py:simulated,quick", {"train.epochs": 15}),
+    Preset("vystrcilova_2024_nm_cnn.py:simulated,quick,as_published", {"train.epochs": 15}),
     Preset("vystrcilova_2024_nm_ln.py:simulated"),
-    Preset("vystrcilova_2024_wn_cnn.py:simulated,quick"),
+    Preset("vystrcilova_2024_wn_cnn.py:simulated,quick", {"train.epochs": 30}),
     Preset("vystrcilova_2024_wn_ln.py:simulated"),
 )
 

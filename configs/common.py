@@ -113,6 +113,19 @@ def start_at_mean_responses(model: ml_collections.ConfigDict) -> None:
             options.start_at_mean = True
 
 
+def start_at_receptive_fields(config: ml_collections.ConfigDict, chosen: set[str]) -> None:
+    """Let readouts begin where receptive fields are, and score a moving average of the parameters.
+
+    Neither is done with the word ``as_published``. docs/scores.md has the scores with and without.
+    """
+    if "as_published" in chosen:
+        return
+    config.train.average_decay = 0.99
+    for options in config.model.readout.values():
+        if isinstance(options, ml_collections.ConfigDict) and "start_at_location" in options:
+            options.start_at_location = True
+
+
 def choose_calcium(config: ml_collections.ConfigDict) -> None:
     """Take the squared error, for responses that may be negative, such as fluorescence; readouts end linearly then.
 

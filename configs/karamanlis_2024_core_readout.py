@@ -22,7 +22,7 @@ import ml_collections
 from configs import common
 
 SPECIES = ("mouse", "marmoset")
-WORDS = ("simulated", "quick", *SPECIES, *common.CORE_WORDS, *common.READOUT_WORDS)
+WORDS = ("simulated", "quick", "as_published", *SPECIES, *common.CORE_WORDS, *common.READOUT_WORDS)
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -54,12 +54,13 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     # the predicted frames of openretina's step, 64 windows of 50 frames, with half the computation
     common.session_steps(config, windows_per_step=8, window_frames=190, lag=30)
     config.train.epochs = 50
+    common.start_at_receptive_fields(config, chosen)
     if "simulated" in chosen:  # sessions saw the same movie; small steps are for CPUs
         config.train.order = "shared"
         config.train.windows.shared.update({"window_frames": 110, "windows_per_step": 4})
-        config.optimizer.learning_rate = 0.02
+        if "as_published" not in chosen:
+            config.optimizer.learning_rate = 0.005
         config.data.validation_clips = 10
-        config.train.epochs = 15
     if "quick" in chosen:
         config.data.size = (24, 32)
         common.set_convolutions(

@@ -20,7 +20,7 @@ import ml_collections
 
 from configs import common
 
-WORDS = ("simulated", "quick", "whitenoise", *common.CORE_WORDS, *common.READOUT_WORDS)
+WORDS = ("simulated", "quick", "whitenoise", "as_published", *common.CORE_WORDS, *common.READOUT_WORDS)
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -36,6 +36,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     # the predicted frames of openretina's step, 64 windows of 50 frames, with half the computation
     common.session_steps(config, windows_per_step=8, window_frames=190, lag=30)
     config.train.epochs = 50
+    common.start_at_receptive_fields(config, chosen)
     if "simulated" in chosen:
         config.data.simulated.seconds = 100
     if "quick" in chosen:

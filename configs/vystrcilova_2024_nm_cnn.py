@@ -17,7 +17,7 @@ import ml_collections
 
 from configs import common, common_sridhar_2025
 
-WORDS = common_sridhar_2025.MANY_CELL_WORDS
+WORDS = (*common_sridhar_2025.MANY_CELL_WORDS, "as_published")
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -44,8 +44,9 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 0.005
     config.schedule.kind = "one_cycle"
     config.train.epochs = 15
+    common.start_at_receptive_fields(config, chosen)
     common_sridhar_2025.use_windows(config, lag=30, windows_per_step=16)
-    if chosen:  # for processors: 64 channels need an accelerator
+    if {"simulated", "quick"} & chosen:  # for processors: 64 channels need an accelerator
         core.hidden_channels = (8, 8, 8)
         config.optimizer.learning_rate = 0.02
         config.data.simulated.update({"n_sessions": 2, "neurons_per_session": 22})

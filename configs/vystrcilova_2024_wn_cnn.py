@@ -17,7 +17,7 @@ import ml_collections
 
 from configs import common, common_sridhar_2025
 
-WORDS = common_sridhar_2025.ONE_CELL_WORDS
+WORDS = (*common_sridhar_2025.ONE_CELL_WORDS, "as_published")
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -33,6 +33,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     core.spatial_kernel_sizes = (21, 5)
     core.hidden_padding = (0, 0, 0)
     config.optimizer.learning_rate = 0.005
+    common.start_at_receptive_fields(config, chosen)
     common_sridhar_2025.use_windows(config, lag=33, windows_per_step=16)
     if "quick" in chosen:
         core.spatial_kernel_sizes = (9, 5)
