@@ -5,13 +5,16 @@ import dataclasses
 import functools
 import json
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import traverse_util
 
+from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.info import DataInfo
+from openretina_jax.data.sta import LinearFilters
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import SCORES
 from openretina_jax.experiment.ranges import check_ranges
@@ -22,6 +25,7 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
 from openretina_jax.models.transfer import add_sessions, read_sta_filters
 from openretina_jax.modules.cores import CORES
+from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime.registry import Registry
 from openretina_jax.runtime.settings import check_parts, chosen
@@ -108,7 +112,7 @@ def without_kind(name: str) -> str:
     return name
 
 
-def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, list[dict[str, float | int]]]:
+def make_trainer(settings: Mapping[str, Any], dataset: Dataset) -> tuple[Trainer, list[dict[str, float | int]]]:
     """Trainer of a run, and what every member has of its own: settings by their dotted names; none for a single model.
 
     Member 0 has the seed of the configuration, and so begins as a single run does; the others have the next ones.
@@ -118,7 +122,8 @@ def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, 
     """
     options = settings["population"]
     size, vary = options["size"], {without_kind(name): of for name, of in (options["vary"] or {}).items()}
-    model = start_model(settings, info)
+    info, filters = dataset.info, filters_of(dataset)
+    model = start_model(settings, info, filters)
     if size is None:
         return Trainer(model, make_recipe(settings, model)), []
     if size < 1:
@@ -133,7 +138,7 @@ def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, 
     for number, values in enumerate(members):
         own = with_values(settings, values)
         check_ranges(own)
-        models.append(start_model(own, info) if number or vary else model)
+        models.append(start_model(own, info, filters) if number or vary else model)
         weights = {name.removeprefix("model."): values[name] for name in vary if name.startswith(PARTS)}
         recipes.append(dataclasses.replace(make_recipe(own, models[-1]), penalty_weights=weights))
     return Population(models, recipes, options["chunk"]), members
@@ -229,8 +234,13 @@ def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     return result
 
 
-def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
+def start_model(settings: Mapping[str, Any], info: DataInfo, filters: Callable[[int], LinearFilters]) -> Model:
     """The model to be trained: fresh, or with the parameters of the run that ``start_from`` names.
+
+    Args:
+        settings: of the run.
+        info: facts about the data.
+        filters: finds the linear filters of all neurons, of so many frames, where readouts start at these.
 
     Raises:
         UserError: the model's options are wrong, or the run does not fit the data.
@@ -245,16 +255,41 @@ def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
         with compiled_in_a_hurry():
             model = make_model(settings["model"], info, seed)
         read_sta_filters(model)
+        start_at_sta(model, filters, list(info.sessions))
         return model
     trained = load(start)
     if not isinstance(trained, CoreReadout):
         raise UserError(f"config.start_from is {start}, which is no core + readout model; give the run of one")
     model = add_sessions(trained, info, seed)
+    start_at_sta(model, filters, [name for name in info.sessions if name not in trained.data_info.sessions])
     if hidden is None:
         return model
     options = {"hidden": hidden}
     both = {"base": model.options, "autoencoder": options}
     return AutoencoderModel(model, make_autoencoder(options, model.data_info, seed), both)
+
+
+def filters_of(dataset: Dataset) -> Callable[[int], LinearFilters]:
+    """Finder of the linear filters of a data set, of so many frames; it looks for them once."""
+
+    @functools.cache
+    def find(frames: int) -> LinearFilters:
+        from openretina_jax.data.linear_filters import linear_filters  # scipy.stats takes long to import
+
+        return linear_filters(dataset, frames)
+
+    return find
+
+
+def start_at_sta(model: Model, filters: Callable[[int], LinearFilters], sessions: Sequence[str]) -> None:
+    """Let the neurons of some sessions of the data begin at their STAs, if the readout is to and sees the movie."""
+    if not (isinstance(model, CoreReadout) and isinstance(model.core, IdentityCore) and model.readout.start_at_sta):
+        return
+    if not sessions:
+        return
+    # rows of the sessions of the data come first
+    rows = np.concatenate([first + np.arange(count) for first, count in map(model.rows, sessions)])
+    model.readout.start_at(filters(model.readout.frames).of(rows), rows)
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def train(
         counted(len(dataset.sessions), "session"),
         sum(session.mirrored for session in dataset.sessions),
     )
-    trainer, members = make_trainer(settings, dataset.info)
+    trainer, members = make_trainer(settings, dataset)
     model = trainer.start
     about: dict[str, Any] = {
         "config": json.loads(json.dumps(settings | {"model": model.options})),

@@ -118,7 +118,7 @@ def _with_trained(
 
 
 def read_sta_filters(model: Model) -> None:
-    """Set the filters of a spatial contrast readout from the spike-triggered averages of its neurons.
+    """Set the given filters of a spatial contrast readout from the spike-triggered averages of its neurons.
 
     The files lie in the readout's ``sta_folder`` (None: the folder that came with the data), one per neuron; their
     names follow from the session and the neurons' "cell_index" in ``data_info.neurons``.
@@ -132,6 +132,8 @@ def read_sta_filters(model: Model) -> None:
     if not isinstance(model, CoreReadout) or not isinstance(model.readout, SpatialContrastReadout):
         return
     readout = model.readout
+    if readout.trained:
+        return
     folder = readout.sta_folder or model.data_info.source.get("sta_folder")
     if folder is None:
         raise UserError('readout "spatial_contrast" needs sta_folder, the folder of spike-triggered averages')

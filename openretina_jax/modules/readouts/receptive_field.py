@@ -38,6 +38,19 @@ def crop_patch(
     return jax.lax.dynamic_slice(image, _start(rest, corner), (*rest, *patch))
 
 
+def crop_patches(
+    images: Float[np.ndarray, "neuron *rest height width"], corners: Int[Array, "neuron 2"], patch: tuple[int, int]
+) -> Float[Array, "neuron *rest patch_height patch_width"]:
+    """Crop a patch of its own out of every neuron's image, see ``crop_patch``."""
+    return jax.vmap(lambda image, at: crop_patch(image, at, patch))(jnp.asarray(images, jnp.float32), corners)
+
+
+def unit_norm(kernels: Float[Array, "neuron *number"]) -> Float[Array, "neuron *number"]:
+    """Kernels scaled to norm 1; those of zeros as they are."""
+    norm = jnp.sqrt(jnp.square(kernels).sum(axis=tuple(range(1, kernels.ndim)), keepdims=True))
+    return kernels / jnp.where(norm == 0, 1, norm)
+
+
 def place_patch(
     patch: Float[Array, "*rest patch_height patch_width"], corner: Int[Array, "2"], image: tuple[int, int]
 ) -> Float[Array, "*rest height width"]:
