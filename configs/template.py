@@ -4,11 +4,11 @@
     python scripts/train.py --config=configs/template.py --config.data.path=my_data
 
 It takes recordings in a folder of the layout that docs/your_own_data.md describes; for arrays in a notebook, give it to
-``openretina_jax.train``. With ``model.core.kind`` "identity", readouts are models of single cells ("separable_lnp",
-"spatial_contrast"), whose patches and filters begin at the STAs of the data. ":calcium" is for responses that may be negative: the squared error, and a readout without a
-nonlinearity at its end. Any entry can also be set on the command line (``--config.model.core.kind=gru``). A line that
-is left out keeps its value in configs/common.py, or the default of the class of the core or readout. A core, or any
-other part of your own, can be in your file, too (docs/extending.md).
+``openretina_jax.train``. ":calcium" is for responses that may be negative: the squared error, and a readout without a
+nonlinearity at its end. Any entry can also be set on the command line (``--config.model.core.kind=gru``). With the core
+"identity" the readouts "separable_lnp" and "spatial_contrast" are models of single cells, which begin at the STAs of
+the data. A line that is left out keeps its value in configs/common.py, or the default of the class of the core or
+readout. A core, or any other part of your own, can be in your file, too (docs/extending.md).
 """
 
 import ml_collections

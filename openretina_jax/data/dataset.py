@@ -330,6 +330,11 @@ class Dataset(Described):
         return tuple(sorted({name for session in self.sessions for name in session.repeats}))
 
     @property
+    def has_negative(self) -> bool:
+        """Whether any response is negative, as rates and counts never are."""
+        return any(bool((one < 0).any()) for s in self.sessions for one in (s.responses, *s.repeats.values()))
+
+    @property
     def info(self) -> DataInfo:
         """Facts about the data that a model keeps."""
         shown = [self.stimuli[session.stimulus] for session in self.sessions]

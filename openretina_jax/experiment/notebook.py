@@ -130,7 +130,7 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
     average of the parameters over about 100 steps is what is scored.
     """
     movies = [dataset.stimuli[session.stimulus] for session in dataset.sessions]
-    config = read_config("template:calcium" if has_negative(dataset) else "template")
+    config = read_config("template:calcium" if dataset.has_negative else "template")
     sides = movies[0].frames.shape[1:3]
     # images have square kernels; bars, and what else is only a few pixels wide, kernels of their own along each side
     sides = sides if odd(2 * min(sides) // 3) == 1 else (min(sides), min(sides))
@@ -187,11 +187,6 @@ def _sizes_alone(readout: ml_collections.ConfigDict) -> str:
     patch = options.spatial_size if readout.kind == "separable_lnp" else options.patch
     seen = "all pixels" if patch is None else f"patches of {patch[0]} x {patch[1]} pixels"
     return f"{seen}, and {options.temporal_frames} frames; "
-
-
-def has_negative(dataset: Dataset) -> bool:
-    """Whether any response is negative, as rates and counts never are."""
-    return any(bool((session.responses < 0).any()) for session in dataset.sessions)
 
 
 def odd(size: int | float) -> int:
