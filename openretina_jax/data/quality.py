@@ -111,9 +111,9 @@ def trace_notes(dataset: Dataset) -> list[str]:
     shares = {s.name: float((s.responses < 0).sum() / np.isfinite(s.responses).sum()) for s in dataset.sessions}
     return said_once(
         (
-            f"{session.name} ({shares[session.name]:.0%})",
-            "traces, in this share of which responses are negative; they have the squared error, which train(dataset) "
-            "takes, and :calcium of template and hdf5_core_readout",
+            f"{session.name} ({shares[session.name]:.0%} negative)",
+            "traces, which have the squared error: train(dataset) takes it, and :calcium of template and "
+            "hdf5_core_readout",
         )
         for session in dataset.sessions
         if are_traces(session.responses)

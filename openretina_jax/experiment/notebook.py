@@ -163,9 +163,14 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
 def choice(dataset: Dataset, config: ml_collections.ConfigDict) -> str:
     """Say in a line what ``config_for`` chose for a data set."""
     loss, (height, width) = config.objective.loss.kind, dataset.info.input_shape[:2]
-    reason = "responses are negative somewhere" if loss == "squared_error" else "no response is negative"
+    fitting, reason = (
+        ("squared_error", "responses are negative somewhere")
+        if dataset.has_negative
+        else ("poisson", "no response is negative")
+    )
+    why = f", since {reason}" if loss == fitting else ""
     sizes = _sizes_alone(config.model.readout) if config.model.core.kind == "identity" else _sizes(config.model)
-    return f"chosen for frames of {height} x {width} pixels: {sizes}loss {loss}, since {reason}"
+    return f"chosen for frames of {height} x {width} pixels: {sizes}loss {loss}{why}"
 
 
 def _sizes(model: ml_collections.ConfigDict) -> str:

@@ -103,7 +103,7 @@ def test_traces_may_be_negative_unless_the_loss_is_of_rates():
     assert [dataset_problems(counts, of_rates) == [] for of_rates in (None, False, True)] == [False, True, False]
     (note,) = trace_notes(traces)
     share = (RESPONSES < 1).mean()
-    assert note.startswith(f"retina ({share:.0%}): traces,")
+    assert note.startswith(f"retina ({share:.0%} negative): traces,")
     assert ":calcium" in note
     assert trace_notes(counts) == trace_notes(dataset()) == []
 
