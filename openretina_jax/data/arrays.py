@@ -146,7 +146,6 @@ def from_arrays(
         channels=channels,
         response_unit=response_unit,
         source={"publication": "arrays", "sha256": {name: _sha256(recording) for name, recording in read.items()}},
-        interrupted=any(start for of_one in starts.values() for start in of_one),
     )
 
 
@@ -208,7 +207,8 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
     """Recording with its axes in our order, after all checks."""
     movie = _movie(f"{name}: the training movie", recording.movie, recording.movie_axes)
     responses = _responses(f"{name}: the responses", recording.responses, recording.response_axes, RESPONSES)
-    movie = _without_padding(movie, responses, _clip_starts(name, recording))
+    begins = _clip_starts(name, recording)
+    movie = _without_padding(movie, responses, begins)
     of_tests = " ".join(axis for axis in recording.movie_axes.split() if axis != TRIAL)
     tests = {
         test: _repeated_movie(f'{name}: test "{test}"', shown, of_tests) for test, shown in recording.tests.items()
@@ -217,7 +217,7 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
         key: column(f'{name}: neurons["{key}"]', values, responses.shape[1])
         for key, values in recording.neurons.items()
     }
-    result = MovieRecording(name=name, movie=movie, responses=responses, tests=tests, neurons=neurons)
+    result = MovieRecording(name, movie, responses, tests, neurons, begins=begins)
     check_lengths(result)
     for test, shown in tests.items():
         if shown.repeats.shape[2] != responses.shape[1]:

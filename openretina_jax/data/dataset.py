@@ -214,8 +214,8 @@ class Dataset(Described):
         source: where the data came from, as plain values.
         channels: names of the channels of all stimuli, such as green and UV (None: not known).
         response_unit: unit of the responses, such as "spikes/s" (None: not known).
-        interrupted: whether something else was shown between clips (frozen repeats, a pause), so that no window of the
-            training crosses the border between two.
+        begins: frames at which a training movie begins anew, by its name: after a pause, frozen repeats, or another
+            movie that it was joined with. No window of the training crosses them.
 
     Raises:
         UserError: stimuli, sessions and split do not fit each other.
@@ -229,7 +229,7 @@ class Dataset(Described):
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     channels: tuple[str, ...] | None = None
     response_unit: str | None = None
-    interrupted: bool = False
+    begins: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.sessions:
@@ -295,6 +295,15 @@ class Dataset(Described):
                 f"{session.name}: validation clip {short} has {frames % self.clip_length} of {self.clip_length} "
                 "frames; choose whole clips"
             )
+
+    def parts(self, session: Session) -> Int[np.ndarray, " time"]:
+        """Number of the part of its movie that a session saw at every time; parts were not shown one after another."""
+        return np.searchsorted(np.asarray(self.begins.get(session.stimulus, ()), int), session.frame_index, "right")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a movie has parts that were not shown one after another."""
+        return any(self.begins.values())
 
     def kept_for_validation(self, session: Session) -> tuple[int, ...]:
         """Indices of the clips of the session's stimulus that are kept for validation."""

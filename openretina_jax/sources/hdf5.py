@@ -6,7 +6,8 @@
         stimulus_<stimulus>            (channel, time, height, width), shown in this session alone
         session_info/<column>          an entry per neuron, or a single number or word (optional)
 
-Stimuli that are named as tests are test movies; all others, in alphabetical order, make up the training movie.
+Stimuli that are named as tests are test movies; all others, in alphabetical order, make up the training movie, which
+begins anew with each of them.
 """
 
 import logging
@@ -255,12 +256,12 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
         with open_session(file) as session:
             names = _answered(session)
             training = tuple(name for name in names if name not in tests)
-            responses = np.concatenate([session.responses(RESPONSES + name, signed=True) for name in training])
-            columns, facts = _information(session, responses.shape[1])
+            responses = [session.responses(RESPONSES + name, signed=True) for name in training]
+            columns, facts = _information(session, responses[0].shape[1])
             yield MovieRecording(
                 name=file.stem,
                 movie=movie(session, training),
-                responses=responses,
+                responses=np.concatenate(responses),
                 tests={
                     name: RepeatedMovie(movie(session, (name,)), _trials(session, name))
                     for name in names
@@ -268,6 +269,7 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
                 },
                 neurons=columns,
                 metadata=facts,
+                begins=np.cumsum([len(part) for part in responses])[:-1].tolist(),
             )
 
 
