@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from flax import traverse_util
 
 from openretina_jax.data.dataset import Dataset
@@ -23,9 +22,8 @@ from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
-from openretina_jax.models.transfer import add_sessions, read_sta_filters
+from openretina_jax.models.transfer import add_sessions, filters_of, read_sta_filters, start_at_sta
 from openretina_jax.modules.cores import CORES
-from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime.registry import Registry
 from openretina_jax.runtime.settings import check_parts, chosen
@@ -267,29 +265,6 @@ def start_model(settings: Mapping[str, Any], info: DataInfo, filters: Callable[[
     options = {"hidden": hidden}
     both = {"base": model.options, "autoencoder": options}
     return AutoencoderModel(model, make_autoencoder(options, model.data_info, seed), both)
-
-
-def filters_of(dataset: Dataset) -> Callable[[int], LinearFilters]:
-    """Finder of the linear filters of a data set, of so many frames; it looks for them once."""
-
-    @functools.cache
-    def find(frames: int) -> LinearFilters:
-        from openretina_jax.data.linear_filters import linear_filters  # scipy.stats takes long to import
-
-        return linear_filters(dataset, frames)
-
-    return find
-
-
-def start_at_sta(model: Model, filters: Callable[[int], LinearFilters], sessions: Sequence[str]) -> None:
-    """Let the neurons of some sessions of the data begin at their STAs, if the readout is to and sees the movie."""
-    if not (isinstance(model, CoreReadout) and isinstance(model.core, IdentityCore) and model.readout.start_at_sta):
-        return
-    if not sessions:
-        return
-    # rows of the sessions of the data come first
-    rows = np.concatenate([first + np.arange(count) for first, count in map(model.rows, sessions)])
-    model.readout.start_at(filters(model.readout.frames).of(rows), rows)
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import SessionSampler
 from openretina_jax.errors import UserError
-from openretina_jax.experiment.recipe import filters_of, make_recipe, resolved, start_model
+from openretina_jax.experiment.recipe import make_recipe, resolved, start_model
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model
+from openretina_jax.models.transfer import filters_of
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.runtime.registry import signature
@@ -202,7 +203,7 @@ def test_filters_come_from_the_files(sta_folder: Path) -> None:
     [("separable_lnp", {}), ("spatial_contrast", {"filters": "trained", "patch": (6, 6)})],
 )
 def test_filters_start_at_the_data(readout: str, more: dict[str, Any]) -> None:
-    """With ``start_at_sta`` single cells begin elsewhere than without, and two sessions of one model at theirs."""
+    """With ``start_at_sta`` single cells begin elsewhere than without."""
     chosen = {f"readout.{readout}.{name}": value for name, value in more.items()} | ONE_CHANNEL["identity"]
     plain, located = (
         start_model(
