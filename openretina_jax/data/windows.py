@@ -205,20 +205,17 @@ class Cuts:
     """
 
     def __init__(self, timeline: Timeline, window_frames: int, within_clips: bool):
-        self.window_frames, self._length = window_frames, len(timeline)
-        self._separately = within_clips or bool(timeline.borders)
-        if not self._separately:
-            self._starts = np.arange(0, len(timeline), window_frames)
-            return
-        length = len(timeline)
+        self.window_frames, self._within_clips, length = window_frames, within_clips, len(timeline)
         clips = range(0, length, timeline.clip_length) if within_clips else ()
+        parts = list(itertools.pairwise(sorted({0, *clips, *timeline.borders, length})))
         cuts = [
             (cut, end)
-            for begin, end in itertools.pairwise(sorted({0, *clips, *timeline.borders, length}))
+            for begin, end in parts
             if end - begin >= window_frames
             for cut in range(begin, end, window_frames)
         ]
         self._starts, self._ends = np.array(cuts, int).reshape(-1, 2).T
+        self._n_whole = sum((end - begin) // window_frames for begin, end in parts)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -226,18 +223,16 @@ class Cuts:
     @property
     def n_whole(self) -> int:
         """Number of non-overlapping windows."""
-        return len(self) if self._separately else self._length // self.window_frames
+        return len(self) if self._within_clips else self._n_whole
 
     def shifted(self, rng: np.random.Generator, order: np.ndarray | None = None) -> np.ndarray:
         """Starts of all windows, or of those with the indices ``order``, with random shifts."""
         chosen = np.arange(len(self)) if order is None else order
-        starts = self._starts[chosen]
-        if self._separately:
+        starts, ends = self._starts[chosen], self._ends[chosen]
+        if self._within_clips:
             shift = rng.integers(max(self.window_frames // 2, 1), size=len(chosen))
-            return starts_within_clips(starts, shift, self._ends[chosen], self.window_frames)
-        return np.minimum(
-            starts + rng.integers(self.window_frames, size=len(chosen)), self._length - self.window_frames
-        )
+            return starts_within_clips(starts, shift, ends, self.window_frames)
+        return np.minimum(starts + rng.integers(self.window_frames, size=len(chosen)), ends - self.window_frames)
 
 
 def starts_within_clips(
