@@ -26,8 +26,8 @@ def patch_corners(
     """
     if patch[0] > image[0] or patch[1] > image[1]:
         raise UserError(
-            f"a patch of {patch[0]} x {patch[1]} pixels is larger than the image, {image[0]} x {image[1]}; take a smaller "
-            "one (spatial_size or patch of config.model.readout)"
+            f"a patch of {patch[0]} x {patch[1]} pixels is larger than the image, {image[0]} x {image[1]}; take a "
+            "smaller one (spatial_size or patch of config.model.readout)"
         )
     size = jnp.asarray(patch)
     return jnp.clip(jnp.asarray(centres).astype(jnp.int32) - size // 2, 0, jnp.asarray(image) - size)
