@@ -9,7 +9,7 @@ folder: the same command goes on. It prints the table that ``docs/scores.md`` ha
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def _test(path: str, dataset: Any) -> float:
     return float(openretina_jax.evaluate(openretina_jax.load(path), dataset).neurons["correlation"].mean())
 
 
-def table(rows: list[Mapping[str, Any]]) -> pd.DataFrame:
+def table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Mean and deviation over the seeds, and the ensemble, for each way and length."""
     return pd.DataFrame(
         {
@@ -70,7 +70,7 @@ def table(rows: list[Mapping[str, Any]]) -> pd.DataFrame:
     )
 
 
-def plot(rows: list[Mapping[str, Any]]) -> Figure:
+def plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Score against minutes of recording; bars are deviations over seeds."""
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.subplots()

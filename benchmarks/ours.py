@@ -17,7 +17,8 @@ from jaxtyping import Array
 
 from benchmarks.ceiling import matmul_operations_per_second
 from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import Sampler, SessionSampler, SharedSampler
 from openretina_jax.evaluation.predict import Scorer, Split

@@ -126,6 +126,25 @@ def start_at_receptive_fields(config: ml_collections.ConfigDict, chosen: set[str
             options.start_at_location = True
 
 
+def fit_any_recording(model: ml_collections.ConfigDict) -> None:
+    """Let models of single cells (core ``identity``) be fitted to recordings of which nothing else is known.
+
+    They begin at the STAs, have an offset, and train the filters of the spatial contrast model.
+    """
+    readouts = model.readout
+    readouts.separable_lnp.update({"start_at_sta": True, "bias": True})
+    readouts.spatial_contrast.update(
+        {
+            "filters": "trained",
+            "start_at_sta": True,
+            "patch": (15, 15),
+            "gamma_smooth_space": 1.0,
+            "gamma_smooth_time": 1.0,
+            "gamma_sparse": 1.0,
+        }
+    )
+
+
 def choose_calcium(config: ml_collections.ConfigDict) -> None:
     """Take the squared error, for responses that may be negative, such as fluorescence; readouts end linearly then.
 

@@ -12,7 +12,7 @@ they are (``norm_mean`` 0, ``norm_std`` 1), as in openretina, for movies that ar
 or readout takes it instead of the convolutional core with Gaussian masks: ":gru", ":factorized" (or ":klindt"),
 ":point_gaussian". ":calcium" is for responses that may be negative: the squared error, and a readout without a
 nonlinearity at its end. openretina reaches a correlation of 0.27 on its own demonstration data. On simulated data the
-test correlation is 0.62 with ":quick", after half a minute, and 0.77 without, after three minutes of one processor core
+test correlation is 0.63 with ":quick", after half a minute, and 0.77 without, after three minutes of one processor core
 (docs/data.md). configs/template.py is a start for a file of your own.
 """
 

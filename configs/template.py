@@ -5,9 +5,10 @@
 
 It takes recordings in a folder of the layout that docs/your_own_data.md describes; for arrays in a notebook, give it to
 ``openretina_jax.train``. ":calcium" is for responses that may be negative: the squared error, and a readout without a
-nonlinearity at its end. Any entry can also be set on the command line (``--config.model.core.kind=gru``). A line that
-is left out keeps its value in configs/common.py, or the default of the class of the core or readout. A core, or any
-other part of your own, can be in your file, too (docs/extending.md).
+nonlinearity at its end. Any entry can also be set on the command line (``--config.model.core.kind=gru``). With the core
+"identity" the readouts "separable_lnp" and "spatial_contrast" are models of single cells, which begin at the STAs of
+the data. A line that is left out keeps its value in configs/common.py, or the default of the class of the core or
+readout. A core, or any other part of your own, can be in your file, too (docs/extending.md).
 """
 
 import ml_collections
@@ -33,6 +34,7 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     config.model = common.experiment_model()
     common.leave_output_to_loss(config.model)
     common.start_at_mean_responses(config.model)
+    common.fit_any_recording(config.model)
     core = config.model.core.simple
     core.hidden_channels = (16, 16)
     core.temporal_kernel_sizes = (21, 11)  # frames: together about as long as your neurons remember

@@ -10,7 +10,8 @@ from flax import nnx
 
 from openretina_jax.data import batches
 from openretina_jax.data.batches import DataArrays, Timelines
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import EpochWindows, SessionSampler
 from openretina_jax.models.build import make_core_readout

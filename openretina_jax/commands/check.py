@@ -33,15 +33,16 @@ def main() -> None:
     """Check, and leave with what was found."""
     if _RECORDINGS.value is None:
         config, _ = command_line.configuration()
-        data, train = config.data.to_dict(), config.train.to_dict()
+        data, train, loss = config.data.to_dict(), config.train.to_dict(), config.objective.loss.kind
     else:
         # clips as short as those of a movie can be, so that short recordings can be checked too
         data = {"source": "hdf5", "path": _RECORDINGS.value, "test_names": _TESTS.value, "clip_length": 2}
-        data["validation_clips"], train = 1, None
+        data["validation_clips"], train, loss = 1, None, None
 
     from openretina_jax.experiment.check_data import check_data  # takes seconds: flags are checked before
 
-    if check_data(data, train, None if _FOLDER.value is None else Path(_FOLDER.value), command_line.console):
+    folder = None if _FOLDER.value is None else Path(_FOLDER.value)
+    if check_data(data, train, folder, command_line.console, loss):
         sys.exit(2)
 
 

@@ -26,8 +26,9 @@ from openretina_jax.data.assembly import (
 )
 from openretina_jax.data.behaviour import BEHAVIOUR
 from openretina_jax.data.conversion import Numbers, column, count_or_clips, number, real_numbers, whole_number
-from openretina_jax.data.dataset import Dataset, blocks
+from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.frame_times import frame_rate_of
+from openretina_jax.data.stimulus import blocks
 from openretina_jax.errors import UserError
 
 REPEATS = "trial time neuron"
@@ -157,7 +158,6 @@ def from_arrays(
         channels=channels,
         response_unit=response_unit,
         source={"publication": "arrays", "sha256": {name: _sha256(recording) for name, recording in read.items()}},
-        interrupted=any(start for of_one in starts.values() for start in of_one),
     )
 
 
@@ -225,7 +225,8 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
     """Recording with its axes in our order, after all checks."""
     movie = _movie(f"{name}: the training movie", recording.movie, recording.movie_axes)
     responses = _responses(f"{name}: the responses", recording.responses, recording.response_axes, RESPONSES)
-    movie = _without_padding(movie, responses, _clip_starts(name, recording))
+    begins = _clip_starts(name, recording)
+    movie = _without_padding(movie, responses, begins)
     of_tests = " ".join(axis for axis in recording.movie_axes.split() if axis != TRIAL)
     tests = {
         test: _repeated_movie(f'{name}: test "{test}"', shown, of_tests) for test, shown in recording.tests.items()
@@ -240,7 +241,7 @@ def _movie_recording(name: str, recording: ArrayRecording) -> MovieRecording:
             f"{name}: the channels of behaviour", recording.behaviour, recording.behaviour_axes, BEHAVIOUR
         )
     result = MovieRecording(
-        name=name, movie=movie, responses=responses, tests=tests, neurons=neurons, behaviour=behaviour
+        name=name, movie=movie, responses=responses, tests=tests, neurons=neurons, behaviour=behaviour, begins=begins
     )
     check_lengths(result)
     for test, shown in tests.items():

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float32, Num
 
 from openretina_jax.data.conversion import count_or_clips
-from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Stimulus, blocks
 from openretina_jax.errors import UserError
 
 MOVIE = "time height width channel"
@@ -47,6 +48,7 @@ class MovieRecording:
         responses: responses to the training movie; NaN where nothing was recorded.
         tests: test movies, by name.
         neurons, metadata, behaviour: as in ``Session``.
+        begins: frames at which the training movie begins anew, see ``Dataset``.
     """
 
     name: str
@@ -56,6 +58,7 @@ class MovieRecording:
     neurons: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     metadata: Mapping[str, str | int | float | bool] = dataclasses.field(default_factory=dict)
     behaviour: Float32[np.ndarray, "behaviour_time behaviour"] | None = None
+    begins: Sequence[int] = ()
 
 
 class SharedMovies:
@@ -111,7 +114,6 @@ def assemble(
     channels: Sequence[str] | None = None,
     response_unit: str | None = None,
     source: Mapping[str, Any] | None = None,
-    interrupted: bool = False,
 ) -> Dataset:
     """Make a data set of recordings; movies that several of them saw are kept once.
 
@@ -127,7 +129,6 @@ def assemble(
         channels: names of the channels of all movies (None: not known).
         response_unit: unit of the responses (None: not known).
         source: where the data came from, as plain values.
-        interrupted: as in ``Dataset``.
 
     Raises:
         UserError: movies, responses and split do not fit each other, or clips would have no frame.
@@ -135,7 +136,8 @@ def assemble(
     if clip_length < 1:
         raise UserError(f"clip_length (config.data) is {clip_length}; a clip has at least 1 frame")
     movies = SharedMovies(frame_rate_hz)
-    sessions = []
+    sessions: list[Session] = []
+    begins: dict[str, set[int]] = {}
     for recording in recordings:
         check_lengths(recording)
         statistics = normalization or mean_and_deviation(recording.movie)
@@ -143,10 +145,12 @@ def assemble(
         names = {
             role: movies.add(recording.name, role, movie, statistics, _hash(movie)) for role, movie in shown.items()
         }
+        shown_as = names.pop(TRAIN)
+        begins.setdefault(shown_as, set()).update(start for start in recording.begins if start)
         sessions.append(
             Session(
                 name=recording.name,
-                stimulus=names.pop(TRAIN),
+                stimulus=shown_as,
                 responses=recording.responses,
                 frame_index=np.arange(len(recording.movie), dtype=np.int32),
                 repeats={test: one.repeats for test, one in recording.tests.items()},
@@ -165,14 +169,16 @@ def assemble(
         sessions=tuple(sessions),
         clip_length=clip_length,
         validation_clips={
-            name: validation_clips(len(movies.stimuli[name].frames) // clip_length, validation, seed)
+            name: validation_clips(
+                len(movies.stimuli[name].frames) // clip_length, validation, seed, _broken(begins[name], clip_length)
+            )
             for name in trained_on
         },
         pixel_size_um=pixel_size_um,
         channels=None if channels is None else tuple(channels),
         response_unit=response_unit,
         source=source or {},
-        interrupted=interrupted,
+        begins={name: tuple(sorted(found)) for name, found in begins.items() if found},
     )
 
 
@@ -190,28 +196,42 @@ def check_lengths(recording: MovieRecording) -> None:
         )
 
 
-def validation_clips(n_clips: int, chosen: int | Sequence[int], seed: int) -> tuple[int, ...]:
+def _broken(begins: Iterable[int], clip_length: int) -> list[int]:
+    """Clips within which a movie begins anew."""
+    return sorted({begin // clip_length for begin in begins if begin % clip_length})
+
+
+def validation_clips(
+    n_clips: int, chosen: int | Sequence[int], seed: int, broken: Sequence[int] = ()
+) -> tuple[int, ...]:
     """Choose the clips of a movie that are kept for validation, as openretina does.
 
     Args:
         n_clips: number of whole clips of the movie.
         chosen: number of clips to draw, or the indices of the clips.
         seed: seed of the draw.
+        broken: clips within which the movie begins anew, which are not whole.
 
     Raises:
-        UserError: the movie has fewer clips, or none would be left for training.
+        UserError: the movie has fewer clips, or none would be left for training, or a chosen clip is not whole.
     """
     given = count_or_clips("validation_clips", chosen)
     count = given if isinstance(given, int) else len(given)
-    if not 0 <= count < n_clips:
+    whole = np.setdiff1d(np.arange(n_clips), broken)
+    if not 0 <= count < len(whole):
         raise UserError(
-            f"validation takes {count} of {n_clips} clips of the training movie; leave at least one for training, or "
-            "take shorter clips"
+            f"validation takes {count} of {len(whole)} clips of the training movie; leave at least one for training, "
+            "or take shorter clips"
         )
     if not isinstance(given, int):
+        if wrong := sorted(set(given) & set(broken)):
+            raise UserError(
+                f"validation clip {wrong[0]} (config.data.validation_clips) has frames of two stimuli, which were not "
+                "shown one after another; choose another"
+            )
         return given
     # numpy's legacy generator, so that the split is openretina's
-    return tuple(np.random.RandomState(seed).choice(n_clips, count, replace=False).tolist())
+    return tuple(np.random.RandomState(seed).choice(whole, count, replace=False).tolist())
 
 
 def mean_and_deviation(movie: Num[np.ndarray, "time height width channel"]) -> tuple[float, float]:

@@ -51,8 +51,8 @@ class Batch:
 # registered here, since data/timelines.py needs no JAX
 jax.tree_util.register_dataclass(
     Timeline,
-    data_fields=[field.name for field in dataclasses.fields(Timeline) if field.name != "name"],
-    meta_fields=["name"],
+    data_fields=[field.name for field in dataclasses.fields(Timeline) if field.name not in ("name", "borders")],
+    meta_fields=["name", "borders"],
 )
 
 
@@ -80,7 +80,11 @@ class Timelines:
         def padded(timeline: Timeline) -> Timeline:
             at_end = (0, longest - len(timeline))
             return dataclasses.replace(
-                timeline, name="", frames=np.pad(timeline.frames, at_end), rows=np.pad(timeline.rows, at_end)
+                timeline,
+                name="",
+                borders=(),
+                frames=np.pad(timeline.frames, at_end),
+                rows=np.pad(timeline.rows, at_end),
             )
 
         each = jax.tree.map(lambda *values: np.stack(values), *map(padded, timelines))

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from openretina_jax.data.dataset import Dataset, sample_slices
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.stimulus import sample_slices
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -23,7 +24,7 @@ def fingerprint(dataset: Dataset) -> str:
 
     add(("clips", dataset.clip_length, sorted(dataset.validation_clips.items())))
     if dataset.interrupted:
-        add("interrupted")
+        add(("begins", sorted((name, begins) for name, begins in dataset.begins.items() if begins)))
     for name, stimulus in sorted(dataset.stimuli.items()):
         frames = stimulus.frames
         add((name, frames.shape, stimulus.norm_mean, stimulus.norm_std, stimulus.raw))

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from openretina_jax.data.dataset import Stimulus
 from openretina_jax.data.info import DataInfo
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.errors import UserError
 
 Movie = Float32[np.ndarray, "*batch time height width channel"]

@@ -14,13 +14,15 @@ import pandas as pd
 from jaxtyping import Float, Float32, Integer, Num
 
 from openretina_jax.data.assembly import mean_and_deviation
-from openretina_jax.data.dataset import Dataset, Session, Stimulus, blocks
+from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.masked import correlation, mean_of, variance_of
+from openretina_jax.data.stimulus import Stimulus, blocks
 from openretina_jax.data.timelines import Tables
 from openretina_jax.runtime.described import listed
 
 Problem = tuple[str, str]  # where, and what
 _MOST_PLACES = 10  # that are written out
+_SAMPLED, _NEGATIVE_SHARE = 2000, 0.01  # frames in which traces are recognised, and least share of negative ones
 _CHANCE = 1000  # one in so many histories of a movie may come again
 LARGEST_MEAN, SMALLEST_DEVIATION, LARGEST_DEVIATION = 3.0, 0.1, 10.0  # limits for normalised pixels
 
@@ -88,15 +90,43 @@ def split_half_reliability(trials: Float32[np.ndarray, "trial time neuron"]) -> 
     return 2 * half / (1 + half)
 
 
-def dataset_problems(dataset: Dataset) -> list[str]:
-    """Problems that would spoil a training, a line each: wrong scales, silent neurons, negative responses, leaks."""
+def dataset_problems(dataset: Dataset, of_rates: bool | None = None) -> list[str]:
+    """Problems that would spoil a training, a line each: wrong scales, silent neurons, negative responses, leaks.
+
+    Args:
+        dataset: the data set.
+        of_rates: whether the loss of the training takes rates alone, so that negative responses are a problem (None: it
+            is not known; traces are none then, see ``trace_notes``).
+    """
     found = [problem for stimulus in dataset.stimuli.values() for problem in _scale_problems(stimulus)]
     if not any(dataset.validation_clips.values()):
         found.append("no clips are kept for validation, which training needs; keep at least one")
     if not dataset.test_names:
         found.append("no session has a test; there will be no test scores")
-    of_sessions = [problem for session in dataset.sessions for problem in _response_problems(session)]
+    of_sessions = [problem for session in dataset.sessions for problem in _response_problems(session, of_rates)]
     return found + said_once([*of_sessions, *_leaks(dataset)])
+
+
+def trace_notes(dataset: Dataset) -> list[str]:
+    """Lines about sessions whose responses are plainly traces, such as fluorescence: these need another loss."""
+    shares = {s.name: float((s.responses < 0).sum() / np.isfinite(s.responses).sum()) for s in dataset.sessions}
+    return said_once(
+        (
+            f"{session.name} ({shares[session.name]:.0%} negative)",
+            "traces, which have the squared error: train(dataset) takes it, and :calcium of template and "
+            "hdf5_core_readout",
+        )
+        for session in dataset.sessions
+        if are_traces(session.responses)
+    )
+
+
+def are_traces(responses: Float32[np.ndarray, "time neuron"]) -> bool:
+    """Whether negative responses are common, and hardly any two responses of a neuron are equal."""
+    some = responses[:: max(len(responses) // _SAMPLED, 1)]
+    known = max(int(np.isfinite(some).sum()), 1)
+    distinct = (np.diff(np.sort(some, axis=0), axis=0, prepend=-np.inf) > 0).sum()
+    return bool((some < 0).sum() > _NEGATIVE_SHARE * known and distinct > known / 2)
 
 
 def said_once(problems: Iterable[Problem]) -> list[str]:
@@ -124,8 +154,9 @@ def _normalized_statistics(stimulus: Stimulus) -> tuple[float, float]:
     return (mean - shift) / scale, deviation / scale
 
 
-def _response_problems(session: Session) -> list[Problem]:
+def _response_problems(session: Session, of_rates: bool | None) -> list[Problem]:
     found = []
+    positive = not are_traces(session.responses) if of_rates is None else of_rates
     for what, responses in (("training", session.responses), *((f'test "{t}"', r) for t, r in session.repeats.items())):
         flat = responses.reshape(-1, session.n_neurons)
         recorded = np.isfinite(flat)
@@ -137,7 +168,7 @@ def _response_problems(session: Session) -> list[Problem]:
         if constant.any():
             found.append((f"{session.name} neurons {_some(constant)}", f"no change in the {what}; leave them out"))
         negative = np.asarray((np.where(recorded, flat, 0) < 0).any(axis=0))
-        if negative.any():
+        if positive and negative.any():
             found.append(
                 (
                     f"{session.name} neurons {_some(negative)}",

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int
 
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.runtime.files import read_npy
@@ -74,6 +74,31 @@ class SessionFilters:
     spatial: Float32[np.ndarray, "neuron height width"]
     temporal: Float32[np.ndarray, "neuron frame"]
     fits: tuple[GaussianFit, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LinearFilters:
+    """Linear filters of all neurons of a data set, in the order of a readout's rows, see ``linear_filters``.
+
+    They are those of the movies as the sessions saw them.
+
+    Attributes:
+        significant: which neurons have an STA that chance does not explain; filters of others are noise.
+        centre: row and column of the pixel where the STA is largest.
+        spatial: weights of normalised pixels, of norm 1; their sum is not negative.
+        temporal: weights of frames, of norm 1; the last one is that of the response.
+        slope: change of a response with the filtered movie.
+    """
+
+    significant: Bool[np.ndarray, " neuron"]
+    centre: Float32[np.ndarray, "neuron 2"]
+    spatial: Float32[np.ndarray, "neuron channel height width"]
+    temporal: Float32[np.ndarray, "neuron frame"]
+    slope: Float32[np.ndarray, " neuron"]
+
+    def of(self, neurons: Int[np.ndarray, " chosen"]) -> "LinearFilters":
+        """Those of some neurons."""
+        return LinearFilters(*(getattr(self, field.name)[neurons] for field in dataclasses.fields(self)))
 
 
 def gaussian_2d(

@@ -19,8 +19,9 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, Num, Shaped
 
 from openretina_jax.data.behaviour import known
-from openretina_jax.data.dataset import Dataset, Frames, Session
+from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.masked import mean_of
+from openretina_jax.data.stimulus import Frames
 from openretina_jax.errors import UserError
 
 # a number; in a stack of timelines (``batches.Timelines``) an array with one for each
@@ -46,7 +47,8 @@ class Timeline:
         order: index of the order of clips; see ``Tables.order``.
         clip_length: frames of a clip; a new clip begins every ``clip_length`` frames.
         shift, scale: normalisation; the model sees ``(frames - shift) / scale``.
-        interrupted: whether something else was shown between clips; windows then stay within them.
+        borders: times at which another part of the movie begins, which was not shown right after the one before;
+            windows stay within parts.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Timeline:
     clip_length: Fact
     shift: Fact = 0.0
     scale: Fact = 1.0
-    interrupted: Fact = False
+    borders: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -221,7 +223,8 @@ class Tables:
         clips = session.frame_index // self.dataset.clip_length
         kept = ~np.isin(clips, self.dataset.kept_for_validation(session))
         frames, rows = self._frames(session)[kept], self._rows(session)[kept]
-        return self._timeline(session, group, session.stimulus, frames, rows, self.dataset.clip_length)
+        borders = tuple((np.flatnonzero(np.diff(self.dataset.parts(session)[kept])) + 1).tolist())
+        return self._timeline(session, group, session.stimulus, frames, rows, self.dataset.clip_length, borders)
 
     def _what_it_saw(self, session: Session) -> object:
         if not session.sees_frames_once:
@@ -244,6 +247,7 @@ class Tables:
         frames: np.ndarray,
         rows: np.ndarray,
         clip_length: int,
+        borders: tuple[int, ...] = (),
     ) -> Timeline:
         """Timeline of a session's frames and rows, with the neurons of its group."""
         shift, scale = self.dataset.stimuli[stimulus].shift_and_scale if self._raw else (0.0, 1.0)
@@ -260,7 +264,7 @@ class Tables:
             clip_length=clip_length,
             shift=shift,
             scale=scale,
-            interrupted=self.dataset.interrupted,
+            borders=borders,
         )
 
     def _frames(self, session: Session) -> Int32[np.ndarray, " time"]:

@@ -18,7 +18,8 @@ from jaxtyping import Float, Float32, Int
 from scipy.linalg import solve_toeplitz
 from scipy.stats import norm
 
-from openretina_jax.data.dataset import Dataset, Frames, Session, blocks
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Frames, blocks
 
 MOST_PIXELS = 600  # of the averaged frames
 SEGMENTS = 6  # of a recording, in which STAs are compared
@@ -149,8 +150,8 @@ def triggered_averages(dataset: Dataset) -> dict[str, TriggeredAverages]:
             shown = {key: (whitening, small.shape[1:], white)}  # sessions of one movie are neighbours
         whitening, size, white = shown[key]
         lags = np.arange(1) if single else lags_of(stimulus.frame_rate_hz)
-        border = dataset.clip_length if dataset.interrupted else None
-        found[session.name] = _averages_of(session, whitening, size, white, lags, border)
+        parts = dataset.parts(session) if dataset.interrupted else None
+        found[session.name] = _averages_of(session, whitening, size, white, lags, parts)
     return found
 
 
@@ -169,7 +170,7 @@ def _averages_of(
     size: tuple[int, int, int],
     white: Float32[np.ndarray, "time pixel"],
     lags: Int[np.ndarray, " lag"],
-    clip_length: int | None,
+    movie_parts: Int[np.ndarray, " time"] | None,
 ) -> TriggeredAverages:
     scores, _ = standardized(session.responses)
     bounds = np.linspace(0, len(white), SEGMENTS + 1).astype(int)
@@ -179,13 +180,13 @@ def _averages_of(
     parts = []
     for columns in _slices(session.n_neurons):
         here = scores[:, columns]
-        sums = _correlations(here, white, lags, bounds, clip_length)
+        sums = _correlations(here, white, lags, bounds, movie_parts)
         power = np.maximum(powers[:, columns], 1)
         total = power.sum(axis=0)
         usable = far[far < len(white) // 2]
         noise = 1.0
         if len(usable):  # a movie that is not quite white, or whose contrast varies
-            chance = _correlations(here, white, usable, bounds[[0, -1]], clip_length)[0]
+            chance = _correlations(here, white, usable, bounds[[0, -1]], movie_parts)[0]
             chance /= np.sqrt(total)[:, None, None]
             variance = float(np.square(chance).sum()) / (len(chance) * len(usable) * _varying(whitening))
             noise = max(1.0, math.sqrt(variance))
@@ -250,10 +251,9 @@ def _correlations(
     white: Float32[np.ndarray, "time pixel"],
     lags: Int[np.ndarray, " lag"],
     bounds: Int[np.ndarray, " border"],
-    clip_length: int | None,
+    movie_parts: Int[np.ndarray, " time"] | None,
 ) -> Float32[np.ndarray, "segment neuron lag pixel"]:
-    """Sums of responses times the movie ``lag`` frames before, in each segment; within clips, if they have a length."""
-    time = np.arange(len(white))
+    """Sums of responses times the movie ``lag`` frames before, in each segment, within the parts of the movie."""
     found = np.zeros((len(bounds) - 1, scores.shape[1], len(lags), white.shape[1]), np.float32)
     for segment, (begin, stop) in enumerate(itertools.pairwise(bounds)):
         for place, lag in enumerate(lags.tolist()):
@@ -261,8 +261,8 @@ def _correlations(
             if end <= start:
                 continue
             chosen = scores[start:end]
-            if clip_length is not None:
-                same = time[start:end] // clip_length == time[start - lag : end - lag] // clip_length
+            if movie_parts is not None:
+                same = movie_parts[start:end] == movie_parts[start - lag : end - lag]
                 chosen = chosen * same[:, None]
             found[segment, :, place] = chosen.T @ white[start - lag : end - lag]
     return found

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,8 +48,7 @@ class Sampler(abc.ABC):
         window_frames: length of a window.
         windows_per_step: number of windows in each row of a step.
         seed: seed of the random order.
-        within_clips: whether no window crosses the border between two clips; see ``Cuts``. Windows of a data set whose
-            clips were interrupted (``Dataset.interrupted``) never do.
+        within_clips: whether no window crosses the border between two clips; see ``Cuts``.
 
     Raises:
         UserError: a timeline has fewer windows than a step needs.
@@ -66,9 +66,7 @@ class Sampler(abc.ABC):
         self.timelines = list(timelines)
         self.window_frames, self.windows_per_step = window_frames, windows_per_step
         self.seed, self.within_clips = seed, within_clips
-        self.cuts = [
-            Cuts(timeline, window_frames, within_clips or bool(timeline.interrupted)) for timeline in timelines
-        ]
+        self.cuts = [Cuts(timeline, window_frames, within_clips) for timeline in timelines]
         check_enough_windows(timelines, self.cuts, windows_per_step)
 
     @staticmethod
@@ -197,7 +195,8 @@ class Cuts:
     Windows may cross the borders of clips, and are shifted by less than their length; or each clip is cut separately,
     and its windows are shifted by less than half their length, as far as the clip allows. These are openretina's
     rules, except that its cuts do not begin anew with every clip, which leaves out frames of clips whose length is no
-    multiple of the window's. Clips shorter than a window have none.
+    multiple of the window's. Parts of a movie that were not shown one after another (``Timeline.borders``) are cut
+    separately, too. Clips and parts that are shorter than a window have none.
 
     Args:
         timeline: timeline to cut.
@@ -206,20 +205,17 @@ class Cuts:
     """
 
     def __init__(self, timeline: Timeline, window_frames: int, within_clips: bool):
-        self.window_frames, self._length, self._within_clips = window_frames, len(timeline), within_clips
-        if not within_clips:
-            self._starts = np.arange(0, len(timeline), window_frames)
-            return
-        length = len(timeline)
-        begins = range(0, length, timeline.clip_length)
-        clips = [(begin, min(begin + timeline.clip_length, length)) for begin in begins]
+        self.window_frames, self._within_clips, length = window_frames, within_clips, len(timeline)
+        clips = range(0, length, timeline.clip_length) if within_clips else ()
+        parts = list(itertools.pairwise(sorted({0, *clips, *timeline.borders, length})))
         cuts = [
             (cut, end)
-            for begin, end in clips
+            for begin, end in parts
             if end - begin >= window_frames
             for cut in range(begin, end, window_frames)
         ]
         self._starts, self._ends = np.array(cuts, int).reshape(-1, 2).T
+        self._n_whole = sum((end - begin) // window_frames for begin, end in parts)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -227,18 +223,16 @@ class Cuts:
     @property
     def n_whole(self) -> int:
         """Number of non-overlapping windows."""
-        return len(self) if self._within_clips else self._length // self.window_frames
+        return len(self) if self._within_clips else self._n_whole
 
     def shifted(self, rng: np.random.Generator, order: np.ndarray | None = None) -> np.ndarray:
         """Starts of all windows, or of those with the indices ``order``, with random shifts."""
         chosen = np.arange(len(self)) if order is None else order
-        starts = self._starts[chosen]
+        starts, ends = self._starts[chosen], self._ends[chosen]
         if self._within_clips:
             shift = rng.integers(max(self.window_frames // 2, 1), size=len(chosen))
-            return starts_within_clips(starts, shift, self._ends[chosen], self.window_frames)
-        return np.minimum(
-            starts + rng.integers(self.window_frames, size=len(chosen)), self._length - self.window_frames
-        )
+            return starts_within_clips(starts, shift, ends, self.window_frames)
+        return np.minimum(starts + rng.integers(self.window_frames, size=len(chosen)), ends - self.window_frames)
 
 
 def starts_within_clips(

@@ -15,11 +15,8 @@ SCORES = Registry("score", __name__)
 Clips = Float[Array, "clip time neuron"]
 
 
-class Score(abc.ABC):
-    """A measure of predicted whole clips.
-
-    One of your own is a frozen dataclass with a ``value``, registered in ``SCORES`` or named in ``config.stopping`` as
-    "my_lab.my_module:Mine"; options of the configuration are its fields.
+class Monitor:
+    """A score of the validation that training follows, by its name among the scores of all neurons.
 
     Attributes:
         mode: whether the best score is the highest ("max") or the lowest ("min").
@@ -28,6 +25,23 @@ class Score(abc.ABC):
 
     mode: ClassVar[Literal["max", "min"]] = "max"
     name: ClassVar[str] = "monitored"
+
+    def to_maximize(self, scores: Mapping[str, Float[Array, "*member neuron"]]) -> Float[Array, "*member"]:
+        """Compute the mean over neurons, with a sign such that higher is better."""
+        mean = jnp.nanmean(scores[self.name], axis=-1)
+        return mean if self.mode == "max" else -mean
+
+    def from_maximized(self, value: float) -> float:
+        """Undo the sign of ``to_maximize``."""
+        return value if self.mode == "max" else -value
+
+
+class Score(Monitor, abc.ABC):
+    """A measure of predicted whole clips.
+
+    One of your own is a frozen dataclass with a ``value``, registered in ``SCORES`` or named in ``config.stopping`` as
+    "my_lab.my_module:Mine"; options of the configuration are its fields.
+    """
 
     @abc.abstractmethod
     def value(
@@ -42,15 +56,6 @@ class Score(abc.ABC):
         clips = recorded.any(axis=1)
         value = self.value(prediction, jnp.where(recorded, response, 0), recorded)
         return jnp.where(clips, value, 0).sum(axis=0) / clips.sum(axis=0).astype(value.dtype)
-
-    def to_maximize(self, scores: Mapping[str, Float[Array, "*member neuron"]]) -> Float[Array, "*member"]:
-        """Compute the mean over neurons, with a sign such that higher is better."""
-        mean = jnp.nanmean(scores[self.name], axis=-1)
-        return mean if self.mode == "max" else -mean
-
-    def from_maximized(self, value: float) -> float:
-        """Undo the sign of ``to_maximize``."""
-        return value if self.mode == "max" else -value
 
 
 @SCORES("correlation")
@@ -70,15 +75,8 @@ class CorrelationScore(Score):
 
 @SCORES("loss")
 @dataclasses.dataclass(frozen=True)
-class LossScore(Score):
-    """Mean Poisson loss of a frame."""
+class LossScore(Monitor):
+    """Mean loss of a frame, that of the objective, which the ``Scorer`` of a training always computes."""
 
     mode: ClassVar[Literal["max", "min"]] = "min"
     name: ClassVar[str] = "loss"
-
-    def value(
-        self, prediction: Clips, response: Clips, recorded: Bool[Array, "clip time neuron"]
-    ) -> Float[Array, "clip neuron"]:
-        """Mean loss over the recorded frames of every clip."""
-        loss = jnp.where(recorded, losses.poisson(prediction, response), 0)
-        return loss.sum(axis=1) / jnp.maximum(recorded.sum(axis=1), 1).astype(loss.dtype)

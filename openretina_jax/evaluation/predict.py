@@ -17,12 +17,13 @@ from jaxtyping import Array, Float, Float32, Int
 
 from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.data.timelines import Tables, Timeline
-from openretina_jax.evaluation.monitor import Score
+from openretina_jax.evaluation.monitor import Monitor, Score
 from openretina_jax.models.model import Model
 from openretina_jax.modules import losses
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.programs import kept
+from openretina_jax.training.objective import FrameLoss, Poisson
 
 COMMON = ("correlation", "loss")  # scores that are always computed
 PIXELS_AT_ONCE = 4_000_000  # pixels of the frames predicted together: bounds the memory of the core's feature maps
@@ -72,17 +73,28 @@ class Scorer:
     Args:
         graph: structure of the model.
         monitor: a score besides correlation and loss (None: no other).
+        loss: the loss (None: Poisson's).
         members: whether variables and scores have a leading axis for the members of a population.
     """
 
-    def __init__(self, graph: nnx.GraphDef, monitor: Score | None = None, *, members: bool = False):
-        more = None if monitor is None or monitor.name in COMMON else monitor
-        self._score, self._predict = kept(_score_program, graph, more, members), kept(_predict_program, graph)
+    def __init__(
+        self,
+        graph: nnx.GraphDef,
+        monitor: Monitor | None = None,
+        loss: FrameLoss | None = None,
+        *,
+        members: bool = False,
+    ):
+        more = monitor if isinstance(monitor, Score) and monitor.name not in COMMON else None
+        # the share of the loss in an objective changes nothing here, and should not compile the program again
+        of_frames = dataclasses.replace(loss or Poisson(), samples=1.0)
+        self._score = kept(_score_program, graph, more, of_frames, members)
+        self._predict = kept(_predict_program, graph)
 
     def __call__(
         self, variables: tuple[nnx.State, ...], data: DataArrays, split: Split
     ) -> dict[str, Float[Array, "*member neuron"]]:
-        """Score every neuron: mean "correlation" over clips and mean Poisson "loss"; NaN without responses.
+        """Score every neuron: mean "correlation" over clips and mean "loss" over frames; NaN without responses.
 
         A clip whose prediction is not finite has correlation 0, so that a neuron that diverged still counts in the
         mean. If a model predicts nothing finite, all its correlations are NaN.
@@ -121,7 +133,9 @@ class Scorer:
         return parts
 
 
-def _score_program(graph: nnx.GraphDef, monitor: Score | None, members: bool) -> Callable[..., dict[str, Array]]:
+def _score_program(
+    graph: nnx.GraphDef, monitor: Score | None, of_frames: FrameLoss, members: bool
+) -> Callable[..., dict[str, Array]]:
     @functools.partial(jax.jit, static_argnames="clip_frames")
     def score_split(
         variables: tuple[nnx.State, ...],
@@ -132,7 +146,7 @@ def _score_program(graph: nnx.GraphDef, monitor: Score | None, members: bool) ->
     ) -> dict[str, Array]:
         def score(variables: tuple[nnx.State, ...]) -> dict[str, Array]:
             model = nnx.merge(graph, *variables, copy=True)
-            return _score_model(model, monitor, data, timelines, start, clip_frames)
+            return _score_model(model, monitor, of_frames, data, timelines, start, clip_frames)
 
         return jax.lax.map(score, variables) if members else score(variables)
 
@@ -142,6 +156,7 @@ def _score_program(graph: nnx.GraphDef, monitor: Score | None, members: bool) ->
 def _score_model(
     model: Model,
     monitor: Score | None,
+    of_frames: FrameLoss,
     data: DataArrays,
     timelines: Timelines,
     start: Int[Array, "timeline clip"],
@@ -156,7 +171,8 @@ def _score_model(
         counts = {"correlation": clips.sum(axis=0), "loss": recorded.sum(axis=(0, 1))}
         correlation = losses.correlation(prediction, response, recorded)
         finite = clips & jnp.isfinite(correlation)
-        loss = jnp.where(recorded, losses.poisson(prediction, jnp.where(recorded, response, 0)), 0)
+        loss = of_frames.value(prediction[None], jnp.where(recorded, response, 0)[None])[0]
+        loss = jnp.where(recorded, loss, 0)
         sums = {"correlation": jnp.where(finite, correlation, 0).sum(axis=0), "loss": loss.sum(axis=(0, 1))}
         means = {name: sums[name] / counts[name].astype(jnp.float32) for name in sums}
         if monitor is not None:

@@ -74,6 +74,7 @@ def adapt(
     console = new_console()
     use_compilation_cache()
     adapted, fitted = adapt_model(model, dataset, loss=loss, keep_sessions=keep_sessions, progress=show_progress)
+    show_progress.end()  # a fit that ended early says how many passes it took
     console.print(headline(fitted, dataset), soft_wrap=True)
     if workdir is not None:
         save_model(adapted, workdir)

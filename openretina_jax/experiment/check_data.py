@@ -9,7 +9,7 @@ from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.neuron_quality import neuron_problems, neuron_quality, unrelated
-from openretina_jax.data.quality import dataset_problems, movie_table, said_once, session_table
+from openretina_jax.data.quality import dataset_problems, movie_table, said_once, session_table, trace_notes
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.triggered_averages import TriggeredAverages, triggered_averages
 from openretina_jax.data.windows import SAMPLERS
@@ -20,13 +20,18 @@ from openretina_jax.experiment.progress import new_console
 from openretina_jax.experiment.recipe import order_options
 from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.fetch import cache_folder
+from openretina_jax.training.objective import LOSSES
 
 PICTURE, NEURONS = "data.png", "data_neurons.csv"
 _PRINTED_NEURONS = 30
 
 
 def check_data(
-    data: Mapping[str, Any], train: Mapping[str, Any] | None, folder: Path | None, console: Console
+    data: Mapping[str, Any],
+    train: Mapping[str, Any] | None,
+    folder: Path | None,
+    console: Console,
+    loss: str | None = None,
 ) -> list[str]:
     """Print tables of movies and sessions, and all problems; draw a picture.
 
@@ -35,6 +40,7 @@ def check_data(
         train: ``config.train``, whose windows must fit into the data (None: not checked).
         folder: where the picture is written (None: none is drawn).
         console: where tables and problems are printed.
+        loss: ``config.objective.loss.kind``, which the responses must suit (None: not chosen yet).
 
     Returns:
         Problems, a line each: those of the files if these cannot be read, or else those of the data set.
@@ -47,11 +53,16 @@ def check_data(
     if problems:
         return _conclude(console, problems)
     dataset = make_dataset(data, cache, show_progress)
-    return check_dataset(dataset, console, folder, window_problems(dataset, train) if train else [])
+    of_rates = None if loss is None else LOSSES[loss].of_rates
+    return check_dataset(dataset, console, folder, window_problems(dataset, train) if train else [], of_rates)
 
 
 def check_dataset(
-    dataset: Dataset, console: Console | None = None, folder: Path | None = None, known: Sequence[str] = ()
+    dataset: Dataset,
+    console: Console | None = None,
+    folder: Path | None = None,
+    known: Sequence[str] = (),
+    of_rates: bool | None = None,
 ) -> list[str]:
     """Print tables of the movies, sessions and neurons of a data set, and its problems; draw a picture.
 
@@ -60,6 +71,7 @@ def check_dataset(
         console: where tables and problems are printed (None: standard output).
         folder: where the picture, and the whole table of the neurons, are written (None: nowhere).
         known: problems that are known already, which are printed too.
+        of_rates: whether the loss of the training takes rates alone (None: it is not chosen yet, and will suit traces).
 
     Returns:
         All problems, a line each: of movies and responses, of their alignment, and of single neurons.
@@ -78,13 +90,15 @@ def check_dataset(
         + ", ".join(f"{len(clips)} of {name}" for name, clips in dataset.validation_clips.items()),
         soft_wrap=True,
     )
-    for line in unrelated(averages):
+    for line in [*unrelated(averages), *(trace_notes(dataset) if of_rates is None else ())]:
         console.print(f"note: {line}", soft_wrap=True, markup=False)
     if folder is not None:
         console.print(f"picture     {draw(dataset, folder, averages)}", soft_wrap=True)
         neurons.to_csv(folder / NEURONS, index=False)
         console.print(f"neurons     {folder / NEURONS}", soft_wrap=True)
-    return _conclude(console, [*known, *dataset_problems(dataset), *said_once(neuron_problems(dataset, averages))])
+    return _conclude(
+        console, [*known, *dataset_problems(dataset, of_rates), *said_once(neuron_problems(dataset, averages))]
+    )
 
 
 def window_problems(dataset: Dataset, train: Mapping[str, Any]) -> list[str]:

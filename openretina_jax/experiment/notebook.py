@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MEMORY_S = 0.7  # that the first layer sees, and half of it the second: as the models of Höfling et al. 2024
 LARGEST_KERNELS = (11, 5)  # pixels, theirs too
 LONGEST_KERNELS = (41, 21)  # frames: faster movies are seen for a shorter time
+PATCH = 15  # pixels that a single-cell model sees along each side, at most
 SHORTEST_KERNEL = 3  # frames: the first function of time of a kernel needs them
 PENALTY_FRAMES = 14_000  # training frames for which the weights of the penalties were chosen
 PREDICTED_FRAMES = 60  # of a window
@@ -123,13 +124,13 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
 
     It is "template" with two layers. The kernels of the first one are as large as those for the recordings of
     Höfling et al. 2024, where frames, clips and tests are large and long enough; bars have kernels of one row.
-    Penalties count more against the data where these are few, and less where they are many. Responses that are
-    negative somewhere have the squared error, and a readout without a nonlinearity at its end. All sessions that
-    saw one movie are trained together, and a moving average of the parameters over about 100 steps is what is
-    scored.
+    Models of single cells see a patch, and as many frames as the two layers. Penalties count more against the data
+    where these are few, and less where they are many. Responses that are negative somewhere have the squared error, and
+    a readout without a nonlinearity at its end. All sessions that saw one movie are trained together, and a moving
+    average of the parameters over about 100 steps is what is scored.
     """
     movies = [dataset.stimuli[session.stimulus] for session in dataset.sessions]
-    config = read_config("template:calcium" if has_negative(dataset) else "template")
+    config = read_config("template:calcium" if dataset.has_negative else "template")
     sides = movies[0].frames.shape[1:3]
     # images have square kernels; bars, and what else is only a few pixels wide, kernels of their own along each side
     sides = sides if odd(2 * min(sides) // 3) == 1 else (min(sides), min(sides))
@@ -143,6 +144,9 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
     for core in (config.model.core.simple, config.model.core.gru):
         core.spatial_kernel_sizes, core.temporal_kernel_sizes = (_side(first), _side(second)), frames
         core.hidden_padding = (0, second[0] // 2, second[1] // 2)
+    separable, contrast = config.model.readout.separable_lnp, config.model.readout.spatial_contrast
+    separable.spatial_size = contrast.patch = tuple(min(PATCH, side) for side in movies[0].frames.shape[1:3])
+    separable.temporal_frames = contrast.temporal_frames = sum(frames) - 1  # as the two layers
     length = min(map(len, (movie.frames for movie in movies))) - dataset.clip_length
     longest = dataset.clip_length if dataset.interrupted else length
     window = min(sum(frames) - 2 + PREDICTED_FRAMES, longest)
@@ -158,24 +162,36 @@ def config_for(dataset: Dataset) -> ml_collections.ConfigDict:
 
 def choice(dataset: Dataset, config: ml_collections.ConfigDict) -> str:
     """Say in a line what ``config_for`` chose for a data set."""
-    core, loss = config.model.core.simple, config.objective.loss.kind
+    loss, (height, width) = config.objective.loss.kind, dataset.info.input_shape[:2]
+    fitting, reason = (
+        ("squared_error", "responses are negative somewhere")
+        if dataset.has_negative
+        else ("poisson", "no response is negative")
+    )
+    why = f", since {reason}" if loss == fitting else ""
+    sizes = _sizes_alone(config.model.readout) if config.model.core.kind == "identity" else _sizes(config.model)
+    return f"chosen for frames of {height} x {width} pixels: {sizes}loss {loss}{why}"
+
+
+def _sizes(model: ml_collections.ConfigDict) -> str:
+    """Sizes of the kernels of convolutions, in words."""
+    core = model.core.simple
     rows, columns = (
         " and ".join(str(size if isinstance(size, int) else size[axis]) for size in core.spatial_kernel_sizes)
         for axis in (0, 1)
     )
     space = f"{rows} pixels" if rows == columns else f"{rows} rows, {columns} columns"
-    frames = " and ".join(map(str, core.temporal_kernel_sizes))
-    height, width = dataset.info.input_shape[:2]
-    reason = "responses are negative somewhere" if loss == "squared_error" else "no response is negative"
-    return (
-        f"chosen for frames of {height} x {width} pixels: kernels of {space}, and {frames} frames; loss {loss}, since "
-        f"{reason}"
-    )
+    return f"kernels of {space}, and {' and '.join(map(str, core.temporal_kernel_sizes))} frames; "
 
 
-def has_negative(dataset: Dataset) -> bool:
-    """Whether any response is negative, as rates and counts never are."""
-    return any(bool((session.responses < 0).any()) for session in dataset.sessions)
+def _sizes_alone(readout: ml_collections.ConfigDict) -> str:
+    """What a readout sees of the stimulus itself, in words."""
+    if readout.kind not in ("separable_lnp", "spatial_contrast"):
+        return ""
+    options = readout[readout.kind]
+    patch = options.spatial_size if readout.kind == "separable_lnp" else options.patch
+    seen = "all pixels" if patch is None else f"patches of {patch[0]} x {patch[1]} pixels"
+    return f"{seen}, and {options.temporal_frames} frames; "
 
 
 def odd(size: int | float) -> int:

@@ -5,13 +5,15 @@ import dataclasses
 import functools
 import json
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 from flax import traverse_util
 
+from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.info import DataInfo
+from openretina_jax.data.sta import LinearFilters
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import SCORES
 from openretina_jax.experiment.ranges import check_ranges
@@ -20,7 +22,7 @@ from openretina_jax.models.autoencoder import AutoencoderModel
 from openretina_jax.models.build import make_autoencoder, make_model
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
-from openretina_jax.models.transfer import add_sessions, read_sta_filters
+from openretina_jax.models.transfer import add_sessions, filters_of, read_sta_filters, start_at_sta
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.shifters import SHIFTERS
@@ -115,7 +117,7 @@ def without_kind(name: str) -> str:
     return name
 
 
-def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, list[dict[str, float | int]]]:
+def make_trainer(settings: Mapping[str, Any], dataset: Dataset) -> tuple[Trainer, list[dict[str, float | int]]]:
     """Trainer of a run, and what every member has of its own: settings by their dotted names; none for a single model.
 
     Member 0 has the seed of the configuration, and so begins as a single run does; the others have the next ones.
@@ -125,7 +127,8 @@ def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, 
     """
     options = settings["population"]
     size, vary = options["size"], {without_kind(name): of for name, of in (options["vary"] or {}).items()}
-    model = start_model(settings, info)
+    info, filters = dataset.info, filters_of(dataset)
+    model = start_model(settings, info, filters)
     if size is None:
         return Trainer(model, make_recipe(settings, model)), []
     if size < 1:
@@ -140,7 +143,7 @@ def make_trainer(settings: Mapping[str, Any], info: DataInfo) -> tuple[Trainer, 
     for number, values in enumerate(members):
         own = with_values(settings, values)
         check_ranges(own)
-        models.append(start_model(own, info) if number or vary else model)
+        models.append(start_model(own, info, filters) if number or vary else model)
         weights = {name.removeprefix("model."): values[name] for name in vary if name.startswith(PARTS)}
         recipes.append(dataclasses.replace(make_recipe(own, models[-1]), penalty_weights=weights))
     return Population(models, recipes, options["chunk"]), members
@@ -236,8 +239,13 @@ def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     return result
 
 
-def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
+def start_model(settings: Mapping[str, Any], info: DataInfo, filters: Callable[[int], LinearFilters]) -> Model:
     """The model to be trained: fresh, or with the parameters of the run that ``start_from`` names.
+
+    Args:
+        settings: of the run.
+        info: facts about the data.
+        filters: finds the linear filters of all neurons, of so many frames, where readouts start at these.
 
     Raises:
         UserError: the model's options are wrong, or the run does not fit the data.
@@ -252,11 +260,13 @@ def start_model(settings: Mapping[str, Any], info: DataInfo) -> Model:
         with compiled_in_a_hurry():
             model = make_model(settings["model"], info, seed)
         read_sta_filters(model)
+        start_at_sta(model, filters, list(info.sessions))
         return model
     trained = load(start)
     if not isinstance(trained, CoreReadout):
         raise UserError(f"config.start_from is {start}, which is no core + readout model; give the run of one")
     model = add_sessions(trained, info, seed)
+    start_at_sta(model, filters, [name for name in info.sessions if name not in trained.data_info.sessions])
     if hidden is None:
         return model
     options = {"hidden": hidden}

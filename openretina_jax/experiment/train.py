@@ -21,7 +21,7 @@ from openretina_jax.data.fingerprint import fingerprint
 from openretina_jax.data.locations import with_locations
 from openretina_jax.data.windows import SAMPLERS, make_sampler
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.monitor import SCORES
+from openretina_jax.evaluation.monitor import SCORES, LossScore
 from openretina_jax.experiment.callbacks import check_callbacks, finished_files, make_callbacks
 from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
@@ -43,6 +43,7 @@ from openretina_jax.training.callbacks.profile import Profile
 from openretina_jax.training.checkpoint import Checkpoints
 from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
+from openretina_jax.training.objective import LOSSES, FrameLoss
 from openretina_jax.training.population import WHOLE, MemberCheckpoints, Population
 from openretina_jax.training.sharding import Sharding, mesh_shape
 from openretina_jax.training.trainer import Trainer
@@ -110,7 +111,7 @@ def train(
         counted(len(dataset.sessions), "session"),
         sum(session.mirrored for session in dataset.sessions),
     )
-    trainer, members = make_trainer(settings, dataset.info)
+    trainer, members = make_trainer(settings, dataset)
     model = trainer.start
     about: dict[str, Any] = {
         "config": json.loads(json.dumps(settings | {"model": model.options})),
@@ -138,13 +139,29 @@ def check_before_data(settings: Mapping[str, Any]) -> None:
         UserError: a callback, a score, an order of windows, the run to start from or the devices are not there.
     """
     check_callbacks(settings)
-    SCORES[with_kind(settings["stopping"]["score"])["kind"]]
+    check_score(settings)
     SAMPLERS[settings["train"]["order"]]
     if settings["start_from"] is not None:
         check_exists(settings["start_from"])
     if settings["population"]["size"] is not None:
         check_on_one_device(settings["mesh"])
     mesh_shape(settings["mesh"], jax.device_count(), jax.process_count())
+
+
+def check_score(settings: Mapping[str, Any]) -> None:
+    """Refuse a score that is not there, and the loss as a score where the objective has none of single frames.
+
+    Raises:
+        UserError: says what to take.
+    """
+    score, loss = SCORES[with_kind(settings["stopping"]["score"])["kind"]], settings["objective"]["loss"]["kind"]
+    if not issubclass(score, LossScore):
+        return
+    of_what = "an autoencoder" if settings["autoencoder"]["hidden"] is not None else f'the loss "{loss}" of windows'
+    if settings["autoencoder"]["hidden"] is not None or not issubclass(LOSSES[loss], FrameLoss):
+        raise UserError(
+            f'config.stopping.score is "loss", a mean over frames, which {of_what} does not have; take "correlation"'
+        )
 
 
 def check_on_one_device(axes: Mapping[str, int]) -> None:

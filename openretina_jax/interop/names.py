@@ -111,6 +111,8 @@ CORE_NAMES = (
 
 _CONTRAST_INITIAL = {"init_w": "w_init", "init_a": "a_init", "init_b": "b_init", "init_c": "c_init"}
 # the first of a kind is the one that is written
+_OF_TRAINED_FILTERS = ("start_at_mean", "start_at_sta", "gamma_smooth_space", "gamma_smooth_time", "gamma_sparse")
+
 READOUT_NAMES = (
     Names(
         "gaussian_mask",
@@ -186,7 +188,8 @@ READOUT_NAMES = (
             "gamma_sparse": "sparse_weight",
             "smoothness": "smooth_regularizer_spat",
         },
-        ours_only=("temporal_frames",),
+        fixed={"bias": False},
+        ours_only=("temporal_frames", "start_at_mean", "start_at_sta"),
         theirs_only=("rf_location", "smooth_regularizer_temp", "smooth_regularizer", "fit_gaussian"),
     ),
     Names(
@@ -199,8 +202,8 @@ READOUT_NAMES = (
             "sta_folder": "sta_dir",
             "sta_pattern": "sta_file_pattern",
         },
-        fixed={"nonnegative": "a", "variance_floor": 1e-6, "patch": None},
-        ours_only=("temporal_frames",),
+        fixed={"nonnegative": "a", "variance_floor": 1e-6, "patch": None, "filters": "given"},
+        ours_only=("temporal_frames", *_OF_TRAINED_FILTERS),
         theirs_only=(
             *("temporal_crop_frames", "cut_first_n_frames"),
             *("spatial_filters", "temporal_filters", "spatial_filters_dict", "temporal_filters_dict"),
@@ -215,9 +218,9 @@ READOUT_NAMES = (
             "sta_pattern": "sta_file_name",
             "patch": "spat_crop_size",
         },
-        fixed={"nonnegative": "w", "variance_floor": 0.0},
+        fixed={"nonnegative": "w", "variance_floor": 0.0, "filters": "given"},
         defaults={"init_a": 1.0, "init_c": 0.0},
-        ours_only=("temporal_frames", "neurons_per_chunk"),
+        ours_only=("temporal_frames", "neurons_per_chunk", *_OF_TRAINED_FILTERS),
         theirs_only=("temporal_crop_frames", "rf_location"),
     ),
 )

@@ -1,6 +1,8 @@
 """Additions to a model: further sessions for a trained one, and filters from spike-triggered averages."""
 
 import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.info import DataInfo
-from openretina_jax.data.sta import load_session_filters
+from openretina_jax.data.sta import LinearFilters, load_session_filters
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
+from openretina_jax.modules.cores.identity import IdentityCore
 from openretina_jax.modules.layers import (
     NeuronConstant,
     NeuronParam,
@@ -118,7 +122,7 @@ def _with_trained(
 
 
 def read_sta_filters(model: Model) -> None:
-    """Set the filters of a spatial contrast readout from the spike-triggered averages of its neurons.
+    """Set the given filters of a spatial contrast readout from the spike-triggered averages of its neurons.
 
     The files lie in the readout's ``sta_folder`` (None: the folder that came with the data), one per neuron; their
     names follow from the session and the neurons' "cell_index" in ``data_info.neurons``.
@@ -132,6 +136,8 @@ def read_sta_filters(model: Model) -> None:
     if not isinstance(model, CoreReadout) or not isinstance(model.readout, SpatialContrastReadout):
         return
     readout = model.readout
+    if readout.trained:
+        return
     folder = readout.sta_folder or model.data_info.source.get("sta_folder")
     if folder is None:
         raise UserError('readout "spatial_contrast" needs sta_folder, the folder of spike-triggered averages')
@@ -158,3 +164,26 @@ def read_sta_filters(model: Model) -> None:
         centres += [fit.centre for fit in filters.fits]
     # a patch begins at a whole pixel: beyond its accuracy, a fit must not decide between two of them
     readout.set_filters(np.concatenate(spatial), np.concatenate(temporal), np.round(centres, CENTRE_DECIMALS))
+
+
+def filters_of(dataset: Dataset) -> Callable[[int], LinearFilters]:
+    """Finder of the linear filters of a data set, of so many frames; it looks for them once."""
+
+    @functools.cache
+    def find(frames: int) -> LinearFilters:
+        from openretina_jax.data.linear_filters import linear_filters  # scipy.stats takes long to import
+
+        return linear_filters(dataset, frames)
+
+    return find
+
+
+def start_at_sta(model: Model, filters: Callable[[int], LinearFilters], sessions: Sequence[str]) -> None:
+    """Let the neurons of some sessions of the data begin at their STAs, if the readout is to and sees the movie."""
+    if not (isinstance(model, CoreReadout) and isinstance(model.core, IdentityCore) and model.readout.start_at_sta):
+        return
+    if not sessions:
+        return
+    # rows of the sessions of the data come first
+    rows = np.concatenate([first + np.arange(count) for first, count in map(model.rows, sessions)])
+    model.readout.start_at(filters(model.readout.frames).of(rows), rows)

@@ -7,7 +7,8 @@
         behaviour_<stimulus>           (behaviour, time); of a test with trials (trial, behaviour, time) (optional)
         session_info/<column>          an entry per neuron, or a single number or word (optional)
 
-Stimuli that are named as tests are test movies; all others, in alphabetical order, make up the training movie.
+Stimuli that are named as tests are test movies; all others, in alphabetical order, make up the training movie, which
+begins anew with each of them.
 """
 
 import logging
@@ -270,12 +271,12 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
         with open_session(file) as session:
             names = _answered(session)
             training = tuple(name for name in names if name not in tests)
-            responses = np.concatenate([session.responses(RESPONSES + name, signed=True) for name in training])
-            columns, facts = _information(session, responses.shape[1])
+            responses = [session.responses(RESPONSES + name, signed=True) for name in training]
+            columns, facts = _information(session, responses[0].shape[1])
             yield MovieRecording(
                 name=file.stem,
                 movie=movie(session, training),
-                responses=responses,
+                responses=np.concatenate(responses),
                 behaviour=_behaviour(session, training),
                 tests={
                     name: RepeatedMovie(
@@ -286,6 +287,7 @@ def _recordings(folder: Path, tests: set[str]) -> Iterator[MovieRecording]:
                 },
                 neurons=columns,
                 metadata=facts,
+                begins=np.cumsum([len(part) for part in responses])[:-1].tolist(),
             )
 
 

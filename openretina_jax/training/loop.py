@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float32, Int
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.monitor import Score
+from openretina_jax.evaluation.monitor import Monitor
 from openretina_jax.evaluation.splits import VALIDATION, check_clips
 from openretina_jax.models.model import Model
 from openretina_jax.runtime.described import Described
@@ -125,7 +125,7 @@ def epoch_metrics(
     before: Before,
     state: TrainState,
     scores: Mapping[str, Float32[Array, "*member neuron"]],
-    monitor: Score,
+    monitor: Monitor,
     metrics: Metrics,
     epoch: int,
     elapsed: float,

@@ -91,7 +91,7 @@ class Population(Trainer):
 
     def scorer(self) -> Scorer:
         """Make the compiled predictions and scores of stacked states."""
-        return Scorer(self.graph, self.recipe.monitor, members=True)
+        return Scorer(self.graph, self.recipe.monitor, self.recipe.loss, members=True)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Compute learning rate and momentum of each member's next step."""

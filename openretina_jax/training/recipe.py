@@ -8,9 +8,9 @@ import jax
 from jaxtyping import Array, Int
 
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.monitor import CorrelationScore, Score
+from openretina_jax.evaluation.monitor import CorrelationScore, Monitor
 from openretina_jax.modules.layers import Number
-from openretina_jax.training.objective import Objective
+from openretina_jax.training.objective import FrameLoss, Objective, ResponseObjective
 from openretina_jax.training.optimizers import Optimizer, Trainable
 from openretina_jax.training.patience import PatienceRules
 from openretina_jax.training.schedules import Schedule
@@ -58,7 +58,7 @@ class Recipe:
     penalty_weights: Mapping[str, Number] = dataclasses.field(default_factory=dict)
     seed: int | Int[Array, ""] = 0
     schedule: Schedule | None = dataclasses.field(default=None, metadata={"static": True})
-    monitor: Score = dataclasses.field(default=CorrelationScore(), metadata={"static": True})
+    monitor: Monitor = dataclasses.field(default=CorrelationScore(), metadata={"static": True})
     reset_optimizer: bool = dataclasses.field(default=False, metadata={"static": True})
     accumulate: int = dataclasses.field(default=1, metadata={"static": True})
     trainable: Trainable = dataclasses.field(default=None, metadata={"static": True})
@@ -73,6 +73,12 @@ class Recipe:
             raise UserError(f"config.optimizer.accumulate is {self.accumulate}; a step has at least 1 part")
         if isinstance(self.clip, int | float) and self.clip < 0:  # not a number yet where members differ in it
             raise UserError(f"config.optimizer.clip_norm is {self.clip}; take a positive norm, or 0 for no limit")
+
+    @property
+    def loss(self) -> FrameLoss | None:
+        """Loss of single frames that the objective lowers; None if it is one of windows, or another objective."""
+        loss = self.objective.loss if isinstance(self.objective, ResponseObjective) else None
+        return loss if isinstance(loss, FrameLoss) else None
 
     def varied(self, numbers: Mapping[str, Array]) -> "Recipe":
         """Replace numbers of the recipe, named as in ``numbers_of``."""

@@ -135,7 +135,7 @@ class Trainer:
 
     def scorer(self) -> Scorer:
         """Make the compiled predictions and scores of states."""
-        return Scorer(self.graph, self.recipe.monitor)
+        return Scorer(self.graph, self.recipe.monitor, self.recipe.loss)
 
     def rates(self, state: TrainState, epoch: Int[Array, ""] | int) -> Rates:
         """Compute learning rate and momentum of the next step.

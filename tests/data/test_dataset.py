@@ -7,8 +7,9 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.info import DataInfo
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.errors import UserError
 from tests import tiny
 

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.sources.hoefling_2024.cells import roi_position, roi_positions
 from openretina_jax.sources.hoefling_2024.selection import QualityFilter, SessionGroup
 from openretina_jax.sources.hoefling_2024.sessions import shown_frames, split_presentation

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.assembly import MovieRecording, RepeatedMovie, assemble, mean_and_deviation
-from openretina_jax.data.dataset import Dataset, Stimulus
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import Cuts
 from tests.goldens_case import Case, case, cases

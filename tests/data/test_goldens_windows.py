@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from openretina_jax.data.batches import DataArrays, Timelines
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.data.windows import Cuts, SessionSampler, starts_within_clips
 from openretina_jax.evaluation.predict import Split

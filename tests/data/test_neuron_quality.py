@@ -229,7 +229,12 @@ def test_large_frames_are_averaged():
 
 def test_the_sta_is_that_of_a_loop(recorded):
     """With white noise, whose autoregression is next to nothing, and across trials, whose history is not known."""
-    data = dataclasses.replace(recorded.dataset(), clip_length=100, interrupted=True, validation_clips={"train": (1,)})
+    data = dataclasses.replace(
+        recorded.dataset(),
+        clip_length=100,
+        begins={"train": tuple(range(100, FRAMES, 100))},
+        validation_clips={"train": (1,)},
+    )
     found = triggered_averages(data)["retina"]
     responses = data.sessions[0].responses
     scores = (responses[:, 0] - responses[:, 0].mean()) / responses[:, 0].std()

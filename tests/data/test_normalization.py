@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openretina_jax.data.dataset import Stimulus
 from openretina_jax.data.normalization import Normalization
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.errors import UserError
 from openretina_jax.sources.hoefling_2024.sessions import NORMALIZATION_18X16, NORMALIZATION_72X64
 from tests import tiny

@@ -18,6 +18,7 @@ from openretina_jax.data.quality import (
     movie_table,
     session_table,
     split_half_reliability,
+    trace_notes,
 )
 from openretina_jax.data.timelines import Tables
 from tests import tiny
@@ -80,7 +81,7 @@ PROBLEMS = {
         r"^retina neurons \[2\]: no responses in the training",
     ),
     "silent in the test": ({"repeats": with_column(REPEATS, 0, 1.0)}, r'neurons \[0\]: no change in the test "clip"'),
-    "negative": ({"responses": RESPONSES - 1}, r"neurons \[0, 1, 2\]: negative responses in the training"),
+    "negative": ({"responses": np.round(RESPONSES) - 1}, r"neurons \[0, 1, 2\]: negative responses in the training"),
     "leak": ({"test_movie": MOVIE[5:25]}, '20 of 20 frames of the test "clip" are in the training movie too'),
     "scale": ({"normalization": (0.0, 1.0)}, 'movie "train": models see pixels of mean 1.. and deviation 7'),
 }
@@ -92,6 +93,19 @@ def test_problems_are_found(problem):
     found = dataset_problems(dataset(**options))
     assert len(found) == (2 if problem == "scale" else 1)  # the scale is that of both movies
     assert re.search(said, found[0])
+
+
+def test_traces_may_be_negative_unless_the_loss_is_of_rates():
+    """Fluorescence is noted; shifted counts, and traces for a Poisson loss, are a problem."""
+    traces, counts = dataset(RESPONSES - 1, REPEATS - 1), dataset(np.round(RESPONSES) - 1)
+    assert (traces.has_negative, counts.has_negative, dataset().has_negative) == (True, True, False)
+    assert [dataset_problems(traces, of_rates) == [] for of_rates in (None, False, True)] == [True, True, False]
+    assert [dataset_problems(counts, of_rates) == [] for of_rates in (None, False, True)] == [False, True, False]
+    (note,) = trace_notes(traces)
+    share = (RESPONSES < 1).mean()
+    assert note.startswith(f"retina ({share:.0%} negative): traces,")
+    assert ":calcium" in note
+    assert trace_notes(counts) == trace_notes(dataset()) == []
 
 
 def test_all_problems_are_found_at_once():

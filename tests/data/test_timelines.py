@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.errors import UserError
 from tests import tiny

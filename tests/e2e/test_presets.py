@@ -69,7 +69,7 @@ def test_an_epoch_is_traced(name: str, cache: Path) -> None:
     """Data, model, windows and steps fit each other; nothing is computed but where the model looks at first."""
     settings = resolved(small(f"{name}.py").to_dict())
     dataset = make_dataset(settings["data"], cache / "simulated")
-    trainer, _ = make_trainer(settings, dataset.info)
+    trainer, _ = make_trainer(settings, dataset)
     data = make_feed(settings, dataset, trainer)
     check_fit(trainer, data)
     trainer = trainer.for_run(settings["train"]["epochs"] * data.steps_per_epoch)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.evaluation.splits import SessionResponses
 from openretina_jax.evaluation.tables import SummaryOptions, score_table, summarize, with_metadata
 

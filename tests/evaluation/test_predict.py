@@ -22,6 +22,7 @@ from openretina_jax.models.build import make_core_readout
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.modules.cores.core import ReceptiveField
 from openretina_jax.runtime import programs
+from openretina_jax.training.objective import SquaredError
 from tests import tiny
 
 CLIPS = len(tiny.VALIDATION_CLIPS)
@@ -116,6 +117,26 @@ def test_scores_of_the_validation_clips(model: CoreReadout, scorer: Scorer, pred
     assert np.flatnonzero(np.isnan(reference["correlation"])).tolist() == [2]
     for name, values in reference.items():
         np.testing.assert_allclose(scores[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_the_loss_is_that_of_the_training(model: CoreReadout, scorer: Scorer, predict: Predict, data: Dataset) -> None:
+    """Traces have a squared error, but no Poisson loss; the share of the loss in the objective has no effect."""
+    below = dataclasses.replace(
+        data, sessions=tuple(dataclasses.replace(s, responses=s.responses - 1) for s in data.sessions)
+    )
+    tables = Tables(below)
+    squared = Scorer(nnx.graphdef(model), loss=SquaredError(samples=640.0))
+    found = squared(variables_of(model), DataArrays.of(tables), Split(tables.validation()))["loss"]
+    session = below.sessions[0]
+    times = validation_times(session).reshape(CLIPS, -1)
+    frames = below.stimuli["train"].frames
+    predictions = np.stack([predict(session, frames[session.frame_index[t]]) for t in times])
+    errors = np.square(predictions - session.responses[times][:, -predictions.shape[1] :])
+    known = np.isfinite(errors).any(axis=(0, 1))
+    assert np.isnan(found[: session.n_neurons][~known]).all()
+    expected_errors = np.nanmean(errors[..., known], axis=(0, 1))
+    np.testing.assert_allclose(found[: session.n_neurons][known], expected_errors, rtol=1e-4)
 
 
 def test_a_neuron_that_diverges_stays_in_the_mean(model: CoreReadout, scorer: Scorer, data: Dataset) -> None:

@@ -95,6 +95,18 @@ def test_what_was_chosen_is_said_in_a_line() -> None:
     )
 
 
+def test_what_was_chosen_of_a_model_of_single_cells() -> None:
+    dataset = recorded(3000, (12, 40), 30.0, 300)
+    config = config_for(dataset)
+    config.model.core.kind, config.model.readout.kind = "identity", "spatial_contrast"
+    config.objective.loss.kind = "l1_poisson"  # by the user, for reasons of their own
+    assert choice(dataset, config) == (
+        "chosen for frames of 12 x 40 pixels: patches of 12 x 15 pixels, and 29 frames; loss l1_poisson"
+    )
+    config.model.readout.kind = "lnp"
+    assert choice(dataset, config) == "chosen for frames of 12 x 40 pixels: loss l1_poisson"
+
+
 def test_kernels_have_a_middle() -> None:
     assert [odd(size) for size in (0, 1, 1.9, 3.5, 4, 5)] == [1, 1, 1, 3, 3, 5]
 

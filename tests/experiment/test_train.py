@@ -60,13 +60,15 @@ def test_workdirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("start_from", "no/such/run", "no/such/run does not exist"),
         ("mesh.data", 7, "config.mesh is"),
         ("callbacks", ("nix",), "callback kind 'nix' is unknown"),
+        ("objective.loss.kind", "correlation", 'the loss "correlation" of windows does not have; take "correlation"'),
+        ("autoencoder.hidden", 4, 'which an autoencoder does not have; take "correlation"'),
     ],
 )
 def test_mistakes_are_told_before_the_data_are_read(
     name: str, value: object, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("openretina_jax.experiment.train.make_dataset", lambda *_: pytest.fail("the data were read"))
-    config = changed("template", {name: value, "data.path": "somewhere"})
+    config = changed("template", {"stopping.score": "loss", name: value, "data.path": "somewhere"})
     with pytest.raises(UserError, match=re.escape(message)):
         train(config, tmp_path / "run", Console(quiet=True))
     assert not (tmp_path / "run").exists()

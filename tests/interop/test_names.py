@@ -77,7 +77,7 @@ def test_gru_core_there_and_back(changes: dict[str, Any]) -> None:
         (
             "SingleCellSeparatedLNP",
             {"smooth_regularizer_spat": "LaplaceL2norm", "fit_gaussian": True},
-            {"kind": "separable_lnp", "smoothness": "laplace"},
+            {"kind": "separable_lnp", "smoothness": "laplace", "bias": False},
         ),
         (
             "FactorizedReadout",
@@ -88,7 +88,7 @@ def test_gru_core_there_and_back(changes: dict[str, Any]) -> None:
             "SingleCellSpatialContrast",
             {"w_init": 0.3, "spat_crop_size": (7, 5)},
             {"kind": "spatial_contrast", "nonnegative": "w", "variance_floor": 0.0, "init_a": 1.0, "init_c": 0.0}
-            | {"init_w": 0.3, "patch": (7, 5)},
+            | {"init_w": 0.3, "patch": (7, 5), "filters": "given"},
         ),
     ],
 )

@@ -22,6 +22,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.experiment.recipe import make_recipe, resolved, start_model
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model
+from openretina_jax.models.transfer import filters_of
 from openretina_jax.modules.cores import CORES
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.shifters import SHIFTERS
@@ -93,7 +94,7 @@ def build(core: str, readout: str, sta_folder: Path) -> tuple[Model, dict[str, A
     if readout == "spatial_contrast":
         more = ONE_CHANNEL[core] | {"readout.spatial_contrast.sta_folder": sta_folder}
     settings = settings_of(core, readout, more)
-    return start_model(settings, dataset().info), settings
+    return start_model(settings, dataset().info, filters_of(dataset())), settings
 
 
 def steps_of(model: Model, settings: dict[str, Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -194,7 +195,7 @@ def test_a_kind_that_is_not_there() -> None:
 def test_a_spatial_contrast_readout_of_many_features(sta_folder: Path) -> None:
     settings = settings_of("simple", "spatial_contrast", {"readout.spatial_contrast.sta_folder": sta_folder})
     with pytest.raises(UserError, match="color_weights"):
-        start_model(settings, dataset().info)
+        start_model(settings, dataset().info, filters_of(dataset()))
 
 
 def test_filters_come_from_the_files(sta_folder: Path) -> None:
@@ -203,8 +204,27 @@ def test_filters_come_from_the_files(sta_folder: Path) -> None:
     assert np.asarray(model.readout.spatial[...]).any(axis=(1, 2)).all()
 
 
+@pytest.mark.parametrize(
+    ("readout", "more"),
+    [("separable_lnp", {}), ("spatial_contrast", {"filters": "trained", "patch": (6, 6)})],
+)
+def test_filters_start_at_the_data(readout: str, more: dict[str, Any]) -> None:
+    """With ``start_at_sta`` single cells begin elsewhere than without."""
+    chosen = {f"readout.{readout}.{name}": value for name, value in more.items()} | ONE_CHANNEL["identity"]
+    plain, located = (
+        start_model(
+            settings_of("identity", readout, chosen | {f"readout.{readout}.start_at_sta": at_sta}),
+            dataset().info,
+            filters_of(dataset()),
+        )
+        for at_sta in (False, True)
+    )
+    assert (np.asarray(plain.readout.corner[...]) != np.asarray(located.readout.corner[...])).any()
+    assert np.isfinite(located.readout.spatial[...]).all()
+
+
 @pytest.mark.parametrize(("folder", "message"), [(None, "needs sta_folder"), ("nowhere", "nowhere")])
 def test_filters_that_are_missing(folder: str | None, message: str) -> None:
     more = ONE_CHANNEL["identity"] | ({"readout.spatial_contrast.sta_folder": folder} if folder else {})
     with pytest.raises(UserError, match=message):
-        start_model(settings_of("identity", "spatial_contrast", more), dataset().info)
+        start_model(settings_of("identity", "spatial_contrast", more), dataset().info, filters_of(dataset()))

@@ -268,7 +268,7 @@ def test_contrast_clips_what_it_should() -> None:
 
 def test_fresh_contrast_readout_has_no_filters() -> None:
     options = {"kind": "spatial_contrast", "sta_folder": "stas", "flip_sta": True}
-    given = {"in_shape": (HEIGHT, WIDTH, 1), "n_neurons": N, "mean_activity": jnp.ones(N)}
+    given = {"in_shape": (HEIGHT, WIDTH, 1), "n_neurons": N, "mean_activity": jnp.ones(N), "rngs": nnx.Rngs(0)}
     readout = READOUTS.make(options, given)
     assert (readout.sta_folder, readout.flip_sta, readout.frames) == ("stas", True, 30)
     assert not readout.masks().any()

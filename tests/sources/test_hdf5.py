@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -5,6 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
+from openretina_jax.data.arrays import ArrayRecording, ArrayTest, from_arrays
+from openretina_jax.data.fingerprint import fingerprint
+from openretina_jax.data.timelines import Tables
+from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.simulation.cache import simulate
 from openretina_jax.sources.hdf5 import load_hdf5, problems
@@ -59,6 +64,61 @@ def test_training_stimuli_follow_each_other_and_tests_stand_alone(folder):
     assert [session.name for session in dataset.sessions] == ["session_0", "session_1"]
     parts = [np.load(folder / "stimuli" / f"random_noise_{number}.npy") for number in (0, 1)]
     np.testing.assert_array_equal(dataset.stimuli["train"].frames, np.concatenate(parts, axis=1).transpose(1, 2, 3, 0))
+
+
+def arrays_of(folder: Path, session: str) -> ArrayRecording:
+    """What ``from_arrays`` takes of the same recording."""
+
+    def movie(number: int) -> np.ndarray:
+        return np.load(folder / "stimuli" / f"random_noise_{number}.npy").transpose(1, 2, 3, 0)
+
+    with h5py.File(folder / f"{session}.hdf5") as file:
+        responses = [file[f"responses_random_noise_{number}"][()] for number in range(4)]
+    return ArrayRecording(
+        np.concatenate([movie(0), movie(1)]),
+        np.concatenate(responses[:2], axis=1),
+        {f"random_noise_{number}": ArrayTest(movie(number), responses[number], "neuron time") for number in (2, 3)},
+        response_axes="neuron time",
+        clip_starts=(0, len(movie(0))),
+    )
+
+
+def test_a_folder_and_arrays_are_one_data_set(folder):
+    """The training movie begins anew with each of the movies that it was joined of."""
+    recordings = {session: arrays_of(folder, session) for session in ("session_0", "session_1")}
+    same = from_arrays(recordings, frame_rate_hz=30.0, clip_length=CLIP, validation_clips=2)
+    dataset = load(folder)
+    assert dataset.begins == same.begins == {"train": (CLIPS * CLIP,)}
+    assert fingerprint(dataset) == fingerprint(same)
+    assert fingerprint(dataclasses.replace(dataset, begins={})) != fingerprint(dataset)
+
+
+@pytest.mark.parametrize("order", ["session", "shared"])
+@pytest.mark.parametrize("clip_length", [CLIP, 7])
+def test_no_window_crosses_from_one_movie_to_the_next(folder, order, clip_length):
+    """Nor is a clip with frames of both kept for validation; clips of one movie may be crossed."""
+    dataset = load(folder, clip_length=clip_length)
+    border = CLIPS * CLIP
+    for timeline in Tables(dataset).validation():
+        clips = timeline.frames.reshape(-1, clip_length) >= border
+        assert (clips.all(axis=1) | ~clips.any(axis=1)).all()
+    sampler = make_sampler(order, Tables(dataset), seed=0, window_frames=6, windows_per_step=2)
+    crossed = 0
+    for windows in (sampler[epoch] for epoch in range(20)):
+        for number, start in zip(windows.timeline.ravel(), windows.start.ravel(), strict=True):
+            shown = sampler.timelines[number].frames[start : start + 6]
+            assert (shown >= border).all() or (shown < border).all()
+            crossed += shown[0] // clip_length != shown[-1] // clip_length
+    assert crossed > 20
+
+
+def test_a_clip_of_two_movies_is_no_validation_clip(folder):
+    with pytest.raises(UserError, match=r"validation clip 8 .* has frames of two stimuli"):
+        load(folder, clip_length=7, validation_clips=(8,))
+
+
+def test_a_folder_with_one_movie_is_not_interrupted(folder):
+    assert not load(folder, test_names=(*TESTS, "random_noise_1")).interrupted
 
 
 def test_movies_stay_on_the_disk(folder):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from openretina_jax.data.dataset import Dataset, Stimulus
+from openretina_jax.data.dataset import Dataset
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.runtime import programs

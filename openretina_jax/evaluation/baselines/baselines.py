@@ -143,7 +143,7 @@ def fit_baselines(
     if frames < 1:
         raise UserError(f"frames is {frames}; a response depends on at least 1 frame")
     check_clips([TRAIN, VALIDATION, *chosen], tables, frames - 1)
-    link: Link = "identity" if (tables.responses < 0).any() else "softplus"
+    link: Link = "identity" if dataset.has_negative else "softplus"
     spikes = all(counts(session.responses) for session in dataset.sessions)
     predictions = Predictions(tables, chosen, frames - 1)
     groups = {timeline.first_neuron: timeline for timeline in split_timelines(TRAIN, tables)}

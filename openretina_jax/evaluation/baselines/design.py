@@ -154,6 +154,7 @@ class Shown:
         begins = time % timeline.clip_length == 0
         if continuous:
             begins &= np.diff(timeline.frames, prepend=-2) != 1
+            begins |= np.isin(time, timeline.borders)
         return cls(timeline, begins)
 
     def predicted(self, lag: int) -> Int[np.ndarray, " time"]:

@@ -55,8 +55,8 @@ class ClonedReadout(Readout):
         average_penalty: average over a session's weights instead of summing.
         session_sizes: neurons of each session (None: there is one session).
         mean_activity: ``(neuron,)`` initial offsets; the source takes those of the first session (None: 0).
-        rf_location, map_location: ``(neuron, 2)`` row and column of receptive fields in the stimulus and in the maps, for
-            sources that take them.
+        rf_location, map_location: ``(neuron, 2)`` row and column of receptive fields in the stimulus and in the maps,
+            for sources that take them.
         rngs: random streams.
 
     Raises:

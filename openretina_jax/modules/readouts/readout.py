@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
+from openretina_jax.data.sta import LinearFilters
 from openretina_jax.errors import UserError
 from openretina_jax.modules import initial
 from openretina_jax.modules.kernels.tiles import transform
@@ -20,6 +21,7 @@ from openretina_jax.modules.shifters import moved
 from openretina_jax.runtime.devices import precision
 
 Row = Int[Array, ""] | int
+LEAST_STRENGTH = 1e-2
 
 
 class Grid(NamedTuple):
@@ -55,10 +57,12 @@ class Readout(nnx.Module):
     Attributes:
         n_neurons: rows of the table.
         frames: successive maps that a response depends on.
+        start_at_sta: whether an untrained model calls ``start_at`` with the filters of its data.
     """
 
     n_neurons: int
     frames: int = 1
+    start_at_sta: bool = False
 
     @abc.abstractmethod
     def __call__(
@@ -110,6 +114,10 @@ class Readout(nnx.Module):
             UserError: the neurons of this readout have no positions.
         """
         raise UserError(f"neurons of a {type(self).__name__} have no positions that could be moved to the middle")
+
+    def start_at(self, filters: LinearFilters, rows: Int[np.ndarray, " row"]) -> None:
+        """Let some rows begin at their filters of the movie, for readouts that see it; nothing unless overridden."""
+        del filters, rows
 
     def grid(self) -> Grid | None:
         """Places at which a neuron may begin; None where features are not weighed behind a mask."""
@@ -237,3 +245,14 @@ def neuron_bias(
         return cls(initial.full(n_neurons, 0.0))
     start = jnp.asarray(mean_activity, jnp.float32)
     return cls(start if through is None else inverse_nonlinearity(through, start))
+
+
+def strengths(
+    nonlinearity: Callable[[Array], Array], drive: Float[Array, " neuron"], slope: Float[Array, " neuron"]
+) -> Float[Array, " neuron"]:
+    """Weights of filters with which responses around a drive change by ``slope`` with the filtered movie.
+
+    At least ``LEAST_STRENGTH``, since a filter without weight does not learn.
+    """
+    derivative = jax.vmap(jax.grad(nonlinearity))(drive)
+    return jnp.maximum(slope / jnp.maximum(derivative, LEAST_STRENGTH), LEAST_STRENGTH)

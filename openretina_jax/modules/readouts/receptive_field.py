@@ -25,7 +25,10 @@ def patch_corners(
         UserError: the patches are larger than the image.
     """
     if patch[0] > image[0] or patch[1] > image[1]:
-        raise UserError(f"a patch of {patch[0]} x {patch[1]} pixels is larger than the image, {image[0]} x {image[1]}")
+        raise UserError(
+            f"a patch of {patch[0]} x {patch[1]} pixels is larger than the image, {image[0]} x {image[1]}; take a "
+            "smaller one (spatial_size or patch of config.model.readout)"
+        )
     size = jnp.asarray(patch)
     return jnp.clip(jnp.asarray(centres).astype(jnp.int32) - size // 2, 0, jnp.asarray(image) - size)
 
@@ -36,6 +39,19 @@ def crop_patch(
     """Crop the patch of an image whose top left pixel is ``corner``."""
     rest = image.shape[:-2]
     return jax.lax.dynamic_slice(image, _start(rest, corner), (*rest, *patch))
+
+
+def crop_patches(
+    images: Float[np.ndarray, "neuron *rest height width"], corners: Int[Array, "neuron 2"], patch: tuple[int, int]
+) -> Float[Array, "neuron *rest patch_height patch_width"]:
+    """Crop a patch of its own out of every neuron's image, see ``crop_patch``."""
+    return jax.vmap(lambda image, at: crop_patch(image, at, patch))(jnp.asarray(images, jnp.float32), corners)
+
+
+def unit_norm(kernels: Float[Array, "neuron *number"]) -> Float[Array, "neuron *number"]:
+    """Kernels scaled to norm 1; those of zeros as they are."""
+    norm = jnp.sqrt(jnp.square(kernels).sum(axis=tuple(range(1, kernels.ndim)), keepdims=True))
+    return kernels / jnp.where(norm == 0, 1, norm)
 
 
 def place_patch(

@@ -4,22 +4,32 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
+from openretina_jax.data.sta import LinearFilters
 from openretina_jax.modules import initial
 from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
     Row,
+    neuron_bias,
     rows_of,
     session_sums,
     straight_through,
+    strengths,
     weigh_maps,
     where_rows,
 )
-from openretina_jax.modules.readouts.receptive_field import filter_each_in_time, patch_corners, place_patch
+from openretina_jax.modules.readouts.receptive_field import (
+    crop_patches,
+    filter_each_in_time,
+    patch_corners,
+    place_patch,
+    unit_norm,
+)
 from openretina_jax.modules.regularizers import LAPLACE_EPSILON, absolute, is_active, laplace_1d, laplace_energy
 from openretina_jax.runtime.devices import precision
 
@@ -34,7 +44,8 @@ class SeparableLnpReadout(Readout):
     Attributes:
         spatial: ``(neuron, rank, feature, patch_height, patch_width)`` kernels.
         temporal: ``(neuron, rank, frame)`` kernels; the last frame is that of the response.
-        bias, scale: ``(neuron,)`` of the response ``scale * softplus(drive + bias)``; None for other nonlinearities.
+        bias, scale: ``(neuron,)`` of the response ``scale * softplus(drive + bias)``; ``scale`` is None for other
+            nonlinearities, and ``bias`` unless it is asked for.
         corner: ``(neuron, 2)`` row and column of the patch's top left pixel.
 
     Args:
@@ -45,10 +56,15 @@ class SeparableLnpReadout(Readout):
         rank: pairs of kernels.
         normalize: scale all spatial and all temporal kernels of a neuron to norm 1.
         nonlinearity: "parametrized_softplus", or the name of one without parameters.
+        bias: whether there is an offset before a nonlinearity without parameters.
+        start_at_mean: whether offsets start where the nonlinearity gives the mean activities; else at 0.
+        start_at_sta: whether a model of the stimulus itself starts at the STAs of its training data: patches lie around
+            them unless the data have ``rf_location``, and the first pair of kernels takes their shape.
         gamma_smooth_space, gamma_smooth_time: weights of the penalties on the roughness of a neuron's kernels.
         smoothness: how roughness in space is measured: "laplace", or "gaussian_laplace", which is milder in the centre.
         laplace_padding: zeros around kernels when roughness is measured (None: 1).
         gamma_sparse: weight of the mean absolute weights of a neuron, in space and in time.
+        mean_activity: ``(neuron,)`` mean responses, for ``start_at_mean``.
         rf_location: ``(neuron, 2)`` row and column of the pixel around which the patch lies, shifted where needed to
             stay inside the image (None: the middle of the image).
         rngs: random streams; kernels are drawn from a normal distribution as for convolutions of one neuron
@@ -68,18 +84,22 @@ class SeparableLnpReadout(Readout):
         rank: int = 1,
         normalize: bool = True,
         nonlinearity: str = "parametrized_softplus",
+        bias: bool = False,
+        start_at_mean: bool = False,
+        start_at_sta: bool = False,
         gamma_smooth_space: float = 0.0,
         gamma_smooth_time: float = 0.0,
         smoothness: Literal["laplace", "gaussian_laplace"] = "laplace",
         laplace_padding: int | None = None,
         gamma_sparse: float = 0.0,
+        mean_activity: Float[Array, " neuron"] | None = None,
         rf_location: Num[Array, "neuron 2"] | None = None,
         rngs: nnx.Rngs,
     ):
         self.in_shape, self.n_neurons, self.frames, self.normalize = in_shape, n_neurons, temporal_frames, normalize
         self.gamma_smooth_space, self.gamma_smooth_time = gamma_smooth_space, gamma_smooth_time
         self.laplace_padding, self.away_from_centre = laplace_padding, smoothness == "gaussian_laplace"
-        self.gamma_sparse = gamma_sparse
+        self.gamma_sparse, self.start_at_sta, self.located = gamma_sparse, start_at_sta, rf_location is not None
         height, width, channels = in_shape
         if rf_location is None:
             rf_location = jnp.tile(jnp.asarray([height // 2, width // 2]), (n_neurons, 1))
@@ -89,7 +109,9 @@ class SeparableLnpReadout(Readout):
         temporal = initial.truncated_glorot(rngs, (n_neurons, *time), time)
         self.temporal = NeuronParam(temporal[:, 0])
         parametrized = nonlinearity == "parametrized_softplus"
-        self.bias = NeuronParam(initial.full(n_neurons, 0.0)) if parametrized else None
+        through = "softplus" if parametrized else nonlinearity
+        start = mean_activity if start_at_mean else None
+        self.bias = neuron_bias(NeuronParam, n_neurons, start, through) if parametrized or bias else None
         self.scale = NeuronParam(initial.full(n_neurons, 1.0)) if parametrized else None
         self.nonlinearity = jax.nn.softplus if parametrized else fixed_nonlinearity(nonlinearity)
 
@@ -110,9 +132,28 @@ class SeparableLnpReadout(Readout):
         spatial, temporal = (self._used(rows_of(kernels, first, width)) for kernels in (self.spatial, self.temporal))
         kernels = self._in_image(spatial, rows_of(self.corner, first, width)).transpose(0, 1, 3, 4, 2)
         drive = filter_each_in_time(weigh_maps(maps, kernels), temporal.transpose(2, 0, 1)).sum(axis=-1)
-        if self.bias is None or self.scale is None:
-            return self.nonlinearity(drive)
-        return rows_of(self.scale, first, width) * self.nonlinearity(drive + rows_of(self.bias, first, width))
+        response = self.nonlinearity(drive if self.bias is None else drive + rows_of(self.bias, first, width))
+        return response if self.scale is None else rows_of(self.scale, first, width) * response
+
+    def start_at(self, filters: LinearFilters, rows: Int[np.ndarray, " row"]) -> None:
+        """Let some rows begin at their STAs; those without one keep random weights, where it would be largest.
+
+        The channels of an STA are averaged for a core that makes the movie grey.
+        """
+        height, width, channels = self.in_shape
+        patch_height, patch_width = self.spatial.shape[-2:]
+        patch = patch_height, patch_width
+        images = filters.spatial if channels > 1 else filters.spatial.mean(axis=1, keepdims=True)
+        if not self.located:
+            corner = patch_corners(filters.centre, patch, (height, width))
+            self.corner[...] = self.corner[...].at[rows].set(corner)
+        spatial = unit_norm(crop_patches(images, self.corner[...][rows], patch))
+        drive = jnp.zeros(len(rows)) if self.bias is None else self.bias[...][rows]
+        root = jnp.sqrt(strengths(self.nonlinearity, drive, jnp.asarray(filters.slope)))
+        for kernels, start in ((self.spatial, spatial), (self.temporal, jnp.asarray(filters.temporal))):
+            known, weight = (one.reshape(-1, *(1,) * (start.ndim - 1)) for one in (filters.significant, root))
+            start = jnp.where(known, start if self.normalize else weight * start, kernels[...][rows, 0])
+            kernels[...] = kernels[...].at[rows, 0].set(start)
 
     def masks(self) -> Float32[Array, "neuron height width"]:
         """Norm over features and frames of every neuron's space-time kernel."""

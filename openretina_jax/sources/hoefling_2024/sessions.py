@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer
 
 from openretina_jax.data.conversion import check_choice
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.info import divided_unit
 from openretina_jax.data.normalization import Normalization
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.fetch import HubFile, fetch, unpacked
 from openretina_jax.runtime.pickles import load_plain_pickle

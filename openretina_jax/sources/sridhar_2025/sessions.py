@@ -17,8 +17,9 @@ from jaxtyping import Float32
 
 from openretina_jax.data.assembly import SharedMovies
 from openretina_jax.data.conversion import check_choice
-from openretina_jax.data.dataset import Dataset, Session, Stimulus
+from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.sta import load_sta
+from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.errors import UserError
 from openretina_jax.sources import SOURCES
 from openretina_jax.sources.folders import HubFolder, fetch_folder

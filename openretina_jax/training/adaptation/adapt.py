@@ -12,8 +12,8 @@ from openretina_jax.errors import UserError
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import SCORE
-from openretina_jax.models.transfer import add_sessions
-from openretina_jax.modules.layers import NeuronParam
+from openretina_jax.models.transfer import add_sessions, filters_of, start_at_sta
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam
 from openretina_jax.runtime.devices import own_numbers
 from openretina_jax.training.adaptation.fit import Fitted, Progress, fit_readout
 from openretina_jax.training.objective import Loss, Poisson
@@ -57,10 +57,12 @@ def adapt_model(
             "of those of the model (keep_sessions=False)"
         )
     alone = add_sessions(trained, info, keep=False)
+    start_at_sta(alone, filters_of(dataset), list(info.sessions))
     fitted = fit_readout(alone, dataset, loss or Poisson(), progress)
     adapted = add_sessions(trained, info) if keep_sessions else alone
-    rows = dict(nnx.to_flat_state(nnx.state(alone.readout, NeuronParam)))
-    for path, variable in nnx.to_flat_state(nnx.state(adapted.readout, NeuronParam)):
+    of_neurons = (NeuronParam, NeuronConstant)  # such as weights, and places of patches
+    rows = dict(nnx.to_flat_state(nnx.state(alone.readout, of_neurons)))
+    for path, variable in nnx.to_flat_state(nnx.state(adapted.readout, of_neurons)):
         variable[...] = variable[...].at[: info.n_neurons].set(rows[path][...])
     adapted.data_info = nnx.static(with_scores(adapted.data_info, fitted.scores))
     return adapted, fitted

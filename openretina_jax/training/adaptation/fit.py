@@ -55,7 +55,7 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
         model: model of the sessions of the data; its readout is changed.
         dataset: the data; the validation clips say when to end.
         loss: loss of predictions.
-        progress: told what is done, how much of it, and of how much.
+        progress: told what is done, how much of it, and of how much; a fit that ends early does not reach its total.
 
     Raises:
         UserError: there are no validation clips or no responses, or recordings or clips are too short for the model.
@@ -77,7 +77,6 @@ def fit_readout(model: CoreReadout, dataset: Dataset, loss: Loss, progress: Prog
     tell("fit", 0, PASSES)
     table = _start(rows, training, loss)
     table, scores, passes = _descend(rows, table, tell)
-    tell("fit", PASSES, PASSES)  # all that were left
     nnx.update(model.readout, nnx.state(rows.readout(table), NeuronParam))
     return Fitted(np.asarray(scores), passes, ready - began, time.perf_counter() - ready)
 

@@ -118,7 +118,9 @@ class Maps:
         own = (columns >= 0) & (columns < timeline.n_neurons)
         time = start[:, None] + np.arange(lag, self.frames)
         rows = timeline.rows[np.minimum(time, len(timeline) - 1)]
-        counts = (time < len(timeline))[..., None] & own
+        part = np.searchsorted(timeline.borders, time, "right")
+        same = part == np.searchsorted(timeline.borders, time - lag, "right")  # all frames were shown one after another
+        counts = ((time < len(timeline)) & same)[..., None] & own
         responses = np.where(counts, self._tables.responses[rows, first : first + width], np.float32(np.nan))
         recorded = np.isfinite(responses).any(axis=(1, 2))
         return start[recorded], responses[recorded]

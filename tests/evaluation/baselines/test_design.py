@@ -1,5 +1,7 @@
 """What a regression sees: windows, functions of time, and axes that keep the penalty what it is."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,8 @@ def test_history_ends_where_clips_do() -> None:
     gaps = (np.diff(timeline.frames) != 1).sum()  # clips kept for validation
     assert len(joined.predicted(6)) == len(timeline) - 6 * (1 + gaps)
     assert gaps
+    other_movie = dataclasses.replace(timeline, borders=(length + 2, len(timeline)))
+    assert len(Shown.clips(other_movie, continuous=True).predicted(1)) == len(timeline) - (1 + gaps) - 1
 
 
 def test_axes_are_uncorrelated_and_keep_the_penalty() -> None:

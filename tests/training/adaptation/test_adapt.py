@@ -18,7 +18,7 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.saving import SCORE, load_model, save_model
 from openretina_jax.training.adaptation.adapt import adapt_model, check_stimuli
-from openretina_jax.training.adaptation.fit import put
+from openretina_jax.training.adaptation.fit import PASSES, put
 from openretina_jax.training.objective import Correlation
 from tests import tiny
 
@@ -91,6 +91,7 @@ def test_the_truth_is_reached(kind: str) -> None:
     for path, value in own_variables(model).items():
         np.testing.assert_array_equal(value, before[path], err_msg=str(path))
     assert {what for what, *_ in told} == {"feature maps", "fit"}
+    assert told[-1] == ("fit", fitted.passes, PASSES)
     assert list(model.data_info.sessions) == [*dataset().info.sessions, "old"]
     scores = [score for session in dataset().sessions for score in model.data_info.neurons[session.name][SCORE]]
     np.testing.assert_allclose(scores, fitted.scores)

@@ -10,6 +10,7 @@ from openretina_jax.data.timelines import Tables
 from openretina_jax.training.adaptation import maps
 from openretina_jax.training.adaptation.maps import Maps, in_order_of_time
 from tests import tiny
+from tests.tiny import CLIP_LENGTH, CLIPS
 
 
 def training(whole_clips: bool = False) -> Maps:
@@ -36,6 +37,21 @@ def test_every_recorded_frame_is_predicted_once(piece_bytes: int, monkeypatch: p
         own = np.asarray(rows)
         own = own[:, np.isfinite(own).all(axis=0)]
         np.testing.assert_array_equal(own, expected)
+
+
+def test_frames_with_a_history_of_another_movie_are_left_out() -> None:
+    """Those just after a movie begins anew; all others are there."""
+    session = dataclasses.replace(
+        tiny.dataset().sessions[0], frame_index=np.arange(CLIPS * CLIP_LENGTH, dtype=np.int32)
+    )
+    whole = dataclasses.replace(tiny.dataset(), sessions=(session,), validation_clips={})
+    border, lag = 50, tiny.model().lag
+    dataset = dataclasses.replace(whole, begins={session.stimulus: (border,)})
+    tables = Tables(dataset, per_session=True)
+    pieces = Maps(tiny.model(), tables, tables.training(), False)
+    responses = np.concatenate([np.asarray(piece.responses)[..., : session.n_neurons] for piece in pieces])
+    found = np.isfinite(responses).any(axis=2).ravel()[: CLIPS * CLIP_LENGTH - lag]
+    assert np.flatnonzero(~found).tolist() == list(range(border - lag, border))
 
 
 def test_validation_clips_are_windows() -> None:
