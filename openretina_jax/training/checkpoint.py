@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,27 @@ class Checkpoints:
     Args:
         folder: folder of the checkpoints, one subfolder per epoch.
         about: JSON values that are saved with every checkpoint (configuration, facts about the data).
+        saved: called after every checkpoint, such as to send it elsewhere.
+        shared: whether all processes see the same folder, in which the first one writes; else each writes its own.
 
     Raises:
         UserError: all checkpoints in the folder are damaged.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]):
+    def __init__(
+        self,
+        folder: Path,
+        about: Mapping[str, Any],
+        *,
+        saved: Callable[[], None] = lambda: None,
+        shared: bool = True,
+    ):
         import orbax.checkpoint as ocp  # takes a quarter of a second: loops without checkpoints do without
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+        from orbax.checkpoint.options import MultiprocessingOptions
 
-        self.folder, self._about = folder, about
-        set_aside_damaged(folder)
+        self.folder, self._about, self._after = folder, about, saved
+        set_aside_damaged(folder, shared)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
         self._manager = ocp.CheckpointManager(
             plain_folder(folder),
@@ -54,6 +64,7 @@ class Checkpoints:
                 best_fn=lambda metrics: metrics[SCORE],
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,  # states are small, and an exit must not wait for a thread
+                multiprocessing_options=MultiprocessingOptions(primary_host=0 if shared else None),
             ),
         )
 
@@ -82,10 +93,11 @@ class Checkpoints:
                 f"{self.folder / str(epoch)} cannot be written ({reason}); {self.last_good()}; check the folder and "
                 "the disk, and give the same command again"
             ) from error
+        self._after()
 
     def last_good(self) -> str:
         """Name the checkpoint to go back to, as a part of a message."""
-        good = [one for one in self.folder.glob("*") if one.name.isdigit() and _damage(one) is None]
+        good = [one for one in self.folder.glob("*") if one.name.isdigit() and _damage(one, mend=False) is None]
         newest = max(good, key=lambda one: int(one.name), default=None)
         return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
 
@@ -111,8 +123,11 @@ class Checkpoints:
         return read_about(self.folder / str(epoch))
 
 
-def set_aside_damaged(folder: Path) -> None:
+def set_aside_damaged(folder: Path, shared: bool = True) -> None:
     """Move damaged checkpoints to the folder ``damaged``, so that a run goes on from the newest whole one.
+
+    Args:
+        folder, shared: see ``Checkpoints``.
 
     Raises:
         UserError: no whole one is left.
@@ -120,19 +135,19 @@ def set_aside_damaged(folder: Path) -> None:
     found = sorted((one for one in folder.glob("*") if one.name.isdigit()), key=lambda one: int(one.name))
     with first_before_others():
         pass  # all processes have seen the same checkpoints: orbax reads each of them in all at once
-    damaged = {one: error for one in found if (error := _damage(one)) is not None}
+    damaged = {one: error for one in found if (error := _damage(one, mend=is_first() or not shared)) is not None}
     if damaged and len(damaged) == len(found):
         raise UserError(f"{next(iter(damaged.values()))}; no whole checkpoint is left: delete {folder} to start anew")
     with first_before_others():
-        for one, error in damaged.items() if is_first() else ():
+        for one, error in damaged.items() if is_first() or not shared else ():
             aside = folder.with_name("damaged") / f"{one.name}-{uuid.uuid4().hex[:8]}"
             aside.parent.mkdir(exist_ok=True)
             one.replace(aside)
             _log.warning("%s; it was moved to %s, and the run goes on from the newest whole checkpoint", error, aside)
 
 
-def _damage(checkpoint: Path) -> DamagedError | None:
-    """Find the damage of a checkpoint, or None; a wrong file of scores is written again from the description."""
+def _damage(checkpoint: Path, *, mend: bool) -> DamagedError | None:
+    """Find the damage of a checkpoint, or None; to mend is to write a wrong file of scores from the description."""
     try:
         score = score_of(checkpoint)
         seconds = read_about(checkpoint).get("seconds")
@@ -147,7 +162,7 @@ def _damage(checkpoint: Path) -> DamagedError | None:
         right = json.loads(metrics.read_bytes()) == {SCORE: score}
     except (OSError, ValueError):
         right = False
-    if not right and is_first():
+    if not right and mend:
         _log.warning("%s was damaged, and is written again", metrics)
         with whole_file(metrics) as stream:
             stream.write(content)
