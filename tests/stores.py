@@ -14,6 +14,7 @@ BUCKET = "retina"
 def s3() -> Iterator[str]:
     """Address of an empty bucket; processes that begin meanwhile find it, too."""
     import boto3
+    from s3fs import S3FileSystem
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -24,8 +25,10 @@ def s3() -> Iterator[str]:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        S3FileSystem.clear_instance_cache()  # of earlier servers
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         try:
             yield f"s3://{BUCKET}"
         finally:
+            S3FileSystem.clear_instance_cache()
             server.stop()

@@ -12,6 +12,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import Split
 from openretina_jax.evaluation.tables import neuron_titles
 from openretina_jax.models.model import Model
+from openretina_jax.runtime.files import check_writable
 from openretina_jax.visualize.scores import plot_predictions
 from openretina_jax.visualize.style import Figure, pixels
 from openretina_jax.visualize.weights import save_weights, session_neurons, weight_figures
@@ -38,8 +39,10 @@ def draw_weights(
 
     Raises:
         UserError: the model cannot be opened, has no such session or neuron, or has nothing that can be drawn; or it is
-            not in a folder, and none is given.
+            not in a folder, and none is given; or the folder cannot be written.
     """
+    if folder is not None:
+        check_writable(folder, remedy="give another --folder")
     first = Path(sources[0])
     model = load(sources[0] if len(sources) == 1 else list(sources))
     if folder is None and not first.is_dir():

@@ -210,9 +210,7 @@ def run(
     if kept is not None and is_first():
         kept.claim()
     place = workdir / (WHOLE if members else "checkpoints")
-    checkpoints = (
-        Checkpoints(place, about) if kept is None else Checkpoints(place, about, saved=kept.keep, shared=False)
-    )
+    checkpoints = Checkpoints(place, about, kept)
     with matmul_precision(settings["train"]["matmul_precision"]):
         followers = make_callbacks(about["config"], workdir=workdir, trainer=trainer, data=data, console=console)
         if members:

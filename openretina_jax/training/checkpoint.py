@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from openretina_jax.models.saving import (
 )
 from openretina_jax.runtime.files import plain_folder, whole_file
 from openretina_jax.runtime.processes import first_before_others, is_first
+from openretina_jax.runtime.stores import KeptFolder
 from openretina_jax.training.trainer import TrainState
 
 _log = logging.getLogger(__name__)
@@ -35,36 +36,36 @@ class Checkpoints:
     Args:
         folder: folder of the checkpoints, one subfolder per epoch.
         about: JSON values that are saved with every checkpoint (configuration, facts about the data).
-        saved: called after every checkpoint, such as to send it elsewhere.
-        shared: whether all processes see the same folder, in which the first one writes; else each writes its own.
+        kept: of a run in an object store, where every process has a folder of its own (None: all see the same one).
 
     Raises:
         UserError: all checkpoints in the folder are damaged.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        about: Mapping[str, Any],
-        *,
-        saved: Callable[[], None] = lambda: None,
-        shared: bool = True,
-    ):
+    def __init__(self, folder: Path, about: Mapping[str, Any], kept: KeptFolder | None = None):
         import orbax.checkpoint as ocp  # takes a quarter of a second: loops without checkpoints do without
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
         from orbax.checkpoint.options import MultiprocessingOptions
 
-        self.folder, self._about, self._after = folder, about, saved
-        set_aside_damaged(folder, shared)
+        self.folder, self._about, self._kept = folder, about, kept
+        set_aside_damaged(folder, shared=kept is None)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
+        folder.mkdir(parents=True, exist_ok=True)
+        own = jax.process_index()
+        processes = MultiprocessingOptions() if kept is None else MultiprocessingOptions(own, active_processes={own})
         self._manager = ocp.CheckpointManager(
             plain_folder(folder),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+                "about": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
+            },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[SCORE],
+                create=kept is None,  # it refuses to, for some of the processes
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,  # states are small, and an exit must not wait for a thread
-                multiprocessing_options=MultiprocessingOptions(primary_host=0 if shared else None),
+                multiprocessing_options=processes,
             ),
         )
 
@@ -80,6 +81,8 @@ class Checkpoints:
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
         """Save the state after an epoch; where there are several processes, each must call."""
+        if self._kept is not None and not is_first():
+            return
         import orbax.checkpoint as ocp
 
         arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
@@ -93,7 +96,17 @@ class Checkpoints:
                 f"{self.folder / str(epoch)} cannot be written ({reason}); {self.last_good()}; check the folder and "
                 "the disk, and give the same command again"
             ) from error
-        self._after()
+        if self._kept is not None:
+            self._kept.keep()
+
+    def catch_up(self) -> None:
+        """Read what the first process has sent to the store; where there are several processes, each must call."""
+        if self._kept is None:
+            return
+        with first_before_others():
+            if not is_first():
+                self._kept.store.download(self._kept.folder)
+                self._manager.reload()
 
     def last_good(self) -> str:
         """Name the checkpoint to go back to, as a part of a message."""
@@ -123,11 +136,12 @@ class Checkpoints:
         return read_about(self.folder / str(epoch))
 
 
-def set_aside_damaged(folder: Path, shared: bool = True) -> None:
+def set_aside_damaged(folder: Path, *, shared: bool) -> None:
     """Move damaged checkpoints to the folder ``damaged``, so that a run goes on from the newest whole one.
 
     Args:
-        folder, shared: see ``Checkpoints``.
+        folder: see ``Checkpoints``.
+        shared: whether all processes see the same folder, in which the first one writes.
 
     Raises:
         UserError: no whole one is left.
