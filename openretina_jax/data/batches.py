@@ -113,8 +113,10 @@ class DataArrays:
 
     @classmethod
     def of(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
-        """Arrays of the data on the default device."""
-        return jax.tree.map(jnp.asarray, cls.on_host(tables, with_frames))
+        """Arrays of the data on the default device; on a CPU the responses are those of the tables, and no copy."""
+        arrays = cls.on_host(tables, with_frames)
+        arrays = dataclasses.replace(arrays, responses=jax.device_put(arrays.responses))
+        return jax.tree.map(jnp.asarray, arrays)
 
 
 def gather(

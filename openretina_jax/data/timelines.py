@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int, Int32, Num, Shaped
+from jaxtyping import Float32, Int, Int32, Num, Shaped
 
 from openretina_jax.data.dataset import Dataset, Frames, Session
 from openretina_jax.data.masked import mean_of
 from openretina_jax.errors import UserError
+
+ALIGNED_BYTES = 64  # at multiples of which arrays of XLA begin
 
 # a number; in a stack of timelines (``batches.Timelines``) an array with one for each
 if TYPE_CHECKING:
@@ -91,10 +93,11 @@ class Tables:
         counts = np.array([session.n_neurons for session in dataset.sessions])
         self._first_neuron = np.cumsum(counts) - counts
         self.session = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
-        shown = [(session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions]
-        self._orders = [shown.index(order) for order in shown]
+        first_shown: dict[tuple[str, bytes], int] = {}
+        shown = ((session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions)
+        self._orders = [first_shown.setdefault(order, number) for number, order in enumerate(shown)]
         self.order = np.repeat(self._orders, counts).astype(np.int32)
-        self.responses = np.full((n_rows, counts.sum()), np.nan, np.float32)
+        self.responses = unrecorded(n_rows, int(counts.sum()))
         for session, first in zip(dataset.sessions, self._first_neuron, strict=True):
             columns = slice(first, first + session.n_neurons)
             self.responses[self._rows(session), columns] = session.responses
@@ -233,6 +236,15 @@ class Tables:
         if session.sees_frames_once:
             return session.frame_index + self._first_row[session.stimulus]
         return np.arange(len(session.frame_index), dtype=np.int32) + self._first_row[_own_rows(session)]
+
+
+def unrecorded(rows: int, columns: int) -> Float32[np.ndarray, "row column"]:
+    """Make a table of NaN, which begins where XLA takes it as it lies: the largest array of all, once on CPUs."""
+    table = np.empty(rows * columns + ALIGNED_BYTES // 4, np.float32)
+    first = -table.ctypes.data % ALIGNED_BYTES // 4
+    table = table[first : first + rows * columns].reshape(rows, columns)
+    table.fill(np.nan)
+    return table
 
 
 def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:
