@@ -123,10 +123,10 @@ def placement(available: Sequence[jax.Device], sharding: Sharding) -> Callable[.
     """A function of an array and mesh axes: the array as the devices would hold it, longer where they must share it."""
     mesh = sharding.mesh or Mesh(np.array(available[:1]).reshape(1, 1), (DATA, NEURON))
 
-    def place(value: Any, *axes: str) -> jax.ShapeDtypeStruct:
+    def place(value: Any, *axes: str | None) -> jax.ShapeDtypeStruct:
         shape, where = list(jnp.shape(value)), NamedSharding(mesh, PartitionSpec(*axes))
         for number, axis in enumerate(axes):
-            shape[number] += -shape[number] % mesh.shape[axis]
+            shape[number] += -shape[number] % (1 if axis is None else mesh.shape[axis])
         return jax.ShapeDtypeStruct(shape, jnp.result_type(value), sharding=where)
 
     return place
@@ -144,7 +144,7 @@ def on_devices(
 
     by_kind(note, state)
     return of_state + [
-        place(value, DATA, NEURON) if value is recordings.responses else place(value)
+        place(value, None, NEURON) if value is recordings.responses else place(value)
         for value in jax.tree.leaves((recordings, others))
     ]
 
