@@ -71,7 +71,8 @@ def on_paper(model: CoreReadout, settings: Mapping[str, Any], data: int, neuron:
     of_core = sum(one[...].size for one in parameters) - a_row * info.n_neurons
     channels = settings["model"]["core"]["hidden_channels"]
     sums = [4 * NUMBER * size for size in channels]  # of batch normalisation: twice forwards, twice backwards
-    counts, gradients = NUMBER * (rows + 1), NUMBER * (of_core + a_row * rows + rows + 1)  # losses of neurons, too
+    of_gradients = of_core - sum(channels)  # a layer's two biases, of normalisation and after it, have one gradient
+    counts, gradients = NUMBER * (rows + 1), NUMBER * (of_gradients + a_row * rows + rows + 1)  # losses of neurons, too
     messages, sent = 4 * len(channels) + 2, sum(sums) + counts + gradients
     if neuron > 1:  # the gradient of the maps, and three of single numbers: which windows count, loss, and metrics
         maps = model.core(jax.numpy.zeros((1, window["window_frames"], *info.input_shape)))

@@ -20,5 +20,5 @@ def test_paper_and_program_agree(neuron: int) -> None:
     assert row["devices"] == 4
     assert row["kinds"] == "all-reduce"
     assert row["messages"] == row["messages, paper"]
-    assert row["sent MB"] == pytest.approx(row["sent MB, paper"], abs=1e-4)
+    assert row["sent MB"] == pytest.approx(row["sent MB, paper"], abs=2e-6 if neuron == 1 else 1e-4)
     assert row["data MB"] == pytest.approx(row["data MB, paper"], rel=2e-3)
