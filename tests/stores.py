@@ -1,10 +1,12 @@
-"""Object stores that are not far: one that speaks S3 on this machine, for all processes, and one in memory."""
+"""Object stores of this machine, which all of its processes find: one that speaks S3, one of Google's kind."""
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
+from gcp_storage_emulator.server import create_server
 from moto.server import ThreadedMotoServer
 
 BUCKET = "retina"
@@ -31,4 +33,24 @@ def s3() -> Iterator[str]:
             yield f"s3://{BUCKET}"
         finally:
             S3FileSystem.clear_instance_cache()
+            server.stop()
+
+
+@contextlib.contextmanager
+def gcs() -> Iterator[str]:
+    """Address of an empty bucket; processes that begin meanwhile find it, too."""
+    from gcsfs import GCSFileSystem
+
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    server = create_server("localhost", port, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
+        GCSFileSystem.clear_instance_cache()
+        try:
+            yield f"gs://{BUCKET}"
+        finally:
+            GCSFileSystem.clear_instance_cache()
             server.stop()

@@ -240,11 +240,9 @@ class Tables:
 
 def unrecorded(rows: int, columns: int) -> Float32[np.ndarray, "row column"]:
     """Make a table of NaN, which begins where XLA takes it as it lies: the largest array of all, once on CPUs."""
-    table = np.empty(rows * columns + ALIGNED_BYTES // 4, np.float32)
-    first = -table.ctypes.data % ALIGNED_BYTES // 4
-    table = table[first : first + rows * columns].reshape(rows, columns)
-    table.fill(np.nan)
-    return table
+    values = np.full(rows * columns + ALIGNED_BYTES // 4, np.nan, np.float32)
+    first = -values.ctypes.data % ALIGNED_BYTES // 4
+    return values[first : first + rows * columns].reshape(rows, columns)
 
 
 def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:

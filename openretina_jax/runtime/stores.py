@@ -18,7 +18,7 @@ from typing import Any
 from openretina_jax.errors import UserError, require
 from openretina_jax.runtime.files import address_of, locked, whole_file
 
-CONTENTS = "contents.json"  # file of a kept folder that says which files are whole
+CONTENTS = "openretina_jax.json"  # file of a kept folder that says which files are whole
 LIBRARIES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}  # of the extra "cloud"
 _VERSION = ("ETag", "etag", "generation", "md5Hash", "LastModified", "mtime", "updated", "created", "size")
 _READINGS = 3  # of a folder that another machine changes meanwhile
@@ -67,6 +67,7 @@ class Store:
             raise UserError(f"{address} names no folder; give one, as in {scheme}://bucket/folder")
         if library := LIBRARIES.get(scheme):
             require(library, "cloud", f"{address} is an address")
+            logging.getLogger(library).setLevel(logging.CRITICAL)  # what it logs with a traceback it also raises
         import fsspec  # where it is needed
 
         try:
@@ -89,6 +90,8 @@ class Store:
             raise
         except Exception as error:  # each store's library raises its own
             reason = " ".join(str(error).split())[:300] or type(error).__name__
+            if isinstance(error, FileNotFoundError):  # of which some libraries give the name alone
+                reason = f"not found: {reason}"
             raise UserError(
                 f"{self.address} cannot be {what} ({reason}); look at the address, the credentials of this machine, "
                 "and what they permit"
@@ -108,11 +111,9 @@ class Store:
             UserError: the store cannot be read, or changes all the time.
         """
         for attempt in range(_READINGS):
-            files = self._whole_files()
-            wanted = [
-                name for name in files if not name or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-            ]
             try:
+                files = self._whole_files()
+                wanted = [name for name in files if not name or any(fnmatch.fnmatchcase(name, one) for one in patterns)]
                 with self.reached("read"):
                     self._bring(files, wanted, target)
                 break
@@ -123,20 +124,23 @@ class Store:
 
     def _whole_files(self) -> dict[str, str]:
         """Versions of the files by their names; of a kept folder those that were sent completely."""
+        whole = self.contents().get("files")  # before the list, in which later ones then are, too
         with self.reached("read"):
             self.system.invalidate_cache()
             found = self.system.find(self.root, detail=True)
         files = {
             path.removeprefix(self.root).lstrip("/"): _version(info)
             for path, info in found.items()
-            if info["type"] == "file"
+            if info["type"] == "file" and not path.endswith("/")
         }
         if outside := [name for name in files if ".." in name.split("/")]:
             raise UserError(f'{self.address} holds a file "{outside[0]}", which would be written outside its folder')
-        if CONTENTS in files:
-            whole = self.contents().get("files", [])
-            files = {name: version for name, version in files.items() if name in whole}
-        return files
+        if whole is None:
+            return files
+        with self.reached("read"):
+            if gone := [name for name in whole if name not in files]:
+                raise FileNotFoundError(gone[0])
+        return {name: files[name] for name in whole}
 
     def _bring(self, files: Mapping[str, str], wanted: Sequence[str], target: Path) -> None:
         """Get wanted files that are not there in their version, and delete those that the store has no more."""
@@ -280,6 +284,7 @@ def kept_folder(address: str, cache: Path, process: int) -> Iterator[KeptFolder]
             _log.info("%d files of %s are in %s, where the run works", len(names), store.address, folder)
         yield kept
         kept.keep()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:

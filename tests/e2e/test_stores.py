@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 import openretina_jax
+from openretina_jax.data import ArrayRecording
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.notebook import changed
 from openretina_jax.experiment.train import train
@@ -103,6 +104,17 @@ def test_a_stored_run_is_read_by_its_address(
     assert list((tmp_path / "pictures").glob("*.png"))
 
 
+def test_a_notebook_trains_in_a_store(bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(cache))
+    rng = np.random.default_rng(0)
+    movie, responses = rng.integers(256, size=(1200, 8, 8), dtype=np.uint8), rng.random((1200, 3), dtype=np.float32)
+    dataset = openretina_jax.from_arrays({"a": ArrayRecording(movie, responses)}, frame_rate_hz=30.0)
+    quick = {"train.epochs": 1, "train.picture_every": 0}
+    trained = openretina_jax.train(dataset, f"{bucket}/runs/notebook", settings=quick, callbacks=[Blank()])
+    loaded, shown = openretina_jax.load(f"{bucket}/runs/notebook"), rng.normal(size=trained.stimulus_shape(60))
+    np.testing.assert_array_equal(*(model(shown.astype(np.float32), session="a") for model in (trained, loaded)))
+
+
 def test_recordings_are_read_by_their_address(stored: tuple[str, str], cache: Path, bucket: str) -> None:
     recordings = next((cache / "simulated").glob("hdf5_*")) / "recordings"
     fsspec.filesystem("s3").put(str(recordings), f"{bucket}/recordings", recursive=True)
@@ -149,7 +161,7 @@ def test_results_are_not_written_to_addresses(
     [
         (
             ["--workdir=s3://no-such-bucket/x"],
-            "s3://no-such-bucket/x cannot be read (The specified bucket does not exist)",
+            "s3://no-such-bucket/x cannot be read (not found: The specified bucket does not exist)",
         ),
         (["--workdir=nix://bucket/x"], "a store that cannot be reached: Protocol not known: nix"),
     ],

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import fsspec
@@ -11,7 +12,7 @@ import pytest
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.files import address_of, check_local, check_writable, locked, whole_file, whole_folder
 from openretina_jax.runtime.stores import CONTENTS, KeptFolder, Store, kept_folder, local_copy
-from tests.stores import s3
+from tests.stores import gcs, s3
 
 RUN = "memory://runs/one"
 FIRST = {"metrics.csv": "1", "checkpoints/1/state": "first", "checkpoints/1/about": "one"}
@@ -171,6 +172,32 @@ def test_copies(tmp_path: Path, memory: fsspec.AbstractFileSystem, monkeypatch: 
     assert local_copy(tmp_path / "x", tmp_path) == tmp_path / "x"
 
 
+def test_a_folder_is_read_while_a_run_goes_on(
+    tmp_path: Path, memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader gets the state of before, or that of after."""
+    kept = KeptFolder(Store(RUN), tmp_path / "run")
+    fill(kept.folder, FIRST)
+    kept.claim()
+    kept.keep()
+    find, times = type(memory).find, 0
+
+    def meanwhile(*arguments: object, **options: object) -> object:
+        nonlocal times
+        times += 1
+        if times == 1:
+            fill(kept.folder, SECOND)
+            kept.keep()
+        return find(*arguments, **options)
+
+    monkeypatch.setattr(type(memory), "find", meanwhile)
+    assert texts(local_copy(RUN, tmp_path)) == SECOND
+    assert times == 2
+    memory.rm_file("/runs/one/metrics.csv")
+    with pytest.raises(UserError, match=r"cannot be read \(not found: metrics.csv\)"):
+        local_copy(RUN, tmp_path)
+
+
 def test_copies_of_some_files(tmp_path: Path, memory: fsspec.AbstractFileSystem) -> None:
     for name in ("a.h5", "stimuli/b.npy", "c.avi"):
         memory.pipe_file(f"/data/{name}", name.encode())
@@ -206,15 +233,18 @@ def test_a_library_that_is_missing(scheme: str, library: str, tmp_path: Path, mo
 
 def test_contents_of_something_else(tmp_path: Path, memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe_file(f"/runs/one/{CONTENTS}", json.dumps([1]).encode())
-    with pytest.raises(UserError, match=r"contents.json is not of a run .*; delete it"):
+    with pytest.raises(UserError, match=rf"{CONTENTS} is not of a run .*; delete it"):
         local_copy(RUN, tmp_path)
 
 
 @pytest.mark.slow
-def test_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same with a store that is asked over the network, and what goes wrong there."""
-    with s3() as bucket:
-        address, system = f"{bucket}/runs/one", fsspec.filesystem("s3", use_listings_cache=False)
+@pytest.mark.parametrize("opened", [s3, gcs])
+def test_stores_that_are_asked_over_the_network(
+    opened: Callable[[], AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    with opened() as bucket:
+        address, scheme = f"{bucket}/runs/one", bucket.partition("://")[0]
+        system = fsspec.filesystem(scheme, use_listings_cache=False)
         with kept_folder(address, tmp_path / "one", 0) as kept:
             kept.store.check_writable()
             kept.claim()
@@ -225,19 +255,33 @@ def test_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with kept_folder(address, tmp_path / "another", 0) as kept:
             assert texts(kept.folder) == SECOND
         assert local_copy(f"{address}/metrics.csv", tmp_path).read_text() == SECOND["metrics.csv"]
-        for wrong, message in (
-            (f"{bucket}/none", "does not exist"),
-            ("s3://no-such-bucket/x", "bucket does not exist"),
-        ):
-            with pytest.raises(UserError, match=message):
-                local_copy(wrong, tmp_path)
-        with pytest.raises(UserError, match="bucket does not exist"), kept_folder("s3://no-such-bucket/x", tmp_path, 0):
+        with pytest.raises(UserError, match="none does not exist, or holds no files"):
+            local_copy(f"{bucket}/none", tmp_path)
+        with pytest.raises(UserError, match=r"cannot be read \(not found: "):
+            local_copy(f"{scheme}://no-such-bucket/x", tmp_path)
+        with pytest.raises(UserError, match="no-such-bucket"), kept_folder(f"{scheme}://no-such-bucket", tmp_path, 0):
             pass
+
+
+@pytest.mark.slow
+def test_credentials_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3() as bucket:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-        type(system).clear_instance_cache()
+        for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+            monkeypatch.setenv(name, str(tmp_path / "none"))
         with pytest.raises(UserError, match=r"cannot be read \(.*credentials"):
-            local_copy(address, tmp_path)
+            local_copy(f"{bucket}/runs/one", tmp_path)
+
+
+def test_what_is_not_permitted(tmp_path: Path, memory: fsspec.AbstractFileSystem, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(memory), "pipe_file", refuse)
+    with (
+        kept_folder(RUN, tmp_path, 0) as kept,
+        pytest.raises(UserError, match=rf"{RUN} cannot be written \(Access Denied\); look at the address, the cred"),
+    ):
+        kept.store.check_writable()
