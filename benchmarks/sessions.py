@@ -92,12 +92,12 @@ class Watch(Callback):
         """The epoch before is saved."""
         self.note("saved") if number else None
 
-    def on_test_end(self, scores: Mapping[str, float], files: Any, checkpoint: Path) -> None:
+    def on_test_end(self, scores: Mapping[str, float], files: Any, checkpoint: str) -> None:
         """The report is written."""
         self.note("report")
-        self.seen["checkpoint_mb"] = _megabytes(checkpoint)
-        self.seen["description_mb"] = _megabytes(checkpoint / "about")
-        self.seen["table_mb"] = _megabytes(checkpoint.parents[1] / "neurons.csv")
+        self.seen["checkpoint_mb"] = _megabytes(Path(checkpoint))
+        self.seen["description_mb"] = _megabytes(Path(checkpoint, "about"))
+        self.seen["table_mb"] = _megabytes(Path(checkpoint).parents[1] / "neurons.csv")
 
 
 def measure(sessions: int, neurons: int, clips: int, epochs: int, config: str) -> dict[str, float]:

@@ -225,7 +225,7 @@ def run(
                 console.print(f"stopped after epoch {result.epochs}; the same command goes on from there")
                 return
             scores, files = conclude(result, trainer, members, data, workdir, settings, console)
-            all_followers.on_test_end(scores, finished_files(workdir), workdir / files[0][1])
+            all_followers.on_test_end(scores, finished_files(workdir), f"{shown(workdir, kept)}/{files[0][1]}")
     if settings["logging"]["tensorboard"]:
         files.append(("tensorboard", "tensorboard"))
     for name, file in files:

@@ -50,9 +50,11 @@ class Checkpoints:
         self.folder, self._about, self._kept = folder, about, kept
         set_aside_damaged(folder, shared=kept is None)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
-        folder.mkdir(parents=True, exist_ok=True)
-        own = jax.process_index()
-        processes = MultiprocessingOptions() if kept is None else MultiprocessingOptions(own, active_processes={own})
+        processes = MultiprocessingOptions()
+        if kept is not None:
+            own = jax.process_index()
+            processes = MultiprocessingOptions(own, active_processes={own})
+            folder.mkdir(parents=True, exist_ok=True)  # which the library refuses to do for some of the processes
         self._manager = ocp.CheckpointManager(
             plain_folder(folder),
             item_handlers={
@@ -62,7 +64,7 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[SCORE],
-                create=kept is None,  # it refuses to, for some of the processes
+                create=kept is None,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,  # states are small, and an exit must not wait for a thread
                 multiprocessing_options=processes,
