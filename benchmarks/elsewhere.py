@@ -1,5 +1,6 @@
 """The program of an epoch, compiled for accelerators that this machine does not have."""
 
+import math
 import re
 import time
 from collections import Counter
@@ -65,6 +66,7 @@ def compile_epoch(
     sessions: int,
     neurons: int,
     input_shape: tuple[int, int, int],
+    training_clips: int = TRAINING_CLIPS,
 ) -> dict[str, Any]:
     """Compile the training of an epoch as a run on these devices would, on random recordings.
 
@@ -74,16 +76,17 @@ def compile_epoch(
         sessions: of the recordings; all saw the same clips.
         neurons: of each session.
         input_shape: ``(height, width, channel)`` of a frame.
+        training_clips: clips of the movie that are trained on.
 
     Returns:
         What was compiled, and for each device megabytes of ``data`` (recordings, model and state), and of
-        ``temporaries``; how often devices communicate in a step by the kind of communication; and how many ``kernels``
-        a step has.
+        ``temporaries``; how often devices communicate in a step by the kind of communication, and how many bytes each
+        then has of the result; and how many ``kernels`` a step has.
 
     Raises:
         UserError: the devices cannot share the windows of a step.
     """
-    sizes = {"clip_frames": CLIP_FRAMES, "training_clips": TRAINING_CLIPS, "validation_clips": VALIDATION_CLIPS}
+    sizes = {"clip_frames": CLIP_FRAMES, "training_clips": training_clips, "validation_clips": VALIDATION_CLIPS}
     dataset = random_dataset(sizes | {"sessions": sessions, "neurons": neurons, "input_shape": input_shape})
     model = make_model(settings["model"], dataset.info)
     train = settings["train"]
@@ -123,10 +126,10 @@ def placement(available: Sequence[jax.Device], sharding: Sharding) -> Callable[.
     """A function of an array and mesh axes: the array as the devices would hold it, longer where they must share it."""
     mesh = sharding.mesh or Mesh(np.array(available[:1]).reshape(1, 1), (DATA, NEURON))
 
-    def place(value: Any, *axes: str) -> jax.ShapeDtypeStruct:
+    def place(value: Any, *axes: str | None) -> jax.ShapeDtypeStruct:
         shape, where = list(jnp.shape(value)), NamedSharding(mesh, PartitionSpec(*axes))
         for number, axis in enumerate(axes):
-            shape[number] += -shape[number] % mesh.shape[axis]
+            shape[number] += -shape[number] % (1 if axis is None else mesh.shape[axis])
         return jax.ShapeDtypeStruct(shape, jnp.result_type(value), sharding=where)
 
     return place
@@ -144,7 +147,7 @@ def on_devices(
 
     by_kind(note, state)
     return of_state + [
-        place(value, DATA, NEURON) if value is recordings.responses else place(value)
+        place(value, None, NEURON) if value is recordings.responses else place(value)
         for value in jax.tree.leaves((recordings, others))
     ]
 
@@ -157,6 +160,18 @@ def of_a_step(program: str) -> dict[str, Any]:
         if begins is not None:
             bodies[name] = program[begins.end() : program.index("\n}", begins.end())]
     body = max(bodies.values(), key=len, default="")
-    found = Counter(re.findall(rf" ({COMMUNICATIONS})(?:-start)?\(", body))
+    found = re.findall(rf"= (.*?) ({COMMUNICATIONS})(?:-start)?\(", body)
     kernels = len(re.findall(r" (?:fusion|custom-call|convolution|dot|copy)\(", body))
-    return {"communications": dict(found), "kernels": kernels}
+    return {
+        "communications": dict(Counter(kind for _, kind in found)),
+        "communicated_bytes": sum(bytes_of(shapes) for shapes, _ in found),
+        "kernels": kernels,
+    }
+
+
+def bytes_of(shapes: str) -> int:
+    """Size of arrays as XLA writes them, such as ``(f32[16,2]{1,0}, s32[])``."""
+    return sum(
+        int(bits or 8) // 8 * math.prod(int(size) for size in sizes.split(",") if size)
+        for bits, sizes in re.findall(r"[a-z]+(\d*)\[([\d,]*)\]", shapes)
+    )

@@ -32,6 +32,7 @@ HOME = {
     "mlflow": ("training/callbacks/mlflow.py",),
     "optuna": ("search/",),
     "pynwb": ("data/nwb.py",),
+    "fsspec": ("runtime/stores.py",),
     "retinawhitenoise": ("data/white_noise.py",),
     "torch": (),
     "openretina": (),

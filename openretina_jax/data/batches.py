@@ -101,8 +101,8 @@ class DataArrays:
 
     Attributes:
         frames: all movies, one after another (None: they stay on the host, which sends windows of them).
-        responses: a column per neuron; NaN where nothing was recorded. On several devices it may have more rows and
-            columns at the end, which no timeline uses.
+        responses: a column per neuron; NaN where nothing was recorded. On several devices it may have more columns at
+            the end, which no timeline uses.
         session: index of the session that a neuron belongs to.
         order: index of the order in which a neuron saw its clips.
         behaviour: behaviour of every session in the rows of its responses (None: it is left out).
@@ -122,8 +122,10 @@ class DataArrays:
 
     @classmethod
     def of(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
-        """Arrays of the data on the default device."""
-        return jax.tree.map(jnp.asarray, cls.on_host(tables, with_frames))
+        """Arrays of the data on the default device; on a CPU the responses are those of the tables, and no copy."""
+        arrays = cls.on_host(tables, with_frames)
+        arrays = dataclasses.replace(arrays, responses=jax.device_put(arrays.responses))
+        return jax.tree.map(jnp.asarray, arrays)
 
 
 def gather(
@@ -245,26 +247,21 @@ def read_rows(
 ) -> Float[Array, "timeline window time neuron"]:
     """Read ``width`` columns from column ``first`` on of some rows of a table.
 
-    With several devices, each reads the rows that it holds, and the results are exchanged.
+    With several devices, each reads the rows of its own windows, and the columns that it holds: nothing is sent.
     """
 
     def read(table: Array, rows: Array, first: Array) -> Array:
         def one(row: Array, column: Array) -> Array:
             return jax.lax.dynamic_slice(table, (row, column), (1, min(width, table.shape[1])))[0]
 
-        over_time = jax.vmap(jax.vmap(one, (0, None)), (0, None))
-        return jax.vmap(over_time)(rows, first)
+        return jax.vmap(jax.vmap(one, (0, None)))(rows, first)
 
-    def read_shard(table: Array, rows: Array, first: Array) -> Array:
-        local = rows - jax.lax.axis_index(DATA) * len(table)
-        here = (local >= 0) & (local < len(table))
-        found = jnp.where(here[..., None], read(table, jnp.where(here, local, 0), first), 0)
-        return jax.lax.psum_scatter(found.reshape(-1, *found.shape[2:]), DATA, tiled=True)
-
-    if devices.count(DATA, NEURON) == 1:
-        return read(table, rows, first)
-    whole = PartitionSpec()
-    split = jax.shard_map(
-        read_shard, in_specs=(PartitionSpec(DATA, NEURON), whole, whole), out_specs=PartitionSpec(DATA, None, NEURON)
-    )
-    return split(table, rows, first).reshape(*rows.shape, width)
+    windows = rows.reshape(-1, rows.shape[-1]), jnp.repeat(first, rows.shape[1])
+    if devices.count(DATA, NEURON) > 1:
+        of_windows = PartitionSpec(DATA)
+        read = jax.shard_map(
+            read,
+            in_specs=(PartitionSpec(None, NEURON), of_windows, of_windows),
+            out_specs=PartitionSpec(DATA, None, NEURON),
+        )
+    return read(table, *windows).reshape(*rows.shape, width)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -142,7 +143,7 @@ class Dataset(Described):
         if not self.sessions:
             raise UserError("the data set has no sessions; did none pass the quality checks?")
         names = [session.name for session in self.sessions]
-        duplicates = sorted({name for name in names if names.count(name) > 1})
+        duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
         if duplicates:
             raise UserError(f"session names must be unique, but these come twice: {', '.join(duplicates)}")
         for name in _SPLITS.intersection(self.test_names):

@@ -24,6 +24,8 @@ from openretina_jax.data.masked import mean_of
 from openretina_jax.data.stimulus import Frames
 from openretina_jax.errors import UserError
 
+ALIGNED_BYTES = 64  # at multiples of which arrays of XLA begin
+
 # a number; in a stack of timelines (``batches.Timelines``) an array with one for each
 if TYPE_CHECKING:
     Fact = Any
@@ -101,10 +103,11 @@ class Tables:
         counts = np.array([session.n_neurons for session in dataset.sessions])
         self._first_neuron = np.cumsum(counts) - counts
         self.session = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
-        shown = [(session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions]
-        self._orders = [shown.index(order) for order in shown]
+        first_shown: dict[tuple[str, bytes], int] = {}
+        shown = ((session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions)
+        self._orders = [first_shown.setdefault(order, number) for number, order in enumerate(shown)]
         self.order = np.repeat(self._orders, counts).astype(np.int32)
-        self.responses = np.full((n_rows, counts.sum()), np.nan, np.float32)
+        self.responses = unrecorded(n_rows, int(counts.sum()))
         for session, first in zip(dataset.sessions, self._first_neuron, strict=True):
             columns = slice(first, first + session.n_neurons)
             self.responses[self._rows(session), columns] = session.responses
@@ -279,6 +282,13 @@ class Tables:
         """Rows of all trials of a test, one after the other."""
         trials, frames, _ = session.repeats[test].shape
         return np.arange(trials * frames, dtype=np.int32) + self._first_row[_own_rows(session, test)]
+
+
+def unrecorded(rows: int, columns: int) -> Float32[np.ndarray, "row column"]:
+    """Make a table of NaN, which begins where XLA takes it as it lies: the largest array of all, once on CPUs."""
+    values = np.full(rows * columns + ALIGNED_BYTES // 4, np.nan, np.float32)
+    first = -values.ctypes.data % ALIGNED_BYTES // 4
+    return values[first : first + rows * columns].reshape(rows, columns)
 
 
 def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:

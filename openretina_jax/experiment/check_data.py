@@ -20,6 +20,7 @@ from openretina_jax.experiment.progress import new_console
 from openretina_jax.experiment.recipe import order_options
 from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.fetch import cache_folder
+from openretina_jax.runtime.files import check_writable
 from openretina_jax.training.objective import LOSSES
 
 PICTURE, NEURONS = "data.png", "data_neurons.csv"
@@ -46,8 +47,10 @@ def check_data(
         Problems, a line each: those of the files if these cannot be read, or else those of the data set.
 
     Raises:
-        UserError: the files cannot be had.
+        UserError: the files cannot be had, or the folder cannot be written.
     """
+    if folder is not None:
+        check_writable(folder, remedy="give another --folder")
     cache = cache_folder() / "simulated"
     problems = source_problems(data, cache, show_progress)
     if problems:

@@ -59,8 +59,9 @@ def train(
 
     Args:
         dataset: such as that of ``from_arrays``; ``config.data`` is not used.
-        workdir: folder of the run: checkpoints, scores of the neurons, pictures. A run of the same data set and
-            configuration goes on from its last checkpoint (None: a new folder for temporary files, which is printed).
+        workdir: folder of the run, or its address in an object store: checkpoints, scores of the neurons, pictures. A
+            run of the same data set and configuration goes on from its last checkpoint (None: a new folder for
+            temporary files, which is printed).
         config: name or file of a configuration, maybe with words after a colon, or what its ``get_config`` returns
             (None: that of ``config_for``, whose sizes fit the data).
         settings: entries of the configuration to change, such as ``{"train.epochs": 20}``.
@@ -87,7 +88,6 @@ def train(
     if fitting is not None:
         console.print(choice(dataset, chosen), soft_wrap=True)
     from openretina_jax.experiment.provenance import origin
-    from openretina_jax.experiment.train import local_folder
     from openretina_jax.experiment.train import train as train_run
     from openretina_jax.models.saving import load_model
     from openretina_jax.runtime.devices import own_numbers
@@ -99,7 +99,7 @@ def train(
     )
     train_run(chosen, folder, console, dataset=dataset, callbacks=callbacks, origin=before)
     with own_numbers():
-        return load_model(local_folder(folder))
+        return load_model(folder)
 
 
 def changed(config: str | Path | ml_collections.ConfigDict, settings: Mapping[str, Any]) -> ml_collections.ConfigDict:

@@ -12,6 +12,7 @@ from openretina_jax.errors import UserError
 from openretina_jax.evaluation.predict import Split
 from openretina_jax.evaluation.tables import neuron_titles
 from openretina_jax.models.model import Model
+from openretina_jax.runtime.files import check_writable
 from openretina_jax.visualize.scores import plot_predictions
 from openretina_jax.visualize.style import Figure, pixels
 from openretina_jax.visualize.weights import save_weights, session_neurons, weight_figures
@@ -38,8 +39,10 @@ def draw_weights(
 
     Raises:
         UserError: the model cannot be opened, has no such session or neuron, or has nothing that can be drawn; or it is
-            not in a folder, and none is given.
+            not in a folder, and none is given; or the folder cannot be written.
     """
+    if folder is not None:
+        check_writable(folder, remedy="give another --folder")
     first = Path(sources[0])
     model = load(sources[0] if len(sources) == 1 else list(sources))
     if folder is None and not first.is_dir():
@@ -87,12 +90,12 @@ def trace_picture(
     split: Split,
 ) -> Figure:
     """Recorded and predicted responses to the clips of a split, one clip after the other, up to ``TRACKED_FRAMES``."""
-    clips, time, n_neurons = predicted.shape
-    recorded = np.full_like(predicted, np.nan)
-    for timeline in split.timelines:
+    _, time, n_neurons = predicted.shape
+    recorded, lag = np.full_like(predicted, np.nan), split.clip_frames - time
+    for timeline in split.timelines:  # of which some may have fewer or shorter clips
         columns = slice(timeline.first_neuron, timeline.first_neuron + timeline.n_neurons)
-        rows = timeline.rows.reshape(clips, -1)[:, -time:]
-        recorded[..., columns] = tables.responses[rows][..., columns]
+        rows = timeline.rows.reshape(-1, timeline.clip_length)[:, lag:]
+        recorded[: len(rows), : rows.shape[1], columns] = tables.responses[rows][..., columns]
     return plot_predictions(
         recorded.reshape(-1, n_neurons)[:TRACKED_FRAMES],
         predicted.reshape(-1, n_neurons)[:TRACKED_FRAMES],

@@ -4,16 +4,13 @@ import contextlib
 import functools
 import json
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 from flax import nnx
-from flax.traverse_util import flatten_dict
 from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
@@ -27,17 +24,19 @@ from openretina_jax.experiment.command_line import show_progress
 from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.provenance import CONTENT, VERSIONS, versions
 from openretina_jax.experiment.recipe import make_trainer, order_options, resolved, with_kind, with_values
+from openretina_jax.experiment.same_run import check_same_run
 from openretina_jax.interop.loading import check_exists
-from openretina_jax.models.build import complete_options, starts_at_location
+from openretina_jax.models.build import starts_at_location
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
-from openretina_jax.models.saving import DamagedError, load_model, read_about
+from openretina_jax.models.saving import load_model
 from openretina_jax.models.summary import summary
 from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.devices import matmul_precision, own_numbers
 from openretina_jax.runtime.fetch import cache_folder
-from openretina_jax.runtime.files import check_writable, locked
+from openretina_jax.runtime.files import address_of, check_writable, locked
 from openretina_jax.runtime.processes import first_before_others, is_first
+from openretina_jax.runtime.stores import KeptFolder, kept_folder
 from openretina_jax.training.callbacks import Callback, Callbacks
 from openretina_jax.training.callbacks.profile import Profile
 from openretina_jax.training.checkpoint import Checkpoints
@@ -50,19 +49,6 @@ from openretina_jax.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
 
-# a resumed run may train longer, be shown elsewhere or have other devices; everything else is part of what it is
-MAY_CHANGE = (
-    "train.epochs",
-    "train.picture_every",
-    "train.frames_on_device",
-    "population.ensemble",
-    "callbacks",
-    "mesh",
-    "logging",
-)
-ADDED = {"stopping.score": "correlation"}  # settings that older runs did not have
-# facts of the data that say whether they are the same but for rounding
-FACTS = ("mean_activity", "norm_mean", "norm_std", "pixel_low", "pixel_high", "frame_norm")
 IN_MEMORY = "arrays"  # data.source of a run on a data set that no file holds
 
 
@@ -81,7 +67,7 @@ def train(
 
     Args:
         config: see ``configs/``.
-        workdir: everything of the run goes there.
+        workdir: everything of the run goes there: a folder, or an address of an object store.
         console: for the live display and the summary.
         profile: whether to write a trace of the second epoch.
         dataset: what to train on instead of ``config.data`` (None: that).
@@ -92,11 +78,24 @@ def train(
     Raises:
         UserError: anything wrong with the configuration, the data or the workdir.
     """
-    workdir = local_folder(workdir)
     settings = resolved(config.to_dict())
     check_before_data(settings)
-    if not dry_run:
-        check_writable(workdir, remedy="give a --workdir that can be written")
+    with opened(workdir, dry_run) as (folder, kept):
+        _train(settings, folder, kept, console, profile, dataset, callbacks, dry_run, origin or {})
+
+
+def _train(
+    settings: dict[str, Any],
+    workdir: Path,
+    kept: KeptFolder | None,
+    console: Console,
+    profile: bool,
+    dataset: Dataset | None,
+    callbacks: Sequence[Callback],
+    dry_run: bool,
+    origin: Mapping[str, Any],
+) -> None:
+    """Read the data, make the model, and train in a workdir that is open; see ``train`` and ``opened``."""
     use_compilation_cache()
     if dataset is None:
         with first_before_others():
@@ -118,18 +117,45 @@ def train(
         "data_info": json.loads(model.data_info.to_json()),
         CONTENT: fingerprint(dataset),
         VERSIONS: versions(),
-        **(origin or {}),
+        **origin,
     }
     data = make_feed(settings, dataset, trainer)
     if dry_run:
         check_same_run(workdir, about)
-        for line in plan(settings, trainer, data, workdir):
+        for line in plan(settings, trainer, data, shown(workdir, kept)):
             console.print(line, highlight=False, soft_wrap=True, markup=False)
         return
     with contextlib.ExitStack() as held:
         if is_first():
             held.enter_context(locked(workdir / "run", wait=False, remedy="wait for it, or give another --workdir"))
-        run(settings, about, data, trainer, members, workdir, console, profile, callbacks)
+        run(settings, about, data, trainer, members, workdir, kept, console, profile, callbacks)
+
+
+@contextlib.contextmanager
+def opened(workdir: Path, dry_run: bool = False) -> Iterator[tuple[Path, KeptFolder | None]]:
+    """Open a workdir: a folder of this machine, or one for what is kept at an address, a folder for each process.
+
+    Raises:
+        UserError: it cannot be read or written.
+    """
+    address = address_of(workdir)
+    if address is None:
+        folder = local_folder(workdir)
+        if not dry_run:
+            check_writable(folder, remedy="give a --workdir that can be written")
+        yield folder, None
+        return
+    with contextlib.ExitStack() as held:
+        with first_before_others():  # which then read what it has read
+            kept = held.enter_context(kept_folder(address, cache_folder(), jax.process_index()))
+        if is_first() and not dry_run:
+            kept.store.check_writable()
+        yield kept.folder, kept
+
+
+def shown(workdir: Path, kept: KeptFolder | None) -> str:
+    """Where users find a workdir."""
+    return str(workdir) if kept is None else kept.store.address
 
 
 def check_before_data(settings: Mapping[str, Any]) -> None:
@@ -184,6 +210,7 @@ def run(
     trainer: Trainer,
     members: Sequence[Mapping[str, float | int]],
     workdir: Path,
+    kept: KeptFolder | None,
     console: Console,
     profile: bool,
     callbacks: Sequence[Callback],
@@ -193,14 +220,18 @@ def run(
     Args:
         settings, data, trainer, members: of the run.
         about: what goes with every checkpoint.
-        workdir, console, profile, callbacks: as in ``train``.
+        workdir, kept: see ``opened``.
+        console, profile, callbacks: as in ``train``.
 
     Raises:
         UserError: the workdir holds another run, or cannot be written.
     """
     check_same_run(workdir, about)
     check_writable(workdir / "metrics.csv", remedy="give a --workdir that can be written")
-    checkpoints = Checkpoints(workdir / (WHOLE if members else "checkpoints"), about)
+    if kept is not None and is_first():
+        kept.claim()
+    place = workdir / (WHOLE if members else "checkpoints")
+    checkpoints = Checkpoints(place, about, kept)
     with matmul_precision(settings["train"]["matmul_precision"]):
         followers = make_callbacks(about["config"], workdir=workdir, trainer=trainer, data=data, console=console)
         if members:
@@ -215,14 +246,14 @@ def run(
                 console.print(f"stopped after epoch {result.epochs}; the same command goes on from there")
                 return
             scores, files = conclude(result, trainer, members, data, workdir, settings, console)
-            all_followers.on_test_end(scores, finished_files(workdir), workdir / files[0][1])
+            all_followers.on_test_end(scores, finished_files(workdir), f"{shown(workdir, kept)}/{files[0][1]}")
     if settings["logging"]["tensorboard"]:
         files.append(("tensorboard", "tensorboard"))
     for name, file in files:
-        console.print(f"{name:<12}{workdir / file}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{name:<12}{shown(workdir, kept)}/{file}", highlight=False, markup=False, soft_wrap=True)
 
 
-def plan(settings: Mapping[str, Any], trainer: Trainer, data: Feed, workdir: Path) -> list[str]:
+def plan(settings: Mapping[str, Any], trainer: Trainer, data: Feed, workdir: str) -> list[str]:
     """What would be trained: the model by its parts, the steps, and what the data take on the device."""
     model = trainer.start
     lines = [f"model, which predicts from frame {model.lag} on"]
@@ -321,78 +352,12 @@ def use_compilation_cache() -> None:
     _log.info("compiled programs are kept in %s", folder)
 
 
-def read_newest(checkpoints: Sequence[Path]) -> dict[str, Any]:
-    """The description of the newest checkpoint whose description is whole.
-
-    Raises:
-        UserError: there is none.
-    """
-    newest_first = sorted(checkpoints, key=lambda folder: int(folder.name), reverse=True)
-    for folder in newest_first:
-        with contextlib.suppress(DamagedError):
-            return read_about(folder)
-    return read_about(newest_first[0])
-
-
-def check_same_run(workdir: Path, about: Mapping[str, Any]) -> None:
-    """A workdir with checkpoints must hold the same run, or one that was told to train longer.
-
-    Raises:
-        UserError: lists the settings that differ.
-    """
-    folders = [folder for part in ("checkpoints", WHOLE) for folder in (workdir / part).glob("*")]
-    folders = [folder for folder in folders if folder.name.isdigit()]
-    if not folders:
-        return
-    saved = read_newest(folders)
-    # a run that kept only the options that were given had the others' defaults
-    model = json.loads(json.dumps(complete_options(saved["config"]["model"])))
-    then = ADDED | flatten_dict(saved["config"] | {"model": model}, sep=".")
-    now = flatten_dict(about["config"], sep=".")
-    # the length of a cycle is that of the run
-    may_change = set(MAY_CHANGE) - ({"train.epochs"} if now["schedule.kind"] == "one_cycle" else set())
-    different = [
-        f"config.{name} is {now.get(name)!r} now and {then.get(name)!r} there"
-        for name in sorted(then.keys() | now.keys())
-        if then.get(name) != now.get(name) and not {name, name.partition(".")[0]} & may_change
-    ]
-    before, here = saved["data_info"], about["data_info"]
-    if list(before["sessions"].items()) != list(here["sessions"].items()):
-        same = before["sessions"] == here["sessions"]
-        what = "come in another order" if same else "or their numbers of neurons are others"
-        different.append(
-            f"the sessions {what} ({', '.join(here['sessions'])} now, {', '.join(before['sessions'])} there)"
-        )
-    elif changed := [name for name in FACTS if not agree(before.get(name), here.get(name))]:
-        different.append(f"the recordings or their split have changed ({', '.join(changed)} differ)")
-    if different:
-        raise UserError(f"{workdir} holds another run: {'; '.join(different)}; give another --workdir")
-    if saved.get(CONTENT) not in (None, about.get(CONTENT)):
-        _log.warning(
-            "%s: the data are not to the bit those that the run began with: rounding on another machine, or a change; "
-            "it goes on with what is here",
-            workdir,
-        )
-
-
-def agree(before: Any, here: Any) -> bool:
-    """Whether facts of data are equal but for rounding; one that an earlier version did not keep agrees."""
-    if isinstance(before, dict) and isinstance(here, dict):
-        return before.keys() == here.keys() and all(agree(before[name], here[name]) for name in before)
-    if before is None or here is None:
-        return before is None
-    one, other = np.asarray(before, np.float64), np.asarray(here, np.float64)
-    return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
 def local_folder(workdir: Path) -> Path:
-    """A workdir as an absolute path, with ``~`` as the home.
+    """A workdir of this machine as an absolute path, with ``~`` as the home.
 
     Raises:
-        UserError: it is an address.
+        UserError: there is no such home.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(workdir)):
-        raise UserError(f"--workdir is {workdir}, an address; give a folder of this machine, and copy it afterwards")
     try:
         return workdir.expanduser().absolute()
     except RuntimeError as error:

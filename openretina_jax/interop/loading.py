@@ -12,7 +12,8 @@ from openretina_jax.interop.openretina import PUBLISHED, load_checkpoint
 from openretina_jax.models.ensemble import Ensemble
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model
-from openretina_jax.runtime.fetch import is_url
+from openretina_jax.runtime.fetch import cache_folder, is_url
+from openretina_jax.runtime.stores import local_copy
 
 
 def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
@@ -21,7 +22,8 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
     Args:
         path: the folder of a run (its best checkpoint is taken), of a checkpoint or of a saved model; or a model of
             openretina: its published name such as "hoefling_2024_low_res", the path of a ``.ckpt`` file, or its
-            address; or the folder of an ensemble of Höfling et al. 2024. Several of them make an ensemble.
+            address; or the folder of an ensemble of Höfling et al. 2024. Folders and files may be in an object store
+            (``s3://bucket/run``). Several of them make an ensemble.
         arguments: arguments of the constructor of openretina's model that its checkpoint does not hold.
 
     Raises:
@@ -30,7 +32,7 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
     """
     if not isinstance(path, str | Path):
         return Ensemble([load(one, **arguments) for one in path])
-    check_exists(path)
+    path = check_exists(path)
     if Path(path).is_dir() or str(path) in ensembles.PUBLISHED:
         if arguments:
             raise UserError(f"{path} says all that its model needs; leave out {', '.join(arguments)}")
@@ -44,12 +46,18 @@ def load(path: str | Path | Sequence[str | Path], **arguments: Any) -> Model:
     return load_checkpoint(path, **arguments)
 
 
-def check_exists(path: str | Path) -> None:
+def check_exists(path: str | Path) -> str | Path:
     """Refuse a path of a model that is no file, folder, published name or address.
+
+    Returns:
+        The path itself, or that of a copy on this machine if it is in an object store.
 
     Raises:
         UserError: names what there is.
     """
-    published = (*PUBLISHED, *ensembles.PUBLISHED)
-    if not (str(path) in published or is_url(str(path)) or Path(path).exists()):
+    if is_url(str(path)):
+        return path
+    path, published = local_copy(path, cache_folder()), (*PUBLISHED, *ensembles.PUBLISHED)
+    if not (str(path) in published or path.exists()):
         raise UserError(f"{path} does not exist; give a run's folder, a .ckpt file, or one of {', '.join(published)}")
+    return path

@@ -25,7 +25,9 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import Model
-from openretina_jax.runtime.files import plain_folder, whole_file
+from openretina_jax.runtime.fetch import cache_folder
+from openretina_jax.runtime.files import check_local, plain_folder, whole_file
+from openretina_jax.runtime.stores import local_copy
 
 # key of the validation score in checkpoints; if another score is monitored, its value (or the negative loss) is there
 SCORE = "validation_correlation"
@@ -102,6 +104,7 @@ def save_model(model: Model, folder: str | Path) -> None:
     Raises:
         UserError: the folder holds something else and no saved model, or cannot be written.
     """
+    check_local(folder)
     folder = Path(folder).expanduser().resolve()
     description, state, new = folder / _DESCRIPTION, folder / "state", folder / "state.new"
     ours = (new.name, _DESCRIPTION.parts[0])
@@ -151,12 +154,14 @@ def _matches(arrays: Path, description: Path) -> bool:
 def best_checkpoint(path: Path) -> Path:
     """Find the checkpoint: the path itself, or that of a run with the highest validation score.
 
+    Of a path in an object store, such as ``s3://bucket/run``, it is that of a copy on this machine.
+
     A damaged one is left out with a warning, as long as there are others.
 
     Raises:
         UserError: there is none.
     """
-    path = path.expanduser()
+    path = local_copy(path, cache_folder()).expanduser()
     if (path / _DESCRIPTION).is_file() or (path / "state").is_dir():
         return path
     folders = [*path.glob("checkpoints/*"), *path.glob("members/*/checkpoints/*")]

@@ -17,7 +17,8 @@ from typing import BinaryIO, TypeVar
 
 from openretina_jax.errors import UserError
 from openretina_jax.runtime.download import CACHE_REMEDY, download
-from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.files import address_of, whole_file
+from openretina_jax.runtime.stores import local_copy
 
 WAYS_OUT = (
     "connect to the network, or give local files by --config.data.stimuli_path=... "
@@ -112,14 +113,15 @@ def cache_folder() -> Path:
 
 
 def fetch(source: HubFile | str | Path, *, sha256: str | None = None, ways_out: str = WAYS_OUT) -> FetchedFile:
-    """Fetch a published file to this machine; a local path is taken as it is.
+    """Fetch a file to this machine: a published one, or one of an object store; a local path is taken as it is.
 
     Files of the Hub go through the cache of ``huggingface_hub``, whose environment variables apply (``HF_ENDPOINT``,
     ``HF_HUB_OFFLINE``, ``HF_HUB_CACHE``, ...); files at other addresses go to ``cache_folder()``. Cached files need no
     network.
 
     Args:
-        source: file of the Hub, address of a file or of its page on the Hub's website, or local path.
+        source: file of the Hub, address of a file, in an object store too (``s3://bucket/file``), or of its page on
+            the Hub's website, or local path.
         sha256: expected hash (None: any).
         ways_out: advice for the message if the file cannot be fetched.
 
@@ -134,11 +136,11 @@ def fetch(source: HubFile | str | Path, *, sha256: str | None = None, ways_out: 
         path = download(str(source), cache_folder())
         fetched = FetchedFile(path, str(source), None, file_sha256(path))
     else:
-        path = Path(source).expanduser()
+        path = local_copy(source, cache_folder()).expanduser()
         if not path.is_file():
             found = "is a folder" if path.is_dir() else "does not exist"
             raise UserError(f"{path}: {found}; give a file, or {ways_out}")
-        fetched = FetchedFile(path, str(path), None, file_sha256(path))
+        fetched = FetchedFile(path, address_of(source) or str(path), None, file_sha256(path))
     if sha256 is not None and fetched.sha256 != sha256.lower():
         raise UserError(
             f"{fetched.path}: has sha256 {fetched.sha256}, not {sha256.lower()}; it is damaged or another "

@@ -21,7 +21,27 @@ from jaxtyping import Shaped
 from openretina_jax.errors import UserError
 
 REMEDY = "check the folder and the disk"
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.[A-Za-z0-9-]*\.(\d+)\.part")
+
+
+def address_of(place: str | Path) -> str | None:
+    """The address that a text or path stands for, such as ``s3://bucket/run``; None for a path of this machine.
+
+    Paths have lost one of the two slashes.
+    """
+    match = _ADDRESS.fullmatch(str(place))
+    return None if match is None else f"{match[1]}://{match[2]}"
+
+
+def check_local(path: str | Path) -> None:
+    """Refuse an address where files can only be written on this machine.
+
+    Raises:
+        UserError: it is an address.
+    """
+    if (address := address_of(path)) is not None:
+        raise UserError(f"{address} is an address, but only runs can be there; give a path of this machine")
 
 
 @contextlib.contextmanager
@@ -71,6 +91,7 @@ def locked(path: Path, *, remedy: str = REMEDY, wait: bool = True) -> Iterator[N
     Raises:
         UserError: the folder cannot be written, or another process has the lock and ``wait`` is False.
     """
+    check_local(path)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=-1 if wait else 0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +139,7 @@ def _beside(path: Path, needs: int, remedy: str) -> Iterator[Path]:
 
     Its name says the machine and the process, by which the next one recognises what a dead process left.
     """
+    check_local(path)
     temporary = path.parent / f".{uuid.uuid4().hex}.{_machine()}.{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

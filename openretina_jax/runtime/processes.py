@@ -41,6 +41,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     if processes is not None and process is not None and not 0 <= process < processes:
         raise UserError(f"--process is {process}, but must be at least 0 and below --processes, which is {processes}")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM away, and nobody hears of it
     try:
         jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT_S)
     except (RuntimeError, ValueError) as error:

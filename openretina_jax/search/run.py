@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
 
 from openretina_jax.errors import UserError
-from openretina_jax.runtime.files import whole_file
+from openretina_jax.runtime.files import check_local, whole_file
 from openretina_jax.runtime.settings import Entries, check_effect
 from openretina_jax.search.processes import make_places
 from openretina_jax.search.space import as_flag, as_flags, make_space
@@ -57,8 +57,10 @@ def run_search(
         Lines for the terminal.
 
     Raises:
-        UserError: the space, the storage or the number of jobs is wrong, the search runs already, or no trial works.
+        UserError: the space, the folders or the number of jobs is wrong, the search runs already, or no trial works.
     """
+    for place in (workdir, storage):
+        check_local(place)
     space = make_space(distributions, entries, given)
     check_effect(given, entries, free=space)
     places = make_places(jobs)

@@ -17,7 +17,7 @@ from openretina_jax import simulation
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.runtime.download import CACHE_REMEDY
 from openretina_jax.runtime.fetch import file_sha256
-from openretina_jax.runtime.files import locked, whole_folder
+from openretina_jax.runtime.files import check_writable, locked, whole_folder
 from openretina_jax.runtime.registry import construct
 from openretina_jax.simulation import publications
 from openretina_jax.simulation.writing import Progress
@@ -75,6 +75,7 @@ def simulate(
             given[key] = type(default_of.get(key, value))(value)
         except ValueError as error:
             raise UserError(f"--set={text}: {error}") from error
+    check_writable(folder, remedy="give another --folder")
     folder.mkdir(parents=True, exist_ok=True)
     return module.simulate(folder, _config(module, name, given), progress)
 

@@ -24,7 +24,8 @@ from openretina_jax.runtime.fetch import (
     is_url,
     safe_members,
 )
-from openretina_jax.runtime.files import whole_folder
+from openretina_jax.runtime.files import address_of, whole_folder
+from openretina_jax.runtime.stores import local_copy
 
 _WAYS_OUT = (
     "connect to the network, or give a local folder by --config.data.path=..., or train on simulated data by appending "
@@ -60,7 +61,7 @@ class FetchedFolder:
 
 
 def fetch_folder(source: Source, patterns: tuple[str, ...] = ("*",)) -> FetchedFolder:
-    """Bring a published folder to this machine; a local one is used where it lies.
+    """Bring a published folder, or one of an object store, to this machine; a local one is used where it lies.
 
     A source may also be a zip archive: a file on the Hub, at an address, or local. Folders on the Hub go through the
     cache of ``huggingface_hub``, as in ``fetch``: an interrupted download continues where it stopped, and what is
@@ -78,6 +79,10 @@ def fetch_folder(source: Source, patterns: tuple[str, ...] = ("*",)) -> FetchedF
         source = hub_source(str(source), HubFolder) or str(source)
     if isinstance(source, HubFolder):
         return _fetch_from_hub(source, patterns)
+    if not isinstance(source, HubFile) and not is_url(source) and (address := address_of(source)) is not None:
+        copy = local_copy(address, cache_folder(), patterns)
+        found = fetch_folder(copy, patterns)
+        return dataclasses.replace(found, source=address, record={**found.record, "source": address})
     if isinstance(source, HubFile) or is_url(source) or Path(source).expanduser().is_file():
         archive = fetch(source, ways_out=_WAYS_OUT)
         return FetchedFolder(unpacked_folder(archive), archive.source, archive.revision, archive.record)

@@ -24,6 +24,7 @@ from openretina_jax.models.saving import (
 )
 from openretina_jax.runtime.files import plain_folder, whole_file
 from openretina_jax.runtime.processes import first_before_others, is_first
+from openretina_jax.runtime.stores import KeptFolder
 from openretina_jax.training.trainer import TrainState
 
 _log = logging.getLogger(__name__)
@@ -35,25 +36,38 @@ class Checkpoints:
     Args:
         folder: folder of the checkpoints, one subfolder per epoch.
         about: JSON values that are saved with every checkpoint (configuration, facts about the data).
+        kept: of a run in an object store, where every process has a folder of its own (None: all see the same one).
 
     Raises:
         UserError: all checkpoints in the folder are damaged.
     """
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]):
+    def __init__(self, folder: Path, about: Mapping[str, Any], kept: KeptFolder | None = None):
         import orbax.checkpoint as ocp  # takes a quarter of a second: loops without checkpoints do without
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+        from orbax.checkpoint.options import MultiprocessingOptions
 
-        self.folder, self._about = folder, about
-        set_aside_damaged(folder)
+        self.folder, self._about, self._kept = folder, about, kept
+        set_aside_damaged(folder, shared=kept is None)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
+        processes = MultiprocessingOptions()
+        if kept is not None:
+            own = jax.process_index()
+            processes = MultiprocessingOptions(own, active_processes={own})
+            folder.mkdir(parents=True, exist_ok=True)  # which the library refuses to do for some of the processes
         self._manager = ocp.CheckpointManager(
             plain_folder(folder),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
+                "about": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
+            },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[SCORE],
+                create=kept is None,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,  # states are small, and an exit must not wait for a thread
+                multiprocessing_options=processes,
             ),
         )
 
@@ -69,6 +83,8 @@ class Checkpoints:
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
         """Save the state after an epoch; where there are several processes, each must call."""
+        if self._kept is not None and not is_first():
+            return
         import orbax.checkpoint as ocp
 
         arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
@@ -82,10 +98,21 @@ class Checkpoints:
                 f"{self.folder / str(epoch)} cannot be written ({reason}); {self.last_good()}; check the folder and "
                 "the disk, and give the same command again"
             ) from error
+        if self._kept is not None:
+            self._kept.keep()
+
+    def catch_up(self) -> None:
+        """Read what the first process has sent to the store; where there are several processes, each must call."""
+        if self._kept is None:
+            return
+        with first_before_others():
+            if not is_first():
+                self._kept.store.download(self._kept.folder)
+                self._manager.reload()
 
     def last_good(self) -> str:
         """Name the checkpoint to go back to, as a part of a message."""
-        good = [one for one in self.folder.glob("*") if one.name.isdigit() and _damage(one) is None]
+        good = [one for one in self.folder.glob("*") if one.name.isdigit() and _damage(one, mend=False) is None]
         newest = max(good, key=lambda one: int(one.name), default=None)
         return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
 
@@ -111,8 +138,12 @@ class Checkpoints:
         return read_about(self.folder / str(epoch))
 
 
-def set_aside_damaged(folder: Path) -> None:
+def set_aside_damaged(folder: Path, *, shared: bool) -> None:
     """Move damaged checkpoints to the folder ``damaged``, so that a run goes on from the newest whole one.
+
+    Args:
+        folder: see ``Checkpoints``.
+        shared: whether all processes see the same folder, in which the first one writes.
 
     Raises:
         UserError: no whole one is left.
@@ -120,19 +151,19 @@ def set_aside_damaged(folder: Path) -> None:
     found = sorted((one for one in folder.glob("*") if one.name.isdigit()), key=lambda one: int(one.name))
     with first_before_others():
         pass  # all processes have seen the same checkpoints: orbax reads each of them in all at once
-    damaged = {one: error for one in found if (error := _damage(one)) is not None}
+    damaged = {one: error for one in found if (error := _damage(one, mend=is_first() or not shared)) is not None}
     if damaged and len(damaged) == len(found):
         raise UserError(f"{next(iter(damaged.values()))}; no whole checkpoint is left: delete {folder} to start anew")
     with first_before_others():
-        for one, error in damaged.items() if is_first() else ():
+        for one, error in damaged.items() if is_first() or not shared else ():
             aside = folder.with_name("damaged") / f"{one.name}-{uuid.uuid4().hex[:8]}"
             aside.parent.mkdir(exist_ok=True)
             one.replace(aside)
             _log.warning("%s; it was moved to %s, and the run goes on from the newest whole checkpoint", error, aside)
 
 
-def _damage(checkpoint: Path) -> DamagedError | None:
-    """Find the damage of a checkpoint, or None; a wrong file of scores is written again from the description."""
+def _damage(checkpoint: Path, *, mend: bool) -> DamagedError | None:
+    """Find the damage of a checkpoint, or None; to mend is to write a wrong file of scores from the description."""
     try:
         score = score_of(checkpoint)
         seconds = read_about(checkpoint).get("seconds")
@@ -147,7 +178,7 @@ def _damage(checkpoint: Path) -> DamagedError | None:
         right = json.loads(metrics.read_bytes()) == {SCORE: score}
     except (OSError, ValueError):
         right = False
-    if not right and is_first():
+    if not right and mend:
         _log.warning("%s was damaged, and is written again", metrics)
         with whole_file(metrics) as stream:
             stream.write(content)

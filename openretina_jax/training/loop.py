@@ -88,6 +88,7 @@ def fit(
             # last: a resumed run drops what callbacks wrote of an epoch that was not saved
             checkpoints.save(done, data.sharding.whole(state), before.best(score), seconds)
         finished = not in_any(bool(interrupted))
+    checkpoints.catch_up()
     best = checkpoints.best_epoch
     if best is None:
         raise UserError(f"nothing was trained: config.train.epochs is {epochs}; take at least 1")

@@ -27,9 +27,9 @@ _log = logging.getLogger(__name__)
 class Sharding:
     """Spreads a run over the devices of all processes; on one device everything stays as it is.
 
-    Rows of readouts, their optimiser state, and columns of responses are spread along "neuron"; windows, and rows of
-    responses, along "data". Movies and all other parameters are on every device. Tables whose size the devices cannot
-    share equally get more rows and columns, which no batch uses; checkpoints and results are without them.
+    Rows of readouts, their optimiser state, and columns of responses are spread along "neuron"; windows along "data".
+    Movies and all other parameters are on every device. Tables whose size the devices cannot share equally get more
+    rows or columns, which no batch uses; checkpoints and results are without them.
 
     Args:
         axes: numbers of devices along "data" and along "neuron"; -1: all that are left.
@@ -86,16 +86,20 @@ class Sharding:
         return by_kind(take, self._whole(state))
 
     def recordings(self, tables: Tables, frames_on_device: bool = True) -> DataArrays:
-        """Put the data on the devices, each of which holds its part of the responses only."""
+        """Put the data on the devices, each of which holds the responses of its neurons only.
+
+        Rows are not split: windows begin anywhere, so that every step would have to send the responses to all of its
+        windows to all devices.
+        """
         if self.mesh is None:
             return DataArrays.of(tables, frames_on_device)
-        rows, columns = tables.responses.shape
-        more = (-rows % self.mesh.shape[DATA], self.n_neurons + self._padding - columns)
-        padded = np.pad(tables.responses, ((0, more[0]), (0, more[1])), constant_values=np.nan)
+        more = self.n_neurons + self._padding - tables.responses.shape[1]
+        padded = np.pad(tables.responses, ((0, 0), (0, more)), constant_values=np.nan) if more else tables.responses
         arrays = dataclasses.replace(DataArrays.on_host(tables, frames_on_device), responses=padded)
-        arrays = jax.tree.map(lambda value: self._put(value, *(DATA, NEURON) if value is padded else ()), arrays)
-        held = sum(shard.data.size for shard in arrays.responses.addressable_shards) / padded.size
-        _log.info("%d devices; this process holds %.0f %% of the responses", self.mesh.size, 100 * held)
+        arrays = jax.tree.map(lambda value: self._put(value, *(None, NEURON) if value is padded else ()), arrays)
+        _log.info(
+            "%d devices; each holds %d MB of responses", self.mesh.size, padded.nbytes / self.mesh.shape[NEURON] / 1e6
+        )
         return arrays
 
     @property
@@ -108,7 +112,7 @@ class Sharding:
         """Number of rows without a neuron at the end of a readout's table."""
         return 0 if self.mesh is None else -self.n_neurons % self.mesh.shape[NEURON]
 
-    def _put(self, value: Array | np.ndarray, *axes: str) -> Array:
+    def _put(self, value: Array | np.ndarray, *axes: str | None) -> Array:
         """Spread an array that every process has over the devices."""
         assert self.mesh is not None
         whole = np.asarray(value)

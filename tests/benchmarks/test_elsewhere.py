@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental import topologies
 
-from benchmarks.elsewhere import compile_epoch, devices_elsewhere, of_a_step, placement
+from benchmarks.elsewhere import bytes_of, compile_epoch, devices_elsewhere, of_a_step, placement
 from benchmarks.run import benchmark
 from openretina_jax.errors import UserError
 from openretina_jax.modules.kernels import lowerings
@@ -47,12 +47,14 @@ def test_an_epoch_is_compiled_for_the_devices() -> None:
     assert movie < line["data_mb"] < 2 * movie
     assert line["temporaries_mb"] > 0
     assert line["kernels"] > 0
-    assert line["communications"] == {}
+    assert (line["communications"], line["communicated_bytes"]) == ({}, 0)
 
 
 def test_communications_and_kernels_of_the_largest_loop() -> None:
     found = of_a_step(PROGRAM)
-    assert found == {"communications": {"all-reduce": 1, "reduce-scatter": 1}, "kernels": 1}
+    both = {"all-reduce": 1, "reduce-scatter": 1}
+    assert found == {"communications": both, "communicated_bytes": 2 * 8, "kernels": 1}
+    assert bytes_of("(f32[16,2]{1,0}, s32[], /*index=2*/pred[3], bf16[2,0])") == 4 * 32 + 4 + 3
 
 
 def test_arrays_that_devices_share_get_longer() -> None:

@@ -11,7 +11,7 @@ import pytest
 from openretina_jax.data import batches_of
 from openretina_jax.data.batches import Batch, DataArrays, Timelines
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.data.timelines import ALIGNED_BYTES, Tables, Timeline
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from tests import tiny
@@ -158,3 +158,8 @@ def test_arrays_of_the_data_move_to_the_device_unchanged(tables: Tables) -> None
     for one, other in zip(here, there, strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+def test_responses_exist_once_on_a_cpu(tables: Tables) -> None:
+    assert tables.responses.ctypes.data % ALIGNED_BYTES == 0
+    assert DataArrays.of(tables).responses.unsafe_buffer_pointer() == tables.responses.ctypes.data

@@ -111,10 +111,6 @@ def test_processes_that_come_and_go_learn_what_one_learns(
     assert {name: array.shape for name, array in found[0].items()} == {n: array.shape for n, array in found[1].items()}
 
 
-def test_each_process_holds_its_share_of_the_responses(survived: tuple[Path, list[str]]) -> None:
-    assert "this process holds 50 % of the responses" in survived[1][0]
-
-
 def test_only_the_first_process_writes(survived: tuple[Path, list[str]]) -> None:
     workdir, (first, second) = survived
     summary(first)

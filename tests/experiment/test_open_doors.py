@@ -14,7 +14,8 @@ from rich.console import Console
 from openretina_jax.errors import UserError
 from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.recipe import resolved
-from openretina_jax.experiment.train import check_same_run, train
+from openretina_jax.experiment.same_run import check_same_run
+from openretina_jax.experiment.train import train
 from openretina_jax.models.build import complete_options, make_model
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saving import load_model

@@ -1,6 +1,7 @@
 """A process that has lost another one ends, and says why."""
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -21,8 +22,9 @@ def free_port() -> int:
 
 
 @pytest.mark.slow
-def test_a_process_that_has_lost_the_first_one_ends() -> None:
-    """One that has lost another is in the middle of a run in ``tests/e2e/test_processes.py``."""
+@pytest.mark.parametrize(("number", "how"), [(0, signal.SIGKILL), (1, signal.SIGTERM)])
+def test_a_process_that_has_lost_another_ends(number: int, how: signal.Signals) -> None:
+    """What happens in the middle of a run is in ``tests/e2e/test_processes.py``; before it, SIGTERM ends at once."""
     together = [f"--coordinator=localhost:{free_port()}", "--processes=2"]
     command = [sys.executable, "-m", "tests.runtime.together", *together]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -30,10 +32,11 @@ def test_a_process_that_has_lost_the_first_one_ends() -> None:
     for process in running:
         while process.stdout.readline() != "together\n":
             assert process.poll() is None, process.stderr.read()
-    running[0].kill()
+    running[number].send_signal(how)
     began = time.monotonic()
-    errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in running][1]
+    errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in running][1 - number]
     assert time.monotonic() - began < ENDS_WITHIN_S
-    assert all(process.returncode for process in running)
+    assert running[number].returncode == -how
+    assert running[1 - number].returncode
     # which notices first is a matter of chance: our own line, or jax's
     assert re.search("another (process of this run has ended|task died)", errors)

@@ -69,13 +69,13 @@ class Callback:
     def on_train_end(self) -> None:
         """Leave the loop, whether it ended, was stopped or failed."""
 
-    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: Path) -> None:
+    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: str) -> None:
         """Keep the scores of a finished run.
 
         Args:
             scores: mean score of every split, such as "test_correlation".
             files: tables and pictures of the run.
-            checkpoint: checkpoint of the best epoch.
+            checkpoint: path of the checkpoint of the best epoch, or its address in an object store.
         """
 
     def close(self, status: str) -> None:
@@ -113,7 +113,7 @@ class Callbacks:
         for callback in self._callbacks:
             callback.on_epoch_end(epoch)
 
-    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: Path) -> None:
+    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: str) -> None:
         """Call all; the run is finished."""
         self._status = "finished"
         for callback in self._callbacks:

@@ -70,11 +70,11 @@ class Mlflow(Callback):
             for name, image in epoch.pictures.items():
                 self._client.log_image(self._run, image, key=name, step=epoch.step, synchronous=True)
 
-    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: Path) -> None:
+    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: str) -> None:
         """Log scores as metrics, the checkpoint's path as a tag, files as artefacts."""
         with self._one_line():
             self._log(scores, 0)
-            self._client.set_tag(self._run, "checkpoint", str(checkpoint.absolute()))
+            self._client.set_tag(self._run, "checkpoint", checkpoint)
             for file in files:
                 self._client.log_artifact(self._run, str(file))
 

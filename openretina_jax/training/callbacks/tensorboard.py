@@ -75,7 +75,7 @@ class TensorBoard(callback.Callback):
             self._summarize(image(f"{group}/{name}", picture, dataformats="HWC"), epoch.step)
         self._events.flush()
 
-    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: Path) -> None:
+    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: str) -> None:
         """Log the scores of the best epoch, and the settings to which they belong."""
         if self._events is None:
             return

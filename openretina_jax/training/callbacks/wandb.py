@@ -66,9 +66,9 @@ class Wandb(Callback):
         pictures = {name: self._image(image) for name, image in epoch.pictures.items()}
         self._run.log({"step": epoch.step, **epoch.metrics, **pictures})
 
-    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: Path) -> None:
+    def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: str) -> None:
         """Put scores and the checkpoint's path into the summary, files beside it."""
-        self._run.summary.update({**scores, "checkpoint": str(checkpoint.absolute())})
+        self._run.summary.update({**scores, "checkpoint": checkpoint})
         for file in files:
             shutil.copy(file, self._run.dir)  # whose files are sent with the run
 

@@ -53,7 +53,7 @@ def write(workdir: Path, tracker: Callable[[], Callback]) -> None:
             callbacks.on_epoch_end(epoch_of(row, {"filters_layer_0": PICTURE}))
         (workdir / "neurons.csv").write_text("neuron,test_correlation\n")
         (workdir / "history.png").write_bytes(b"a picture")
-        callbacks.on_test_end(SCORES, finished_files(workdir), workdir / "checkpoints" / "2")
+        callbacks.on_test_end(SCORES, finished_files(workdir), str(workdir / "checkpoints" / "2"))
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_tensorboard_lacks_scores_that_do_not_exist(workdir: Path, caplog: pytes
     with Callbacks([tracker]) as callbacks:
         with callbacks.training(0, 0):
             callbacks.on_epoch_end(epoch_of({"epoch": 1, "validation/correlation": 0.5, "validation/loss": math.nan}))
-        callbacks.on_test_end({**SCORES, "test_bits_per_spike": math.nan}, [], workdir / "checkpoints" / "1")
+        callbacks.on_test_end({**SCORES, "test_bits_per_spike": math.nan}, [], str(workdir / "checkpoints" / "1"))
     (file,) = (workdir / "tensorboard" / "first").iterdir()
     tags = {value.tag for event in events_of(file) for value in event.summary.value}
     assert {"correlation/validation", "final/test_correlation"} <= tags
