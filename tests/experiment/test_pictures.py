@@ -10,6 +10,7 @@ import openretina_jax
 from openretina_jax.data.timelines import Tables
 from openretina_jax.evaluation.predict import Split
 from openretina_jax.experiment import pictures
+from openretina_jax.visualize.style import Figure
 from tests import tiny
 
 LAG = 6
@@ -32,9 +33,12 @@ def test_traces_of_sessions_with_other_numbers_of_clips(monkeypatch: pytest.Monk
     counts = [len(timeline) // 20 for timeline in split.timelines]
     assert len(set(counts)) == 2
     shown: dict[str, Any] = {}
-    monkeypatch.setattr(
-        pictures, "plot_predictions", lambda recorded, predicted, *_, **__: shown.update(traces=recorded)
-    )
+
+    def keep(recorded: np.ndarray, *_: Any, **__: Any) -> Figure:
+        shown["traces"] = recorded
+        return Figure()
+
+    monkeypatch.setattr(pictures, "plot_predictions", keep)
     predicted = np.zeros((max(counts), 20 - LAG, 4), np.float32)
     pictures.trace_picture(tiny.model(), np.zeros(4), predicted, tables, split)
     for timeline, count in zip(split.timelines, counts, strict=True):
