@@ -15,7 +15,6 @@ trains openretina instead, on the files of the presets that are done: see ``pres
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ import pandas as pd
 
 import openretina_jax
 from benchmarks import presets_reference
+from benchmarks.children import run_to_end
 from benchmarks.noise_ceiling import noise_ceiling
 from benchmarks.presets_page import share, write_table
 from openretina_jax.data.dataset import Dataset
@@ -119,20 +119,11 @@ def train(preset: Preset, folder: Path) -> dict[str, float | None]:
     """
     run, went_on = folder / "run", (folder / "run" / "checkpoints").is_dir()
     command = [sys.executable, "scripts/train.py", *preset.flags, f"--workdir={run.resolve()}"]
-    began = time.perf_counter()
     with (folder / "log.txt").open("a") as log:
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)  # of this child alone
-    if status:
+        done, cost = run_to_end(command, ROOT, log, {"PYTHONPATH": str(ROOT)})
+    if not done:
         raise RuntimeError(f"{preset.name}: the training failed; see {log.name}")
-    if went_on:
-        return {"processor_s": None, "passed_s": None, "memory_gb": None}
-    return {
-        "processor_s": usage.ru_utime + usage.ru_stime,
-        "passed_s": time.perf_counter() - began,
-        "memory_gb": usage.ru_maxrss / 1e6,
-    }
+    return dict.fromkeys(cost) if went_on else {**cost}
 
 
 def scores(model: Model, preset: Preset) -> dict[str, Any]:
@@ -195,8 +186,10 @@ def measure_reference(preset: Preset, folder: Path, python: Path, configs: Path)
         return
     config = preset.read()
     dataset = make_dataset(config.data.to_dict(), cache_folder() / "simulated")
+    if counterpart.arguments:
+        counterpart, dataset = counterpart.of_cell(dataset)
     row = presets_reference.train(counterpart, config, folder / "reference", python, configs)
-    model = openretina_jax.load(row["checkpoint"])
+    model = openretina_jax.load(row["checkpoint"], **counterpart.arguments)
     keep(done, {**row, **mean_correlations(tables(model, dataset)), "date": time.strftime("%Y-%m-%d")})
 
 
