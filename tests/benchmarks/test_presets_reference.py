@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.presets import PRESETS, main, read_row
+from benchmarks.presets_page import failures
 from benchmarks.presets_reference import COUNTERPARTS, CRASHES, Counterpart, command, own_files, train
 from tests.presets import small
 
@@ -104,6 +105,13 @@ def test_a_test_that_fails_after_the_training_is_noted(tmp_path: Path) -> None:
 def test_a_training_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"hdf5_core_readout: openretina's training failed; see .*log.txt"):
         trained(tmp_path, "echo 'Epoch 3'\nexit 1\n")
+
+
+def test_the_page_says_what_fails() -> None:
+    rows = [{"config": name, "note": "its test stage fails"} for name in ("b", "a", "b")]
+    after, _, never = failures([*rows, {"config": "c", "note": None}])
+    assert after == "After the training of a, b, its test stage fails."
+    assert [line.split("`")[1] for line in never.splitlines()] == list(CRASHES)
 
 
 def test_rows_have_what_openretina_reached(tmp_path: Path) -> None:
