@@ -145,13 +145,14 @@ CRASHES: Mapping[str, str] = {  # configurations that no override makes train
 }
 _OPTIMIZER = ("+optimizer=adamw", "+lr_scheduler=reduce_lr_on_plateau")  # which the model asks for
 _NO_MATCH = "check_stimuli_responses_match=false"  # movies and responses give their stimulus different names
-_UNRELIABLE = {"dataloader.excluded_cells": "data.excluded_cells"}
+# "++": tables of white noise lack a retina that ours have
+_UNRELIABLE = {"++dataloader.excluded_cells": "data.excluded_cells"}
 _SMALL_SCREEN = ("data_io.stimulus_height=24", "data_io.stimulus_width=24")
 _SMALL_FILM = tuple(
     f"dataloader.{name}={value}"
     for name, value in {"full_img_h": 72, "full_img_w": 76, "img_h": 36, "img_w": 40, "padding": 12}.items()
 )
-_CROPPED = {"dataloader.big_crops": "data.crops"}
+_CROPPED = {"++dataloader.big_crops": "data.crops"}
 
 COUNTERPARTS: Mapping[str, Counterpart] = {  # by the names of presets
     "hoefling_low_res": _hoefling("low_res"),

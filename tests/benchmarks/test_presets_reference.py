@@ -13,7 +13,7 @@ from tests.presets import small
 
 PRESET_OF = {preset.name: preset for preset in PRESETS}
 FILES = {name: Path("/data", name) for name in ("path", "stimuli_path", "responses_path")}
-OVERRIDE = re.compile(r"~[\w.]+|\+?[\w.]+=\S+")
+OVERRIDE = re.compile(r"~[\w.]+|\+{0,2}[\w.]+=\S+")
 
 
 def command_of(name: str) -> list[str]:
@@ -51,7 +51,7 @@ def test_tables_have_the_simulated_retinas_alone() -> None:
     responses = "{01:responses/cell_responses_01_fixation_movie.pkl,02:responses/cell_responses_02_fixation_movie.pkl}"
     first = overrides.index("~dataloader.files")
     assert overrides[first + 1] == f"+dataloader.files={responses}"
-    assert "dataloader.excluded_cells={01:[0,1],02:[0,1],03:[0,1],04:[0,1]}" in overrides
+    assert "++dataloader.excluded_cells={01:[0,1],02:[0,1],03:[0,1],04:[0,1]}" in overrides
 
 
 def test_openretina_gets_files_of_its_own(tmp_path: Path) -> None:
