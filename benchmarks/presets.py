@@ -216,6 +216,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if (arguments.reference_python is None) != (arguments.configs is None):
         parser.error("--reference_python and --configs belong together; give both, or neither")
+    if arguments.configs is not None and not (arguments.configs.is_dir() and arguments.reference_python.is_file()):
+        parser.error(f"there is no {arguments.configs} or no {arguments.reference_python}")
     rows = []
     for preset in PRESETS:
         folder = arguments.folder / preset.name

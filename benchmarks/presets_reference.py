@@ -209,6 +209,7 @@ def train(
     Raises:
         RuntimeError: the training failed; its log says why.
     """
+    folder = folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     files, run = own_files(config, folder / "files"), folder / "run"
     with (folder / "log.txt").open("w") as log:
@@ -253,7 +254,7 @@ def command(
     paths = {entry: files[option].resolve() for entry, option in counterpart.files.items()}
     sizes = {entry: attrgetter(name)(config) for entry, name in counterpart.sizes.items()}
     return [
-        *(str(python), "-m", "openretina.cli", "train"),
+        *(str(python.absolute()), "-m", "openretina.cli", "train"),
         *("--config-path", str(configs.resolve()), "--config-name", counterpart.config),
         f"hydra.run.dir='{run.resolve()}'",
         *(f"{entry}='{path}'" for entry, path in paths.items()),

@@ -17,13 +17,13 @@ OVERRIDE = re.compile(r"~[\w.]+|\+{0,2}[\w.]+=\S+")
 
 
 def command_of(name: str) -> list[str]:
-    return command(COUNTERPARTS[name], PRESET_OF[name].read(), FILES, Path("/run"), Path("python"), Path("/configs"))
+    return command(COUNTERPARTS[name], PRESET_OF[name].read(), FILES, Path("/run"), Path("/python"), Path("/configs"))
 
 
 @pytest.mark.parametrize("name", COUNTERPARTS)
 def test_every_counterpart_is_that_of_a_preset(name: str) -> None:
     start, overrides = command_of(name)[:8], command_of(name)[8:]
-    assert start[:7] == ["python", "-m", "openretina.cli", "train", "--config-path", "/configs", "--config-name"]
+    assert start[:7] == ["/python", "-m", "openretina.cli", "train", "--config-path", "/configs", "--config-name"]
     assert start[7] == COUNTERPARTS[name].config
     assert COUNTERPARTS[name].config not in CRASHES
     assert [one for one in overrides if not OVERRIDE.fullmatch(one)] == []
