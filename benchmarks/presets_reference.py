@@ -103,7 +103,7 @@ def _marmoset(
     """Of the simulated retinas; openretina reads the files of all retinas in its tables, whichever it trains."""
     ending = "wn" if "_wn_" in config else "fixation_movie"
     responses = {name: f"responses/cell_responses_{name}_{ending}.pkl" for name in retinas}
-    tables = _replaced("data_io.response_files", responses) + _replaced("dataloader.files", responses)
+    tables = [*_replaced("data_io.response_files", responses), *_replaced("dataloader.files", responses)]
     if ending != "wn":
         fixations = {name: FIXATION_FILES[name] for name in retinas}
         tables += _replaced("dataloader.fixation_files", fixations)
