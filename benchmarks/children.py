@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -148,3 +149,30 @@ def child(program: Program, task: Mapping[str, Any]) -> Iterator[Child]:
 
 def _cause(status: int) -> str:
     return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+
+
+def run_to_end(
+    command: Sequence[str], folder: Path, log: IO[str], environment: Mapping[str, str]
+) -> tuple[bool, dict[str, float]]:
+    """Run a program to its end, and measure the whole of it.
+
+    Args:
+        command: the program and its arguments.
+        folder: where it runs.
+        log: takes what it prints.
+        environment: variables, besides those of this process.
+
+    Returns:
+        Whether it succeeded; ``processor_s``, ``passed_s``, and ``memory_gb`` at the peak.
+    """
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=os.environ | dict(environment)
+    )
+    _, status, usage = os.wait4(process.pid, 0)  # of this child alone
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return not status, {
+        "processor_s": usage.ru_utime + usage.ru_stime,
+        "passed_s": time.perf_counter() - began,
+        "memory_gb": usage.ru_maxrss / 1e6,
+    }

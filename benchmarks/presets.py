@@ -6,12 +6,15 @@
 trains one preset after the other, each in a process of its own, by its own rules until it ends. What is done is kept in
 the folder, and a training that was stopped goes on: the same command continues. ``--write`` makes the page of the
 scores from all that the folder holds.
+
+    python -m benchmarks.presets --folder=runs/presets --reference_python=torch/bin/python --configs=openretina/configs
+
+trains openretina instead, on the files of the presets that are done: see ``presets_reference``.
 """
 
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,12 +22,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_collections
 import numpy as np
 import pandas as pd
 
 import openretina_jax
+from benchmarks import presets_reference
+from benchmarks.children import run_to_end
 from benchmarks.noise_ceiling import noise_ceiling
 from benchmarks.presets_page import share, write_table
+from openretina_jax.data.dataset import Dataset
 from openretina_jax.evaluation.splits import TEST, VALIDATION
 from openretina_jax.experiment.data import make_dataset
 from openretina_jax.experiment.notebook import changed
@@ -34,7 +41,7 @@ from openretina_jax.runtime.fetch import cache_folder
 from openretina_jax.runtime.files import whole_file
 
 ROOT = Path(__file__).parents[1]
-DONE = "score.json"  # in the folder of a preset
+DONE, REFERENCE = "score.json", "reference.json"  # in the folder of a preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +70,10 @@ class Preset:
             f"--config=configs/{self.config}",
             *(f"--config.{name}={value}" for name, value in self.settings.items()),
         ]
+
+    def read(self) -> ml_collections.ConfigDict:
+        """The configuration with these settings."""
+        return changed(f"{ROOT / 'configs' / self.config}", self.settings)
 
 
 _FIXATIONS = {"data.simulated.n_blocks": 40, "data.validation_clips": 20}
@@ -107,29 +118,19 @@ def train(preset: Preset, folder: Path) -> dict[str, float | None]:
     """
     run, went_on = folder / "run", (folder / "run" / "checkpoints").is_dir()
     command = [sys.executable, "scripts/train.py", *preset.flags, f"--workdir={run.resolve()}"]
-    began = time.perf_counter()
     with (folder / "log.txt").open("a") as log:
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)  # of this child alone
-    if status:
+        done, cost = run_to_end(command, ROOT, log, {"PYTHONPATH": str(ROOT)})
+    if not done:
         raise RuntimeError(f"{preset.name}: the training failed; see {log.name}")
-    if went_on:
-        return {"processor_s": None, "passed_s": None, "memory_gb": None}
-    return {
-        "processor_s": usage.ru_utime + usage.ru_stime,
-        "passed_s": time.perf_counter() - began,
-        "memory_gb": usage.ru_maxrss / 1e6,
-    }
+    return dict.fromkeys(cost) if went_on else {**cost}
 
 
 def scores(model: Model, preset: Preset) -> dict[str, Any]:
     """Mean correlations of a model, those of a perfect one, and how much was recorded."""
-    data = changed(f"{ROOT / 'configs' / preset.config}", preset.settings).to_dict()["data"]
+    data = preset.read().to_dict()["data"]
     cache = cache_folder() / "simulated"
     dataset = make_dataset(data, cache)
-    evaluation = openretina_jax.evaluate(model, dataset, [VALIDATION, TEST])
-    of_model = {split: evaluation.of_split(split) for split in evaluation.responses}
+    of_model = tables(model, dataset)
     of_truth = noise_ceiling(data, dataset, list(of_model), model.lag, cache)
     frames, rate_hz = len(dataset.sessions[0].responses), dataset.info.frame_rate_hz
     return {
@@ -140,6 +141,12 @@ def scores(model: Model, preset: Preset) -> dict[str, Any]:
         **mean_correlations(of_model),
         **{f"{split}_ceiling": score for split, score in mean_correlations(of_truth).items()},
     }
+
+
+def tables(model: Model, dataset: Dataset) -> dict[str, pd.DataFrame]:
+    """Scores of all neurons by split: validation and every test movie."""
+    evaluation = openretina_jax.evaluate(model, dataset, [VALIDATION, TEST])
+    return {split: evaluation.of_split(split) for split in evaluation.responses}
 
 
 def mean_correlations(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
@@ -167,9 +174,34 @@ def measure(preset: Preset, folder: Path) -> dict[str, Any]:
         "commit": subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip(),
         "date": time.strftime("%Y-%m-%d"),
     }
-    with whole_file(done) as stream:
-        stream.write(json.dumps(row, indent=1).encode())
+    keep(done, row)
     return row
+
+
+def measure_reference(preset: Preset, folder: Path, python: Path, configs: Path) -> None:
+    """Train openretina on the files of a preset and score it in the same way, unless that is done."""
+    done, counterpart = folder / REFERENCE, presets_reference.COUNTERPARTS.get(preset.name)
+    if counterpart is None or done.is_file():
+        return
+    config = preset.read()
+    dataset = make_dataset(config.data.to_dict(), cache_folder() / "simulated")
+    if counterpart.arguments:
+        counterpart, dataset = counterpart.of_cell(dataset)
+    row = presets_reference.train(counterpart, config, folder / "reference", python, configs)
+    model = openretina_jax.load(row["checkpoint"], **counterpart.arguments)
+    keep(done, {**row, **mean_correlations(tables(model, dataset)), "date": time.strftime("%Y-%m-%d")})
+
+
+def keep(file: Path, row: Mapping[str, Any]) -> None:
+    """Write what was measured."""
+    with whole_file(file) as stream:
+        stream.write(json.dumps(row, indent=1).encode())
+
+
+def read_row(folder: Path) -> dict[str, Any]:
+    """What was measured of a preset, with what was of openretina under "reference"."""
+    row, theirs = json.loads((folder / DONE).read_text(encoding="utf-8")), folder / REFERENCE
+    return row | ({"reference": json.loads(theirs.read_text(encoding="utf-8"))} if theirs.is_file() else {})
 
 
 def main() -> None:
@@ -178,14 +210,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where runs and scores are kept")
     parser.add_argument("--only", default="", help="presets whose names contain this")
     parser.add_argument("--write", type=Path, help="page to write, such as docs/scores.md")
+    parser.add_argument("--reference_python", type=Path, help="interpreter that has openretina, which is trained")
+    parser.add_argument("--configs", type=Path, help="folder of openretina's configurations")
     arguments = parser.parse_args()
+    if (arguments.reference_python is None) != (arguments.configs is None):
+        parser.error("--reference_python and --configs belong together; give both, or neither")
+    if arguments.configs is not None and not (arguments.configs.is_dir() and arguments.reference_python.is_file()):
+        parser.error(f"there is no {arguments.configs} or no {arguments.reference_python}")
     rows = []
     for preset in PRESETS:
         folder = arguments.folder / preset.name
         if arguments.only in preset.name:
-            measure(preset, folder)
+            if arguments.configs is None:
+                measure(preset, folder)
+            elif (folder / DONE).is_file():
+                measure_reference(preset, folder, arguments.reference_python, arguments.configs)
         if (folder / DONE).is_file():
-            rows.append(json.loads((folder / DONE).read_text(encoding="utf-8")))
+            rows.append(read_row(folder))
             print(line(preset.name, rows[-1]), flush=True)
     if arguments.write is not None:
         write_table(arguments.write, rows)
@@ -194,7 +235,8 @@ def main() -> None:
 def line(name: str, row: Mapping[str, Any]) -> str:
     """A row in short, for the terminal."""
     reached = f"validation {row[VALIDATION]:.3f}, test {row[TEST]:.3f}, {share(row):.0%} of the ceiling"
-    return f"{name}: {row['epochs']} epochs, {reached}"
+    theirs = f"; openretina: test {row['reference'][TEST]:.3f}" if "reference" in row else ""
+    return f"{name}: {row['epochs']} epochs, {reached}{theirs}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.presets_reference import CRASHES
 from openretina_jax.errors import UserError
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -41,6 +42,7 @@ def write_table(page: Path, rows: Sequence[Row]) -> None:
         parts += [
             "openretina's own command on the same files:",
             table((TITLES[0], *OF_REFERENCE), map(_both, compared)),
+            *failures([row["reference"] for row in compared]),
         ]
     page.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}", encoding="utf-8")
 
@@ -66,6 +68,17 @@ def table(titles: Sequence[str], rows: Any) -> str:
 def share(row: Row) -> float:
     """Test correlation in parts of that of a perfect model."""
     return row["test"] / row["test_ceiling"]
+
+
+def failures(references: Sequence[Row]) -> list[str]:
+    """What of openretina failed: after trainings, and configurations that do not train."""
+    configs: dict[str, set[str]] = {}
+    for one in references:
+        if one.get("note"):
+            configs.setdefault(one["note"], set()).add(one["config"])
+    after = [f"After the training of {', '.join(sorted(names))}, {note}." for note, names in configs.items()]
+    never = [f"- `{name}`: {reason}" for name, reason in CRASHES.items()]
+    return [*after, "Configurations of openretina that do not train:", "\n".join(never)]
 
 
 def command(row: Row) -> str:
