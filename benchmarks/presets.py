@@ -86,12 +86,15 @@ PRESETS = (
     Preset("hoefling_low_res.py:simulated,lnp"),
     Preset("hoefling_low_res.py:simulated,separable_lnp"),
     Preset("goldin_2022_core_readout.py:simulated"),
+    Preset("goldin_2022_core_readout.py:simulated,axolotl"),
     Preset("hdf5_core_readout.py:simulated"),
     Preset("template.py:", {"data.simulated.enabled": True, "data.test_names": ("random_noise_2", "random_noise_3")}),
     Preset("karamanlis_2024_core_readout.py:simulated,quick", _FIXATIONS),
     Preset("karamanlis_2024_core_readout.py:simulated,quick,as_published", _FIXATIONS),
+    Preset("karamanlis_2024_core_readout.py:simulated,quick,marmoset", _FIXATIONS),
     Preset("maheswaranathan_2023_core_readout.py:simulated,quick", _SALAMANDER),
     Preset("maheswaranathan_2023_core_readout.py:simulated,quick,as_published", _SALAMANDER),
+    Preset("maheswaranathan_2023_core_readout.py:simulated,quick,whitenoise", _SALAMANDER),
     Preset("maheswaranathan_2023_lnp.py:simulated"),
     Preset("maheswaranathan_2023_lnp.py:simulated,separable_lnp"),
     Preset("maheswaranathan_2023_lnp.py:simulated,whitenoise,separable_lnp"),
@@ -104,6 +107,7 @@ PRESETS = (
     Preset("vystrcilova_2024_nm_ln.py:simulated"),
     Preset("vystrcilova_2024_wn_cnn.py:simulated,quick", {"train.epochs": 30}),
     Preset("vystrcilova_2024_wn_ln.py:simulated"),
+    Preset("hoefling_high_res.py:simulated"),
 )
 
 

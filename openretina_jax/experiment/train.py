@@ -15,7 +15,6 @@ from rich.console import Console
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fingerprint import fingerprint
-from openretina_jax.data.locations import with_locations
 from openretina_jax.data.windows import SAMPLERS, make_sampler
 from openretina_jax.errors import UserError
 from openretina_jax.evaluation.monitor import SCORES, LossScore
@@ -103,6 +102,8 @@ def _train(
     else:
         settings["data"] = {"source": IN_MEMORY} | json.loads(json.dumps(dataset.source))
     if settings["start_from"] is None and starts_at_location(settings["model"]["readout"]):
+        from openretina_jax.data.locations import with_locations  # scipy.stats takes a second to import
+
         dataset = with_locations(dataset)
     _log.info(
         "%s in %s, %d with a mirrored stimulus",

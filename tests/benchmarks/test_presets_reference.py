@@ -38,7 +38,7 @@ def test_sizes_are_those_of_the_preset() -> None:
         "hydra.run.dir='/run'",
         "model.hidden_channels=[8,8,8]",
         "model.core.spatial_kernel_sizes=[9,7,5]",
-        "dataloader.num_val_clips=30",
+        "dataloader.num_val_clips=20",
         "data_io.responses.specie=marmoset",
         "logger=[csv]",
         "trainer.precision=32-true",
