@@ -86,6 +86,7 @@ PRESETS = (
     Preset("hoefling_low_res.py:simulated,lnp"),
     Preset("hoefling_low_res.py:simulated,separable_lnp"),
     Preset("goldin_2022_core_readout.py:simulated"),
+    Preset("goldin_2022_core_readout.py:simulated,as_published"),
     Preset("goldin_2022_core_readout.py:simulated,axolotl"),
     Preset("hdf5_core_readout.py:simulated"),
     Preset("template.py:", {"data.simulated.enabled": True, "data.test_names": ("random_noise_2", "random_noise_3")}),
@@ -140,8 +141,8 @@ def scores(model: Model, preset: Preset) -> dict[str, Any]:
     return {
         "neurons": dataset.n_neurons,
         "sessions": len(dataset.sessions),
-        "minutes": frames / rate_hz / 60 if rate_hz else None,
-        "images": None if rate_hz else frames,
+        "minutes": frames / rate_hz / 60 if rate_hz and not dataset.info.single_images else None,
+        "images": frames if dataset.info.single_images else None,
         **mean_correlations(of_model),
         **{f"{split}_ceiling": score for split, score in mean_correlations(of_truth).items()},
     }

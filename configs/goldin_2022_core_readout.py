@@ -17,7 +17,7 @@ import ml_collections
 
 from configs import common
 
-WORDS = ("simulated", "quick", "axolotl", "factorized", "klindt")
+WORDS = ("simulated", "quick", "axolotl", "as_published", "factorized", "klindt")
 
 
 def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
@@ -42,7 +42,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
     factorized.gamma_laplace = 1.706070712749228
     common.choose_parts(config, chosen)
     common.session_steps(config, windows_per_step=16, window_frames=1, lag=0)
-    config.optimizer.accumulate = 10
+    config.optimizer.accumulate = 10 if "as_published" in chosen else 1
+    common.start_at_receptive_fields(config, chosen)
     if "quick" in chosen:
         config.train.epochs = 10
         config.data.validation_images = 64

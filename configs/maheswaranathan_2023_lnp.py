@@ -37,7 +37,8 @@ def get_config(arg: str | None = None) -> ml_collections.ConfigDict:
         readout = config.model.readout.separable_lnp
         readout.spatial_size, readout.temporal_frames = (50, 50), 31
         readout.nonlinearity = "parametrized_softplus"
-    config.optimizer.learning_rate = 0.005
+        readout.start_at_sta = readout.start_at_mean = True
+    config.optimizer.learning_rate = 0.001 if "separable_lnp" in chosen else 0.005
     common.session_steps(config, windows_per_step=4 if "quick" in chosen else 64, window_frames=50, lag=30)
     config.train.epochs = 60
     if "quick" in chosen:
