@@ -60,7 +60,7 @@ class Preset:
     def name(self) -> str:
         """The preset in the name of a folder."""
         stem, _, words = self.config.partition(".py:")
-        chosen = [word for word in words.split(",") if word not in ("simulated", "quick")]
+        chosen = [word for word in words.split(",") if word not in ("", "simulated", "quick")]
         return "-".join([stem, *chosen])
 
     @property
