@@ -76,6 +76,11 @@ class Preset:
         return changed(f"{ROOT / 'configs' / self.config}", self.settings)
 
 
+_TEMPLATE = {
+    "data.simulated.enabled": True,
+    "data.test_names": ("random_noise_2", "random_noise_3"),
+    "model.core.simple.spatial_kernel_sizes": (5, 3),  # frames have 16 x 8 pixels
+}
 _FIXATIONS = {"data.simulated.n_blocks": 40, "data.validation_clips": 20}
 _SALAMANDER = {"data.simulated.seconds": 600, "train.epochs": 50}
 PRESETS = (
@@ -89,7 +94,7 @@ PRESETS = (
     Preset("goldin_2022_core_readout.py:simulated,as_published"),
     Preset("goldin_2022_core_readout.py:simulated,axolotl"),
     Preset("hdf5_core_readout.py:simulated"),
-    Preset("template.py:", {"data.simulated.enabled": True, "data.test_names": ("random_noise_2", "random_noise_3")}),
+    Preset("template.py:", _TEMPLATE),
     Preset("karamanlis_2024_core_readout.py:simulated,quick", _FIXATIONS),
     Preset("karamanlis_2024_core_readout.py:simulated,quick,as_published", _FIXATIONS),
     Preset("karamanlis_2024_core_readout.py:simulated,quick,marmoset", _FIXATIONS),

@@ -7,11 +7,10 @@
 
 The published recordings are fetched (50 x 50 pixels, 100 frames per second). Correlation there: 0.642 in the test and
 0.309 in validation, openretina's scores; we have not measured ours. Firing is sparse, so the loss has a penalty on the
-predicted rate. The name of a core or readout takes it instead: ":gru", ":factorized" (or ":klindt"),
-":point_gaussian".
+predicted rate. The name of a core or readout takes it instead: ":gru", ":factorized" (or ":klindt"), ":point_gaussian".
 
-":simulated" needs no network: simulated retinas, recorded and stored as the published ones; an epoch takes a minute
-and a half of one core. ":quick" has 20 neurons, a small movie, a small core, and feature weights of both signs. With ten
+":simulated" needs no network: simulated retinas, recorded and stored as the published ones; an epoch takes a minute and
+a half of one core. ":quick" has 20 neurons, a small movie, a small core, and feature weights of both signs. With ten
 minutes of movie it reaches a test correlation of 0.797 (at most 0.834 with this noise), and 0.757 with ":as_published",
 which lets masks begin in the middle, as openretina does, and scores the parameters as they are (docs/scores.md).
 """

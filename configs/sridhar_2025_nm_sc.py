@@ -11,8 +11,8 @@ table that share nothing: one run fits them all at once.
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
 published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes the screen small, and reaches a test correlation of 0.757 (at most 0.760 with this noise) in 20 epochs, half a
-minute on two cores.
+makes the screen small. ":simulated" reaches a test correlation of 0.581 (at most 0.689 with this noise;
+docs/scores.md).
 """
 
 import ml_collections

@@ -9,8 +9,8 @@ triggered average beside the data. The cells are those of retina 01 that respond
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
 published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes the screen small, and reaches a test correlation of 0.674 (at most 0.733 with this noise) in 16 epochs, a minute
-on two cores.
+makes the screen small. ":simulated" reaches a test correlation of 0.645 (at most 0.720 with this noise;
+docs/scores.md).
 """
 
 import ml_collections

@@ -9,8 +9,8 @@ triggered average beside the data. The cells are those of retina 04 that respond
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
 published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes the screen small, and reaches a test correlation of 0.793 (at most 0.832 with this noise) in 20 epochs, a minute
-on two cores.
+makes the screen small. ":simulated" reaches a test correlation of 0.788 (at most 0.827 with this noise;
+docs/scores.md).
 """
 
 import ml_collections

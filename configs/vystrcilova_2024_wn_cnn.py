@@ -9,8 +9,9 @@ As openretina ships it, the model is trained on one cell, number 272 of retina 0
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
 published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones. ":quick"
-makes screen and kernels small, and reaches a test correlation of 0.799 (at most 0.843 with this noise) in 8 epochs, a
-minute on two cores.
+makes screen and kernels small, and reaches a test correlation of 0.824 (at most 0.850 with this noise; docs/scores.md).
+The point begins at the receptive field, without which the cell is not learned on a whole screen; ":as_published" lets
+it begin near the middle, as openretina does, and scores the parameters as they are.
 """
 
 import ml_collections
