@@ -1,5 +1,6 @@
 """The table of ``docs/scores.md``, from what ``presets`` measured."""
 
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,7 @@ def command(row: Row) -> str:
 
 
 def _plain(value: Any) -> str:
-    return "(" + ",".join(f'"{one}"' for one in value) + ")" if isinstance(value, list | tuple) else str(value)
+    return f"({','.join(json.dumps(one) for one in value)})" if isinstance(value, list | tuple) else str(value)
 
 
 def _ours(row: Row) -> list[str]:
