@@ -13,12 +13,12 @@ from openretina_jax.errors import UserError
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TITLES = (
     "`--config=configs/...`",
-    "neurons (sessions)",
-    "recorded",
-    "epochs (best)",
-    "validation (ceiling)",
     "test (ceiling)",
     "of the ceiling",
+    "validation (ceiling)",
+    "epochs (best)",
+    "neurons (sessions)",
+    "recorded",
     "processor",
     "memory",
 )
@@ -97,12 +97,12 @@ def _ours(row: Row) -> list[str]:
     recorded = f"{row['images']} images" if row["images"] else f"{row['minutes']:.0f} min"
     return [
         command(row),
-        f"{row['neurons']} ({row['sessions']})",
-        recorded,
-        f"{row['epochs']} ({row['best_epoch']})",
-        f"{row['validation']:.3f} ({row['validation_ceiling']:.3f})",
         f"{row['test']:.3f} ({row['test_ceiling']:.3f})",
         f"{share(row):.0%}",
+        f"{row['validation']:.3f} ({row['validation_ceiling']:.3f})",
+        f"{row['epochs']} ({row['best_epoch']})",
+        f"{row['neurons']} ({row['sessions']})",
+        recorded,
         *_cost(row),
     ]
 
