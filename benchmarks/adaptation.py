@@ -13,10 +13,12 @@ import argparse
 import dataclasses
 import itertools
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 import openretina_jax
 from openretina_jax.data.dataset import Dataset, Session
@@ -83,12 +85,18 @@ def plot(table: pd.DataFrame, neurons: int) -> Figure:
     axes = figure.subplots()
     for (way, rows), colour in zip(table.groupby("way", sort=True), (VERMILION, BLUE), strict=True):
         axes.plot(rows["minutes"], rows["test"], "o-", color=colour, label=way)
-    axes.set(xlabel="minutes of recording", ylabel=f"test correlation ({neurons} new cells)", xscale="log")
-    axes.set_xticks(sorted(table["minutes"].unique()), [f"{x:g}" for x in sorted(table["minutes"].unique())])
+    score_axes(axes, table["minutes"], f"{neurons} new cells")
+    return figure
+
+
+def score_axes(axes: Axes, minutes: Iterable[float], cells: str) -> None:
+    """Label the axes of scores against minutes of recording."""
+    ticks = sorted(set(minutes))
+    axes.set(xlabel="minutes of recording", ylabel=f"test correlation ({cells})", xscale="log")
+    axes.set_xticks(ticks, [f"{one:.2g}" for one in ticks])
     axes.minorticks_off()
     axes.legend(frameon=False)
     open_axes(axes)
-    return figure
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 
 trains populations of the low-resolution model on the first minutes of the README's simulated recordings: as the preset
 does, without the moving average of the parameters, and in openretina's order of windows. What is done is kept in the
-folder: the same command goes on. It prints the table that ``docs/scores.md`` has, and draws its picture.
+folder: the same command goes on. It prints a table, of which ``docs/scores.md`` has two lengths, and draws a picture.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 
 import openretina_jax
-from benchmarks.adaptation import CONFIG, first_minutes
+from benchmarks.adaptation import CONFIG, first_minutes, score_axes
 from openretina_jax.runtime.files import whole_file
-from openretina_jax.visualize.style import BLUE, GREEN, VERMILION, Figure, open_axes, save
+from openretina_jax.visualize.style import BLUE, GREEN, VERMILION, Figure, save
 
 SEEDS = 4
 MINUTES = (1.125, 2.25, 4.5, 9.0)  # an eighth, a quarter, a half, and all
@@ -81,12 +81,7 @@ def plot(rows: Sequence[Mapping[str, Any]]) -> Figure:
         )
         axes.plot(of_way["minutes"], of_way["ensemble"], "--", color=colour)
     axes.plot([], [], "--", color="0.4", label="ensembles of four")
-    ticks = sorted({row["minutes"] for row in rows})
-    axes.set(xlabel="minutes of recording", ylabel=f"test correlation ({rows[0]['neurons']} cells)", xscale="log")
-    axes.set_xticks(ticks, [f"{one:.2g}" for one in ticks])
-    axes.minorticks_off()
-    axes.legend(frameon=False)
-    open_axes(axes)
+    score_axes(axes, (row["minutes"] for row in rows), f"{rows[0]['neurons']} cells")
     return figure
 
 
