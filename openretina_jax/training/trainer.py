@@ -390,7 +390,8 @@ def compiler_options() -> dict[str, str] | None:
         return None
     return {
         "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-        "xla_disable_hlo_passes": "cse_barrier_expander",
+        "xla_cpu_prefer_vector_width": "512",
+        "xla_disable_hlo_passes": "cse_barrier_expander,tree_reduction_rewriter",
     }
 
 
