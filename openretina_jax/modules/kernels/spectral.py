@@ -63,7 +63,7 @@ def spectral(
 
     def multiply(weights: Array, x: Array) -> Array:
         rows = weights.transpose(0, 1, 4, 2, 3).reshape(len(x), 2 * out, 2 * channels)
-        return product(rows, x.reshape(len(x), 2 * channels, -1))
+        return transform(rows, x.reshape(len(x), 2 * channels, -1))
 
     numbers = 2 * max(channels, out) * x.shape[-1]
     y = in_frequencies(multiply, x, kernel.transpose(*order, 3, 4), axes, numbers)
@@ -221,7 +221,7 @@ def basis_spectral(
     def multiply(weights: Array, x: Array) -> Array:
         x = transform(functions, x.reshape(len(x), 2, -1, time.size, n))
         rows = (weights[..., None] * coefficients).swapaxes(2, 3)
-        return product(rows.reshape(len(x), 2 * out, -1), x.reshape(len(x), -1, time.outputs * n))
+        return transform(rows.reshape(len(x), 2 * out, -1), x.reshape(len(x), -1, time.outputs * n))
 
     numbers = 2 * max(coefficients[0].size, out) * time.outputs * n
     y = in_frequencies(multiply, x, spatial.transpose(2, 3, 0, 1), (height, width), numbers)

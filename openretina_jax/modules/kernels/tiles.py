@@ -151,25 +151,35 @@ def transform(
     JAX's own gradient rule of a matrix product can put the matrix on the right and transpose the result: XLA has no
     fast kernel for this on CPUs and copies the operands. A primitive of our own fixes the order, also under ``vmap``.
     """
+    return _transformed(matrix, x, out, constant=isinstance(matrix, np.ndarray))
+
+
+def _transformed(matrix: Array | np.ndarray, x: Array, out: DTypeLike | None, *, constant: bool) -> Array:
+    """``transform``; a constant matrix is transposed by the compiler."""
     matrix = jnp.asarray(matrix, x.dtype)
     # the traced product carries shapes, types and the precision in force here, so that the gradient has the same
     program = jax.make_jaxpr(lambda matrix, x: product(matrix, x, out))(matrix, x)
-    return _transform.bind(matrix, x, program=program)
+    return _transform.bind(matrix, x, program=program, constant=constant)
 
 
-def _computed(matrix: Array, x: Array, *, program: ClosedJaxpr) -> Array:
+def _computed(matrix: Array, x: Array, *, program: ClosedJaxpr, **_: Any) -> Array:
     return jaxpr_as_fun(program)(matrix, x)[0]
 
 
-def _gradient_of_matrix(g: Array, matrix: Any, x: Array, *, program: ClosedJaxpr) -> Array:
+def _gradient_of_matrix(g: Array, matrix: Any, x: Array, *, program: ClosedJaxpr, **_: Any) -> Array:
     return jax.linear_transpose(lambda matrix: _computed(matrix, x, program=program), matrix.aval)(g)[0]
 
 
-def _gradient_of_x(g: Array, matrix: Array, x: Any, **_: Any) -> Array:
-    return transform(matrix.swapaxes(-1, -2).astype(g.dtype), g).astype(x.aval.dtype)
+def _gradient_of_x(g: Array, matrix: Array, x: Any, *, constant: bool, **_: Any) -> Array:
+    transposed = matrix.swapaxes(-1, -2).astype(g.dtype)
+    if not constant:  # a copy costs less than a product with rows as columns, into which XLA would merge it
+        transposed = lax.optimization_barrier(transposed)
+    return _transformed(transposed, g, None, constant=constant).astype(x.aval.dtype)
 
 
-def _batched(arrays: Sequence[Any], axes: Sequence[int | None], *, program: ClosedJaxpr) -> tuple[Array, int]:
+def _batched(
+    arrays: Sequence[Any], axes: Sequence[int | None], *, program: ClosedJaxpr, constant: bool
+) -> tuple[Array, int]:
     (matrix, x), (axis_of_matrix, axis_of_x) = arrays, axes
     # a batch of ``x`` comes first, as ``product`` has it; a batch of matrices alone is left to JAX
     if axis_of_x is None:
@@ -178,12 +188,12 @@ def _batched(arrays: Sequence[Any], axes: Sequence[int | None], *, program: Clos
     if axis_of_matrix is not None:
         matrix = jnp.moveaxis(matrix, axis_of_matrix, 0)
         matrix = jnp.expand_dims(matrix, range(1, 1 + x.ndim - matrix.ndim))
-    return transform(matrix, x, program.out_avals[0].dtype), 0
+    return _transformed(matrix, x, program.out_avals[0].dtype, constant=constant), 0
 
 
 _transform = Primitive("transform")
 _transform.def_impl(_computed)
-_transform.def_abstract_eval(lambda matrix, x, program: program.out_avals[0])
+_transform.def_abstract_eval(lambda matrix, x, program, constant: program.out_avals[0])
 mlir.register_lowering(_transform, mlir.lower_fun(_computed, multiple_results=False))
 ad.defbilinear(_transform, _gradient_of_matrix, _gradient_of_x)
 batching.primitive_batchers[_transform] = _batched

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Float32, Int, Key
 
 from openretina_jax.modules import initial
-from openretina_jax.modules.layers import NeuronParam
+from openretina_jax.modules.layers import NeuronParam, softplus
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Grid,
@@ -107,7 +107,7 @@ class FactorizedReadout(Readout):
         features = _constrained(rows_of(self.features, first, width), self.feature_constraint)
         weights = jnp.einsum("nhw,nc->nhwc", mask, features, precision=precision())
         drive = weigh_maps(maps, weights)
-        return jax.nn.softplus(drive if self.bias is None else drive + rows_of(self.bias, first, width))
+        return softplus(drive if self.bias is None else drive + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:
         """Every neuron's mask, as it is used."""
@@ -134,7 +134,7 @@ class FactorizedReadout(Readout):
         )
         masks = y[:, :, None] * x[:, None, :]
         positive = self.feature_constraint in ("abs", "absnorm")
-        return Grid(masks, {"mask": masks}, jax.nn.softplus, positive)
+        return Grid(masks, {"mask": masks}, softplus, positive)
 
     def penalty(self, first: Row, session: Int[Array, " row"], n_sessions: int) -> Float32[Array, ""]:
         """Absolute mask and feature weights, and roughness of masks."""

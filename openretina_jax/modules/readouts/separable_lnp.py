@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 
 from openretina_jax.data.sta import LinearFilters
 from openretina_jax.modules import initial
-from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam, fixed_nonlinearity, softplus
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
@@ -113,7 +113,7 @@ class SeparableLnpReadout(Readout):
         start = mean_activity if start_at_mean else None
         self.bias = neuron_bias(NeuronParam, n_neurons, start, through) if parametrized or bias else None
         self.scale = NeuronParam(initial.full(n_neurons, 1.0)) if parametrized else None
-        self.nonlinearity = jax.nn.softplus if parametrized else fixed_nonlinearity(nonlinearity)
+        self.nonlinearity = softplus if parametrized else fixed_nonlinearity(nonlinearity)
 
     def __call__(
         self,

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Key, Num
 from openretina_jax.data.sta import LinearFilters
 from openretina_jax.errors import UserError
 from openretina_jax.modules import initial
-from openretina_jax.modules.layers import NeuronConstant, NeuronParam, inverse_nonlinearity
+from openretina_jax.modules.layers import NeuronConstant, NeuronParam, inverse_nonlinearity, softplus
 from openretina_jax.modules.readouts import READOUTS
 from openretina_jax.modules.readouts.readout import (
     Readout,
@@ -187,7 +187,7 @@ class SpatialContrastReadout(Readout):
         # the mean of the filtered image is the linear signal divided by the sum of the weights
         sums = spatial.sum(axis=(1, 2)) / jnp.sqrt(jnp.square(spatial).sum(axis=(1, 2)) + SUM_EPSILON)
         a, c = self.a[...][rows], self.c[...][rows]
-        slope = strengths(jax.nn.softplus, c, jnp.asarray(filters.slope) / jnp.maximum(a, SUM_EPSILON)) * sums
+        slope = strengths(softplus, c, jnp.asarray(filters.slope) / jnp.maximum(a, SUM_EPSILON)) * sums
         for variable, start in (
             (self.spatial, spatial),
             (self.temporal, jnp.asarray(filters.temporal)),
@@ -219,7 +219,7 @@ class SpatialContrastReadout(Readout):
         mean, contrast = jax.lax.map(signals, filters, batch_size=self.neurons_per_chunk)
         mean, contrast = (jnp.moveaxis(signal, 0, -1) for signal in (mean, contrast))
         a, b, c, w = (self._used(name, rows_of(getattr(self, name), first, width)) for name in "abcw")
-        return a * jax.nn.softplus(b * (mean + w * contrast) + c)
+        return a * softplus(b * (mean + w * contrast) + c)
 
     def masks(self) -> Float32[Array, "neuron height width"]:
         """Every neuron's spatial filter."""
