@@ -53,12 +53,19 @@ def elu(x: Values) -> Values:
     """Exponential linear unit: ``x`` where it is positive, else ``exp(x) - 1``.
 
     The derivative is computed from ``x`` alone. That of ``jax.nn.elu`` stores ``exp(x) - 1`` as well, in training one
-    more array of the size of a layer's maps.
+    more array of the size of a layer's maps. In single precision ``exp(x) - 1`` loses digits near 0 alone, where a few
+    terms of its series are as exact and, on CPUs, much faster than ``expm1``.
     """
-    return jnp.where(x > 0, x, jnp.exp(jnp.minimum(x, 0)) - 1)
+    if jnp.finfo(x.dtype).bits > 32:
+        return jax.nn.elu(x)
+    below = jnp.minimum(x, 0)
+    series = below * jnp.polyval(jnp.asarray(_SERIES_OF_EXP, x.dtype), below)
+    return jnp.where(x > 0, x, jnp.where(below > _NEAR_0, series, jnp.exp(below) - 1))
 
 
-elu.defjvps(lambda change, y, x: change * jnp.exp(jnp.minimum(x, 0)))
+_NEAR_0 = -0.35  # from here on the series is exact to single precision
+_SERIES_OF_EXP = [1 / math.factorial(n) for n in range(7, 0, -1)]  # (exp(x) - 1) / x
+elu.defjvps(lambda change, y, x: change * jnp.exp(jnp.where(x > 0, 0, x)))
 
 
 @jax.custom_jvp

@@ -69,6 +69,25 @@ def test_elu_has_the_derivatives_of_jax() -> None:
         np.testing.assert_allclose(jax.vmap(found)(x), jax.vmap(expected)(x), rtol=1e-5)
 
 
+def test_elu_and_softplus_are_exact_to_single_precision() -> None:
+    x = np.concatenate([-np.logspace(-30, 1.9, 3001), np.linspace(-2, 2, 3001), np.logspace(0, 30, 300)])
+    x = x.astype(np.float32).astype(np.float64)
+    for found, expected in (
+        (layers.elu, np.where(x > 0, x, np.expm1(np.minimum(x, 0)))),
+        (layers.softplus, np.logaddexp(x, 0)),
+    ):
+        np.testing.assert_allclose(jax.jit(found)(x.astype(np.float32)), expected, rtol=3e-7)
+
+
+def test_softplus_has_the_derivatives_of_jax() -> None:
+    x = jnp.asarray([-200.0, -3.0, 0.0, 1e-3, 200.0, jnp.inf, -jnp.inf])
+    for times in range(3):
+        found, expected = layers.softplus, jax.nn.softplus
+        for _ in range(times):
+            found, expected = jax.grad(found), jax.grad(expected)
+        np.testing.assert_allclose(jax.vmap(found)(x), jax.vmap(expected)(x), rtol=1e-5)
+
+
 def test_parametrized_elu_runs_where_jax_runs() -> None:
     """The reference's default wants a CUDA device; a large input must not spoil the gradient either."""
     module = layers.ParametrizedElu()
