@@ -227,13 +227,10 @@ class Model(torch.nn.Module):
     def __init__(self, counterpart: Mapping[str, Any], stimulus: Sequence[int], neurons: int):
         super().__init__()
         (core, of_core), (readout, of_readout) = counterpart["core"], counterpart["readout"]
-        classes = tuple(path.rpartition(".")[2] for path in (core, readout))
-        differ = [f"{name} {of_core[name]!r}" for name, only in ONLY.items() if of_core[name] != only]
-        if classes != CLASSES or differ:
-            raise UserError(
-                f"torch alone is measured with {' and '.join(CLASSES)}, not with {' and '.join(classes)} "
-                f"({', '.join(differ) or 'any options'})"
-            )
+        lacks = [path for path in (core, readout) if path.rpartition(".")[2] not in CLASSES]
+        lacks += [f"{name} {of_core[name]!r}" for name, only in ONLY.items() if of_core.get(name, only) != only]
+        if lacks:
+            raise UserError(f"torch alone has the layers of Höfling's models; it lacks {', '.join(lacks)}")
         self.core = Core(of_core)
         with torch.no_grad():
             _, channels, _, *image = self.core.eval()(torch.zeros(1, *stimulus)).shape
