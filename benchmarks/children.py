@@ -53,15 +53,25 @@ def singly() -> Program:
     )
 
 
-def reference(python: str, file: str = "reference.py") -> Program:
+def reference(python: str, file: str = "reference.py", name: str = "openretina") -> Program:
     """The reference in that interpreter.
+
+    Args:
+        python: the interpreter.
+        file: of the program.
+        name: of the library that it needs.
 
     Raises:
         UserError: there is no such interpreter.
     """
     if shutil.which(python) is None:
-        raise UserError(f"there is no Python interpreter {python}; give the one in which openretina is installed")
-    return Program("openretina", python, _HERE / file, remedy="install openretina there, or give another one")
+        raise UserError(f"there is no Python interpreter {python}; give the one in which {name} is installed")
+    return Program(name, python, _HERE / file, remedy=f"install {name} there, or give another one")
+
+
+def torch_alone(python: str) -> Program:
+    """The reference's layers in that interpreter, written in torch: openretina need not be there."""
+    return reference(python, "torch_layers.py", "torch")
 
 
 class Child:

@@ -1,9 +1,6 @@
 """The program of an epoch, compiled for accelerators that this machine does not have."""
 
-import math
-import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from benchmarks.ours import random_dataset
+from benchmarks.programs import of_a_step
 from benchmarks.run import CLIP_FRAMES, VALIDATION_CLIPS
 from openretina_jax.data.batches import DataArrays, Timelines
 from openretina_jax.data.timelines import Tables
@@ -29,7 +27,6 @@ from openretina_jax.training.sharding import Sharding, by_kind
 from openretina_jax.training.trainer import Trainer, TrainState
 
 TRAINING_CLIPS = 93  # of Höfling et al. 2024
-COMMUNICATIONS = "all-reduce|reduce-scatter|all-gather|all-to-all|collective-permute"
 
 
 def devices_elsewhere(platform: str, topology: str, description: Path | None = None) -> Sequence[jax.Device]:
@@ -150,28 +147,3 @@ def on_devices(
         place(value, None, NEURON) if value is recordings.responses else place(value)
         for value in jax.tree.leaves((recordings, others))
     ]
-
-
-def of_a_step(program: str) -> dict[str, Any]:
-    """Communications and kernels in the body of the loop over steps, the largest loop of a compiled program."""
-    bodies = {}
-    for name in re.findall(r"body=%?([\w.\-]+)", program):
-        begins = re.search(rf"^%?{re.escape(name)} .*\{{$", program, re.MULTILINE)
-        if begins is not None:
-            bodies[name] = program[begins.end() : program.index("\n}", begins.end())]
-    body = max(bodies.values(), key=len, default="")
-    found = re.findall(rf"= (.*?) ({COMMUNICATIONS})(?:-start)?\(", body)
-    kernels = len(re.findall(r" (?:fusion|custom-call|convolution|dot|copy)\(", body))
-    return {
-        "communications": dict(Counter(kind for _, kind in found)),
-        "communicated_bytes": sum(bytes_of(shapes) for shapes, _ in found),
-        "kernels": kernels,
-    }
-
-
-def bytes_of(shapes: str) -> int:
-    """Size of arrays as XLA writes them, such as ``(f32[16,2]{1,0}, s32[])``."""
-    return sum(
-        int(bits or 8) // 8 * math.prod(int(size) for size in sizes.split(",") if size)
-        for bits, sizes in re.findall(r"[a-z]+(\d*)\[([\d,]*)\]", shapes)
-    )

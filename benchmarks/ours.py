@@ -4,8 +4,10 @@ import dataclasses
 import functools
 import itertools
 import platform
+import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +18,7 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
 from benchmarks.ceiling import matmul_operations_per_second
+from benchmarks.programs import kernels
 from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.stimulus import Stimulus
@@ -43,12 +46,14 @@ class Work(NamedTuple):
         shape: of its steps.
         windows: that it goes through; one that a step shows to several sessions counts for each.
         program: of a single step (None: there are several).
+        of_compiled: what its compiled program says.
     """
 
     run: Callable[[], Any]
     shape: dict[str, int]
     windows: int
     program: ClosedJaxpr | None = None
+    of_compiled: Mapping[str, Any] = MappingProxyType({})
 
 
 def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -60,10 +65,12 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     Returns:
         The work, and the ``shape`` of its steps, how many ``windows`` it goes through, the ``lowering``, the ``device``
         and the ``versions`` of the libraries; of a single step also its ``operations``, and how many the device does a
-        second in a large matrix product, ``matmul_operations_per_second``.
+        second in a large matrix product of the same type, ``matmul_operations_per_second``; of a training step how many
+        ``kernels`` it starts, and the ``compile_seconds``, which the first repeat then does not have.
     """
     keep_freed_memory()  # as the scripts do
-    precision = task["settings"]["train"]["matmul_precision"]
+    train = task["settings"]["train"]
+    precision = train["matmul_precision"]
     training = Training(task)
     work = {
         "forward": training.forward,
@@ -86,7 +93,8 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
     if work.program is not None:
         about["operations"] = 2 * multiplications(work.program.jaxpr, "").total()  # additions, too
         with matmul_precision(precision):
-            about["matmul_operations_per_second"] = matmul_operations_per_second()
+            about["matmul_operations_per_second"] = matmul_operations_per_second(train["compute_dtype"])
+    about |= work.of_compiled
 
     def computed() -> Any:
         with matmul_precision(precision):
@@ -105,6 +113,7 @@ class Training:
     def __init__(self, task: Mapping[str, Any]):
         self._windows = {"window_frames": task["frames"], "windows_per_step": task["windows"], "seed": 0}
         settings = task["settings"]
+        self._precision = settings["train"]["matmul_precision"]
         shared = settings["train"]["windows"]["shared"]
         self._shared_windows = {
             "window_frames": shared["window_frames"],
@@ -157,13 +166,24 @@ class Training:
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
             return self._trainer.step(state, batch)
 
-        compiled = jax.jit(step, donate_argnames="state", compiler_options=compiler_options())
+        leaves, structure = jax.tree.flatten((self._state, batch))
+        of_state = range(len(jax.tree.leaves(self._state)))
+
+        # of single arrays: jax would put descriptions of arrays into classes that check for arrays
+        @functools.partial(jax.jit, donate_argnums=of_state, compiler_options=compiler_options())
+        def run(*leaves: Array) -> tuple[TrainState, Metrics]:
+            return step(*jax.tree.unflatten(structure, leaves))
+
+        program, began = jax.make_jaxpr(step)(self._state, batch), time.perf_counter()
+        with matmul_precision(self._precision):
+            compiled = run.lower(*leaves).compile()
+        of_compiled = {"compile_seconds": time.perf_counter() - began, "kernels": kernels(compiled.as_text() or "")}
 
         def work() -> Any:
-            self._state, metrics = compiled(self._state, batch)
+            self._state, metrics = compiled(*jax.tree.leaves((self._state, batch)))
             return self._state, metrics
 
-        return Work(work, shape, windows, jax.make_jaxpr(step)(self._state, batch))
+        return Work(work, shape, windows, program, of_compiled)
 
     def _batch(self) -> tuple[Batch, dict[str, int], int]:
         """The windows of the first step, and what to say of them."""

@@ -1,10 +1,9 @@
-"""The reference's side of a measurement; runs where torch and openretina are installed, and imports nothing else.
+"""The reference's side of a measurement; runs where torch and openretina are installed, without this package.
 
 The same work as in ``ours`` by openretina's own modules, losses, data loaders and cyclers, without Lightning around it.
 """
 
 import importlib
-import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -13,16 +12,12 @@ import torch
 from openretina.data_io.base_dataloader import get_movie_dataloader
 from openretina.data_io.cyclers import LongCycler, ShortCycler
 from openretina.modules.losses import CorrelationLoss3d, PoissonLoss3d
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+from torch_layers import DEVICE, about, autocast, begin, descend  # beside this file, which ``serving`` runs
 
 
 def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
     """What a task measures, as in ``ours``; a shared epoch is compared with the only kind of epoch there is."""
-    torch.set_num_threads(task["threads"])
-    torch.manual_seed(0)
-    precision = task["settings"]["train"]["matmul_precision"]
-    torch.set_float32_matmul_precision("medium" if precision == "default" else precision)
+    begin(task)
     training = Training(task)
     work, shape = {
         "forward": training.forward,
@@ -31,14 +26,7 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         "epoch": training.epoch,
         "epoch_shared": training.epoch,
     }[task["measure"]]()
-    versions = {name: version(name) for name in ("openretina", "torch", "numpy")}
-    return work, {
-        "shape": shape,
-        "windows": shape["steps"] * shape["windows"],
-        "lowering": None,
-        "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu",
-        "versions": {"python": platform.python_version()} | versions,
-    }
+    return work, about(shape, {name: version(name) for name in ("openretina", "torch", "numpy")})
 
 
 class Model(torch.nn.Module):
@@ -84,7 +72,8 @@ class Training:
 
         @torch.no_grad()
         def work() -> Any:
-            return self._model(data.inputs.to(DEVICE), session).cpu()
+            with autocast(self._task):
+                return self._model(data.inputs.to(DEVICE), session).cpu()
 
         return work, self._shape(1)
 
@@ -114,14 +103,11 @@ class Training:
         return work, self._shape(len(cycler))
 
     def _step(self, session: str, data: Any) -> float:
-        self._optimizer.zero_grad()
-        prediction = self._model(data.inputs.to(DEVICE), session)
-        loss = self._poisson(prediction, data.targets.to(DEVICE)) + self._model.penalty(session)
-        loss.backward()
-        if limit := self._task["settings"]["optimizer"]["clip_norm"]:
-            torch.nn.utils.clip_grad_norm_(self._model.parameters(), limit)
-        self._optimizer.step()
-        return float(loss)
+        def loss() -> Any:
+            prediction = self._model(data.inputs.to(DEVICE), session)
+            return self._poisson(prediction, data.targets.to(DEVICE)) + self._model.penalty(session)
+
+        return descend(self._task, self._optimizer, loss)
 
     @torch.no_grad()
     def _score(self, session: str, data: Any) -> float:

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import psutil
 
-from benchmarks.children import Program, child, ours, reference, singly
+from benchmarks.children import Program, child, ours, reference, singly, torch_alone
 from benchmarks.translation import translate
 from openretina_jax.errors import UserError
 from openretina_jax.modules.kernels.lowerings import Lowering
@@ -23,6 +23,7 @@ MEASURES = ("forward", "train_step", "eval_step", "epoch", "epoch_shared", "popu
 STIMULUS_CHANNELS = 2  # ultraviolet and green
 STEPS_PER_SESSION = 2  # of an epoch, as with the recordings of Höfling et al. 2024
 CLIP_FRAMES, VALIDATION_CLIPS = 150, 15  # likewise
+REFERENCES = {"openretina": reference, "torch": torch_alone}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ def benchmark(
     frames: int,
     input_shape: tuple[int, int, int] | None = None,
     reference_python: str | None,
+    against: str = "openretina",
 ) -> Iterator[dict[str, Any]]:
     """Measure model configurations: one line per measurement and implementation, and their ratio.
 
@@ -92,7 +94,8 @@ def benchmark(
         neurons: of each session.
         windows, frames: windows of a training step, and their length.
         input_shape: ``(height, width, channel)`` of a frame (None: as the configuration says).
-        reference_python: the Python in which openretina is installed (None: measure ours alone).
+        reference_python: the Python in which the reference is installed (None: measure ours alone).
+        against: the reference, one of ``REFERENCES``.
 
     Raises:
         UserError: a wrong choice, or the reference does not run.
@@ -100,7 +103,7 @@ def benchmark(
     _check(measures, MEASURES, "measure")
     _check(lowerings, get_args(Lowering), "lowering")
     _check_threads(threads)
-    programs = [ours()] if reference_python is None else [ours(), reference(reference_python)]
+    programs = [ours()] if reference_python is None else [ours(), REFERENCES[against](reference_python)]
     sizes = {"neurons": neurons, "windows": windows, "frames": frames}
     ways: Sequence[str | None] = lowerings or [None]
     plans = [
@@ -222,6 +225,8 @@ def _line(
         "compile_seconds": round(about["compile_seconds"], 3),
         "machine": {**machine, "device": about["device"], "versions": about["versions"]},
     }
+    if "kernels" in about:
+        line["kernels"] = about["kernels"]
     if "operations" in about:
         reached = about["operations"] / median
         line["operations"] = about["operations"]

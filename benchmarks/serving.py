@@ -6,13 +6,15 @@ Any Python runs this file: it needs the standard library alone. ``program.py`` h
 returns the work, as a function that returns when all is computed, and what to say of it.
 
 Requests and answers are JSON lines. The first request is the task; the answer is what the program says of it, and
-time and memory of a first repeat, which compiles. Then "repeat" asks for one more repeat, and "memory" for what one
-needs beyond what the process holds anyway. The process ends with its input.
+time and memory of a first repeat, which compiles; ``compile_seconds`` that the program says are added. Then "repeat"
+asks for one more repeat, and "memory" for what one needs beyond what the process holds anyway. The process ends with
+its input.
 """
 
 import ctypes
 import importlib.util
 import json
+import math
 import os
 import sys
 import time
@@ -32,7 +34,7 @@ def serve(program: str) -> None:
     task = json.loads(sys.stdin.readline())
     use_cores(task["threads"])
     work, about = load(program).prepare(task)
-    before, seconds = peak_memory_mb(), seconds_of(work)
+    before, seconds = peak_memory_mb(), about.get("compile_seconds", 0.0) + seconds_of(work)
     answer(about | {"before_mb": before, "compile_seconds": seconds, "peak_memory_mb": peak_memory_mb()})
     for request in sys.stdin:
         if json.loads(request) == "memory":
@@ -73,11 +75,17 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 
 def memory_mb_of(work: Callable[[], Any]) -> float:
-    """By how much memory grows during one repeat, at its peak, if all that was free has been given back before."""
+    """By how much memory grows during one repeat, at its peak, if all that was free has been given back before.
+
+    NaN where the system does not say, as in some sandboxes.
+    """
     ctypes.CDLL(None).malloc_trim(0)
     before = _memory_mb("VmRSS")
-    with open("/proc/self/clear_refs", "w", encoding="utf-8") as clear:
-        clear.write("5")  # the peak begins anew
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="utf-8") as clear:
+            clear.write("5")  # the peak begins anew
+    except OSError:
+        return math.nan
     work()
     return peak_memory_mb() - before
 
@@ -85,15 +93,16 @@ def memory_mb_of(work: Callable[[], Any]) -> float:
 def peak_memory_mb() -> float:
     """Most memory that the process has held so far.
 
-    From Linux itself: what ``getrusage`` says begins with the memory of the process that started this one.
+    From Linux itself: what ``getrusage`` says begins with the memory of the process that started this one. NaN where it
+    does not say, as in some sandboxes.
     """
     return _memory_mb("VmHWM")
 
 
 def _memory_mb(name: str) -> float:
     with open("/proc/self/status", encoding="utf-8") as status:
-        kibibytes = next(line.split()[1] for line in status if line.startswith(name))
-    return int(kibibytes) * 1024 / 1e6
+        kibibytes = next((line.split()[1] for line in status if line.startswith(name)), math.nan)
+    return float(kibibytes) * 1024 / 1e6
 
 
 if __name__ == "__main__":

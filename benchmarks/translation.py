@@ -23,7 +23,6 @@ def translate(settings: Mapping[str, Any], channels: int) -> dict[str, Any]:
     for name, value, only in (
         ("objective.loss.kind", settings["objective"]["loss"]["kind"], "poisson"),
         ("optimizer.kind", settings["optimizer"]["kind"], "adamw"),
-        ("train.compute_dtype", settings["train"]["compute_dtype"], "float32"),
     ):
         if value != only:
             raise UserError(f'openretina is measured with {name} "{only}", not with "{value}"')

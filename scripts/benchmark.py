@@ -2,6 +2,8 @@
 
 python scripts/benchmark.py --config=configs/hoefling_low_res.py [--measure=train_step,epoch] [--threads=1,2]
     [--variant=all] [--lowering=dense,factored] [--table] [--against=openretina --reference_python=/path/to/python]
+
+With --against=torch the reference is openretina's layers written in torch, for machines that have torch alone.
 """
 
 import json
@@ -36,9 +38,14 @@ _NEURONS = flags.DEFINE_integer("neurons", 60, "Neurons of each session.", lower
 _WINDOWS = flags.DEFINE_integer("windows", 128, "Windows of a training step.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("frames", 50, "Frames of such a window.", lower_bound=1)
 command_line.define_shape()
-_AGAINST = flags.DEFINE_enum("against", None, ["openretina"], "Measure this too, in turns, and print the ratio.")
+_AGAINST = flags.DEFINE_enum(
+    "against",
+    None,
+    ["openretina", "torch"],
+    "Measure this too, in turns, and print the ratio; torch: the layers of openretina in torch alone.",
+)
 _REFERENCE_PYTHON = flags.DEFINE_string(
-    "reference_python", sys.executable, "With --against: the Python in which openretina is installed."
+    "reference_python", sys.executable, "With --against: the Python in which that is installed."
 )
 flags.DEFINE_alias("reference-python", "reference_python")
 _TABLE = flags.DEFINE_bool("table", False, "Print a table of all lines at the end, on standard error.")
@@ -72,6 +79,7 @@ def main() -> None:
         frames=_FRAMES.value,
         input_shape=command_line.shape(),
         reference_python=_REFERENCE_PYTHON.value if _AGAINST.value else None,
+        against=_AGAINST.value or "openretina",
     ):
         print(json.dumps(line), flush=True)
         lines.append(line)

@@ -1,9 +1,9 @@
 """How windows and neurons are split between devices, and how precisely devices multiply.
 
 The devices form a mesh with two axes, which ``training.sharding`` builds. Along ``DATA`` they share the windows of a
-batch and the rows of the table of responses, along ``NEURON`` the neurons: columns of responses, rows of readouts.
-Everything else is replicated. Programs are written as for one device, and the compiler inserts the communication. The
-functions here say where windows are split; without a mesh they change nothing.
+batch, along ``NEURON`` the neurons: columns of responses, rows of readouts. Everything else is replicated. Programs are
+written as for one device, and the compiler inserts the communication. The functions here say where windows are split;
+without a mesh they change nothing.
 """
 
 import contextlib

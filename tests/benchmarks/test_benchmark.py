@@ -1,6 +1,7 @@
 """Measurements: their lines, the turns of two programs, our work, and what is said when something is wrong."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from benchmarks import ours
+from benchmarks import ours, serving
 from benchmarks.children import Program, child, reference
 from benchmarks.run import MEASURES, Task, benchmark, take
 from openretina_jax.errors import UserError
@@ -119,6 +120,20 @@ def test_memory_of_the_work_is_what_it_needs_for_a_moment(tmp_path: Path) -> Non
     assert line["work_memory_mb"] == pytest.approx(100, abs=10)
 
 
+def test_memory_that_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert serving.peak_memory_mb() > 1
+    assert math.isnan(serving._memory_mb("VmNone"))
+    opened = open
+
+    def refuse(file: Any, *arguments: Any, **options: Any) -> Any:
+        if file == "/proc/self/clear_refs":
+            raise PermissionError(file)
+        return opened(file, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert math.isnan(serving.memory_mb_of(lambda: None))
+
+
 @pytest.mark.parametrize(
     ("measure", "shape", "windows"),
     [
@@ -142,6 +157,7 @@ def test_our_work(measure: str, shape: dict[str, int], windows: int) -> None:
     assert (about["shape"], about["windows"], about["lowering"]) == (shape, windows, "dense")
     assert {"jax", "flax", "python"} <= about["versions"].keys()
     assert ("operations" in about) == (measure in ("forward", "train_step"))
+    assert ("kernels" in about) == (measure == "train_step")
     work()
     work()  # a second time, since buffers are reused
 
@@ -190,7 +206,14 @@ def test_script_prints_a_line_per_lowering(tmp_path: Path) -> None:
         ({"lowerings": ["dense"], "settings": FULL}, 'variant "configured" has no lowering to choose; '),
         ({"threads": [0]}, "0 threads do not fit a machine with "),
         ({"threads": [4096]}, "4096 threads do not fit a machine with "),
-        ({"reference_python": "/no/python"}, "there is no Python interpreter /no/python; give the one in which "),
+        (
+            {"reference_python": "/no/python"},
+            "there is no Python interpreter /no/python; give the one in which openretina ",
+        ),
+        (
+            {"reference_python": "/no/python", "against": "torch"},
+            "there is no Python interpreter /no/python; give the one in which torch is installed",
+        ),
     ],
 )
 def test_wrong_choices(options: dict[str, Any], message: str) -> None:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental import topologies
 
-from benchmarks.elsewhere import bytes_of, compile_epoch, devices_elsewhere, of_a_step, placement
+from benchmarks.elsewhere import compile_epoch, devices_elsewhere, placement
+from benchmarks.programs import bytes_of, kernels, of_a_step
 from benchmarks.run import benchmark
 from openretina_jax.errors import UserError
 from openretina_jax.modules.kernels import lowerings
@@ -55,6 +56,11 @@ def test_communications_and_kernels_of_the_largest_loop() -> None:
     both = {"all-reduce": 1, "reduce-scatter": 1}
     assert found == {"communications": both, "communicated_bytes": 2 * 8, "kernels": 1}
     assert bytes_of("(f32[16,2]{1,0}, s32[], /*index=2*/pred[3], bf16[2,0])") == 4 * 32 + 4 + 3
+
+
+def test_kernels_outside_of_loops() -> None:
+    assert kernels(PROGRAM.replace("ROOT %e", "%e")) == 0
+    assert kernels(PROGRAM.replace("%g = f32[2] all-reduce(%x)", "%g = f32[2] copy(%x)")) == 1
 
 
 def test_arrays_that_devices_share_get_longer() -> None:

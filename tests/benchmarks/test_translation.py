@@ -112,7 +112,7 @@ def test_optimizer() -> None:
         ("gru", {"model__core__hidden_padding": [0, 2, 2]}, "cannot pad as hidden_padding .* layer by layer to"),
         ("gru", {"model__core__input_padding": 3}, "cannot pad as input_padding .* set it to 0, or"),
         ("lnp", {"objective__loss__kind": "correlation"}, 'objective.loss.kind "poisson", not with "correlation"'),
-        ("lnp", {"train__compute_dtype": "bfloat16"}, 'train.compute_dtype "float32", not with "bfloat16"'),
+        ("lnp", {"optimizer__kind": "adam"}, 'optimizer.kind "adamw", not with "adam"'),
     ],
 )
 def test_what_the_reference_cannot_do(variant: str, changes: dict[str, Any], message: str) -> None:
