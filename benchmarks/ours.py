@@ -47,6 +47,7 @@ class Work(NamedTuple):
         windows: that it goes through; one that a step shows to several sessions counts for each.
         program: of a single step (None: there are several).
         of_compiled: what its compiled program says.
+        text: of its compiled program.
     """
 
     run: Callable[[], Any]
@@ -54,6 +55,7 @@ class Work(NamedTuple):
     windows: int
     program: ClosedJaxpr | None = None
     of_compiled: Mapping[str, Any] = MappingProxyType({})
+    text: str = ""
 
 
 def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -177,13 +179,14 @@ class Training:
         program, began = jax.make_jaxpr(step)(self._state, batch), time.perf_counter()
         with matmul_precision(self._precision):
             compiled = run.lower(*leaves).compile()
-        of_compiled = {"compile_seconds": time.perf_counter() - began, "kernels": kernels(compiled.as_text() or "")}
+        text = compiled.as_text() or ""
+        of_compiled = {"compile_seconds": time.perf_counter() - began, "kernels": kernels(text)}
 
         def work() -> Any:
             self._state, metrics = compiled(*jax.tree.leaves((self._state, batch)))
             return self._state, metrics
 
-        return Work(work, shape, windows, program, of_compiled)
+        return Work(work, shape, windows, program, of_compiled, text)
 
     def _batch(self) -> tuple[Batch, dict[str, int], int]:
         """The windows of the first step, and what to say of them."""

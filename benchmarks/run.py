@@ -113,7 +113,7 @@ def benchmark(
     ]
     for (name, settings, core), measure, cores in itertools.product(plans, measures, threads):
         shape = input_shape or frame_shape(settings["data"])
-        task = _task(settings, core, variant=name, measure=measure, threads=cores, input_shape=shape, **sizes)
+        task = make_task(settings, core, variant=name, measure=measure, threads=cores, input_shape=shape, **sizes)
         if measure.startswith(("epoch", "population")):
             task = dataclasses.replace(task, sessions=sessions)
         if measure == "population":
@@ -127,7 +127,7 @@ def benchmark(
         yield from take(task, programs, repeats)
 
 
-def _task(
+def make_task(
     settings: Mapping[str, Any], core: Mapping[str, Any], *, measure: str, windows: int, frames: int, **more: Any
 ) -> Task:
     """The measurement of a configuration with that core, on one session."""
