@@ -61,6 +61,7 @@ def call(script: str, *arguments: str, cache: Path, folder: Path = ROOT, parse_o
         act = (lambda rest: None) if parse_only else None
         patch.setattr(app, "run", lambda main, flags_parser: (act or main)(flags_parser(sys.argv)))
         patch.setattr(command_line, "keep_freed_memory", lambda: None)
+        patch.setattr(command_line, "collect_garbage_rarely", lambda: None)
         patch.setattr(Figure, "draw", lambda figure, renderer: None)
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             try:

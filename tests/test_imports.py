@@ -118,7 +118,10 @@ def test_data_needs_no_jax() -> None:
         ("openretina_jax", {"jax", "flax", "orbax", "pandas", "matplotlib", "scipy", "h5py"}),
         ("openretina_jax.experiment.command_line", {"jax", "flax", "orbax", "pandas", "matplotlib", "scipy", "h5py"}),
         ("openretina_jax.training.loop", {"orbax", "grain", "pandas", "matplotlib", "h5py"}),
-        ("openretina_jax.experiment.train", {"matplotlib", "scipy.signal", "scipy.optimize", "huggingface_hub"}),
+        (
+            "openretina_jax.experiment.train",
+            {"matplotlib", "scipy.signal", "scipy.optimize", "huggingface_hub", "pandas", "orbax", "tensorboardX"},
+        ),
     ],
 )
 def test_slow_libraries_are_imported_where_they_are_used(module: str, late: set[str]) -> None:

@@ -122,10 +122,15 @@ class DataArrays:
 
     @classmethod
     def of(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
-        """Arrays of the data on the default device; on a CPU the responses are those of the tables, and no copy."""
+        """Arrays of the data on the default device; on a CPU those of the tables, and no copies.
+
+        The one movie of a data set is copied: it is not that of the tables, and may lie on the disk.
+        """
         arrays = cls.on_host(tables, with_frames)
-        arrays = dataclasses.replace(arrays, responses=jax.device_put(arrays.responses))
-        return jax.tree.map(jnp.asarray, arrays)
+        movies = [movie.frames for movie in tables.dataset.stimuli.values()]
+        copied = any(arrays.frames is movie for movie in movies)
+        frames = jnp.asarray(arrays.frames) if copied else arrays.frames
+        return jax.tree.map(jax.device_put, dataclasses.replace(arrays, frames=frames))
 
 
 def gather(

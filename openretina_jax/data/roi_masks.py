@@ -12,7 +12,7 @@ _PIXEL = np.dtype("<i4")
 def pack(mask: Int32[np.ndarray, "row column"]) -> str:
     """Turn a mask into text: its size, and its pixels compressed by zlib, in base64."""
     rows, columns = mask.shape
-    return f"{rows}x{columns}:{base64.b64encode(zlib.compress(mask.astype(_PIXEL).tobytes(), 9)).decode('ascii')}"
+    return f"{rows}x{columns}:{base64.b64encode(zlib.compress(mask.astype(_PIXEL).tobytes())).decode('ascii')}"
 
 
 def unpack(text: str) -> Int32[np.ndarray, "row column"]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int, Int32, Num, Shaped
+from numpy.typing import DTypeLike
 
 from openretina_jax.data.behaviour import known
 from openretina_jax.data.dataset import Dataset, Session
@@ -25,6 +26,7 @@ from openretina_jax.data.stimulus import Frames
 from openretina_jax.errors import UserError
 
 ALIGNED_BYTES = 64  # at multiples of which arrays of XLA begin
+_FRAMES_AT_ONCE = 512  # that are copied or normalised: no second table of them is made
 
 # a number; in a stack of timelines (``batches.Timelines``) an array with one for each
 if TYPE_CHECKING:
@@ -107,13 +109,17 @@ class Tables:
         shown = ((session.stimulus, session.frame_index.tobytes()) for session in dataset.sessions)
         self._orders = [first_shown.setdefault(order, number) for number, order in enumerate(shown)]
         self.order = np.repeat(self._orders, counts).astype(np.int32)
-        self.responses = unrecorded(n_rows, int(counts.sum()))
+        self.responses = aligned((n_rows, int(counts.sum())), np.float32)
         for session, first in zip(dataset.sessions, self._first_neuron, strict=True):
-            columns = slice(first, first + session.n_neurons)
-            self.responses[self._rows(session), columns] = session.responses
+            columns = self.responses[:, first : first + session.n_neurons]
+            unrecorded = np.ones(n_rows, bool)
+            parts = [(self._rows(session), session.responses)]
             for test, trials in () if with_behaviour else session.repeats.items():
                 start = self._first_row[session.test_stimulus(test)]
-                self.responses[start : start + trials.shape[1], columns] = mean_of(trials)
+                parts.append((np.arange(start, start + trials.shape[1], dtype=np.int32), mean_of(trials)))
+            for rows, responses in parts:
+                columns[rows], unrecorded[rows] = responses, False
+            columns[unrecorded] = np.nan
         self.behaviour = self._table_of_behaviour() if with_behaviour else None
 
     def _table_of_behaviour(self) -> Float32[np.ndarray, "row session channel"]:
@@ -150,8 +156,17 @@ class Tables:
         return self.n_frames * math.prod(self._movies[0].frames.shape[1:]) * each
 
     def frames(self) -> Frames:
-        """All movies one after another, in the order of ``dataset.stimuli``."""
-        return self._movies[0].frames if len(self._movies) == 1 and self._raw else self.pick(np.arange(self.n_frames))
+        """All movies one after another, in the order of ``dataset.stimuli``; a single one as it is."""
+        first = self._movies[0].frames
+        if len(self._movies) == 1 and self._raw:
+            return first
+        table = aligned((self.n_frames, *first.shape[1:]), first.dtype if self._raw else np.float32)
+        for name, movie in self.dataset.stimuli.items():
+            part = table[self._first_frame[name] :][: len(movie.frames)]
+            for start in range(0, len(part), _FRAMES_AT_ONCE):
+                some = slice(start, start + _FRAMES_AT_ONCE)
+                part[some] = movie.frames[some] if self._raw else movie.normalized(some)
+        return table
 
     def pick(self, rows: Int[np.ndarray, "*shape"]) -> Num[np.ndarray, "*shape height width channel"]:
         """Read some rows of the table of frames from the movies."""
@@ -284,11 +299,12 @@ class Tables:
         return np.arange(trials * frames, dtype=np.int32) + self._first_row[_own_rows(session, test)]
 
 
-def unrecorded(rows: int, columns: int) -> Float32[np.ndarray, "row column"]:
-    """Make a table of NaN, which begins where XLA takes it as it lies: the largest array of all, once on CPUs."""
-    values = np.full(rows * columns + ALIGNED_BYTES // 4, np.nan, np.float32)
-    first = -values.ctypes.data % ALIGNED_BYTES // 4
-    return values[first : first + rows * columns].reshape(rows, columns)
+def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> Num[np.ndarray, "..."]:
+    """Make an array to be filled, which begins where XLA takes it as it lies: large ones are there once on CPUs."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(size + ALIGNED_BYTES, np.uint8)
+    first = -room.ctypes.data % ALIGNED_BYTES
+    return room[first : first + size].view(dtype).reshape(shape)
 
 
 def _one_after_another(lengths: Mapping[str, int]) -> dict[str, np.int32]:

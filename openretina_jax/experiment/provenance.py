@@ -7,16 +7,18 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.fingerprint import fingerprint
 from openretina_jax.errors import UserError
-from openretina_jax.evaluation.tables import SummaryOptions
 from openretina_jax.experiment.recipe import differences
 from openretina_jax.models.saving import SCORE, best_checkpoint, read_about, read_hashes
+
+if TYPE_CHECKING:  # imports pandas, which runs need only at their end
+    from openretina_jax.evaluation.tables import SummaryOptions
 
 CONTENT = "data_sha256"  # of checkpoints: hash of the content of the data
 PRESET, CHANGED, VERSIONS = "preset", "changed", "versions"  # of checkpoints
@@ -38,7 +40,7 @@ def origin(name: str, preset: Mapping[str, Any], settings: Mapping[str, Any]) ->
     return {PRESET: name, CHANGED: {key: values[0] for key, values in differences(settings, preset).items()}}
 
 
-def provenance(checkpoint: str, dataset: Dataset, options: SummaryOptions) -> dict[str, dict[str, str]]:
+def provenance(checkpoint: str, dataset: Dataset, options: "SummaryOptions") -> dict[str, dict[str, str]]:
     """Facts behind the scores of a model, by topic, as text; those that its checkpoint does not know are left out.
 
     Args:

@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from openretina_jax.models.build import starts_at_location
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import Model
 from openretina_jax.models.saving import load_model
-from openretina_jax.models.summary import summary
 from openretina_jax.runtime.described import counted
 from openretina_jax.runtime.devices import matmul_precision, own_numbers
 from openretina_jax.runtime.fetch import cache_folder
@@ -111,16 +111,18 @@ def _train(
         counted(len(dataset.sessions), "session"),
         sum(session.mirrored for session in dataset.sessions),
     )
-    trainer, members = make_trainer(settings, dataset)
+    with ThreadPoolExecutor(1) as beside:
+        content = beside.submit(fingerprint, dataset)
+        trainer, members = make_trainer(settings, dataset)
+        data = make_feed(settings, dataset, trainer)
     model = trainer.start
     about: dict[str, Any] = {
         "config": json.loads(json.dumps(settings | {"model": model.options})),
         "data_info": json.loads(model.data_info.to_json()),
-        CONTENT: fingerprint(dataset),
+        CONTENT: content.result(),
         VERSIONS: versions(),
         **origin,
     }
-    data = make_feed(settings, dataset, trainer)
     if dry_run:
         check_same_run(workdir, about)
         for line in plan(settings, trainer, data, shown(workdir, kept)):
@@ -256,6 +258,8 @@ def run(
 
 def plan(settings: Mapping[str, Any], trainer: Trainer, data: Feed, workdir: str) -> list[str]:
     """What would be trained: the model by its parts, the steps, and what the data take on the device."""
+    from openretina_jax.models.summary import summary  # imports pandas, which runs need only at their end
+
     model = trainer.start
     lines = [f"model, which predicts from frame {model.lag} on"]
     if isinstance(model, CoreReadout):

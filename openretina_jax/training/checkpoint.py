@@ -1,6 +1,7 @@
 """The checkpoints of a run: the last and the best, each written whole or not at all."""
 
 import dataclasses
+import functools
 import json
 import logging
 import uuid
@@ -43,20 +44,25 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, about: Mapping[str, Any], kept: KeptFolder | None = None):
-        import orbax.checkpoint as ocp  # takes a quarter of a second: loops without checkpoints do without
+        self.folder, self._about, self._kept = folder, about, kept
+        set_aside_damaged(folder, shared=kept is None)
+        self._begun = any(one.name.isdigit() for one in folder.glob("*"))
+
+    @functools.cached_property
+    def _manager(self) -> Any:
+        """The library's manager of the folder."""
+        import orbax.checkpoint as ocp  # takes a quarter of a second, for which the first step need not wait
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
         from orbax.checkpoint.options import MultiprocessingOptions
 
-        self.folder, self._about, self._kept = folder, about, kept
-        set_aside_damaged(folder, shared=kept is None)
         keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=lambda metrics: metrics[SCORE], n=1)])
         processes = MultiprocessingOptions()
-        if kept is not None:
+        if self._kept is not None:
             own = jax.process_index()
             processes = MultiprocessingOptions(own, active_processes={own})
-            folder.mkdir(parents=True, exist_ok=True)  # which the library refuses to do for some of the processes
-        self._manager = ocp.CheckpointManager(
-            plain_folder(folder),
+            self.folder.mkdir(parents=True, exist_ok=True)  # which the library refuses to do for some of the processes
+        return ocp.CheckpointManager(
+            plain_folder(self.folder),
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(multiprocessing_options=processes),
                 "about": ocp.JsonCheckpointHandler(multiprocessing_options=processes),
@@ -64,7 +70,7 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=keep,
                 best_fn=lambda metrics: metrics[SCORE],
-                create=kept is None,
+                create=self._kept is None,
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=False,  # states are small, and an exit must not wait for a thread
                 multiprocessing_options=processes,
@@ -74,12 +80,12 @@ class Checkpoints:
     @property
     def last_epoch(self) -> int | None:
         """Epoch of the last checkpoint, or None."""
-        return self._manager.latest_step()
+        return self._manager.latest_step() if self._begun else None
 
     @property
     def best_epoch(self) -> int | None:
         """Epoch of the best checkpoint, or None."""
-        return self._manager.best_step()
+        return self._manager.best_step() if self._begun else None
 
     def save(self, epoch: int, state: TrainState, score: Float32[Array, ""] | float, seconds: float) -> None:
         """Save the state after an epoch; where there are several processes, each must call."""
@@ -87,6 +93,7 @@ class Checkpoints:
             return
         import orbax.checkpoint as ocp
 
+        self._begun = True
         arrays = jax.device_get(by_name(_saved(state)))  # on the host: which devices there are may change
         about = with_hashes({**self._about, "epoch": epoch, "seconds": seconds, SCORE: float(score)}, arrays)
         args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about))
@@ -108,6 +115,7 @@ class Checkpoints:
         with first_before_others():
             if not is_first():
                 self._kept.store.download(self._kept.folder)
+                self._begun = True
                 self._manager.reload()
 
     def last_good(self) -> str:

@@ -11,7 +11,7 @@ import pytest
 from openretina_jax.data import batches_of
 from openretina_jax.data.batches import Batch, DataArrays, Timelines
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.timelines import ALIGNED_BYTES, Tables, Timeline
+from openretina_jax.data.timelines import ALIGNED_BYTES, Tables, Timeline, aligned
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.errors import UserError
 from tests import tiny
@@ -160,6 +160,22 @@ def test_arrays_of_the_data_move_to_the_device_unchanged(tables: Tables) -> None
         np.testing.assert_array_equal(one, other)
 
 
-def test_responses_exist_once_on_a_cpu(tables: Tables) -> None:
-    assert tables.responses.ctypes.data % ALIGNED_BYTES == 0
-    assert DataArrays.of(tables).responses.unsafe_buffer_pointer() == tables.responses.ctypes.data
+def test_tables_exist_once_on_a_cpu(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = tables.frames()
+    monkeypatch.setattr(tables, "frames", lambda: frames)
+    arrays = DataArrays.of(tables)
+    for here, there in ((frames, arrays.frames), (tables.responses, arrays.responses)):
+        assert here.ctypes.data % ALIGNED_BYTES == 0
+        assert there.unsafe_buffer_pointer() == here.ctypes.data
+
+
+def test_a_single_movie_is_copied(data: Dataset) -> None:
+    """It may be changed, or its file."""
+    sessions = tuple(dataclasses.replace(session, repeats={}) for session in data.sessions)
+    alone = dataclasses.replace(data, stimuli={"train": data.stimuli["train"]}, sessions=sessions)
+    room = aligned(alone.stimuli["train"].frames.shape, np.float32)
+    room[:] = alone.stimuli["train"].frames
+    alone = dataclasses.replace(alone, stimuli={"train": dataclasses.replace(data.stimuli["train"], frames=room)})
+    there = DataArrays.of(Tables(alone)).frames
+    assert there.unsafe_buffer_pointer() != room.ctypes.data
+    np.testing.assert_array_equal(there, room)

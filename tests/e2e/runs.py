@@ -65,8 +65,8 @@ class Stop(Callback):
 
 
 def follow(callback: type[Callback]) -> str:
-    """The flag for a callback of this file."""
-    return f'--config.callbacks=("{__name__}:{callback.__name__}",)'
+    """The flag for a callback of the tests."""
+    return f'--config.callbacks=("{callback.__module__}:{callback.__name__}",)'
 
 
 def summary(output: str) -> float:

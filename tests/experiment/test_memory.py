@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # a program that frees and takes 40 MB again and again, and prints how many pages the system had to hand out for it
 PROGRAM = """
 import resource, sys
@@ -16,12 +18,30 @@ for _ in range(5):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+# a program that imports what a run needs, and prints how often Python looked for garbage
+IMPORTS = """
+import gc, sys
+from openretina_jax.experiment.command_line import collect_garbage_rarely
+
+if sys.argv[1] == "rarely":
+    collect_garbage_rarely()
+import openretina_jax.experiment.train
+print(sum(generation["collections"] for generation in gc.get_stats()))
+"""
+
+
+def printed(program: str, word: str) -> int:
+    """The number that a program prints."""
+    return int(subprocess.run([sys.executable, "-c", program, word], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.slow
+def test_garbage_is_collected_rarely() -> None:
+    assert printed(IMPORTS, "rarely") < printed(IMPORTS, "often") / 4
+
 
 def test_memory_is_used_again_without_the_system():
-    kept, given_back = (
-        int(subprocess.run([sys.executable, "-c", PROGRAM, word], capture_output=True, text=True, check=True).stdout)
-        for word in ("keep", "give back")
-    )
+    kept, given_back = (printed(PROGRAM, word) for word in ("keep", "give back"))
     if sys.platform == "linux":
         assert kept < 100
         assert given_back > 10 * kept

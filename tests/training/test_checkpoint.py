@@ -25,8 +25,9 @@ def kept(folder: Path) -> set[int]:
 
 @pytest.mark.slow
 def test_best_and_last_are_kept(state: TrainState, tmp_path: Path) -> None:
+    first = Checkpoints(tmp_path / "run", {"note": 1})
+    assert (first.last_epoch, first.best_epoch, (tmp_path / "run").exists()) == (None, None, False)
     first = Checkpoints(tmp_path, {"note": 1})
-    assert (first.last_epoch, first.best_epoch) == (None, None)
     for epoch, score in ((1, 0.1), (2, 0.5), (3, 0.3)):
         first.save(epoch, state, score, seconds=1.0)
     assert (first.last_epoch, first.best_epoch, kept(tmp_path)) == (3, 2, {2, 3})

@@ -126,16 +126,17 @@ def upsample(
     starts = trigger_times[:: presentation.triggers]
     n_frames = round(presentation.nominal_s * frame_rate_hz)
     frame_times = np.linspace(starts, starts + presentation.shown_s, n_frames, axis=1).ravel()
-    responses = np.empty((len(frame_times), len(traces)), np.float32)
+    responses = np.empty((len(traces), len(frame_times)), np.float32)
     for neuron, (trace, times) in enumerate(zip(traces, trace_times, strict=True)):
         response = np.interp(frame_times, times, trace)
-        responses[:, neuron] = response / _spread(response) if norm_by_std else response
-    return responses
+        responses[neuron] = response / _spread(response) if norm_by_std else response
+    return np.ascontiguousarray(responses.T)
 
 
 def _spread(response: Float[np.ndarray, " time"]) -> float:
     """Standard deviation over the values that are not NaN; NaN if these are constant."""
-    recorded = response[~np.isnan(response)]
+    missing = np.isnan(response)
+    recorded = response[~missing] if missing.any() else response
     if recorded.size == 0 or recorded.min() == recorded.max():
         return float("nan")
     return float(recorded.std())

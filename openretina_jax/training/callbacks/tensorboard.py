@@ -4,14 +4,15 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.summary import custom_scalars, hparams, image, scalar, text
+from typing import TYPE_CHECKING, Any
 
 from openretina_jax.training.callbacks import callback
+
+# tensorboardX imports the clients of all object stores that it finds: the first step of a run need not wait for it
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.summary_pb2 import Summary
 
 BOTH = ("train", "validation")  # drawn over each other
 OF_THE_RUN = "run"  # group of numbers that are no score
@@ -48,36 +49,31 @@ class TensorBoard(callback.Callback):
     def __init__(self, workdir: Path, config: Mapping[str, Any], run: str | None = None):
         self._folder = workdir / "tensorboard" / (run or workdir.absolute().name).replace("/", "_")
         self._config, self._step = config, 0
+        self._before: int | None = None  # steps before this start
         self._events: EventsWriter | None = None
 
     def on_train_begin(self, epoch: int, step: int) -> None:
         """Forget later steps: they belong to work that was lost."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        # in the order of the starts; the second in a file's name does not tell them apart
-        start = len(list(self._folder.iterdir()))
-        self._events = EventsWriter(str(self._folder / f"events_{start:03d}"))
-        if step:
-            self._write(Event(step=step + 1, file_version="brain.Event:2"))
-            self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
-        else:
-            self._summarize(text("settings", _as_table(self._config)), 0)
-            both = {name: ["Multiline", [f"{name}/{split}" for split in BOTH]] for name in ("loss", "correlation")}
-            self._summarize(custom_scalars({"Training and validation": both}), 0)
+        self._before = step
 
     def on_epoch_end(self, epoch: callback.Epoch) -> None:
         """Log numbers and pictures."""
-        assert self._events is not None
+        from tensorboardX.summary import image, scalar
+
         self._step = epoch.step
         for name, value in _known(epoch.metrics).items():
             self._summarize(scalar(tag(name), value), epoch.step)
         for name, picture in epoch.pictures.items():
             group = "predictions" if name == "traces" else "weights"  # in the order of the alphabet
             self._summarize(image(f"{group}/{name}", picture, dataformats="HWC"), epoch.step)
-        self._events.flush()
+        self._opened().flush()
 
     def on_test_end(self, scores: Mapping[str, float], files: Sequence[Path], checkpoint: str) -> None:
         """Log the scores of the best epoch, and the settings to which they belong."""
-        if self._events is None:
+        from tensorboardX.summary import hparams, scalar
+
+        if self._before is None:
             return
         tags = {f"final/{name}": value for name, value in _known(scores).items()}
         for name, value in tags.items():
@@ -91,13 +87,37 @@ class TensorBoard(callback.Callback):
         if self._events is not None:
             self._events.close()
 
-    def _summarize(self, summary: Summary, step: int) -> None:
+    def _opened(self) -> "EventsWriter":
+        """The file of this start, which begins with its first numbers."""
+        if self._events is None:
+            from tensorboardX.event_file_writer import EventsWriter
+
+            # in the order of the starts; the second in a file's name does not tell them apart
+            start = len(list(self._folder.iterdir()))
+            self._events = EventsWriter(str(self._folder / f"events_{start:03d}"))
+            self._begin(self._before or 0)
+        return self._events
+
+    def _begin(self, step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import custom_scalars, text
+
+        if step:
+            self._write(Event(step=step + 1, file_version="brain.Event:2"))
+            self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        else:
+            self._summarize(text("settings", _as_table(self._config)), 0)
+            both = {name: ["Multiline", [f"{name}/{split}" for split in BOTH]] for name in ("loss", "correlation")}
+            self._summarize(custom_scalars({"Training and validation": both}), 0)
+
+    def _summarize(self, summary: "Summary", step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
         self._write(Event(step=step, summary=summary))
 
-    def _write(self, event: Event) -> None:
-        assert self._events is not None
+    def _write(self, event: "Event") -> None:
         event.wall_time = time.time()
-        self._events.write_event(event)
+        self._opened().write_event(event)
 
 
 def tag(name: str) -> str:

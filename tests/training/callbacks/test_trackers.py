@@ -140,6 +140,14 @@ def test_tensorboard(workdir: Path) -> None:
     assert b"seed" in start.metadata.plugin_data.content
 
 
+def test_tensorboard_begins_with_the_first_numbers(workdir: Path) -> None:
+    """Its library takes a while to import, and the first step does not wait for it."""
+    tracker = open_one(workdir, "tensorboard")
+    tracker.on_train_begin(0, 0)
+    tracker.close("stopped")
+    assert list((workdir / "tensorboard" / "first").iterdir()) == []
+
+
 def test_tensorboard_lacks_scores_that_do_not_exist(workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The Poisson loss and bits per spike of calcium traces are NaN, of which tensorboardX would warn."""
     tracker = open_one(workdir, "tensorboard")
