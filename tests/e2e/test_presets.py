@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 import openretina_jax
 from benchmarks.noise_ceiling import noise_ceiling
@@ -106,14 +105,11 @@ GATES: dict[str, tuple[str, dict[str, Any], float]] = {
 }
 TRACED = sorted({file.stem for file in (ROOT / "configs").glob("*.py")} - NOT_RUN.keys() - GATES.keys())
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
 
 
 @pytest.mark.parametrize("gate", GATES)
-def test_a_preset_reaches_its_share_of_the_noise_ceiling(
-    gate: str, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)
+def test_a_preset_reaches_its_share_of_the_noise_ceiling(gate: str, simulated: Path, tmp_path: Path) -> None:
     words, settings, least = GATES[gate]
     preset = f"{ROOT / 'configs' / gate.partition('-')[0]}.py:{','.join(filter(None, ('simulated', 'quick', words)))}"
     config = changed(preset, {**settings, "train.picture_every": 0})

@@ -11,7 +11,6 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from rich.console import Console
 
 import openretina_jax
@@ -38,7 +37,7 @@ from tests.runtime.test_processes import free_port
 from tests.scripts import TIMEOUT_S, call, mistake, printed, start, wait
 from tests.stores import s3
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,6 @@ def test_a_stored_run_is_read_by_its_address(
 
 def test_a_notebook_trains_in_a_store(bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(cache))
-    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)  # which takes seconds
     rng = np.random.default_rng(0)
     movie, responses = rng.integers(256, size=(1200, 8, 8), dtype=np.uint8), rng.random((1200, 3), dtype=np.float32)
     dataset = openretina_jax.from_arrays({"a": ArrayRecording(movie, responses)}, frame_rate_hz=30.0)
