@@ -121,6 +121,16 @@ def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     gc.freeze()  # traced programs that live on, gigabytes at the end, which no later collection need look through
 
 
+@pytest.fixture(scope="module")
+def blank_pictures() -> Iterator[None]:
+    """Pictures that runs make stay blank, which take seconds; tests/visualize draws them."""
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "draw", lambda figure, renderer: None)
+        yield
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache in which nothing is yet."""

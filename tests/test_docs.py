@@ -29,6 +29,8 @@ from tests.white_noise import needs_white_noise
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE_OF_RECORDINGS = DOCS / "real_recordings.md"
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.mark.slow
 def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

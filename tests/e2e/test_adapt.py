@@ -17,7 +17,7 @@ from openretina_jax.runtime.settings import read_config
 from openretina_jax.simulation.cache import simulated_files
 from tests.scripts import call, mistake, printed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
 
 SCRIPT, CONFIG = "adapt.py", "configs/hdf5_core_readout.py:simulated,quick"
 SMALL = {

@@ -11,7 +11,6 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from rich.console import Console
 
 import openretina_jax
@@ -38,7 +37,7 @@ from tests.runtime.test_processes import free_port
 from tests.scripts import TIMEOUT_S, call, mistake, printed, start, wait
 from tests.stores import s3
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,6 @@ def test_a_stored_run_is_read_by_its_address(
 
 def test_a_notebook_trains_in_a_store(bucket: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(cache))
-    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)  # which takes seconds
     rng = np.random.default_rng(0)
     movie, responses = rng.integers(256, size=(1200, 8, 8), dtype=np.uint8), rng.random((1200, 3), dtype=np.float32)
     dataset = openretina_jax.from_arrays({"a": ArrayRecording(movie, responses)}, frame_rate_hz=30.0)
@@ -213,14 +211,14 @@ def outputs(running: list[subprocess.Popen[str]]) -> list[str]:
 
 
 def test_two_machines_are_told_to_stop_and_lost(bucket: str, machines: list[Path]) -> None:
-    """A SIGTERM to one of them, as clusters send it before they take a machine, saves on both and ends both."""
+    """A signal to one of them, whichever, saves on both and ends both: Ctrl-C, or what clusters send before an end."""
     undisturbed, disturbed = f"{bucket}/runs/two", f"{bucket}/runs/two_lost"
     outputs(start_two(machines, undisturbed, follow(Blank)))
-    for number in (1, 0):
+    for number, how in ((1, signal.SIGTERM), (0, signal.SIGINT)):
         running = start_two(machines, disturbed, follow(Slow))
         scratch = Store(disturbed).place(machines[0] / "runs" / "0")
         wait_for_epochs(1 if number else 3, scratch, *running)
-        running[number].send_signal(signal.SIGTERM)
+        running[number].send_signal(how)
         first, second = outputs(running)
         assert "stopped after epoch" in first
         assert "epoch" not in second

@@ -13,6 +13,8 @@ from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.saving import save_model
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.mark.slow
 def test_a_few_epochs_afterwards_train_the_core(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

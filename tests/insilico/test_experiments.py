@@ -17,6 +17,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 def test_exciting_and_suppressive_stimuli_move_responses_apart() -> None:
     most = experiments.most_exciting(lnp(), "all", **OPTIONS)
     least = experiments.most_suppressive(lnp(), "all", **OPTIONS)
@@ -73,6 +74,7 @@ def test_controversial_stimuli_part_two_members() -> None:
     np.testing.assert_allclose(both.members.mean(axis=2), both.activation, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_centred_neurons_of_a_type_look_at_the_middle() -> None:
     model = experiments.centred(convolutional())
     assert np.abs(model.readout.mask_mean[...]).max() == 0

@@ -40,6 +40,7 @@ def shifting(seed: int = 0, options: dict[str, Any] = OPTIONS) -> CoreReadout:
 MODEL = shifting()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaussian_mask", "point_gaussian"])
 def test_a_call_reads_the_behaviour_of_a_session(kind: str) -> None:
     """Responses at each time are those of maps that are moved by the shift of that time."""

@@ -91,6 +91,7 @@ def test_options_that_are_wrong(changed: dict[str, dict[str, Any]], message: str
         make_core_readout(changed, tiny.dataset().info)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooled", [False, True])
 def test_maps_look_at_the_pixels_that_their_middle_says(pooled: bool) -> None:
     """One point of the maps depends on the pixels around the one that is said to lie there."""

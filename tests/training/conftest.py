@@ -1,13 +1,8 @@
-"""Pictures that runs make stay blank here; tests/visualize draws them."""
-
-from collections.abc import Iterator
+"""Pictures of training stay blank here."""
 
 import pytest
-from matplotlib.figure import Figure
 
 
 @pytest.fixture(scope="module", autouse=True)
-def blank() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "draw", lambda figure, renderer: None)
-        yield
+def blank(blank_pictures: None) -> None:
+    """In all tests of this folder."""

@@ -28,7 +28,7 @@ from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.trainer import Trainer
 from tests import tiny
-from tests.eye_movements import recorded
+from tests.eye_movements import KERNEL, recorded
 from tests.models.test_behaviour import MODEL, OPTIONS
 from tests.training.test_loop import Compilations
 
@@ -126,15 +126,15 @@ def test_missing_trials_of_a_neuron_leave_out_their_predictions() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("readout", "epochs"), [("point_gaussian", 15), ("gaussian_mask", 25)])
-def test_shifts_follow_the_eye(readout: str, epochs: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("readout", "channels", "epochs"), [("point_gaussian", 2, 12), ("gaussian_mask", 4, 22)])
+def test_shifts_follow_the_eye(readout: str, channels: int, epochs: int, tmp_path: Path) -> None:
     """Held-out trials are predicted far better than without, and the shift is that of the eye but for a constant."""
     recordings = {f"retina_{seed}": recorded(seed) for seed in range(2)}
     data = from_arrays({name: one.recording for name, one in recordings.items()}, frame_rate_hz=30.0)
     settings: dict[str, Any] = {
         "model.readout.kind": readout,
-        "model.core.simple.hidden_channels": (4,),
-        "model.core.simple.temporal_kernel_sizes": (7,),
+        "model.core.simple.hidden_channels": (channels,),
+        "model.core.simple.temporal_kernel_sizes": (len(KERNEL),),
         "model.core.simple.spatial_kernel_sizes": (5,),
         "model.core.simple.hidden_padding": 0,
         "train.windows.session.windows_per_step": 8,

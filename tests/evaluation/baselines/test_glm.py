@@ -62,6 +62,7 @@ def test_weights_are_those_of_nemos(link: str) -> None:
     np.testing.assert_allclose(found.offset, regressor.intercept_, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_squared_error_has_the_weights_of_ridge_regression() -> None:
     design, response, _ = problem()
     found = fit("identity", design, response, strength=0.1)
@@ -72,7 +73,7 @@ def test_a_squared_error_has_the_weights_of_ridge_regression() -> None:
     np.testing.assert_allclose(found.offset, y.mean(axis=0) - x.mean(axis=0) @ expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("link", ["exp", "softplus", "identity"])
+@pytest.mark.parametrize("link", [pytest.param("exp", marks=pytest.mark.slow), "softplus", "identity"])
 def test_at_the_minimum_nothing_pulls(link: str) -> None:
     """With features of each neuron's own, and far from a diagonal Gram matrix."""
     design, response, _ = problem(own=2)
@@ -88,6 +89,7 @@ def test_at_the_minimum_nothing_pulls(link: str) -> None:
     assert last < 1e-3 * first
 
 
+@pytest.mark.slow
 def test_what_was_not_recorded_does_not_count() -> None:
     design, response, _ = problem()
     recorded = jnp.ones(response.shape, bool).at[:200, 1].set(False)
