@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from flax import nnx
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
-from benchmarks.ceiling import matmul_operations_per_second
+from benchmarks.ceiling import handover_bytes_per_second, matmul_operations_per_second
 from benchmarks.programs import kernels
 from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
 from openretina_jax.data.dataset import Dataset, Session
@@ -68,7 +69,8 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         The work, and the ``shape`` of its steps, how many ``windows`` it goes through, the ``lowering``, the ``device``
         and the ``versions`` of the libraries; of a single step also its ``operations``, and how many the device does a
         second in a large matrix product of the same type, ``matmul_operations_per_second``; of a training step how many
-        ``kernels`` it starts, and the ``compile_seconds``, which the first repeat then does not have.
+        ``kernels`` it starts, and the ``compile_seconds``, which the first repeat then does not have. On several cores
+        also ``handover_bytes_per_second``, see ``ceiling``.
     """
     keep_freed_memory()  # as the scripts do
     train = task["settings"]["train"]
@@ -97,6 +99,8 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         with matmul_precision(precision):
             about["matmul_operations_per_second"] = matmul_operations_per_second(train["compute_dtype"])
     about |= work.of_compiled
+    if jax.default_backend() == "cpu" and len(cores := sorted(os.sched_getaffinity(0))) > 1:
+        about["handover_bytes_per_second"] = handover_bytes_per_second(*cores[:2])
 
     def computed() -> Any:
         with matmul_precision(precision):

@@ -227,6 +227,8 @@ def _line(
     }
     if "kernels" in about:
         line["kernels"] = about["kernels"]
+    if "handover_bytes_per_second" in about:
+        line["handover_gb_per_second"] = round(about["handover_bytes_per_second"] / 1e9, 1)
     if "operations" in about:
         reached = about["operations"] / median
         line["operations"] = about["operations"]
