@@ -3,8 +3,8 @@
     python scripts/train.py --config=configs/hoefling_low_res.py:simulated
     python -m website.figures --checkpoint=runs/hoefling_low_res_simulated
 
-The gallery names the function that draws each of them. ``curves_24.png`` compares three runs that take an hour; it is
-drawn from their tables where they are named (``--curve="here, shared order=runs/a/metrics.csv"``).
+The gallery names the function that draws each of them. ``curves.png`` compares runs of several sizes; it is drawn
+from their tables where they are named (``--curve="67 sessions=runs/a/metrics.csv"``).
 """
 
 import argparse
@@ -34,10 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the pictures of the docs.")
     parser.add_argument("--checkpoint", required=True, help="folder of the run")
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where to write")
-    parser.add_argument("--curve", action="append", default=[], help="label=metrics.csv of a run for curves_24.png")
+    parser.add_argument("--curve", action="append", default=[], help="label=metrics.csv of a run for curves.png")
     arguments = parser.parse_args()
     if arguments.curve:
-        save(curves(dict(one.split("=", maxsplit=1) for one in arguments.curve)), arguments.folder / "curves_24.png")
+        save(curves(dict(one.split("=", maxsplit=1) for one in arguments.curve)), arguments.folder / "curves.png")
     save(artificial_stimuli(), arguments.folder / "artificial_stimuli.png")
     model, dataset = openretina_jax.load(arguments.checkpoint), openretina_jax.load_dataset(CONFIG)
     history = pd.read_csv(Path(arguments.checkpoint) / "metrics.csv")
