@@ -9,10 +9,10 @@ One convolution of 30 x 30 pixels without time, and Gaussian masks; ":factorized
 readouts with the penalties from which openretina's search begins. The published recordings are fetched. No score is
 published, and we have not trained it on the published data. ":simulated" reaches a test correlation of 0.882 (at most
 0.994 with this noise), and 0.653 with ":as_published", which averages the gradients of ten batches, lets masks begin in
-the middle, as openretina does, and scores the parameters as they are (docs/scores.md); ":quick" has small images and a
-small kernel. As everywhere here, validation correlation lowers the learning rate, stops training and chooses the best
-epoch. openretina takes the Poisson loss in this experiment, as --config.stopping.score=loss does, but lowers the
-learning rate when it falls.
+the middle, as openretina does, and scores the parameters as they are; the axolotl 0.882, too (docs/scores.md). ":quick"
+has small images and a small kernel. As everywhere here, validation correlation lowers the learning rate, stops training
+and chooses the best epoch. openretina takes the Poisson loss in this experiment, as --config.stopping.score=loss does,
+but lowers the learning rate when it falls.
 """
 
 import ml_collections

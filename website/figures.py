@@ -121,7 +121,7 @@ def curves(tables: Mapping[str, str]) -> Figure:
         table = pd.read_csv(file)
         axes.plot(table["seconds"], table["validation/correlation"], label=label, color=colour)
     axes.set(xscale="log", xlabel="seconds of training, two CPU cores", ylabel="validation correlation")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
     return figure
 
 
