@@ -37,6 +37,9 @@ CALLED = re.compile(r"calls=%?([\w.-]+)")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) .*\{$")
 # that take no time, or whose operations have times of their own
 NOT_MEASURED = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call", "conditional")
+SUMS = {"reduce", "reduce-window"}
+MOVES = {"copy", "transpose", "dynamic-slice", "dynamic-update-slice", "broadcast", "pad", "slice", "gather"}
+COMPUTATIONS = {"multiply", "add", "exponential", "select"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,16 +85,6 @@ def _operation(
     parts = {**inner, name: instruction}
     work = sum(_multiply_adds(part, {**beside, **inner}) for part in parts.values())
     codes = {part[1] for part in parts.values()}
-    kind = (
-        "product"
-        if work
-        else "sum"
-        if codes & {"reduce", "reduce-window"}
-        else "copy"
-        if codes & {"copy", "transpose", "dynamic-slice", "dynamic-update-slice", "broadcast", "pad", "slice", "gather"}
-        and not codes & {"multiply", "add", "exponential", "select"}
-        else "pointwise"
-    )
     arguments = re.findall(r"%([\w.-]+)", rest.partition(")")[0])
     read = [bytes_of(beside[argument][0]) for argument in arguments if argument in beside]
     written = bytes_of(shape)
@@ -102,7 +95,14 @@ def _operation(
     else:
         touched = sum(read) + written
     source = re.search(r'op_name="([^"]*)"', rest)
-    return Operation(kind, work, touched, source[1] if source else "")
+    return Operation("product" if work else _kind(codes), work, touched, source[1] if source else "")
+
+
+def _kind(codes: set[str]) -> str:
+    """What the instructions of an operation without products do."""
+    if codes & SUMS:
+        return "sum"
+    return "copy" if codes & MOVES and not codes & COMPUTATIONS else "pointwise"
 
 
 def _size(dimensions: str) -> int:
