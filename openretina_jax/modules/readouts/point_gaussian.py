@@ -27,9 +27,10 @@ from openretina_jax.modules.readouts.readout import (
     weigh_maps,
 )
 from openretina_jax.modules.regularizers import absolute
-from openretina_jax.runtime.devices import precision
+from openretina_jax.runtime.devices import backend, precision, slice_of_part
 
 SIGMA_SHAPES = {"full": (2, 2), "uncorrelated": (2,), "isotropic": (1,)}
+FRAMES_AT_ONCE = 256  # whose pixels stay in the cache
 COVARIANCE_EPSILON = 1e-6  # keeps the density of a Gaussian without width finite
 
 
@@ -166,8 +167,7 @@ class PointGaussianReadout(Readout):
             shift: added to all positions, for eye movements.
         """
         width = self.n_neurons if width is None else width
-        frames = maps.shape[:2] if self.sample_per_frame else ()
-        noise = None if key is None else jax.random.normal(key, (*frames, width, 2))
+        noise = None if key is None else self._noise(key, maps, width)
         positions = self.positions(first, width, noise)
         if shift is not None:
             positions = positions + shift[:, :, None]
@@ -226,8 +226,7 @@ class PointGaussianReadout(Readout):
             drive = weigh_maps(maps, jnp.einsum("nhw,nc->nhwc", masks, features, precision=precision()))
         else:
             positions = jnp.broadcast_to(positions, (*maps.shape[:2], width, 2))
-            read = interpolate(maps, positions, self.align_corners)
-            drive = jnp.einsum("btnc,nc->btn", read, features, precision=precision())
+            drive = read_at(maps, positions, features, self.align_corners)
         return self.nonlinearity(drive if self.bias is None else drive + rows_of(self.bias, first, width))
 
     def masks(self) -> Float32[Array, "neuron height width"]:
@@ -274,6 +273,12 @@ class PointGaussianReadout(Readout):
             session = jnp.where(rows_of(self.owns_features, first, len(session)), session, n_sessions)
         return self.gamma * over_session(size, session, n_sessions).sum()
 
+    def _noise(self, key: Key[Array, ""], maps: Array, width: int) -> Float32[Array, "*frames neuron 2"]:
+        """Standard normal numbers for the positions, the same on one device and on several."""
+        if not self.sample_per_frame:
+            return jax.random.normal(key, (width, 2))
+        return slice_of_part(lambda n: jax.random.normal(key, (n, maps.shape[1], width, 2)), len(maps))
+
     def _features(self, first: Row, width: int) -> Array:
         if self.feature_index is None or self.feature_scale is None:
             return rows_of(self.features, first, width)
@@ -293,47 +298,76 @@ def interpolation_masks(
     positions: Float[Array, "neuron 2"], size: tuple[int, int], align_corners: bool
 ) -> Float[Array, "neuron height width"]:
     """Weight of every pixel in the bilinear interpolation at a position; at most four are not 0."""
-    (y, y_weight), (x, x_weight) = _corners(positions, size, align_corners)
 
-    def spread(index: Array, weight: Array, n: int) -> Array:
-        return jnp.where(index[..., None] == jnp.arange(n), weight[..., None], 0).sum(axis=1)
+    def spread(coordinate: Array, n: int) -> Array:
+        corners = _corners(coordinate, n, align_corners)
+        return sum(
+            (jnp.where(index[:, None] == jnp.arange(n), weight[:, None], 0) for index, weight in corners), jnp.zeros(n)
+        )
 
-    return spread(y, y_weight, size[0])[:, :, None] * spread(x, x_weight, size[1])[:, None, :]
+    return spread(positions[:, 1], size[0])[:, :, None] * spread(positions[:, 0], size[1])[:, None, :]
 
 
-def interpolate(
+def read_at(
     maps: Float[Array, "batch time height width feature"],
     positions: Float[Array, "batch time neuron 2"],
+    features: Float[Array, "neuron feature"],
     align_corners: bool,
-) -> Float32[Array, "batch time neuron feature"]:
-    """Bilinear interpolation of every map at its own positions, from the four pixels around each."""
+) -> Float32[Array, "batch time neuron"]:
+    """Interpolate every map bilinearly at its own positions, and weigh the features.
+
+    Four pixels of all features for each neuron and frame are many times as large as the maps: on CPUs they are there
+    for some frames at a time, and again for the gradient.
+    """
     *frames, height, width, channels = maps.shape
-    neurons = positions.shape[-2]
-    (y, y_weight), (x, x_weight) = _corners(positions, (height, width), align_corners)
-    y, x = (jnp.clip(index, 0, n - 1) for index, n in ((y, height), (x, width)))
-    pixel = (y[..., :, None] * width + x[..., None, :]).reshape(-1, neurons, 4)
-    weight = (y_weight[..., :, None] * x_weight[..., None, :]).reshape(-1, neurons, 4)
-    values = jax.vmap(lambda image, at: image[at])(maps.reshape(-1, height * width, channels), pixel)
-    read = jnp.einsum("fnkc,fnk->fnc", values.astype(jnp.float32), weight, precision=precision())
-    return read.reshape(*frames, neurons, channels)
+
+    @jax.checkpoint
+    def read(image: Array, positions: Array) -> Array:
+        pixel, weight = _around(positions, (height, width), align_corners)
+        values = jnp.einsum("nkc,nk->nc", image[pixel].astype(jnp.float32), weight, precision=precision())
+        return jnp.einsum("nc,nc->n", values, features, precision=precision())
+
+    # a barrier in the gradient, too: whoever reads it across its layout takes many times longer than a transposition
+    images = jax.lax.optimization_barrier(maps).reshape(-1, height * width, channels)
+    each = images, positions.reshape(len(images), -1, 2)
+    at_once = FRAMES_AT_ONCE if backend() == "cpu" else len(images)
+    of_frames = (
+        jax.vmap(read)(*each)
+        if len(images) <= at_once
+        else jax.lax.map(lambda frame: read(*frame), each, batch_size=at_once)
+    )
+    return of_frames.reshape(*frames, -1)
+
+
+def _around(
+    positions: Float[Array, "neuron 2"], size: tuple[int, int], align_corners: bool
+) -> tuple[Int[Array, "neuron 4"], Float[Array, "neuron 4"]]:
+    """Find the four pixels around positions, those outside moved to the edge, and their weights.
+
+    Products are stacked one by one: the gradient of an outer product of pairs sums two numbers, which is slow.
+    """
+    height, width = size
+    pixels, weights = [], []
+    for y, y_weight in _corners(positions[:, 1], height, align_corners):
+        for x, x_weight in _corners(positions[:, 0], width, align_corners):
+            pixels.append(jnp.clip(y, 0, height - 1) * width + jnp.clip(x, 0, width - 1))
+            weights.append(y_weight * x_weight)
+    return jnp.stack(pixels, axis=-1), jnp.stack(weights, axis=-1)
 
 
 def _corners(
-    positions: Float[Array, "*shape 2"], size: tuple[int, int], align_corners: bool
-) -> list[tuple[Int[Array, "*shape 2"], Float[Array, "*shape 2"]]]:
-    """Along height and along width: the two pixels around a position, and their weights.
+    coordinate: Float[Array, "*shape"], n: int, align_corners: bool
+) -> list[tuple[Int[Array, "*shape"], Float[Array, "*shape"]]]:
+    """Find the two pixels around a coordinate along an axis of ``n`` pixels, and their weights.
 
     A pixel outside the image has weight 0 without gradient, and a position at the centre of a pixel has the gradient
     towards larger coordinates, both as in torch's ``grid_sample``.
     """
-    found = []
-    for coordinate, n in zip((positions[..., 1], positions[..., 0]), size, strict=True):
-        pixel = (coordinate + 1) / 2 * (n - 1) if align_corners else ((coordinate + 1) * n - 1) / 2
-        low = jnp.floor(pixel)
-        index = low.astype(jnp.int32)[..., None] + jnp.arange(2)
-        weight = jnp.stack([1 - (pixel - low), pixel - low], axis=-1)
-        found.append((index, jnp.where((index >= 0) & (index < n), weight, 0)))
-    return found
+    pixel = (coordinate + 1) / 2 * (n - 1) if align_corners else ((coordinate + 1) * n - 1) / 2
+    low = jnp.floor(pixel)
+    index = low.astype(jnp.int32)
+    found = ((index, 1 - (pixel - low)), (index + 1, pixel - low))
+    return [(index, jnp.where((index >= 0) & (index < n), weight, 0)) for index, weight in found]
 
 
 def _coordinates(
