@@ -90,7 +90,7 @@ def compile_epoch(
     tables = Tables(dataset, per_session=model.per_session)
     order = make_sampler(train["order"], tables, seed=0, **train["windows"][train["order"]])
     sharding = Sharding(settings["mesh"], model.data_info.n_neurons, available)
-    sharding.check(order[0])
+    sharding = sharding.for_windows(order[0])
     trainer = Trainer(model, make_recipe(settings, model)).for_run(order.steps_per_epoch)
     state, windows = trainer.init(), (order[0].timeline, order[0].start, np.zeros((), np.int32))
     arguments = state, DataArrays.of(tables), Timelines.of(order.timelines), *windows

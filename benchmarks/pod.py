@@ -128,10 +128,9 @@ def main() -> None:
         return
     rows = []
     for devices in given.devices.split(","):
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
         same = [f"--{name}={getattr(given, name)}" for name in ("neuron", "sessions", "neurons")]
         command = [sys.executable, "-m", "benchmarks.pod", "--here", *same]
-        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        environment = os.environ | {"JAX_NUM_CPU_DEVICES": devices, "JAX_PLATFORMS": "cpu"}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
     print(pd.DataFrame(rows).T.to_string(header=False, float_format=lambda value: f"{value:,.3f}"))

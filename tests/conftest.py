@@ -63,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
     os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
+    os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # of scripts, too: their programs are those of the tests
     os.environ["OMP_NUM_THREADS"] = "1"  # products of NumPy: threads of workers would wait for each other
 
 

@@ -36,7 +36,9 @@ def main() -> None:
 
     from openretina_jax.experiment.provenance import origin  # these take seconds: flags are checked before
     from openretina_jax.experiment.train import train
+    from openretina_jax.runtime.devices import use_cores
 
+    use_cores()
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     preset = origin(command_line.preset_name(), command_line.preset().to_dict(), config.to_dict())
     train(config, workdir, command_line.console, _PROFILE.value, dry_run=_DRY_RUN.value, origin=preset)

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from openretina_jax.data.dataset import Dataset
-from openretina_jax.data.timelines import Tables, Timeline
+from openretina_jax.data.timelines import Tables, Timeline, aligned
 from openretina_jax.data.windows import make_sampler
 from openretina_jax.runtime import devices
 from openretina_jax.runtime.devices import DATA, NEURON
@@ -122,15 +122,22 @@ class DataArrays:
 
     @classmethod
     def of(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
-        """Arrays of the data on the default device; on a CPU those of the tables, and no copies.
+        """Arrays of the data on the default device; on a CPU those of ``for_devices``, and no copies."""
+        return jax.tree.map(jax.device_put, cls.for_devices(tables, with_frames))
 
-        The one movie of a data set is copied: it is not that of the tables, and may lie on the disk.
+    @classmethod
+    def for_devices(cls, tables: Tables, with_frames: bool = True) -> "DataArrays":
+        """Arrays on the host that all devices of a CPU read where they lie.
+
+        There the one movie of a data set is copied: it is not that of the tables, and may lie on the disk.
         """
         arrays = cls.on_host(tables, with_frames)
-        movies = [movie.frames for movie in tables.dataset.stimuli.values()]
-        copied = any(arrays.frames is movie for movie in movies)
-        frames = jnp.asarray(arrays.frames) if copied else arrays.frames
-        return jax.tree.map(jax.device_put, dataclasses.replace(arrays, frames=frames))
+        movie = next((one.frames for one in tables.dataset.stimuli.values() if one.frames is arrays.frames), None)
+        if movie is None or devices.backend() != "cpu":
+            return arrays
+        frames = aligned(movie.shape, movie.dtype)
+        frames[...] = movie
+        return dataclasses.replace(arrays, frames=frames)
 
 
 def gather(

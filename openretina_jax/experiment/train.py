@@ -43,7 +43,7 @@ from openretina_jax.training.feed import Feed
 from openretina_jax.training.loop import FitResult, fit
 from openretina_jax.training.objective import LOSSES, FrameLoss
 from openretina_jax.training.population import WHOLE, MemberCheckpoints, Population
-from openretina_jax.training.sharding import Sharding, mesh_shape
+from openretina_jax.training.sharding import Sharding, check_mesh
 from openretina_jax.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ def check_before_data(settings: Mapping[str, Any]) -> None:
         check_exists(settings["start_from"])
     if settings["population"]["size"] is not None:
         check_on_one_device(settings["mesh"])
-    mesh_shape(settings["mesh"], jax.device_count(), jax.process_count())
+    check_mesh(settings["mesh"])
 
 
 def check_score(settings: Mapping[str, Any]) -> None:

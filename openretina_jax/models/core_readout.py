@@ -78,9 +78,7 @@ class CoreReadout(Model):
         Without behaviour nothing is shifted, as at the mean behaviour.
         """
         core_key, readout_key = (None, None) if key is None else jax.random.split(key)
-        keys = None
-        if readout_key is not None:
-            keys = jax.random.split(readout_key, max(len(first), devices.count(devices.DATA)))
+        keys = None if readout_key is None else jax.random.split(readout_key, len(first))
 
         def of_windows(model: CoreReadout, key: Array | None, windows: Any, parts: Any) -> Array:
             (stimulus, condition, behaviour), (first, session, keys) = windows, parts

@@ -8,12 +8,15 @@ without a mesh they change nothing.
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import psutil
 from flax import nnx
 from jax import lax
 from jax.sharding import PartitionSpec
@@ -23,6 +26,32 @@ from openretina_jax.errors import UserError
 
 DATA, NEURON = "data", "neuron"
 _compiled_for: ContextVar[str | None] = ContextVar("compiled_for", default=None)
+_share_a_part: ContextVar[int] = ContextVar("share_a_part", default=1)  # devices, in a trace of map_windows
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of all cores, in so many by the clock
+
+
+def use_cores() -> None:
+    """Give JAX a device for every core of the CPU, before anything is computed: a run shares its windows among them.
+
+    Devices have their numbers to themselves and only add up sums, where threads that share an operation wait for what
+    the others have written. What the user has chosen stays (``JAX_NUM_CPU_DEVICES``, or XLA's flag), and several
+    processes keep a device each.
+    """
+    chosen = jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
+    flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not chosen and not flag and not jax.distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # something is computed already
+            jax.config.update("jax_num_cpu_devices", n_cores())
+
+
+def n_cores() -> int:
+    """Count the cores that this process may use at once: of its affinity, of the machine, of its container."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    numbers = [affinity, psutil.cpu_count(logical=False) or affinity]
+    with contextlib.suppress(OSError, ValueError):  # no container, no limit ("max")
+        time, period = map(int, _CPU_LIMIT.read_text(encoding="ascii").split())
+        numbers.append(time // period)
+    return max(min(numbers), 1)
 
 
 def backend() -> str:
@@ -77,8 +106,8 @@ def map_windows(
     """Compute ``function(module, common, of_windows, of_parts)``, every device for its own windows.
 
     Left to itself, the compiler gathers all windows on every device wherever their axis is merged with another. Inside
-    the function, ``batch_moments`` and ``local_slice`` take the windows of the other devices into account. Gradients
-    are summed over the devices in one all-reduce.
+    the function, ``batch_moments``, ``local_slice`` and ``slice_of_part`` take the windows of the other devices into
+    account. Gradients are summed over the devices in one all-reduce.
 
     Args:
         function: returns an entry for each of its windows, which are equal parts one after the other.
@@ -93,11 +122,16 @@ def map_windows(
     if devices == 1 or n_windows % devices:
         return function(module, common, of_windows, of_parts)
     graph, params, others = nnx.split(module, nnx.Param, ...)  # type: ignore[misc]
-    of_parts = jax.tree.map(lambda x: jnp.repeat(x, -(-devices // len(x)), axis=0), of_parts)
+    share = -(-devices // len(jax.tree.leaves(of_parts)[0]))
+    of_parts = jax.tree.map(lambda x: jnp.repeat(x, share, axis=0), of_parts)
 
     def of_device(params: Any, others: Any, common: Any, of_windows: Any, of_parts: Any) -> tuple[Array, nnx.State]:
         copy = nnx.merge(graph, _with_joint_gradients(last, params), others)
-        return function(copy, common, of_windows, of_parts), nnx.state(copy, nnx.BatchStat)
+        token = _share_a_part.set(share)
+        try:
+            return function(copy, common, of_windows, of_parts), nnx.state(copy, nnx.BatchStat)
+        finally:
+            _share_a_part.reset(token)
 
     replicated, sharded = PartitionSpec(), PartitionSpec(DATA)
     of_all = jax.shard_map(
@@ -159,6 +193,20 @@ def local_slice(draw: Callable[[int], Array], n_windows: int) -> Array:
         return draw(n_windows)
     drawn = draw(n_windows * count(DATA))
     return jax.lax.dynamic_slice_in_dim(drawn, jax.lax.axis_index(DATA) * n_windows, n_windows)
+
+
+def slice_of_part(draw: Callable[[int], Array], n_windows: int) -> Array:
+    """This device's share of ``draw(all windows of a part)``, see ``local_slice``.
+
+    Args:
+        draw: random numbers for a number of windows, which are the first axis.
+        n_windows: windows of this device in the part.
+    """
+    share = _share_a_part.get()
+    if share == 1:
+        return draw(n_windows)
+    drawn = draw(n_windows * share)
+    return jax.lax.dynamic_slice_in_dim(drawn, jax.lax.axis_index(DATA) % share * n_windows, n_windows)
 
 
 MatmulPrecision = Literal["highest", "high", "default"]

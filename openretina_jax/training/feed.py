@@ -81,9 +81,9 @@ class Feed:
     ):
         self.dataset, self.tables = dataset, Tables(dataset, per_session, with_behaviour)
         self.sampler, self._parts = sampler(self.tables), accumulate
-        self.sharding = sharding or Sharding({DATA: 1, NEURON: 1}, dataset.n_neurons)
-        self.sharding.check(self.sampler[0])
-        self.on_device = fits_on_device(self.tables, self.sharding.n_local_devices) if on_device is None else on_device
+        sharding = sharding or Sharding({DATA: 1, NEURON: 1}, dataset.n_neurons)
+        self.sharding = sharding.for_windows(self.sampler[0])
+        self.on_device = fits_on_device(self.tables) if on_device is None else on_device
         self.recordings = self.sharding.recordings(self.tables, self.on_device)
         self._timelines = Timelines.of(self.sampler.timelines)
         self.validation = self.split(self.tables.validation())
@@ -174,17 +174,15 @@ class _Chunks:
         return Chunk(timeline, start, self._tables.pick(rows))
 
 
-def fits_on_device(tables: Tables, n_devices: int = 1) -> bool:
+def fits_on_device(tables: Tables) -> bool:
     """Decide whether every device should hold all movies, by their size and the free memory there.
 
     Processes agree, since they must run the same program: all must call.
 
     Args:
         tables: tables of the data set.
-        n_devices: number of devices of this process, each of which would hold the movies.
     """
-    copies = n_devices if jax.default_backend() == "cpu" else 1  # CPU devices share one memory
-    size, free = copies * tables.frame_bytes, free_bytes()
+    size, free = tables.frame_bytes, free_bytes()  # devices of a CPU share one copy
     fits = not in_any(size > MEMORY_SHARE * free)
     if not fits:
         _log.info(

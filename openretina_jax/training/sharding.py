@@ -32,7 +32,7 @@ class Sharding:
     rows or columns, which no batch uses; checkpoints and results are without them.
 
     Args:
-        axes: numbers of devices along "data" and along "neuron"; -1: all that are left.
+        axes: numbers of devices along "data" and along "neuron"; -1: all that are left, see ``for_windows``.
         n_neurons: rows of the model's readout.
         available: devices to choose from (None: all).
 
@@ -42,9 +42,10 @@ class Sharding:
 
     def __init__(self, axes: Mapping[str, int], n_neurons: int, available: Sequence[jax.Device] | None = None):
         available = jax.devices() if available is None else available
-        shape = mesh_shape(axes, len(available), jax.process_count())
+        shape = mesh_shape(axes, len(available), jax.process_count(), all_of_them=not _are_cores(available))
         self.n_neurons = n_neurons
         self.mesh = None
+        self._available = available if axes[DATA] == -1 and _are_cores(available) else None
         if shape != (1, 1):
             chosen = available[: shape[0] * shape[1]]
             self.mesh = jax.make_mesh(shape, (DATA, NEURON), (AxisType.Auto,) * 2, devices=chosen)
@@ -56,11 +57,23 @@ class Sharding:
             contextlib.nullcontext() if self.mesh is None else jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
         )
 
-    def check(self, windows: EpochWindows) -> None:
-        """Check that the devices along "data" can share the windows of a step, see ``check_shares``."""
-        if self.mesh is not None:
-            _, timelines, each = windows.start.shape
-            check_shares(timelines, each, self.mesh.shape[DATA])
+    def for_windows(self, windows: EpochWindows) -> "Sharding":
+        """This distribution, of devices that can share the windows of a step.
+
+        Of the cores of a CPU, of which the configuration wants all that are left, as many as can share are taken.
+
+        Raises:
+            UserError: the devices cannot share them, see ``check_shares``.
+        """
+        if self.mesh is None:
+            return self
+        _, timelines, each = windows.start.shape
+        along_data, along_neuron = self.mesh.shape[DATA], self.mesh.shape[NEURON]
+        if self._available is None or can_share(timelines, each, along_data):
+            check_shares(timelines, each, along_data)
+            return self
+        fewer = next(n for n in range(along_data, 0, -1) if can_share(timelines, each, n))
+        return Sharding({DATA: fewer, NEURON: along_neuron}, self.n_neurons, self._available)
 
     def state(self, state: Any) -> Any:
         """Spread the variables of a model, or a whole training state, over the devices."""
@@ -95,17 +108,14 @@ class Sharding:
             return DataArrays.of(tables, frames_on_device)
         more = self.n_neurons + self._padding - tables.responses.shape[1]
         padded = np.pad(tables.responses, ((0, 0), (0, more)), constant_values=np.nan) if more else tables.responses
-        arrays = dataclasses.replace(DataArrays.on_host(tables, frames_on_device), responses=padded)
+        arrays = dataclasses.replace(DataArrays.for_devices(tables, frames_on_device), responses=padded)
         arrays = jax.tree.map(lambda value: self._put(value, *(None, NEURON) if value is padded else ()), arrays)
-        _log.info(
-            "%d devices; each holds %d MB of responses", self.mesh.size, padded.nbytes / self.mesh.shape[NEURON] / 1e6
-        )
+        if self.mesh.devices.flat[0].platform == "cpu":
+            _log.info("%d cores share every step (config.mesh)", self.mesh.size)
+        else:
+            each = padded.nbytes / self.mesh.shape[NEURON] / 1e6
+            _log.info("%d devices; each holds %d MB of responses", self.mesh.size, each)
         return arrays
-
-    @property
-    def n_local_devices(self) -> int:
-        """Number of devices of this process that take part."""
-        return 1 if self.mesh is None else len(self.mesh.local_devices)
 
     @property
     def _padding(self) -> int:
@@ -113,7 +123,7 @@ class Sharding:
         return 0 if self.mesh is None else -self.n_neurons % self.mesh.shape[NEURON]
 
     def _put(self, value: Array | np.ndarray, *axes: str | None) -> Array:
-        """Spread an array that every process has over the devices."""
+        """Spread an array that every process has over the devices; those of a CPU read it where it lies, if aligned."""
         assert self.mesh is not None
         whole = np.asarray(value)
         return jax.make_array_from_callback(
@@ -132,13 +142,26 @@ def in_place(state: Any) -> Any:
     return by_kind(constrain, state)
 
 
-def mesh_shape(axes: Mapping[str, int], n_devices: int, n_processes: int = 1) -> tuple[int, int]:
+def check_mesh(axes: Mapping[str, int]) -> None:
+    """Check that there are as many devices as a mesh needs, see ``mesh_shape``."""
+    mesh_shape(axes, jax.device_count(), jax.process_count(), all_of_them=not _are_cores(jax.devices()))
+
+
+def _are_cores(available: Sequence[jax.Device]) -> bool:
+    """Whether the devices are cores of this process: a run need not take all of them, as of accelerators."""
+    return available[0].platform == "cpu" and jax.process_count() == 1
+
+
+def mesh_shape(
+    axes: Mapping[str, int], n_devices: int, n_processes: int = 1, all_of_them: bool = True
+) -> tuple[int, int]:
     """Resolve the numbers of devices along "data" and along "neuron".
 
     Args:
         axes: numbers of devices; -1: all that are left.
         n_devices: number of devices of all processes.
         n_processes: number of processes, each of which must take part.
+        all_of_them: whether "all that are left" may leave none out.
 
     Raises:
         UserError: the numbers do not fit.
@@ -152,7 +175,8 @@ def mesh_shape(axes: Mapping[str, int], n_devices: int, n_processes: int = 1) ->
     if -1 in numbers:
         numbers[numbers.index(-1)] = max(n_devices // max(numbers), 1)
     used = numbers[0] * numbers[1]
-    if used > n_devices or (-1 in axes.values() and used != n_devices) or (n_processes > 1 and used != n_devices):
+    none_left = n_processes > 1 or (-1 in axes.values() and all_of_them)
+    if used > n_devices or (none_left and used != n_devices):
         raise UserError(
             f"{given}, but there are {n_devices} devices in {n_processes} processes; choose numbers whose product is "
             f"{n_devices}"
@@ -166,12 +190,17 @@ def check_shares(timelines: int, windows: int, n_devices: int) -> None:
     Raises:
         UserError: the devices cannot share the windows equally.
     """
-    if timelines % n_devices and (n_devices % timelines or windows % (n_devices // timelines)):
+    if not can_share(timelines, windows, n_devices):
         raise UserError(
             f'{n_devices} devices along "data" (config.mesh) cannot share a step of {timelines} x {windows} windows: '
             f"each needs whole timelines or an equal part of one; take as many devices as a factor of {timelines}, or "
             f"{timelines} times a factor of windows_per_step"
         )
+
+
+def can_share(timelines: int, windows: int, n_devices: int) -> bool:
+    """Whether each device has whole timelines of a step, or an equal part of the windows of one."""
+    return timelines % n_devices == 0 or (n_devices % timelines == 0 and windows % (n_devices // timelines) == 0)
 
 
 def by_kind(function: Callable[[Array, bool], Array], state: Any) -> Any:

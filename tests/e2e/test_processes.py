@@ -1,6 +1,5 @@
 """Several processes train together, die, and go on with another number of processes."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -78,7 +77,7 @@ def survived(
     del finished  # whose recordings are used
     workdir = tmp_path_factory.mktemp("runs") / "survived"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2")
+        patch.setenv("JAX_NUM_CPU_DEVICES", "2")
         running = start_two(cache, workdir, "--config.mesh.data=2", "--config.mesh.neuron=2", follow(Slow))
     wait_for_epochs(2, workdir, *running)
     running[1].kill()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from openretina_jax.data.batches import Timelines
-from openretina_jax.data.windows import make_sampler
+from openretina_jax.data.windows import EpochWindows, make_sampler
 from openretina_jax.experiment.callbacks import Pictures
 from openretina_jax.models.build import make_model
 from openretina_jax.models.saving import by_name
@@ -45,6 +45,7 @@ MODELS = {
     "simple": tiny.MODEL | {"core": tiny.MODEL["core"] | {"dropout_rate": 0.2}},
     "gru and cloned": {"core": GRU, "readout": {"kind": "cloned", "source": tiny.MODEL["readout"]}},
     "shifter": tiny.MODEL | {"shifter": {"kind": "mlp"}},
+    "points": tiny.MODEL | {"readout": {"kind": "point_gaussian"}},
 }
 COMMUNICATION = re.compile(
     r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast)(?:-start)?\("
@@ -58,8 +59,8 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         What lies on which device, and what the devices communicate.
     """
     order, kind, data, neuron = name.split(",")
-    datasets = {"simple": tiny.dataset, "gru and cloned": tiny.equal_dataset, "shifter": tiny.with_behaviour}
-    dataset = datasets[kind]()
+    datasets = {"gru and cloned": tiny.equal_dataset, "shifter": tiny.with_behaviour}
+    dataset = datasets.get(kind, tiny.dataset)()
     model = make_model(MODELS[kind], dataset.info)
     sharding = Sharding({"data": int(data), "neuron": int(neuron)}, dataset.n_neurons)
     workdir = folder / name
@@ -74,13 +75,14 @@ def run(name: str, folder: Path) -> dict[str, Any]:
     np.savez(workdir / "state.npz", **{name: np.asarray(array) for name, array in by_name(result.state).items()})
     if sharding.mesh is None or kind != "simple":
         return {}
-    state = sharding.state(trainer.init())
+    state, frames = sharding.state(trainer.init()), feed.recordings.frames
     features = state.params["readout"]["features"][...]
     return {
         "all_responses": feed.recordings.responses.size,
         "responses": [shard.data.size for shard in feed.recordings.responses.addressable_shards],
-        "all_frames": len(feed.recordings.frames),
-        "frames": lengths(feed.recordings.frames),
+        "all_frames": len(frames),
+        "frames": lengths(frames),
+        "places_of_frames": len({part.data.unsafe_buffer_pointer() for part in frames.addressable_shards}),
         "rows_of_features": lengths(features),
         "rows_of_moments": lengths(state.optimizer.mu["readout"]["features"][...]),
         "parameters": [list(shape(array)) for array in jax.tree.leaves(state.params)],
@@ -115,5 +117,16 @@ def shapes(text: str) -> list[list[int]]:
     return [[int(size) for size in sizes.split(",") if size] for sizes in re.findall(r"\w\[([\d,]*)\]", text)]
 
 
+def cores() -> list[tuple[int, int, tuple[int, ...]]]:
+    """Devices along each axis that share steps of so many timelines and windows of each."""
+    found = []
+    for timelines, windows in ((1, 8), (2, 3), (1, 6), (5, 7), (11, 13)):
+        epoch = EpochWindows(*np.zeros((2, 1, timelines, windows), np.int32))
+        mesh = Sharding({"data": -1, "neuron": 1}, N_NEURONS).for_windows(epoch).mesh
+        found.append((timelines, windows, (1, 1) if mesh is None else tuple(mesh.shape.values())))
+    return found
+
+
 if __name__ == "__main__":
-    print(json.dumps({name: run(name, Path(sys.argv[1])) for name in sys.argv[2:]}))
+    told: dict[str, Any] = {name: run(name, Path(sys.argv[1])) for name in sys.argv[2:]}
+    print(json.dumps(told | {"cores": cores()}))

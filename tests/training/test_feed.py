@@ -116,7 +116,6 @@ def test_movies_stay_on_the_host_if_they_do_not_fit(
     assert "stay on the host" in caplog.text
     monkeypatch.setattr(feed, "free_bytes", lambda: 3 * tables.frame_bytes)
     assert fits_on_device(tables)
-    assert not fits_on_device(tables, n_devices=2)  # CPUs hold them once for each
 
 
 def test_all_processes_have_the_movies_where_they_fit_for_all(

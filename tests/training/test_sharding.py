@@ -25,6 +25,7 @@ RUNS = [f"{order},simple,{mesh}" for order, meshes in MESHES.items() for mesh in
 # nine clones on two devices: a row is left over
 OTHER_RUNS = [f"shared,gru and cloned,{mesh}" for mesh in (ALONE, "4,2")]
 OTHER_RUNS += [f"session,shifter,{mesh}" for mesh in (ALONE, "4,2")]
+OTHER_RUNS += [f"session,points,{mesh}" for mesh in (ALONE, "8,1")]  # whose windows draw positions
 
 
 @pytest.mark.parametrize(
@@ -59,12 +60,23 @@ def test_meshes_that_do_not_fit(axes: dict[str, int], n_processes: int, words: s
         mesh_shape(axes, 8, n_processes)
 
 
+def test_cores_of_a_cpu_may_be_left_over() -> None:
+    assert mesh_shape({"data": -1, "neuron": 3}, 8, all_of_them=False) == (2, 3)
+    with pytest.raises(UserError, match="there are 8 devices"):
+        mesh_shape({"data": -1, "neuron": 9}, 8, all_of_them=False)
+
+
 def test_one_device_leaves_everything_as_it_is() -> None:
     sharding = Sharding({"data": 1, "neuron": 1}, 5)
     state = {"a": np.zeros(3)}
     assert sharding.state(state) is state
     assert sharding.whole(state) is state
-    sharding.check(EpochWindows(np.zeros((1, 3, 5), np.int32), np.zeros((1, 3, 5), np.int32)))
+    assert sharding.for_windows(epoch_of(3, 5)) is sharding
+
+
+def epoch_of(timelines: int, windows: int) -> EpochWindows:
+    """Windows of an epoch of a single step."""
+    return EpochWindows(*np.zeros((2, 1, timelines, windows), np.int32))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +99,7 @@ def test_windows_that_devices_cannot_share(timelines: int, windows: int, n_devic
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """What a program on eight devices tells of all runs, and the folder of the runs."""
     folder = tmp_path_factory.mktemp("runs")
-    several = f"--xla_force_host_platform_device_count={N_DEVICES}"
-    environment = os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {several}"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(N_DEVICES)}
     command = [sys.executable, "-m", "tests.training.on_devices", str(folder), *RUNS, *OTHER_RUNS]
     options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True}
     finished = subprocess.run(command, check=False, **options)
@@ -125,6 +136,7 @@ def test_every_device_has_its_part(results: tuple[dict[str, Any], Path], run: st
     assert told["rows_of_features"] == N_DEVICES * [padded // neuron]
     assert told["rows_of_moments"] == told["rows_of_features"]
     assert told["frames"] == N_DEVICES * [told["all_frames"]]
+    assert told["places_of_frames"] == 1  # all devices of a CPU read them where they lie
     assert data * neuron == N_DEVICES
 
 
@@ -144,3 +156,9 @@ def test_gradients_are_added_up_in_one_communication(results: tuple[dict[str, An
 @pytest.mark.parametrize("run", [run for run in RUNS if not run.endswith(ALONE)])
 def test_nothing_is_gathered(results: tuple[dict[str, Any], Path], run: str) -> None:
     assert {kind for kind, _ in results[0][run]["communication"]} == {"all-reduce"}
+
+
+@pytest.mark.slow
+def test_as_many_cores_share_a_step_as_can(results: tuple[dict[str, Any], Path]) -> None:
+    """Of eight devices, where the configuration wants all that are left."""
+    assert results[0]["cores"] == [[1, 8, [8, 1]], [2, 3, [6, 1]], [1, 6, [6, 1]], [5, 7, [5, 1]], [11, 13, [1, 1]]]
