@@ -20,7 +20,7 @@ from jaxtyping import Array
 
 from benchmarks.ceiling import handover_bytes_per_second, matmul_operations_per_second
 from benchmarks.programs import kernels
-from openretina_jax.data.batches import Batch, DataArrays, Timelines, gather
+from openretina_jax.data.batches import Batch, Timelines, gather
 from openretina_jax.data.dataset import Dataset, Session
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
@@ -30,12 +30,14 @@ from openretina_jax.experiment.command_line import keep_freed_memory
 from openretina_jax.experiment.recipe import make_recipe
 from openretina_jax.models.build import make_model
 from openretina_jax.models.summary import multiplications
-from openretina_jax.runtime.devices import matmul_precision
+from openretina_jax.runtime.devices import DATA, NEURON, matmul_precision, use_cores
 from openretina_jax.training.objective import Metrics
 from openretina_jax.training.population import Population
+from openretina_jax.training.sharding import Sharding
 from openretina_jax.training.trainer import Trainer, TrainState, compiler_options
 
 MEMBERS = 8  # of a population
+SPREAD = ("train_step", "eval_step", "epoch", "epoch_shared")  # over all devices, as a run spreads them
 STREAMED = 100  # frames that are predicted one by one
 
 
@@ -70,28 +72,23 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         and the ``versions`` of the libraries; of a single step also its ``operations``, and how many the device does a
         second in a large matrix product of the same type, ``matmul_operations_per_second``; of a training step how many
         ``kernels`` it starts, and the ``compile_seconds``, which the first repeat then does not have. On several cores
-        also ``handover_bytes_per_second``, see ``ceiling``.
+        also ``handover_bytes_per_second``, see ``ceiling``, and the number of ``devices``.
     """
     keep_freed_memory()  # as the scripts do
+    if task["measure"] in SPREAD:
+        use_cores()  # likewise
     train = task["settings"]["train"]
     precision = train["matmul_precision"]
     training = Training(task)
-    work = {
-        "forward": training.forward,
-        "train_step": training.train_step,
-        "eval_step": training.eval_step,
-        "epoch": training.epoch,
-        "epoch_shared": training.epoch_shared,
-        "population": training.population,
-        "population_singly": training.population_singly,
-        "stream": training.stream,
-    }[task["measure"]]()
+    with training.sharding.active():
+        work = _work(training, task["measure"])
     versions = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
     about = {
         "shape": work.shape,
         "windows": work.windows,
         "lowering": task["lowering"],
         "device": jax.devices()[0].device_kind,
+        "devices": 1 if training.sharding.mesh is None else training.sharding.mesh.size,
         "versions": {"python": platform.python_version()} | versions,
     }
     if work.program is not None:
@@ -103,14 +100,30 @@ def prepare(task: Mapping[str, Any]) -> tuple[Callable[[], Any], dict[str, Any]]
         about["handover_bytes_per_second"] = handover_bytes_per_second(*cores[:2])
 
     def computed() -> Any:
-        with matmul_precision(precision):
+        with matmul_precision(precision), training.sharding.active():
             return jax.block_until_ready(work.run())
 
     return computed, about
 
 
+def _work(training: "Training", measure: str) -> Work:
+    return {
+        "forward": training.forward,
+        "train_step": training.train_step,
+        "eval_step": training.eval_step,
+        "epoch": training.epoch,
+        "epoch_shared": training.epoch_shared,
+        "population": training.population,
+        "population_singly": training.population_singly,
+        "stream": training.stream,
+    }[measure]()
+
+
 class Training:
-    """A model, and random recordings on the device.
+    """A model, and random recordings on the devices.
+
+    Attributes:
+        sharding: distribution over the devices.
 
     Args:
         task: the fields of ``run.Task``.
@@ -130,13 +143,22 @@ class Training:
         dataset = random_dataset(task)
         self._n_sessions = len(dataset.sessions)
         self._tables = Tables(dataset)
-        self._recordings = DataArrays.of(self._tables)
+        self._order = self._shared_order() if task["measure"] == "epoch_shared" else self._session_order()
+        mesh = settings["mesh"] if task["measure"] in SPREAD else {DATA: 1, NEURON: 1}
+        self.sharding = Sharding(mesh, dataset.n_neurons).for_windows(self._order[0])
+        self._recordings = self.sharding.recordings(self._tables)
         self._new_model = functools.partial(make_model, settings["model"], dataset.info)
         model = self._new_model()
         recipe = dataclasses.replace(make_recipe(settings, model), accumulate=1)  # a step is one batch
         self._trainer = Trainer(model, recipe)
-        self._state = self._trainer.init(model)
+        self._state = self.sharding.state(self._trainer.init(model))
         self._scorer, self._split = Scorer(self._trainer.graph), Split(self._tables.validation())
+
+    def _session_order(self) -> Sampler:
+        return SessionSampler(self._tables.training(), **self._windows)
+
+    def _shared_order(self) -> Sampler:
+        return SharedSampler(self._tables.shared_training(), **self._shared_windows)
 
     def forward(self) -> Work:
         """Predictions for the windows of a training step."""
@@ -194,11 +216,10 @@ class Training:
 
     def _batch(self) -> tuple[Batch, dict[str, int], int]:
         """The windows of the first step, and what to say of them."""
-        timelines = self._tables.training()
-        order = SessionSampler(timelines, **self._windows)
+        order = self._order
         timeline, start = _windows(order, epoch=0)
         gathered = jax.jit(gather, static_argnames="window_frames")
-        batch = gathered(self._recordings, Timelines.of(timelines), timeline[0], start[0], order.window_frames)
+        batch = gathered(self._recordings, Timelines.of(order.timelines), timeline[0], start[0], order.window_frames)
         return batch, _shape(1, order.windows_per_step, order.window_frames), order.windows_per_step
 
     def eval_step(self) -> Work:
@@ -208,18 +229,15 @@ class Training:
 
     def epoch(self) -> Work:
         """An epoch with one session per step, and the evaluation of all sessions."""
-        timelines = self._tables.training()
-        order = SessionSampler(timelines, **self._windows)
-        return self._epoch(Timelines.of(timelines), order, sessions_per_step=1)
+        return self._epoch(sessions_per_step=1)
 
     def epoch_shared(self) -> Work:
         """An epoch with all sessions in every step, and the evaluation of all sessions."""
-        timelines = self._tables.shared_training()
-        order = SharedSampler(timelines, **self._shared_windows)
-        return self._epoch(Timelines.of(timelines), order, sessions_per_step=self._n_sessions)
+        return self._epoch(sessions_per_step=self._n_sessions)
 
-    def _epoch(self, table: Timelines, order: Sampler, sessions_per_step: int) -> Work:
-        run = self._trainer.epoch(order.window_frames)
+    def _epoch(self, sessions_per_step: int) -> Work:
+        order = self._order
+        run, table = self._trainer.epoch(order.window_frames), Timelines.of(order.timelines)
         epochs = itertools.count()
 
         def work() -> Any:
@@ -246,9 +264,9 @@ class Training:
 
     def _without_evaluation(self, trainer: Trainer, states: list[TrainState]) -> Work:
         """An epoch of each state with all sessions in every step."""
-        timelines = self._tables.shared_training()
-        order = SharedSampler(timelines, **self._shared_windows)
-        run, table, windows = trainer.epoch(order.window_frames), Timelines.of(timelines), _windows(order, epoch=0)
+        order = self._shared_order()
+        run, table = trainer.epoch(order.window_frames), Timelines.of(order.timelines)
+        windows = _windows(order, epoch=0)
 
         def work() -> Any:
             for number, state in enumerate(states):

@@ -217,6 +217,7 @@ def _line(
         "lowering": about["lowering"],
         "shape": about["shape"] | recordings | {"height": height, "width": width, "channels": channels},
         "threads": task.threads,
+        "devices": about.get("devices", 1),
         "repeats": len(seconds),
         "seconds": {"median": round(median, 6), "min": round(min(seconds), 6)},
         "windows_per_second": round(about["windows"] / median, 2),

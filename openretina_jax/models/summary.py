@@ -79,6 +79,8 @@ def multiplications(program: jax.extend.core.Jaxpr, scope: str, times: int = 1) 
             out_channels = operands[1][equation.params["dimension_numbers"].rhs_spec[0]]
             total[inside] += times * math.prod(operands[1]) // out_channels * outputs
         runs = times * equation.params.get("length", 1) if equation.primitive.name == "scan" else times
+        if equation.primitive.name == "shard_map":  # the program of one device
+            runs *= equation.params["mesh"].size
         for inner in programs_in(equation):
             total += multiplications(inner, inside, runs)
     return total

@@ -30,3 +30,14 @@ def test_convolutions_count_as_direct_ones() -> None:
 
     outputs = 2 * 8 * 4 * 2
     assert counted(convolve, x, kernel) == outputs * 3 * 5 * 5 * 4 * 9
+
+
+def test_products_of_all_devices_count() -> None:
+    mesh = jax.sharding.AbstractMesh((4,), ("data",))
+    sharded = jax.sharding.PartitionSpec("data")
+
+    def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.shard_map(jnp.matmul, mesh=mesh, in_specs=(sharded, sharded), out_specs=sharded)(a, b)
+
+    rows = jnp.zeros((8, 20, 3)), jnp.zeros((8, 3, 30))
+    assert counted(multiply, *rows) == counted(jnp.matmul, *rows)

@@ -37,7 +37,7 @@ from openretina_jax.modules.kernels.tiles import (
 
 SHORTEST_TRANSFORM = 32  # frames or pixels of a tile
 KERNELS_IN_TRANSFORM = 3  # kernel sizes in a tile, at least: a shorter one is mostly overlap
-AT_ONCE = 2**21  # numbers of the frequencies that are processed together, so that they stay in the cache
+AT_ONCE = 2**20  # numbers of the frequencies that are processed together, so that they stay in the cache
 # of ``basis_spectral``
 LONGEST_TRANSFORM = 40  # pixels of a tile, unless the kernel needs more
 SHORTEST_BLOCK = 8  # frames of output of a tile, at least; and no fewer than the kernel has
