@@ -116,7 +116,7 @@ def _cut(x: Array, dimension: int, axis: Axis, tile: Axis) -> Array:
     before, total = axis.padding[0], (tile.tiles + blocks - 1) * step
     edges = [(0, 0, 0)] * x.ndim
     edges[dimension] = (before, total - axis.size - before, 0)
-    # a barrier: else XLA computes the layer before, ELU and all, in the loop that asks of every number whether it is padding
+    # a barrier: else XLA computes the layer before it in the loop that asks of every number whether it is padding
     x = lax.pad(lax.optimization_barrier(x), jnp.zeros((), x.dtype), edges)
     x = x.reshape(*x.shape[:dimension], -1, step, *x.shape[dimension + 1 :])
     pieces = [
