@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import xdist
 
+from tests.programs import COMPILED, with_programs
+
 HURRY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 LIBRARIES = (
     "beartype.door",
@@ -33,8 +35,6 @@ LIBRARIES = (
     "tensorboardX",
 )
 
-
-COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "programs"
 KEPT_S = 14 * 24 * 3600  # seconds
 
 
@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 program.unlink()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else the folder's name were among the flags
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if HURRY not in os.environ.get("XLA_FLAGS", ""):
@@ -103,8 +104,7 @@ def simulated(shared: Path) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cache of the tests, which is never that of the user; no programs of other modules are kept."""
-    folder = tmp_path_factory.mktemp("cache")
-    (folder / "xla").symlink_to(COMPILED)
+    folder = with_programs(tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENRETINA_JAX_CACHE", str(folder))
         yield

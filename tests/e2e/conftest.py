@@ -1,22 +1,17 @@
 """What the tests of scripts share, in all processes of pytest."""
 
-import contextlib
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from tests.programs import with_programs
+
 
 @pytest.fixture(scope="session")
 def cache(shared: Path) -> Path:
     """Simulated recordings and compiled programs, common to all scripts."""
-    from tests.conftest import COMPILED
-
-    folder = shared / "cache"
-    folder.mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        (folder / "xla").symlink_to(COMPILED)
-    return folder
+    return with_programs(shared / "cache")
 
 
 @pytest.fixture(scope="session")
