@@ -4,7 +4,6 @@ import gc
 import importlib
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import pytest
 import xdist
 
-from tests.programs import COMPILED, with_programs
+from tests import kept
+from tests.kept import COMPILED, with_programs
 
 HURRY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 LIBRARIES = (
@@ -35,8 +35,6 @@ LIBRARIES = (
     "tensorboardX",
 )
 
-KEPT_S = 14 * 24 * 3600  # seconds
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse implicit promotion of types and compile in a hurry, in the scripts that tests start too.
@@ -49,11 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     their instructions, and by flags and version of the compiler, so that one that a change of the package changes is
     compiled. Bytecode is kept, too, which some environments forbid to keep images small.
     """
-    COMPILED.mkdir(parents=True, exist_ok=True)
     if not hasattr(config, "workerinput"):
-        for program in COMPILED.iterdir():
-            if time.time() - program.stat().st_mtime > KEPT_S:
-                program.unlink()
+        kept.drop_old()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else the folder's name were among the flags
@@ -96,9 +91,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def simulated(shared: Path) -> Path:
-    """Simulated recordings that all tests share; nobody may change them."""
-    return shared / "cache" / "simulated"
+def simulated() -> Path:
+    """Simulated recordings that all tests share, of this run and the next; nobody may change them."""
+    return kept.simulated()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,7 +21,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from matplotlib.figure import Figure
 
 from openretina_jax.experiment import command_line
-from tests.programs import with_programs
+from tests.kept import with_programs
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 300

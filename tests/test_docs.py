@@ -23,7 +23,7 @@ from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.trainer import Trainer
 from tests import tiny
-from tests.programs import with_programs
+from tests.kept import with_programs
 from tests.scripts import Done, call, mistake, printed
 from tests.white_noise import needs_white_noise
 

@@ -1,17 +1,21 @@
 """What the tests of scripts share, in all processes of pytest."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from tests.programs import with_programs
+from tests.kept import with_programs
 
 
 @pytest.fixture(scope="session")
-def cache(shared: Path) -> Path:
+def cache(shared: Path, simulated: Path) -> Path:
     """Simulated recordings and compiled programs, common to all scripts."""
-    return with_programs(shared / "cache")
+    folder = with_programs(shared / "cache")
+    with contextlib.suppress(FileExistsError):
+        (folder / "simulated").symlink_to(simulated)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from openretina_jax.experiment.insilico.run import run
 from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.models.saving import save_model
 from tests import tiny
-from tests.programs import with_programs
+from tests.kept import with_programs
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "insilico.py"
 FEW = {"neurons": "left", "steps": "3", "window": "2"}

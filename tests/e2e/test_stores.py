@@ -115,8 +115,8 @@ def test_a_notebook_trains_in_a_store(bucket: str, cache: Path, monkeypatch: pyt
     np.testing.assert_array_equal(*(model(shown.astype(np.float32), session="a") for model in (trained, loaded)))
 
 
-def test_recordings_are_read_by_their_address(stored: tuple[str, str], cache: Path, bucket: str) -> None:
-    recordings = next((cache / "simulated").glob("hdf5_*")) / "recordings"
+def test_recordings_are_read_by_their_address(finished: tuple[Path, str], bucket: str) -> None:
+    recordings = Path(openretina_jax.load(finished[0]).data_info.source["files"]["source"])
     fsspec.filesystem("s3").put(str(recordings), f"{bucket}/recordings", recursive=True)
     settings = {
         "data.path": f"{bucket}/recordings/",

@@ -15,7 +15,7 @@ from openretina_jax.data.fingerprint import fingerprint
 from openretina_jax.data.frame_times import steady_frame_times
 from openretina_jax.sources.hdf5 import load_hdf5
 from tests.documented import ROOT, snippets
-from tests.programs import with_programs
+from tests.kept import with_programs
 from tests.white_noise import needs_white_noise
 
 pytestmark = [pytest.mark.slow, needs_white_noise]
