@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import openretina_jax
 from openretina_jax.data import from_arrays
@@ -65,13 +64,12 @@ def test_the_penalty_is_that_of_squared_shifts() -> None:
     batch = next(
         batches_of(tiny.with_behaviour(), order="session", window_frames=16, windows_per_step=2, with_behaviour=True)
     )
-    objective = nnx.jit(functools.partial(ResponseObjective(), train=False, key=None))
-    _, metrics = objective(model, batch)
+    _, metrics = ResponseObjective()(model, batch, train=False, key=None)
     shift = model.shift(batch.behaviour[0], batch.session[0])
     assert float(metrics["penalty_shifter"]) == pytest.approx(
         0.5 * float(jnp.square(shift).sum(axis=-1).mean()), rel=1e-5
     )
-    _, without = objective(other, batch)
+    _, without = ResponseObjective()(other, batch, train=False, key=None)
     assert float(metrics["objective"] - without["objective"]) == pytest.approx(
         float(metrics["penalty_shifter"]), rel=1e-2
     )
