@@ -45,7 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Nothing is compiled twice: programs are kept for other processes and the next run of the tests. They are found by
     their instructions, and by flags and version of the compiler, so that one that a change of the package changes is
-    compiled. Bytecode is kept, too, which some environments forbid to keep images small.
+    compiled. So are recordings, which are found by the code that simulates them (``tests/kept.py``), and bytecode,
+    which some environments forbid to keep images small.
     """
     if not hasattr(config, "workerinput"):
         kept.drop_old()
