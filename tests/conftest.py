@@ -4,13 +4,15 @@ import gc
 import importlib
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xdist
+
+from tests import kept
+from tests.kept import COMPILED, with_programs
 
 HURRY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 LIBRARIES = (
@@ -34,10 +36,6 @@ LIBRARIES = (
 )
 
 
-COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "programs"
-KEPT_S = 14 * 24 * 3600  # seconds
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse implicit promotion of types and compile in a hurry, in the scripts that tests start too.
 
@@ -47,15 +45,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Nothing is compiled twice: programs are kept for other processes and the next run of the tests. They are found by
     their instructions, and by flags and version of the compiler, so that one that a change of the package changes is
-    compiled. Bytecode is kept, too, which some environments forbid to keep images small.
+    compiled. So are recordings, which are found by the code that simulates them (``tests/kept.py``), and bytecode,
+    which some environments forbid to keep images small.
     """
-    COMPILED.mkdir(parents=True, exist_ok=True)
     if not hasattr(config, "workerinput"):
-        for program in COMPILED.iterdir():
-            if time.time() - program.stat().st_mtime > KEPT_S:
-                program.unlink()
+        kept.drop_old()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(COMPILED)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else the folder's name were among the flags
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     if HURRY not in os.environ.get("XLA_FLAGS", ""):
@@ -96,16 +93,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def simulated(shared: Path) -> Path:
-    """Simulated recordings that all tests share; nobody may change them."""
-    return shared / "cache" / "simulated"
+def simulated() -> Path:
+    """Simulated recordings that all tests share, of this run and the next; nobody may change them."""
+    return kept.simulated()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The cache of the tests, which is never that of the user; no programs of other modules are kept."""
-    folder = tmp_path_factory.mktemp("cache")
-    (folder / "xla").symlink_to(COMPILED)
+    folder = with_programs(tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENRETINA_JAX_CACHE", str(folder))
         yield

@@ -21,6 +21,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from matplotlib.figure import Figure
 
 from openretina_jax.experiment import command_line
+from tests.kept import with_programs
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 300
@@ -38,7 +39,7 @@ class Done:
 def start(script: str, *arguments: str, cache: Path, folder: Path = ROOT) -> subprocess.Popen[str]:
     """Start a script in a process of its own, as a user does in that folder."""
     command = [sys.executable, str(ROOT / "scripts" / script), *arguments]
-    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(cache)}
+    environment = os.environ | {"OPENRETINA_JAX_CACHE": str(with_programs(cache))}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
 
@@ -55,7 +56,7 @@ def call(script: str, *arguments: str, cache: Path, folder: Path = ROOT, parse_o
     """
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, own_state(folder):
-        patch.setenv("OPENRETINA_JAX_CACHE", str(cache))
+        patch.setenv("OPENRETINA_JAX_CACHE", str(with_programs(cache)))
         patch.chdir(folder)
         patch.setattr(sys, "argv", [script, *arguments])
         act = (lambda rest: None) if parse_only else None
@@ -104,9 +105,10 @@ def own_state(folder: Path) -> Iterator[None]:
         compilation_cache.reset_cache()
         yield
         if folder != ROOT:
+            inside = f"{folder}{os.sep}"  # a comparison of thousands of paths would take a tenth of a second
             for name, module in list(sys.modules.items()):
                 places = [getattr(module, "__file__", None) or "/", *getattr(module, "__path__", ())]
-                if any(Path(place).is_relative_to(folder) for place in places):
+                if any(f"{place}{os.sep}".startswith(inside) for place in places):
                     del sys.modules[name]
 
 

@@ -23,6 +23,7 @@ from openretina_jax.training.optimizers import AdamW
 from openretina_jax.training.recipe import Recipe
 from openretina_jax.training.trainer import Trainer
 from tests import tiny
+from tests.kept import with_programs
 from tests.scripts import Done, call, mistake, printed
 from tests.white_noise import needs_white_noise
 
@@ -39,7 +40,7 @@ def test_arrays_to_a_trained_model_in_ten_lines(tmp_path: Path, monkeypatch: pyt
     (example,) = [block for block in blocks if "settings=settings" in block]
     assert len([line for line in example.splitlines() if line and "import" not in line]) <= 10
     monkeypatch.chdir(DOCS.parent)
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(with_programs(tmp_path / "cache")))
     rng = np.random.default_rng(0)
     movie, test_movie = (rng.integers(256, size=(frames, 12, 10), dtype=np.uint8) for frames in (2400, 60))
     light = movie[:, 4:7, 4:7].mean(axis=(1, 2))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.accelerator import LEAST_S, ROOT, Job, Sizes, lines, main, measured
+from tests.kept import with_programs
 
 PRINTS = Job("prints", ("-c", "print('a word'); print('{\"seconds\": 2}')"))
 FAILS = Job("fails", ("-c", "import sys; print('{\"seconds\": 3}'); sys.exit('error: no such thing')"))
@@ -75,9 +76,10 @@ def test_status_says_whether_a_command_failed(
 
 
 @pytest.mark.slow
-def test_every_script_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_script_works(simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One job of each script; the measures of benchmark.py have tests of their own."""
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(with_programs(tmp_path)))
+    (tmp_path / "simulated").symlink_to(simulated)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     jobs = {job.name: job for job in Sizes(tmp_path / "run", small=True).jobs()}
     lowerings = "hoefling_high_res TF32 train_step --lowering=dense,basis"

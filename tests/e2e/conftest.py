@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.kept import with_programs
+
 
 @pytest.fixture(scope="session")
-def cache(shared: Path) -> Path:
+def cache(shared: Path, simulated: Path) -> Path:
     """Simulated recordings and compiled programs, common to all scripts."""
-    from tests.conftest import COMPILED
-
-    folder = shared / "cache"
-    folder.mkdir(exist_ok=True)
+    folder = with_programs(shared / "cache")
     with contextlib.suppress(FileExistsError):
-        (folder / "xla").symlink_to(COMPILED)
+        (folder / "simulated").symlink_to(simulated)
     return folder
 
 

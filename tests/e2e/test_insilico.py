@@ -21,6 +21,7 @@ from openretina_jax.experiment.insilico.run import run
 from openretina_jax.insilico.stimuli import Stimuli
 from openretina_jax.models.saving import save_model
 from tests import tiny
+from tests.kept import with_programs
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "insilico.py"
 FEW = {"neurons": "left", "steps": "3", "window": "2"}
@@ -38,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The data of the model, which was saved without the settings that say where they are."""
     monkeypatch.setattr(Work, "dataset", tiny.dataset())
-    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(with_programs(tmp_path / "cache")))
 
 
 @pytest.fixture(scope="module")

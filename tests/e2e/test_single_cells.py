@@ -58,17 +58,17 @@ def scores(model: Model, dataset: Dataset) -> pd.Series:
 
 def test_a_spatially_nonlinear_cell() -> None:
     """Cells that add rectified pixels: an LN model is blind to their contrast, which the readout learns."""
-    rng, side = np.random.default_rng(0), 16
+    rng, side = np.random.default_rng(0), 12
     contrast = np.exp(rng.normal(0, 0.6, FRAMES // 15)).repeat(15)
     movie = (rng.standard_normal((FRAMES, side, side)) * contrast[:, None, None]).astype(np.float32)
     signs = np.array([1, -1, 1])
     pixels = np.maximum(signs[:, None, None, None] * filtered(movie), 0)
-    drive = np.einsum("ctyx,cyx->tc", pixels, pools(rng, side, 3, deviation=1.8))
+    drive = np.einsum("ctyx,cyx->tc", pixels, pools(rng, side, 3, deviation=1.2))
     rate = np.log1p(np.exp(2 * drive / drive.std(axis=0) - 3))
     dataset = recorded(rng, movie, 0.4 * rate / rate.mean(axis=0))
     models = {
         "separable_lnp": trained(dataset, "separable_lnp", 30),
-        "spatial_contrast": trained(dataset, "spatial_contrast", 60, patch=(11, 11)),  # three deviations to each side
+        "spatial_contrast": trained(dataset, "spatial_contrast", 60, patch=(7, 7)),  # three deviations to each side
     }
     found = {kind: scores(model, dataset) for kind, model in models.items()}
     shares = {kind: one["normalized_correlation"] for kind, one in found.items()}

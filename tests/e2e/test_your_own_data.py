@@ -15,6 +15,7 @@ from openretina_jax.data.fingerprint import fingerprint
 from openretina_jax.data.frame_times import steady_frame_times
 from openretina_jax.sources.hdf5 import load_hdf5
 from tests.documented import ROOT, snippets
+from tests.kept import with_programs
 from tests.white_noise import needs_white_noise
 
 pytestmark = [pytest.mark.slow, needs_white_noise]
@@ -89,7 +90,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     found: dict[str, Any] = {"folder": folder}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("OPENRETINA_JAX_CACHE", str(folder / "cache"))
+        patch.setenv("OPENRETINA_JAX_CACHE", str(with_programs(folder / "cache")))
         for text in snippets(PAGE):
             if "settings=settings" not in text:
                 for old, new in CHANGES.items():

@@ -68,7 +68,7 @@ def test_the_objective_is_that_of_training(readout: str, loss: Loss, monkeypatch
         found, metrics = ResponseObjective(loss)(merged, batch, train=False, key=None)
         return (found - metrics["penalty_core"]) * len(timelines)
 
-    expected, slope = jax.value_and_grad(objective)(params)
+    expected, slope = jax.jit(jax.value_and_grad(objective))(params)
     np.testing.assert_allclose(value.sum(), expected, rtol=1e-5)
     if readout != "rough":  # there the shares of a session's rows hold at this point only
         own = rows.flat(nnx.filter_state(slope["readout"], NeuronParam))
