@@ -217,7 +217,7 @@ def test_two_machines_are_told_to_stop_and_lost(bucket: str, machines: list[Path
     """
     undisturbed, disturbed = f"{bucket}/runs/two", f"{bucket}/runs/two_lost"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2")
+        patch.setenv("JAX_NUM_CPU_DEVICES", "2")
         alone = (f"--workdir={undisturbed}", "--config.mesh.data=2", follow(Blank))
         printed(wait(start("train.py", *TRAINED, *alone, cache=machines[0])))
     shutil.rmtree(machines[0] / "runs")
