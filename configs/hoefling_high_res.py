@@ -11,7 +11,7 @@ simulation, in pixels of 12.5 µm and with their details, and has the same respo
 narrow core; the other words are those of configs/hoefling_low_res.py. With ``--config.train.order=session
 --config.optimizer.accumulate=10`` a step is openretina's: the mean gradient of 10 batches of 64 windows of 50 frames,
 about 27 steps an epoch. The shared order has 23. No score is published; we have not trained it on the published data.
-On a CPU core ":simulated" takes about a minute an epoch, and reached a test correlation of 0.831 in 55 (at most 0.880
+On a CPU core ":simulated" takes about a minute an epoch, and reached a test correlation of 0.838 in 73 (at most 0.880
 with this noise; docs/scores.md).
 """
 
