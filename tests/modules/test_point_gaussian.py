@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from openretina_jax.errors import UserError
-from openretina_jax.modules.readouts import READOUTS
-from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout
+from openretina_jax.modules.readouts import READOUTS, point_gaussian
+from openretina_jax.modules.readouts.point_gaussian import PointGaussianReadout, read_at
 
 HEIGHT, WIDTH, CHANNELS = 5, 7, 3
 N, SIZES = 5, (2, 3)
@@ -192,3 +192,21 @@ def test_every_parameter_has_a_gradient_in_training() -> None:
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(**options)
+
+
+def test_frames_go_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Responses and gradients are those of all frames at once, also where the last few are fewer."""
+    rng = np.random.default_rng(0)
+    images, features, weight = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((2, 9, 5, 4, 3), (6, 3), (2, 9, 6))
+    )
+    positions = jnp.asarray(rng.uniform(-1.1, 1.1, (2, 9, 6, 2)), jnp.float32)
+
+    def weighed(*given: jax.Array) -> jax.Array:
+        return (weight * read_at(*given, align_corners=True)).sum()
+
+    expected = jax.value_and_grad(weighed, (0, 1, 2))(images, positions, features)
+    monkeypatch.setattr(point_gaussian, "FRAMES_AT_ONCE", 4)  # of 18
+    found = jax.value_and_grad(weighed, (0, 1, 2))(images, positions, features)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
