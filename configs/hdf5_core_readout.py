@@ -12,7 +12,7 @@ they are (``norm_mean`` 0, ``norm_std`` 1), as in openretina, for movies that ar
 or readout takes it instead of the convolutional core with Gaussian masks: ":gru", ":factorized" (or ":klindt"),
 ":point_gaussian". ":calcium" is for responses that may be negative: the squared error, and a readout without a
 nonlinearity at its end. openretina reaches a correlation of 0.27 on its own demonstration data. ":simulated" reaches a
-test correlation of 0.770 (at most 0.932 with this noise; docs/scores.md), and openretina_jax.train, whose settings
+test correlation of 0.772 (at most 0.932 with this noise; docs/scores.md), and openretina_jax.train, whose settings
 follow the data, 0.892 on the same recordings. configs/template.py is a start for a file of your own.
 """
 

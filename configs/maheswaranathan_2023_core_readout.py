@@ -11,7 +11,7 @@ predicted rate. The name of a core or readout takes it instead: ":gru", ":factor
 
 ":simulated" needs no network: simulated retinas, recorded and stored as the published ones; an epoch takes a minute and
 a half of one core. ":quick" has 20 neurons, a small movie, a small core, and feature weights of both signs. With ten
-minutes of movie it reaches a test correlation of 0.797 (at most 0.834 with this noise), and 0.757 with ":as_published",
+minutes of movie it reaches a test correlation of 0.796 (at most 0.834 with this noise), and 0.757 with ":as_published",
 which lets masks begin in the middle, as openretina does, and scores the parameters as they are; on ten minutes of white
 noise 0.727 (at most 0.796; docs/scores.md).
 """

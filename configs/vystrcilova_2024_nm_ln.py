@@ -11,7 +11,7 @@ of the retina instead, as rows of one table that share nothing: one run fits the
 
 Without ":simulated" the published recordings are fetched. No score is published; we have not trained it on the
 published data. ":simulated" needs no network: a simulated retina, recorded and stored as the published ones; ":quick"
-makes the screen small. ":simulated" reaches a test correlation of 0.624 (at most 0.689 with this noise;
+makes the screen small. ":simulated" reaches a test correlation of 0.630 (at most 0.689 with this noise;
 docs/scores.md).
 """
 
