@@ -43,10 +43,10 @@ _KARAMANLIS = {
     "model.core.simple.temporal_kernel_sizes": (11, 5, 5),
     "model.core.simple.spatial_kernel_sizes": (5, 3, 3),
     "model.core.simple.hidden_padding": ((0, 1, 1), (0, 1, 1)),
-    "optimizer.learning_rate": 0.02,
+    "optimizer.learning_rate": 0.03,
     "train.average_decay": 0.9,
     "train.windows.shared.windows_per_step": 2,
-    "train.epochs": 5,
+    "train.epochs": 3,
 }
 _NM_CNN = {
     "data.simulated.neurons_per_session": 5,
@@ -81,8 +81,9 @@ _MINUTE = {**_CELLS, "data.simulated.seconds": 60}
 _MAHESWARANATHAN = {
     **_MINUTE,
     "data.simulated.side": 16,
+    "optimizer.learning_rate": 0.02,
     "train.windows.session.windows_per_step": 2,
-    "train.epochs": 6,
+    "train.epochs": 4,
 }
 # words after the colon besides "simulated" and "quick", settings, and the least share of the ceiling of the test:
 # about three quarters of what was reached
