@@ -58,6 +58,10 @@ _CORE = {
     "model.hidden_channels": "model.core.simple.hidden_channels",
     "model.core.spatial_kernel_sizes": "model.core.simple.spatial_kernel_sizes",
 }
+_SMALL_STEPS = {  # of readouts whose few channels have either sign
+    "dataloader.batch_size": "train.windows.session.windows_per_step",
+    "model.readout.positive": "model.readout.gaussian_mask.positive",
+}
 _KERNELS = {  # whose published ones are larger than the screen
     "model.core.temporal_kernel_sizes": "model.core.simple.temporal_kernel_sizes",
     "model.core.hidden_padding": "model.core.simple.hidden_padding",
@@ -89,7 +93,7 @@ def _karamanlis(*overrides: str) -> Counterpart:
 
 def _salamander(*overrides: str) -> Counterpart:
     screen = ("model.in_shape=[1,100,24,24]",)
-    return Counterpart("maheswaranathan_2023_core_readout", (*screen, *overrides), _CORE | _CLIPS)
+    return Counterpart("maheswaranathan_2023_core_readout", (*screen, *overrides), _CORE | _CLIPS | _SMALL_STEPS)
 
 
 def _both(entry: str, value: str) -> tuple[str, ...]:
