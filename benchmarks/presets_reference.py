@@ -58,6 +58,7 @@ _CORE = {
     "model.hidden_channels": "model.core.simple.hidden_channels",
     "model.core.spatial_kernel_sizes": "model.core.simple.spatial_kernel_sizes",
 }
+_RATE = {"model.learning_rate": "optimizer.learning_rate"}  # larger for fewer channels
 _SMALL_STEPS = {  # of readouts whose few channels have either sign
     "dataloader.batch_size": "train.windows.session.windows_per_step",
     "model.readout.positive": "model.readout.gaussian_mask.positive",
@@ -180,12 +181,13 @@ COUNTERPARTS: Mapping[str, Counterpart] = {  # by the names of presets
         *_SMALL_SCREEN,
         *_SMALL_FILM,
         retinas=("01", "02"),
-        sizes=_CORE | _UNRELIABLE | _CROPPED,
+        sizes=_CORE | _RATE | _UNRELIABLE | _CROPPED,
     ),
     "vystrcilova_2024_wn_cnn": _marmoset(
         "vystrcilova_2024_wn_cnn",
         *_SMALL_SCREEN,
         sizes=_CORE
+        | _RATE
         | _CROPPED
         | {"dataloader.cell_index": "data.cell_index", "+data_io.responses.cell_index": "data.cell_index"},
     ),

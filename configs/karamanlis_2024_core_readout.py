@@ -13,7 +13,7 @@ instead of 64 of 50, which is half the work.
 
 ":simulated" has 160 neurons that saw one movie of under three minutes. Its steps are smaller, and serve both sessions;
 an epoch is 10,000 frames, four minutes of one core. We have not run it to the end. ":quick" has small images and a
-small core. With five minutes of movie it reaches a test correlation of 0.860 (at most 0.938 with this noise), and 0.833
+small core. With five minutes of movie it reaches a test correlation of 0.860 (at most 0.938 with this noise), and 0.823
 with ":as_published", which lets masks begin in the middle, as openretina does, and scores the parameters as they are;
 marmosets 0.797 (at most 0.929; docs/scores.md). The name of a core or readout takes it instead, such as
 ":gru,factorized".

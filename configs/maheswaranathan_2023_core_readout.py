@@ -13,7 +13,7 @@ predicted rate. The name of a core or readout takes it instead: ":gru", ":factor
 a half of one core. ":quick" has 20 neurons, a small movie, a small core, and feature weights of both signs. With ten
 minutes of movie it reaches a test correlation of 0.796 (at most 0.834 with this noise), and 0.757 with ":as_published",
 which lets masks begin in the middle, as openretina does, and scores the parameters as they are; on ten minutes of white
-noise 0.727 (at most 0.796; docs/scores.md).
+noise 0.744 (at most 0.796; docs/scores.md).
 """
 
 import ml_collections
