@@ -139,7 +139,9 @@ def main() -> None:
     parser.add_argument("--configs", type=Path, help="folder of openretina's configurations")
     parser.add_argument("--minutes", default=",".join(f"{one:g}" for one in MINUTES), help="lengths; a session has 9")
     arguments = parser.parse_args()
-    ways, reference = arguments.ways.split(","), (arguments.reference_python, arguments.configs)
+    ways, reference = arguments.ways.split(",") * bool(arguments.ways), (arguments.reference_python, arguments.configs)
+    if unknown := set(ways) - set(WAYS):
+        parser.error(f"--ways: {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
     if reference.count(None) == 1:
         parser.error("--reference_python and --configs belong together; give both, or neither")
     if None not in reference:
@@ -147,7 +149,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for minutes in map(float, arguments.minutes.split(",")):
-        for way in filter(None, ways):
+        for way in ways:
             rows.append(measure(way, minutes, arguments.folder, *reference))
             print(rows[-1], flush=True)
     print(table(rows).round(4).to_string(index=False))
