@@ -77,17 +77,15 @@ def train_reference(dataset: Dataset, whole: Dataset, run: Path, python: Path, c
     return {"test": [_test(row["checkpoint"], whole)], "ensemble": None, "processor_s": row["processor_s"]}
 
 
-def measure(
-    way: str, minutes: float, folder: Path, python: Path | None = None, configs: Path | None = None
-) -> dict[str, Any]:
-    """Train and score one way on so many minutes, unless that is done."""
+def measure(way: str, minutes: float, folder: Path, reference: tuple[Path, Path] | None = None) -> dict[str, Any]:
+    """Train and score one way on so many minutes, or openretina in that installation, unless that is done."""
     done = folder / f"{way.replace(' ', '_')}_{minutes:g}.json"
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
     whole = openretina_jax.load_dataset(CONFIG)
     dataset, run = first_minutes(whole, minutes), done.with_suffix("")
-    if python is not None and configs is not None and way == REFERENCE:
-        found = train_reference(dataset, whole, run, python, configs)
+    if reference is not None and way == REFERENCE:
+        found = train_reference(dataset, whole, run, *reference)
     else:
         found = train(way, dataset, run)
     row = {"way": way, "minutes": minutes, "neurons": dataset.n_neurons, **found}
@@ -135,22 +133,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Scores against minutes of recording.")
     parser.add_argument("--folder", type=Path, required=True, help="where runs, scores and picture are kept")
     parser.add_argument("--ways", default=",".join(WAYS), help="of training")
-    parser.add_argument("--reference_python", type=Path, help="interpreter that has openretina, which is trained, too")
-    parser.add_argument("--configs", type=Path, help="folder of openretina's configurations")
     parser.add_argument("--minutes", default=",".join(f"{one:g}" for one in MINUTES), help="lengths; a session has 9")
+    presets_reference.add_flags(parser)
     arguments = parser.parse_args()
-    ways, reference = arguments.ways.split(",") * bool(arguments.ways), (arguments.reference_python, arguments.configs)
+    reference = presets_reference.installation(parser, arguments)
+    ways = arguments.ways.split(",") if arguments.ways else []
     if unknown := set(ways) - set(WAYS):
         parser.error(f"--ways: {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
-    if reference.count(None) == 1:
-        parser.error("--reference_python and --configs belong together; give both, or neither")
-    if None not in reference:
+    if reference is not None:
         ways.append(REFERENCE)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for minutes in map(float, arguments.minutes.split(",")):
         for way in ways:
-            rows.append(measure(way, minutes, arguments.folder, *reference))
+            rows.append(measure(way, minutes, arguments.folder, reference))
             print(rows[-1], flush=True)
     print(table(rows).round(4).to_string(index=False))
     save(plot(rows), arguments.folder / "learning_curves.png")

@@ -220,21 +220,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where runs and scores are kept")
     parser.add_argument("--only", default="", help="presets whose names contain this")
     parser.add_argument("--write", type=Path, help="page to write, such as docs/scores.md")
-    parser.add_argument("--reference_python", type=Path, help="interpreter that has openretina, which is trained")
-    parser.add_argument("--configs", type=Path, help="folder of openretina's configurations")
+    presets_reference.add_flags(parser)
     arguments = parser.parse_args()
-    if (arguments.reference_python is None) != (arguments.configs is None):
-        parser.error("--reference_python and --configs belong together; give both, or neither")
-    if arguments.configs is not None and not (arguments.configs.is_dir() and arguments.reference_python.is_file()):
-        parser.error(f"there is no {arguments.configs} or no {arguments.reference_python}")
+    reference = presets_reference.installation(parser, arguments)
     rows = []
     for preset in PRESETS:
         folder = arguments.folder / preset.name
         if arguments.only in preset.name:
-            if arguments.configs is None:
+            if reference is None:
                 measure(preset, folder)
             elif (folder / DONE).is_file():
-                measure_reference(preset, folder, arguments.reference_python, arguments.configs)
+                measure_reference(preset, folder, *reference)
         if (folder / DONE).is_file():
             rows.append(read_row(folder))
             print(line(preset.name, rows[-1]), flush=True)

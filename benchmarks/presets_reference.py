@@ -1,5 +1,6 @@
 """openretina's side of ``presets``: its own command, by its published configuration, on the files of a preset."""
 
+import argparse
 import dataclasses
 import shutil
 import zipfile
@@ -59,7 +60,7 @@ _CORE = {
     "model.core.spatial_kernel_sizes": "model.core.simple.spatial_kernel_sizes",
 }
 _RATE = {"model.learning_rate": "optimizer.learning_rate"}  # larger for fewer channels
-_SMALL_STEPS = {  # of readouts whose few channels have either sign
+_STEPS_AND_SIGNS = {  # few channels serve neurons of both polarities
     "dataloader.batch_size": "train.windows.session.windows_per_step",
     "model.readout.positive": "model.readout.gaussian_mask.positive",
 }
@@ -94,7 +95,7 @@ def _karamanlis(*overrides: str) -> Counterpart:
 
 def _salamander(*overrides: str) -> Counterpart:
     screen = ("model.in_shape=[1,100,24,24]",)
-    return Counterpart("maheswaranathan_2023_core_readout", (*screen, *overrides), _CORE | _CLIPS | _SMALL_STEPS)
+    return Counterpart("maheswaranathan_2023_core_readout", (*screen, *overrides), _CORE | _CLIPS | _STEPS_AND_SIGNS)
 
 
 def _both(entry: str, value: str) -> tuple[str, ...]:
@@ -194,6 +195,24 @@ COUNTERPARTS: Mapping[str, Counterpart] = {  # by the names of presets
     "vystrcilova_2024_nm_ln": _cell_ln("vystrcilova_2024_nm_ln"),
     "vystrcilova_2024_wn_ln": _cell_ln("vystrcilova_2024_wn_ln"),
 }
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Let a command line name an installation of openretina."""
+    parser.add_argument("--reference_python", type=Path, help="interpreter that has openretina, which is trained")
+    parser.add_argument("--configs", type=Path, help="folder of openretina's configurations")
+
+
+def installation(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> tuple[Path, Path] | None:
+    """The interpreter and the configurations that a command line names; None if it names none, an error if one."""
+    python, configs = arguments.reference_python, arguments.configs
+    if python is None and configs is None:
+        return None
+    if python is None or configs is None:
+        parser.error("--reference_python and --configs belong together; give both, or neither")
+    if not (configs.is_dir() and python.is_file()):
+        parser.error(f"there is no {configs} or no {python}")
+    return python, configs
 
 
 def train(
