@@ -30,6 +30,7 @@ _FEWEST_LAGS, _MOST_LAGS = (4, 8), (12, 40)
 _FAR = 29  # frames between lags that are too long for any response
 _MANY_FRAMES = 20_000  # enough for an autocorrelation
 _NEURONS = 64  # at a time
+_FRAMES = 1024  # of a product
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,23 +80,17 @@ def averaged(frames: Frames, square: int) -> Float32[np.ndarray, "time small_hei
     """Frames averaged over squares of pixels; the last squares of a row or column may be smaller."""
     if square == 1:
         return np.concatenate([block.astype(np.float32) for block in blocks(frames)])
-    _, height, width, channels = frames.shape
-    rows, columns = (_averages(size, square) for size in (height, width))
+    _, height, width, _ = frames.shape
+    rows, columns = (np.arange(0, size, square) for size in (height, width))
+    pixels = np.minimum(square, height - rows)[:, None, None] * np.minimum(square, width - columns)[:, None]
     step = max(1, 2**22 // math.prod(frames.shape[1:]))
     parts = []
     for start in range(0, len(frames), step):
         block = frames[start : start + step].astype(np.float32)
-        lines = rows @ block.reshape(len(block), height, width * channels)
-        lines = lines.reshape(len(block) * len(rows), width, channels)
-        parts.append((columns @ lines).reshape(len(block), len(rows), len(columns), channels))
+        lines = np.stack([block[:, row : row + square].sum(axis=1) for row in rows], axis=1)
+        sums = np.stack([lines[:, :, column : column + square].sum(axis=2) for column in columns], axis=2)
+        parts.append(sums / pixels.astype(np.float32))
     return np.concatenate(parts)
-
-
-def _averages(size: int, square: int) -> Float32[np.ndarray, "small size"]:
-    """Matrix that averages groups of neighbours."""
-    groups = np.arange(size) // square
-    matrix = (groups == np.arange(groups[-1] + 1)[:, None]).astype(np.float32)
-    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -253,18 +248,26 @@ def _correlations(
     bounds: Int[np.ndarray, " border"],
     movie_parts: Int[np.ndarray, " time"] | None,
 ) -> Float32[np.ndarray, "segment neuron lag pixel"]:
-    """Sums of responses times the movie ``lag`` frames before, in each segment, within the parts of the movie."""
+    """Sums of responses times the movie ``lag`` frames before, in each segment, within the parts of the movie.
+
+    The responses of all lags share a product: where cores are busy, each product would wait for the threads of the one
+    before, hundreds of times in all.
+    """
     found = np.zeros((len(bounds) - 1, scores.shape[1], len(lags), white.shape[1]), np.float32)
-    for segment, (begin, stop) in enumerate(itertools.pairwise(bounds)):
-        for place, lag in enumerate(lags.tolist()):
-            start, end = max(begin, lag), min(stop, len(white) + min(lag, 0))
-            if end <= start:
-                continue
-            chosen = scores[start:end]
-            if movie_parts is not None:
-                same = movie_parts[start:end] == movie_parts[start - lag : end - lag]
-                chosen = chosen * same[:, None]
-            found[segment, :, place] = chosen.T @ white[start - lag : end - lag]
+    for of_segment, (begin, stop) in zip(found, itertools.pairwise(bounds.tolist()), strict=True):
+        reached = range(max(0, begin - int(lags[-1])), min(len(white), stop - int(lags[0])), _FRAMES)
+        for first in reached:
+            last = min(first + _FRAMES, reached.stop)
+            chosen = np.zeros((*of_segment.shape[:2], last - first), np.float32)
+            for place, lag in enumerate(lags.tolist()):
+                start, end = max(first, begin - lag), min(last, stop - lag)
+                if end <= start:
+                    continue
+                responses = scores[start + lag : end + lag].T
+                if movie_parts is not None:
+                    responses = responses * (movie_parts[start + lag : end + lag] == movie_parts[start:end])
+                chosen[:, place, start - first : end - first] = responses
+            of_segment += np.tensordot(chosen, white[first:last], axes=1)
     return found
 
 

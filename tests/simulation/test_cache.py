@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from openretina_jax import simulation
 from openretina_jax.errors import UserError
@@ -38,6 +39,20 @@ def test_two_that_ask_at_once_get_the_files_of_one_simulation(tmp_path: Path, mo
     assert first == second
     assert Path(first["path"]).read_text(encoding="utf-8") == "recordings"
     assert len(written) == 1
+
+
+def test_products_have_one_thread_while_recordings_are_simulated(tmp_path: Path) -> None:
+    """Their last digits so depend on the processor alone, and not on how many cores it has."""
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    meanwhile = []
+    with threadpool_limits(2, "blas"):
+        simulate("hdf5", tmp_path, TINY, progress=lambda *_: meanwhile.append(threads()))
+        assert threads() == {2}
+    assert meanwhile
+    assert all(number == {1} for number in meanwhile)
 
 
 @pytest.mark.parametrize(
