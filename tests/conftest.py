@@ -119,6 +119,19 @@ def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def optimized() -> Iterator[None]:
+    """Programs of tests that train for seconds are optimised: these take half as long, and no longer with compilation.
+
+    Wanted by one test of a module, it holds until the end of the module.
+    """
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
 def blank_pictures() -> Iterator[None]:
     """Pictures that runs make stay blank, which take seconds; tests/visualize draws them."""
     from matplotlib.figure import Figure

@@ -109,6 +109,7 @@ TRACED = sorted({file.stem for file in (ROOT / "configs").glob("*.py")} - NOT_RU
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("gate", GATES)
 def test_a_preset_reaches_its_share_of_the_noise_ceiling(gate: str, simulated: Path, tmp_path: Path) -> None:
     words, settings, least = GATES[gate]

@@ -13,7 +13,7 @@ from openretina_jax.models.model import Model
 
 FRAMES, TEST_FRAMES, TRIALS = 9450, 450, 30
 KERNEL = np.array([0.1, 0.5, 1, 0.6, 0, -0.4, -0.3, -0.1])
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures", "optimized")]
 
 CONTRAST_SHARE, LINEAR_SHARE = 0.9, 0.85  # of the noise ceiling that models must reach
 

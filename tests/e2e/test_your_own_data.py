@@ -83,7 +83,7 @@ def write_nwb(file: Path, trains: list[np.ndarray], movies: dict[str, tuple[np.n
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def names(optimized: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the page has made, from top to bottom but for its block of arrays, which tests/test_docs.py trains."""
     folder = tmp_path_factory.mktemp("own")
     write_files(folder)

@@ -126,6 +126,7 @@ def test_missing_trials_of_a_neuron_leave_out_their_predictions() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize(("readout", "channels", "epochs"), [("point_gaussian", 2, 8), ("gaussian_mask", 4, 12)])
 def test_shifts_follow_the_eye(readout: str, channels: int, epochs: int, tmp_path: Path) -> None:
     """Held-out trials are predicted far better than without, and the shift is that of the eye but for a constant."""
