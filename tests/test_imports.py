@@ -1,6 +1,7 @@
 """Imports inside the package point downwards only."""
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -51,7 +52,10 @@ def imported(file: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-IMPORTS = [(file, name) for file in FILES for name in imported(file)]
+@functools.cache
+def all_imports() -> list[tuple[str, str]]:
+    """Files and the names that they import."""
+    return [(file, name) for file in FILES for name in imported(file)]
 
 
 def layer(path: str) -> int:
@@ -65,7 +69,9 @@ def test_every_part_has_its_layer() -> None:
 
 def test_imports_point_downwards() -> None:
     inside = [
-        (file, name.removeprefix("openretina_jax.")) for file, name in IMPORTS if name.startswith("openretina_jax.")
+        (file, name.removeprefix("openretina_jax."))
+        for file, name in all_imports()
+        if name.startswith("openretina_jax.")
     ]
     assert inside
     assert [(file, name) for file, name in inside if layer(name) > layer(file)] == []
@@ -83,7 +89,7 @@ def path_of(name: str) -> str | None:
 
 def test_no_files_import_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {file: set() for file in FILES}
-    for file, name in IMPORTS:
+    for file, name in all_imports():
         if name.startswith("openretina_jax.") and (target := path_of(name)):
             graph[file].add(target)
     assert sum(map(len, graph.values())) > len(FILES)
@@ -94,12 +100,12 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 
 def test_imports_are_absolute() -> None:
-    assert [(file, name) for file, name in IMPORTS if name.startswith(".")] == []
+    assert [(file, name) for file, name in all_imports() if name.startswith(".")] == []
 
 
 @pytest.mark.parametrize("library", HOME)
 def test_libraries_stay_at_home(library: str) -> None:
-    users = {file for file, name in IMPORTS if name.split(".")[0] == library}
+    users = {file for file, name in all_imports() if name.split(".")[0] == library}
     assert {file for file in users if not file.startswith(HOME[library])} == set()
 
 
@@ -107,7 +113,7 @@ LAYER_OF_DATA = ("data/", "sources/", "simulation/")
 
 
 def test_data_needs_no_jax() -> None:
-    users = {file for file, name in IMPORTS if name.split(".")[0] in ("jax", "flax", "optax")}
+    users = {file for file, name in all_imports() if name.split(".")[0] in ("jax", "flax", "optax")}
     assert {file for file in users if file.startswith(LAYER_OF_DATA)} == {"data/batches.py"}
 
 

@@ -28,6 +28,7 @@ def test_what_there_was_no_time_for() -> None:
     assert line["left_out"] == ["prints", "fails"]
 
 
+@pytest.mark.slow
 def test_a_command_that_takes_too_long() -> None:
     *_, last = lines(WAITS, seconds=1)
     assert last == {"failed": "stopped after 1 s"}

@@ -1,10 +1,12 @@
 """Numbers that make no sense are refused before any work begins."""
 
 import fnmatch
+import functools
 import math
 from pathlib import Path
 from typing import Any
 
+import ml_collections
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -19,12 +21,17 @@ from tests import tiny
 from tests.experiment.configuration import configuration
 
 TEMPLATE = str(Path(presets.folder(), "template.py"))
-CONFIGS = {name: read_config(name) for name in presets.names() if name != "mix"}  # which is made of the others
+
+
+@functools.cache
+def configs() -> dict[str, ml_collections.ConfigDict]:
+    """Configurations by name, but "mix", which is made of the others."""
+    return {name: read_config(name) for name in presets.names() if name != "mix"}
 
 
 def names() -> set[str]:
     """Names of all settings of all configurations, as ``resolved`` has them."""
-    return {without_kind(name) for config in CONFIGS.values() for name in entries(config)}
+    return {without_kind(name) for config in configs().values() for name in entries(config)}
 
 
 @pytest.mark.parametrize(
@@ -48,7 +55,7 @@ def names() -> set[str]:
     ],
 )
 def test_values_out_of_range(setting: str, value: Any, rule: str) -> None:
-    settings = unflatten_dict({**flatten_dict(CONFIGS["template"].to_dict(), sep="."), setting: value}, sep=".")
+    settings = unflatten_dict({**flatten_dict(configs()["template"].to_dict(), sep="."), setting: value}, sep=".")
     with pytest.raises(UserError) as caught:
         resolved(settings)
     shown = list(value) if isinstance(value, tuple) else value

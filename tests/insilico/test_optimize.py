@@ -28,6 +28,7 @@ def norms(movies: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(movies, dtype=np.float64).sum(axis=(-4, -3, -2, -1)))
 
 
+@pytest.mark.slow
 def test_the_best_stimulus_of_an_lnp_model_is_its_filter() -> None:
     found = optimize_stimuli(lnp(), neurons(lnp()), constraint=UNBOUNDED, window=1)
     wanted = filters(lnp())
@@ -95,6 +96,7 @@ def test_targets_that_end_early_make_room() -> None:
     assert found.agreement.min() > 0.99
 
 
+@pytest.mark.slow
 def test_an_experiment_compiles_once_and_the_next_not_at_all(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -220,6 +222,7 @@ def test_agreement_is_the_mean_correlation_of_pairs() -> None:
     assert np.isnan(agreement(movies[:, :1])).all()
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_to_the_same_stimuli() -> None:
     model = convolutional()
     options = {"constraint": UNBOUNDED, "window": 2, "ascent": SHORT, "seeds": 2}

@@ -51,6 +51,7 @@ def test_what_it_knows_of_its_data() -> None:
         np.testing.assert_allclose(info.neurons[session]["roi_coords"], facts["roi_coords"])
 
 
+@pytest.mark.slow
 def test_a_published_name_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OPENRETINA_JAX_CACHE", str(tmp_path))
     with serving({f"some/{file.name}": file.read_bytes() for file in (FOLDER / "gaussian").iterdir()}) as server:

@@ -194,6 +194,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
         make(**options)
 
 
+@pytest.mark.slow
 def test_frames_go_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Responses and gradients are those of all frames at once, also where the last few are fewer."""
     rng = np.random.default_rng(0)

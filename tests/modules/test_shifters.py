@@ -70,6 +70,7 @@ def test_the_shift_is_that_of_the_formula_and_bounded() -> None:
     assert np.abs(found).max() <= 4
 
 
+@pytest.mark.slow
 def test_sessions_have_rows_of_their_own() -> None:
     """Gradients of a session leave the rows of others alone, and begin where there is no shift yet."""
     graph, variables = nnx.split(make())

@@ -47,6 +47,7 @@ def movie(frames: int = 40) -> jax.Array:
     return jax.random.normal(jax.random.key(1), (2, frames, SIDE, SIDE, 1))
 
 
+@pytest.mark.slow
 def test_filters_are_trained_within_their_constraints() -> None:
     readout = make(init_w=0.5)
     slopes = gradient(readout, movie())

@@ -75,6 +75,7 @@ def test_the_objective_is_that_of_training(readout: str, loss: Loss, monkeypatch
         np.testing.assert_allclose(gradient, own, rtol=1e-3, atol=1e-3 * float(jnp.abs(own).max()))
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_training() -> None:
     model = made("gaussian")
     fitted = rows_of(model, Poisson())
@@ -84,6 +85,7 @@ def test_scores_are_those_of_training() -> None:
     np.testing.assert_allclose(fitted.scores(fitted.table), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_obey_the_constraints_of_the_model() -> None:
     fitted = rows_of(made("gaussian"), Poisson())
     readout = fitted.readout(fitted.projected(fitted.table - 1.0))
