@@ -38,7 +38,11 @@ def core_to_ours(cls: str, arguments: Mapping[str, Any], channels: Sequence[int]
         return options | {"cut_first_frames": options.get("cut_first_frames") or 0}
     options["hidden_channels"] = list(channels[1:])
     if options["kind"] == "gru":
-        options |= _gru_to_ours(arguments, options["spatial_kernel_sizes"], len(channels) - 1)
+        layers = len(channels) - 1
+        for name in ("temporal_kernel_sizes", "spatial_kernel_sizes"):
+            sizes = options[name]  # one for all layers, or as many or more, as in openretina's own configuration
+            options[name] = list(sizes[:layers]) if isinstance(sizes, Sequence) else [sizes] * layers
+        options |= _gru_to_ours(arguments, options["spatial_kernel_sizes"], layers)
         # conditions act on batch normalisation; openretina ignores them where there is none
         if cls.endswith("ConditionedGRUCore") and arguments.get("batch_norm", True):
             options["condition_size"] = arguments["cond_dim"]

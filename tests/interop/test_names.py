@@ -65,6 +65,16 @@ def test_gru_core_there_and_back(changes: dict[str, Any]) -> None:
     assert again["core"] == theirs["core"]
 
 
+def test_gru_core_takes_its_layers_of_more_kernels() -> None:
+    """openretina's own configuration has two layers, and kernels for three, of which it does not read the last."""
+    published = {"temporal_kernel_sizes": [21, 11, 11], "spatial_kernel_sizes": [11, 5, 5], "hidden_padding": True}
+    read = {"temporal_kernel_sizes": [21, 11], "spatial_kernel_sizes": [11, 5], "hidden_padding": True}
+    found, expected = (core_to_ours("ConvGRUCore", arguments, [2, 32, 64]) for arguments in (published, read))
+    assert found == expected
+    one = core_to_ours("ConvGRUCore", {"temporal_kernel_sizes": 9, "spatial_kernel_sizes": 7}, [1, 4, 4])
+    assert (one["temporal_kernel_sizes"], one["spatial_kernel_sizes"]) == ([9, 9], [7, 7])
+
+
 @pytest.mark.parametrize(
     ("cls", "theirs", "ours"),
     [
