@@ -4,6 +4,9 @@ A temporal kernel of ``length`` frames is a weighted sum of ``length // subsampl
 the fast ones, kernels stay well below the Nyquist limit (Höfling et al. 2024, https://doi.org/10.7554/eLife.86860).
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
@@ -56,6 +59,8 @@ def temporal_coefficients(
     return jnp.concatenate([sin[..., 1:], cos], axis=-1)
 
 
+# in models it is part of their programs; elsewhere, as in pictures, one program instead of twenty
+@functools.partial(jax.jit, static_argnames=("length", "subsampling"), inline=True)
 def temporal_functions(log_speed: Float[Array, ""], length: int, subsampling: int) -> Float[Array, "function time"]:
     """Basis functions, sines then cosines, played ``exp(log_speed)`` times as fast."""
     sines, cosines = temporal_basis(jnp.exp(log_speed), length, subsampling)
