@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,13 @@ import pandas as pd
 from benchmarks.children import run_to_end
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.runtime.fetch import cache_folder
+from openretina_jax.runtime.files import whole_file
 from openretina_jax.simulation.cache import simulated_files
 from openretina_jax.sources.sridhar_2025.stimuli import FIXATION_FILES
 
 TEST_FAILS = "its test stage fails"
 _FIT_ENDED = "Starting testing!"  # in its log
+_TRAINED = "trained.json"  # what a training took and left
 # fp16, which several configurations ask for, exists on GPUs alone; Lightning would take bfloat16 instead
 _ON_PROCESSORS = ("+trainer.accelerator=cpu", "trainer.precision=32-true", "logger=[csv]")
 
@@ -218,12 +221,12 @@ def installation(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
 def train(
     counterpart: Counterpart, config: ml_collections.ConfigDict, folder: Path, python: Path, configs: Path
 ) -> dict[str, Any]:
-    """Train by openretina's command, in a process of its own.
+    """Train by openretina's command, in a process of its own, unless that is done.
 
     Args:
         counterpart: what is trained.
         config: our configuration of the preset.
-        folder: where files, log and run are kept; what an earlier attempt left there is removed.
+        folder: where files, log and run are kept; what an attempt that did not end left there is removed.
         python: interpreter that has openretina.
         configs: folder of its configurations.
 
@@ -235,6 +238,9 @@ def train(
         RuntimeError: the training failed; its log says why.
     """
     folder = folder.resolve()
+    done = folder / _TRAINED
+    if done.is_file():
+        return json.loads(done.read_text(encoding="utf-8"))
     shutil.rmtree(folder, ignore_errors=True)
     files, run = own_files(config, folder / "files"), folder / "run"
     with (folder / "log.txt").open("w") as log:
@@ -248,7 +254,7 @@ def train(
     if not (tested or _FIT_ENDED in (folder / "log.txt").read_text(encoding="utf-8", errors="replace")):
         raise RuntimeError(f"{counterpart.config}: openretina's training failed; see {log.name}")
     best = best_checkpoint(run)
-    return {
+    row = {
         "config": counterpart.config,
         "epochs": int(pd.read_csv(run / "csv" / "metrics.csv")["epoch"].max()) + 1,
         "best_epoch": int(best.name.removeprefix("epoch=").split("_")[0]) + 1,
@@ -256,6 +262,9 @@ def train(
         "note": None if tested else TEST_FAILS,
         **cost,
     }
+    with whole_file(done) as stream:
+        stream.write(json.dumps(row).encode())
+    return row
 
 
 def command(

@@ -98,13 +98,20 @@ def test_what_was_trained_is_told(tmp_path: Path) -> None:
     assert not (tmp_path / "reference" / "files").exists()
 
 
+def test_a_training_that_has_ended_is_not_made_again(tmp_path: Path) -> None:
+    """What comes after it may have failed."""
+    first = trained(tmp_path, "")
+    assert trained(tmp_path, "exit 1\n") == first
+
+
 def test_a_test_that_fails_after_the_training_is_noted(tmp_path: Path) -> None:
     assert trained(tmp_path, "echo '[INFO] - Starting testing!'\nexit 1\n")["note"] == "its test stage fails"
 
 
 def test_a_training_that_fails_says_where_its_log_is(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"hdf5_core_readout: openretina's training failed; see .*log.txt"):
-        trained(tmp_path, "echo 'Epoch 3'\nexit 1\n")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"hdf5_core_readout: openretina's training failed; see .*log.txt"):
+            trained(tmp_path, "echo 'Epoch 3'\nexit 1\n")
 
 
 def test_the_page_says_what_fails() -> None:
