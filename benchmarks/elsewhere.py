@@ -78,7 +78,8 @@ def compile_epoch(
     Returns:
         What was compiled, and for each device megabytes of ``data`` (recordings, model and state), and of
         ``temporaries``; how often devices communicate in a step by the kind of communication, and how many bytes each
-        then has of the result; and how many ``kernels`` a step has.
+        then has of the result; how many ``kernels`` a step has, and ``kernel_bytes``, what those read and write that
+        are not the library's.
 
     Raises:
         UserError: the devices cannot share the windows of a step.

@@ -24,7 +24,7 @@ import pandas as pd
 
 from benchmarks import ours
 from benchmarks.ceiling import matmul_operations_per_second
-from benchmarks.programs import bytes_of
+from benchmarks.programs import INSTRUCTION, bytes_of, operands
 from benchmarks.run import frame_shape, make_task
 from openretina_jax.experiment.command_line import keep_freed_memory
 from openretina_jax.experiment.notebook import changed
@@ -32,7 +32,6 @@ from openretina_jax.experiment.recipe import resolved
 
 STEPS = 10  # that are traced
 ARRAY = re.compile(r"\b[a-z]+\d*\[([\d,]*)\]")
-INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = ((?:\([^=]*?\)|\S+)) ([\w-]+)\((.*)$")
 CALLED = re.compile(r"calls=%?([\w.-]+)")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) .*\{$")
 # that take no time, or whose operations have times of their own
@@ -85,8 +84,7 @@ def _operation(
     parts = {**inner, name: instruction}
     work = sum(_multiply_adds(part, {**beside, **inner}) for part in parts.values())
     codes = {part[1] for part in parts.values()}
-    arguments = re.findall(r"%([\w.-]+)", rest.partition(")")[0])
-    read = [bytes_of(beside[argument][0]) for argument in arguments if argument in beside]
+    read = [bytes_of(beside[argument][0]) for argument in operands(rest) if argument in beside]
     written = bytes_of(shape)
     if "dynamic-update-slice" in codes:  # in place: of the arrays, all but the largest
         touched = 2 * (sum(read) - max(read))

@@ -19,12 +19,17 @@ from tests.benchmarks.test_benchmark import CONFIG, SETTINGS
 from tests.scripts import call, mistake
 
 PROGRAM = """
-%body.1 (arg.1: (f32[2])) -> (f32[2]) {
-  %a = f32[2] fusion(%arg.1), kind=kLoop
+%body.1 (arg.1: (f32[2], f32[9])) -> (f32[2], f32[9]) {
+  %arg.1 = (f32[2]{0}, f32[9]{0}) parameter(0)
+  %table = f32[9]{0} get-tuple-element(%arg.1), index=1
+  %two = (f32[3]{0}, f32[5]{0}) fusion(%table), kind=kLoop
+  %second = f32[5]{0} get-tuple-element(%two), index=1
+  %a = f32[2] fusion(%second, %table), kind=kLoop
+  %library = f32[2] custom-call(%a), custom_call_target="conv"
   %b = f32[2] all-reduce-start(%a)
   %c = f32[2] all-reduce-done(%b)
   %d = f32[2] reduce-scatter(%c)
-  ROOT %e = (f32[2]) tuple(%d)
+  ROOT %e = (f32[2], f32[9]) tuple(%d, %table)
 }
 
 %small.2 (arg.2: (f32[2])) -> (f32[2]) {
@@ -54,7 +59,13 @@ def test_an_epoch_is_compiled_for_the_devices() -> None:
 def test_communications_and_kernels_of_the_largest_loop() -> None:
     found = of_a_step(PROGRAM)
     both = {"all-reduce": 1, "reduce-scatter": 1}
-    assert found == {"communications": both, "communicated_bytes": 2 * 8, "kernels": 1}
+    read_and_written = 4 * (3 + 5) + 4 * (5 + 2)  # without the table that the loop carries
+    assert found == {
+        "communications": both,
+        "communicated_bytes": 2 * 8,
+        "kernels": 3,
+        "kernel_bytes": read_and_written,
+    }
     assert bytes_of("(f32[16,2]{1,0}, s32[], /*index=2*/pred[3], bf16[2,0])") == 4 * 32 + 4 + 3
 
 
