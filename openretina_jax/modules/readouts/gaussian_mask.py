@@ -145,7 +145,7 @@ class GaussianMaskReadout(Readout):
     def grid(self) -> Grid:
         """Masks of some sizes at every pixel."""
         height, width, _ = self.in_shape
-        y, x = pixel_centres(height, width)
+        y, x = _pixel_centres(height, width)
         at = pixel_grid(height, width).astype(int)
         centres = jnp.stack([y[at[:, 0]], x[at[:, 1]]], axis=1)
         pixel = 2 / max(height, width)
@@ -169,10 +169,10 @@ class GaussianMaskReadout(Readout):
         return straight_through(jnp.maximum(features, 0), features) if self.positive else features
 
     def _masks(self, mean: Float[Array, "neuron 2"], log_var: Float[Array, " neuron"]) -> Array:
-        return gaussian_masks(mean * self.mean_scale, log_var * self.var_scale, *self.in_shape[:2])
+        return _gaussian_masks(mean * self.mean_scale, log_var * self.var_scale, *self.in_shape[:2])
 
 
-def pixel_centres(height: int, width: int) -> tuple[Float[Array, " height"], Float[Array, " width"]]:
+def _pixel_centres(height: int, width: int) -> tuple[Float[Array, " height"], Float[Array, " width"]]:
     """Places of rows and columns of pixels, in units of half the longer side."""
     longer = max(height, width)
     return tuple(jnp.linspace(-size / longer, size / longer, size) for size in (height, width))  # type: ignore
@@ -180,7 +180,7 @@ def pixel_centres(height: int, width: int) -> tuple[Float[Array, " height"], Flo
 
 # in models it is part of their programs; elsewhere, as in pictures, one program instead of twenty
 @functools.partial(jax.jit, static_argnames=("height", "width"), inline=True)
-def gaussian_masks(
+def _gaussian_masks(
     centre: Float[Array, "neuron 2"], log_variance: Float[Array, " neuron"], height: int, width: int
 ) -> Float[Array, "neuron height width"]:
     """Round Gaussians on pixels, each of which sums to 1.
@@ -190,7 +190,7 @@ def gaussian_masks(
         log_variance: logarithm of the variance in squares of that unit.
         height, width: of the masks in pixels.
     """
-    y, x = pixel_centres(height, width)
+    y, x = _pixel_centres(height, width)
     distance = jnp.square(y - centre[:, :1])[:, :, None] + jnp.square(x - centre[:, 1:])[:, None, :]
     variance = jnp.exp(clip(log_variance, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))
     scaled = distance / (variance[:, None, None] + VARIANCE_EPSILON)
