@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import xdist
 
+import tests.checked  # noqa: F401 - by which jaxtyping checks the package
 from tests import kept
 from tests.kept import COMPILED, with_programs
 

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
@@ -26,9 +25,8 @@ class Monitor:
     mode: ClassVar[Literal["max", "min"]] = "max"
     name: ClassVar[str] = "monitored"
 
-    def to_maximize(self, scores: Mapping[str, Float[Array, "*member neuron"]]) -> Float[Array, "*member"]:
-        """Compute the mean over neurons, with a sign such that higher is better."""
-        mean = jnp.nanmean(scores[self.name], axis=-1)
+    def to_maximize(self, mean: Float[Array, "*member"]) -> Float[Array, "*member"]:
+        """Give a mean score a sign such that higher is better."""
         return mean if self.mode == "max" else -mean
 
     def from_maximized(self, value: float) -> float:

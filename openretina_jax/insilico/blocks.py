@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Float32
 from openretina_jax.errors import UserError
 from openretina_jax.insilico.targets import Targets, mean_of_members
 from openretina_jax.models.model import Model
+from openretina_jax.runtime import devices
 
 Chosen = str | Sequence[int] | Targets  # neurons, see ``targets.neurons``, or targets
 BLOCK_VALUES = 2**22  # 16 MiB
@@ -45,7 +46,7 @@ def n_responses(model: Model, frames: int) -> int:
     if frames < (lag + 1 if field is None else min(lag + 1, field)):
         return 0
     probe = jax.ShapeDtypeStruct(model.stimulus_shape(frames), jnp.float32)
-    return jax.eval_shape(model, probe).shape[1]
+    return devices.eval_shape(model, probe).shape[1]
 
 
 def history_frames(model: Model) -> int:

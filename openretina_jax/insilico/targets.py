@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Float32, Int32
 
 from openretina_jax.errors import UserError, nearest
 from openretina_jax.models.model import Model
+from openretina_jax.runtime import devices
 
 SCORE_COLUMN = "validation_correlation"  # column of ``DataInfo.neurons``; ``load`` reads it from neurons.csv
 
@@ -112,7 +113,7 @@ def respond_all(
     if not model.per_session:
         return model(stimulus)
     own = jnp.asarray(session_of_rows(model))
-    shape = jax.eval_shape(model, stimulus)
+    shape = devices.eval_shape(model, stimulus)
 
     def of_session(responses: Array, session: Array) -> tuple[Array, None]:
         found = model.respond(stimulus[None], jnp.zeros(1, jnp.int32), len(own), session[None])[0]

@@ -23,6 +23,7 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.build import make_model
 from openretina_jax.models.model import PROBE_FRAMES, Model
+from openretina_jax.runtime import devices
 from openretina_jax.runtime.files import whole_file
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -263,7 +264,7 @@ def shortest_stimulus(model: Model) -> int:
     """Number of frames of the shortest stimulus that has a response."""
 
     def responses(frames: int) -> int:
-        return jax.eval_shape(model, jax.ShapeDtypeStruct(model.stimulus_shape(frames), jnp.float32)).shape[1]
+        return devices.eval_shape(model, jax.ShapeDtypeStruct(model.stimulus_shape(frames), jnp.float32)).shape[1]
 
     some = responses(PROBE_FRAMES)
     # a core that averages over blocks of frames has a response per block

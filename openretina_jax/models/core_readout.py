@@ -151,7 +151,7 @@ class CoreReadout(Model):
         """Make the history before the first frame: the core's, and the maps that the readout looks back to."""
         history = self.core.begin(self.data_info.input_shape)
         frame = jax.ShapeDtypeStruct(self.stimulus_shape(1), jnp.float32)
-        maps, _ = jax.eval_shape(lambda core, *arrays: core.advance(*arrays), self.core, history, frame)
+        maps, _ = devices.eval_shape(lambda core, *arrays: core.advance(*arrays), self.core, history, frame)
         return {"core": history, "maps": jnp.zeros((1, self.readout.frames - 1, *maps.shape[2:]), maps.dtype)}
 
     def advance(
@@ -183,7 +183,7 @@ def output_shape(core: Core, input_shape: tuple[int, int, int]) -> tuple[int, in
         UserError: nothing is left of the frames: the kernels are larger than the image.
     """
     probe = jax.ShapeDtypeStruct((1, PROBE_FRAMES, *input_shape), jnp.float32)
-    shape = jax.eval_shape(core, probe).shape[1:]
+    shape = devices.eval_shape(core, probe).shape[1:]
     if min(shape) <= 0:
         raise UserError(
             f"a stimulus of {input_shape[0]} x {input_shape[1]} pixels leaves (time, height, width, feature) {shape} "

@@ -16,6 +16,7 @@ from openretina_jax.data.info import DataInfo
 from openretina_jax.errors import UserError
 from openretina_jax.models.stream import Stream
 from openretina_jax.modules.cores.core import ReceptiveField, with_history
+from openretina_jax.runtime import devices
 from openretina_jax.runtime.described import Described
 from openretina_jax.runtime.programs import hashable, kept
 
@@ -357,7 +358,7 @@ def _lag(graph: nnx.GraphDef[Model], structure: Any, arrays: Sequence[tuple[tupl
         model = nnx.merge(graph, variables)
         return model(jnp.zeros(model.stimulus_shape(PROBE_FRAMES)))
 
-    return PROBE_FRAMES - jax.eval_shape(predict, variables).shape[1]
+    return PROBE_FRAMES - devices.eval_shape(predict, variables).shape[1]
 
 
 def path_name(path: tuple[Any, ...]) -> str:

@@ -14,6 +14,7 @@ from flax import nnx
 from openretina_jax.models.core_readout import CoreReadout
 from openretina_jax.models.model import path_name
 from openretina_jax.modules.kernels.lowerings import programs_in
+from openretina_jax.runtime import devices
 
 PROBE_MAPS = 128  # frames of the probe that leave a map
 PART = re.compile(r"\w+(\[\d+\])?")  # einsum opens scopes too, with names like "ab,bc->ac"
@@ -34,7 +35,7 @@ def summary(model: CoreReadout) -> pd.DataFrame:
         ``shapes`` of the parameters, number of ``parameters``, and ``multiplications`` by part of the model.
     """
     probe = jax.ShapeDtypeStruct(model.stimulus_shape(model.lag + PROBE_MAPS), jnp.float32)
-    maps = jax.eval_shape(model.core, probe)
+    maps = devices.eval_shape(model.core, probe)
     counts = multiplications(jax.make_jaxpr(lambda x: model.core(x))(probe).jaxpr, "core")
     counts += multiplications(jax.make_jaxpr(lambda x: model.readout(x))(maps).jaxpr, "readout")
     shapes: dict[str, list[str]] = {}

@@ -19,9 +19,9 @@ from openretina_jax.modules.temporal_basis import (
     number_of_frequencies,
     temporal_coefficients,
     temporal_functions,
+    temporal_kernels,
     temporal_smoothness,
 )
-from openretina_jax.runtime.devices import precision
 
 PaddingOption = bool | int | Literal["same", "valid"] | tuple[int, int, int]
 Size = int | tuple[int, int]
@@ -143,11 +143,7 @@ class SpaceTimeConv(Convolution):
     def temporal(self, log_speed: Float32[Array, ""] | None = None) -> Float[Array, "out in time"]:
         """Temporal kernels, played ``exp(log_speed)`` times as fast; the last frame is the most recent."""
         speed = self.log_speed[...] if log_speed is None else log_speed
-        coefficients = temporal_coefficients(self.sin[...], self.cos[...])
-        return jnp.matmul(coefficients, self._functions(speed), precision=precision())
-
-    def _functions(self, log_speed: Float32[Array, ""]) -> Float[Array, "function time"]:
-        return temporal_functions(log_speed, self.temporal_size, self.subsampling)
+        return temporal_kernels(self.sin[...], self.cos[...], speed, self.temporal_size, self.subsampling)
 
     def __call__(self, x: Maps, log_speed: Speeds = None) -> NewMaps:
         """Convolve, each part of the batch with the temporal kernels of its ``log_speed`` (None: the module's own)."""
@@ -155,7 +151,8 @@ class SpaceTimeConv(Convolution):
         spatial, coefficients = self.spatial[...], temporal_coefficients(self.sin[...], self.cos[...])
 
         def convolved(part: Array, speed: Array) -> Array:
-            kernel = lowerings.SeparableKernel(spatial, coefficients, self._functions(speed))
+            functions = temporal_functions(speed, self.temporal_size, self.subsampling)
+            kernel = lowerings.SeparableKernel(spatial, coefficients, functions)
             return lowerings.apply(self.lowering, part, kernel, self.padding, self.strides)
 
         if len(speed) == 1:

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float32
 
-BLOCKS = (256, 4096, 65536)  # numbers drawn at once; where more are needed, compiling is the smaller part
+BLOCKS = (4096, 65536)  # numbers drawn at once; where more are needed, compiling is the smaller part
 TRUNCATED = 0.87962566103423978  # standard deviation of the standard normal distribution between -2 and 2
 
 Shape = tuple[int, ...]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from openretina_jax.errors import UserError
+from openretina_jax.runtime.devices import precision
 
 
 def fade_in(time: Float[Array, " time"], stretch: Float[Array, ""], length: int) -> Float[Array, " time"]:
@@ -59,12 +60,24 @@ def temporal_coefficients(
     return jnp.concatenate([sin[..., 1:], cos], axis=-1)
 
 
-# in models it is part of their programs; elsewhere, as in pictures, one program instead of twenty
-@functools.partial(jax.jit, static_argnames=("length", "subsampling"), inline=True)
 def temporal_functions(log_speed: Float[Array, ""], length: int, subsampling: int) -> Float[Array, "function time"]:
     """Basis functions, sines then cosines, played ``exp(log_speed)`` times as fast."""
     sines, cosines = temporal_basis(jnp.exp(log_speed), length, subsampling)
     return jnp.concatenate([sines[1:], cosines])
+
+
+# in models it is part of their programs; elsewhere, as in pictures, one program instead of twenty
+@functools.partial(jax.jit, static_argnames=("length", "subsampling"), inline=True)
+def temporal_kernels(
+    sin: Float[Array, "out in frequency"],
+    cos: Float[Array, "out in frequency"],
+    log_speed: Float[Array, ""],
+    length: int,
+    subsampling: int,
+) -> Float[Array, "out in time"]:
+    """Temporal kernels of these coefficients, played ``exp(log_speed)`` times as fast."""
+    functions = temporal_functions(log_speed, length, subsampling)
+    return jnp.matmul(temporal_coefficients(sin, cos), functions, precision=precision())
 
 
 def temporal_smoothness(

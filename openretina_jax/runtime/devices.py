@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Num
 from openretina_jax.errors import UserError
 
 DATA, NEURON = "data", "neuron"
-_compiled_for: ContextVar[str | None] = ContextVar("compiled_for", default=None)
+_compiled_for = jax.make_user_context()  # None: the platform of this machine; functions are traced anew for another
 _share_a_part: ContextVar[int] = ContextVar("share_a_part", default=1)  # devices, in a trace of map_windows
 _CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of all cores, in so many by the clock
 
@@ -56,19 +56,18 @@ def n_cores() -> int:
 
 def backend() -> str:
     """Platform that programs are compiled for: "cpu", "gpu" or "tpu"."""
-    return _compiled_for.get() or jax.default_backend()
+    return _compiled_for.value or jax.default_backend()
 
 
-@contextlib.contextmanager
-def compiling_for(other: str) -> Iterator[None]:
+def compiling_for(other: str) -> contextlib.AbstractContextManager[None]:
     """Make ``backend`` return another platform for a while, one that this machine need not have."""
-    jax.clear_caches()  # functions traced for this machine would be reused
-    token = _compiled_for.set(other)
-    try:
-        yield
-    finally:
-        _compiled_for.reset(token)
-        jax.clear_caches()
+    return _compiled_for(other)
+
+
+def eval_shape(function: Callable[..., Any], *arguments: Any) -> Any:
+    """``jax.eval_shape``, as for an accelerator, whose convolution is a single operation: that of CPUs is a hundred."""
+    with compiling_for("gpu"):
+        return jax.eval_shape(function, *arguments)
 
 
 def count(*axes: str) -> int:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int
@@ -72,19 +73,20 @@ def fit(
     state, done, seconds = checkpoints.resume(trainer.init())
     state, scorer, monitor = data.sharding.state(state), trainer.scorer(), trainer.recipe.monitor
     run_epoch = trainer.epoch(data.sampler.window_frames)
-    with data.sharding.active(), interruptible() as interrupted, callback.training(done, int(state.step.max())):
-        while done < epochs and not state.patience.stop.all() and not in_any(bool(interrupted)):
+    with data.sharding.active(), interruptible() as interrupted, callback.training(done, steps_taken(state)):
+        while done < epochs and not np.array(state.patience.stop).all() and not in_any(bool(interrupted)):
             began, before = time.perf_counter(), Before.of(trainer, state, done)
             callback.on_epoch_begin(done)
             state, metrics = data.run(run_epoch, state, done)
             scores = scorer(state.evaluated, data.recordings, data.validation)
-            score = monitor.to_maximize(scores).block_until_ready()
+            means = mean_over_neurons(scores)
+            score = monitor.to_maximize(means[monitor.name]).block_until_ready()
             check_finite(metrics, score, before, data, checkpoints)
             state, done = trainer.end_epoch(state, score), done + 1
             elapsed = time.perf_counter() - began
             seconds += elapsed
-            row = epoch_metrics(before, state, scores, monitor, metrics, done, elapsed, seconds)
-            callback.on_epoch_end(Epoch(done, int(state.step.max()), row, state, score, scores))
+            row = epoch_metrics(before, state, means, monitor, metrics, done, elapsed, seconds)
+            callback.on_epoch_end(Epoch(done, steps_taken(state), row, state, score, scores))
             # last: a resumed run drops what callbacks wrote of an epoch that was not saved
             checkpoints.save(done, data.sharding.whole(state), before.best(score), seconds)
         finished = not in_any(bool(interrupted))
@@ -122,10 +124,21 @@ class Before(NamedTuple):
         return float(np.where(self.stopped | np.isnan(score), -np.inf, score).max())
 
 
+def steps_taken(state: TrainState) -> int:
+    """Read the number of optimiser steps, in a population the largest; no program is compiled for it."""
+    return int(np.array(state.step).max())
+
+
+@jax.jit
+def mean_over_neurons(scores: Mapping[str, Float32[Array, "*member neuron"]]) -> dict[str, Float32[Array, "*member"]]:
+    """Compute the means of scores over the neurons that have one (the others are NaN)."""
+    return {name: jnp.nanmean(score, axis=-1) for name, score in scores.items()}
+
+
 def epoch_metrics(
     before: Before,
     state: TrainState,
-    scores: Mapping[str, Float32[Array, "*member neuron"]],
+    means: Mapping[str, Float32[Array, "*member"]],
     monitor: Monitor,
     metrics: Metrics,
     epoch: int,
@@ -137,28 +150,27 @@ def epoch_metrics(
     Args:
         before: numbers of the state before the epoch.
         state: state after it.
-        scores: validation scores of every neuron by name.
-        monitor: score that decides; the means of the others are included.
+        means: means over neurons of validation scores, by name.
+        monitor: score that decides; the others are included.
         metrics: training metrics.
         epoch: number of epochs done.
         elapsed: seconds of the epoch.
         seconds: seconds of the run.
     """
-    means = {name: jnp.nanmean(score, axis=-1) for name, score in scores.items()}
-    monitored = means[monitor.name]
     row = {
         "epoch": epoch,
         "seconds": seconds,
         "learning_rate": before.learning_rate,
-        "steps_per_second": int((state.step - before.step).sum()) / elapsed,
-        "validation/correlation": median(means.pop("correlation")),
-        "validation/best": monitor.from_maximized(float(state.patience.best.max())),
-        **{f"validation/{name}": median(mean) for name, mean in means.items()},
+        "steps_per_second": int((np.array(state.step) - before.step).sum()) / elapsed,
+        "validation/correlation": median(means["correlation"]),
+        "validation/best": monitor.from_maximized(float(np.array(state.patience.best).max())),
+        **{f"validation/{name}": median(mean) for name, mean in means.items() if name != "correlation"},
         **{f"train/{name}": median(value) for name, value in metrics.items()},
     }
+    monitored = np.array(means[monitor.name])
     if monitored.ndim:
         row |= {f"validation/members/{number}": float(value) for number, value in enumerate(monitored)}
-        row |= {"training_members": int((~state.patience.stop).sum())}
+        row |= {"training_members": int((~np.array(state.patience.stop)).sum())}
     return row
 
 
@@ -220,11 +232,11 @@ def check_finite(
     Raises:
         UserError: names the step, its sessions, and the checkpoint to go back to.
     """
-    finite, first_step = int(metrics.pop("finite_steps").max()), int(before.step.max())
+    finite, first_step = int(np.array(metrics.pop("finite_steps")).max()), int(before.step.max())
     if finite < data.steps_per_epoch:
         names = ", ".join(data.sessions_of_step(before.epoch, finite))
         what = f"the loss or its gradient was not finite at step {first_step + finite} ({names})"
-    elif not jnp.isfinite(score).any():
+    elif not np.isfinite(score).any():
         what = f"the validation score was not finite after step {first_step + finite - 1}"
     else:
         return

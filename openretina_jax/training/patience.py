@@ -4,8 +4,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
+from openretina_jax.modules import initial
 from openretina_jax.modules.layers import Number
 from openretina_jax.training.hyperparameters import hyperparameters
 
@@ -41,13 +43,13 @@ class Patience:
         # not one array for all: a donated buffer may appear only once; not weakly typed: that would compile twice
         return cls(
             learning_rate=jnp.asarray(learning_rate, jnp.float32),
-            plateau_best=jnp.asarray(-jnp.inf, jnp.float32),
-            plateau_bad=jnp.zeros((), jnp.int32),
-            stop_best=jnp.asarray(-jnp.inf, jnp.float32),
-            stop_bad=jnp.zeros((), jnp.int32),
-            best=jnp.asarray(-jnp.inf, jnp.float32),
-            is_best=jnp.zeros((), bool),
-            stop=jnp.zeros((), bool),
+            plateau_best=initial.full((), -np.inf),
+            plateau_bad=jax.device_put(np.int32(0)),
+            stop_best=initial.full((), -np.inf),
+            stop_bad=jax.device_put(np.int32(0)),
+            best=initial.full((), -np.inf),
+            is_best=jax.device_put(np.False_),
+            stop=jax.device_put(np.False_),
         )
 
 
@@ -87,23 +89,30 @@ class PatienceRules:
 
     def update(self, state: Patience, score: Float32[Array, ""], initial_rate: Number) -> Patience:
         """The state after an epoch with that validation score."""
-        goes_on = score - self.stop_threshold > state.stop_best
-        stop_bad = jnp.where(goes_on, 0, state.stop_bad + 1)
-        state = dataclasses.replace(
-            state,
-            stop_best=jnp.where(goes_on, score, state.stop_best),
-            stop_bad=stop_bad,
-            best=jnp.maximum(state.best, score),
-            is_best=score > state.best,
-            stop=stop_bad >= self.stop_epochs,
-        )
-        return state if self.plateau is None else _lowered(state, score, initial_rate, self.plateau)
+        plateau = self.plateau
+        lowest = initial_rate if plateau is None else initial_rate * plateau.factor**plateau.reductions
+        return _updated(self, state, score, lowest)
 
 
-def _lowered(state: Patience, score: Array, initial_rate: Number, plateau: Plateau) -> Patience:
+@jax.jit  # else every one of its operations would be a program of its own
+def _updated(rules: PatienceRules, state: Patience, score: Array, lowest_rate: Number) -> Patience:
+    goes_on = score - rules.stop_threshold > state.stop_best
+    stop_bad = jnp.where(goes_on, 0, state.stop_bad + 1)
+    state = dataclasses.replace(
+        state,
+        stop_best=jnp.where(goes_on, score, state.stop_best),
+        stop_bad=stop_bad,
+        best=jnp.maximum(state.best, score),
+        is_best=score > state.best,
+        stop=stop_bad >= rules.stop_epochs,
+    )
+    return state if rules.plateau is None else _lowered(state, score, lowest_rate, rules.plateau)
+
+
+def _lowered(state: Patience, score: Array, lowest_rate: Number, plateau: Plateau) -> Patience:
     better = score > state.plateau_best + plateau.threshold
     bad = jnp.where(better, 0, state.plateau_bad + 1)
-    reduced = jnp.maximum(state.learning_rate * plateau.factor, initial_rate * plateau.factor**plateau.reductions)
+    reduced = jnp.maximum(state.learning_rate * plateau.factor, lowest_rate)
     due = bad > plateau.epochs
     lower = due & (state.learning_rate - reduced > SMALLEST_REDUCTION)
     return dataclasses.replace(

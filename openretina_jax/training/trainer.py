@@ -106,7 +106,7 @@ class Trainer:
         average = None if recipe.average_decay is None else nnx.state(model or self.start)
         params, statistics, average = _copied((params, statistics, average))
         return TrainState(
-            step=jnp.zeros((), jnp.int32),
+            step=jax.device_put(np.int32(0)),
             params=params,
             statistics=statistics,
             optimizer=kept(_optimizer_start, recipe.optimizer)(params),

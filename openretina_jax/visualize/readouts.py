@@ -107,8 +107,8 @@ def _draw_mask(figure: SubFigure, readout: GaussianMaskReadout | FactorizedReado
     """Draw the mask and the feature weights."""
     left, right = figure.subplots(ncols=2, width_ratios=(1, 2))
     signed = isinstance(readout, FactorizedReadout) and readout.mask_constraint is None
-    _draw_image(left, np.asarray(readout.masks()[neuron]), "mask", scale, signed=signed)
-    _draw_bars(right, np.asarray(readout.feature_weights()[neuron]), "feature", "feature weight")
+    _draw_image(left, np.asarray(readout.masks())[neuron], "mask", scale, signed=signed)
+    _draw_bars(right, np.asarray(readout.feature_weights())[neuron], "feature", "feature weight")
 
 
 def _draw_position(figure: SubFigure, readout: PointGaussianReadout, neuron: int, scale: Scale) -> None:
@@ -127,12 +127,12 @@ def _draw_position(figure: SubFigure, readout: PointGaussianReadout, neuron: int
     (top, first), (down, across) = scale.first_px or (0.0, 0.0), scale.step_px
     left.plot(first + across * x, top + down * y, marker="+", color=VERMILION, markersize=9, markeredgewidth=1.5)
     left.set_title("+ mean position", fontsize=8, color=VERMILION)
-    _draw_bars(right, np.asarray(readout.feature_weights()[neuron]), "feature", "feature weight")
+    _draw_bars(right, np.asarray(readout.feature_weights())[neuron], "feature", "feature weight")
 
 
 def _draw_kernel(figure: SubFigure, readout: LnpReadout, neuron: int, scale: Scale) -> None:
     """Draw the kernels of the strongest channels, and the norms of all."""
-    kernels = np.asarray(readout.kernel[neuron])
+    kernels = np.asarray(readout.kernel[...])[neuron]
     norms = np.linalg.norm(kernels, axis=(1, 2))
     shown = np.sort(np.argsort(-norms, kind="stable")[:MAX_CHANNELS]).tolist()
     *panels, last = figure.subplots(ncols=len(shown) + 1, width_ratios=(*[1] * len(shown), 2))
@@ -147,7 +147,7 @@ def _draw_separable_kernel(figure: SubFigure, readout: SeparableLnpReadout, neur
 
     The sign of every pair of kernels is chosen as in ``plot_filters``, for the mean over channels.
     """
-    spatial, temporal = (np.asarray(kernels[neuron]) for kernels in (readout.spatial, readout.temporal))
+    spatial, temporal = (np.asarray(kernels[...])[neuron] for kernels in (readout.spatial, readout.temporal))
     if readout.normalize:
         spatial, temporal = (kernels / (np.linalg.norm(kernels) or 1) for kernels in (spatial, temporal))
     sign = centre_sign(spatial.mean(axis=1))
@@ -157,7 +157,7 @@ def _draw_separable_kernel(figure: SubFigure, readout: SeparableLnpReadout, neur
     *panels, last = figure.subplots(ncols=ranks * channels + 1, width_ratios=(*[1] * ranks * channels, 2))
     titles = [f"rank {rank}, {scale.channel(channel)}" for rank in range(ranks) for channel in range(channels)]
     images = spatial[:ranks, :channels].reshape(-1, *spatial.shape[2:])
-    _draw_montage(panels, images, titles, scale, corner=np.asarray(readout.corner[neuron]))
+    _draw_montage(panels, images, titles, scale, corner=np.asarray(readout.corner[...])[neuron])
     for number, axes in enumerate(panels):
         axes.title.set_color(COLOURS[number // channels])
     _draw_time_courses(last, temporal[:ranks], scale.rate_hz)
@@ -168,9 +168,9 @@ def _draw_separable_kernel(figure: SubFigure, readout: SeparableLnpReadout, neur
 def _draw_spatial_contrast(figure: SubFigure, readout: SpatialContrastReadout, neuron: int, scale: Scale) -> None:
     """Draw the frozen filters and the four trained numbers."""
     left, middle, right = figure.subplots(ncols=3)
-    corner = np.asarray(readout.corner[neuron])
-    _draw_image(left, np.asarray(readout.spatial[neuron]), "spatial weight", scale, corner=corner)
-    _draw_time_courses(middle, np.asarray(readout.temporal[neuron])[None], scale.rate_hz)
+    corner = np.asarray(readout.corner[...])[neuron]
+    _draw_image(left, np.asarray(readout.spatial[...])[neuron], "spatial weight", scale, corner=corner)
+    _draw_time_courses(middle, np.asarray(readout.temporal[...])[neuron][None], scale.rate_hz)
     trained = {name: float(getattr(readout, name)[neuron]) for name in CONTRAST_PARAMETERS}
     values = [max(value, 0) if name == readout.nonnegative else value for name, value in trained.items()]
     bars = right.barh(list(CONTRAST_PARAMETERS.values()), values, color=BLUE)

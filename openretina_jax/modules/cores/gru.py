@@ -16,7 +16,7 @@ from openretina_jax.modules.cores.simple import SimpleCore, spatial_kernels
 from openretina_jax.modules.layers import FiLM, SessionConstant
 from openretina_jax.modules.recurrent import ConvGru, ConvGruCell
 from openretina_jax.modules.regularizers import group_sparsity, spatial_laplace
-from openretina_jax.runtime.devices import precision
+from openretina_jax.runtime.devices import eval_shape, precision
 
 
 @CORES("gru")
@@ -168,7 +168,7 @@ class GruCore(SimpleCore):
         if self.gru is None:
             return {"layers": layers}
         stimulus = jax.ShapeDtypeStruct((1, self._layers_past + 1, *frame_shape), jnp.float32)
-        state = jax.eval_shape(lambda core, stimulus: core.layer_outputs(stimulus)[-1][:, 0], self, stimulus)
+        state = eval_shape(lambda core, stimulus: core.layer_outputs(stimulus)[-1][:, 0], self, stimulus)
         return {"layers": layers, "state": jnp.zeros(state.shape, state.dtype), "frames": jnp.int32(0)}
 
     def advance(

@@ -17,6 +17,7 @@ from openretina_jax.modules.cores.identity import grey_channel
 from openretina_jax.modules.kernels.lowerings import Lowering
 from openretina_jax.modules.layers import SessionParam, average_pool
 from openretina_jax.modules.regularizers import group_sparsity, is_active, spatial_laplace
+from openretina_jax.runtime import devices
 
 POOL = (1, 2, 2)  # frames and pixels of a maximum pooling
 
@@ -166,7 +167,7 @@ class SimpleCore(Core):
         stimulus = jax.ShapeDtypeStruct((1, self._layers_past + 1, *frame_shape), jnp.float32)
         return [
             jnp.zeros((1, layer.conv.size[0] - 1, *x.shape[2:]), x.dtype)
-            for layer, x in zip(self.layers, jax.eval_shape(inputs, self, stimulus), strict=True)
+            for layer, x in zip(self.layers, devices.eval_shape(inputs, self, stimulus), strict=True)
         ]
 
     def advance(

@@ -169,7 +169,7 @@ class GaussianMaskReadout(Readout):
         return straight_through(jnp.maximum(features, 0), features) if self.positive else features
 
     def _masks(self, mean: Float[Array, "neuron 2"], log_var: Float[Array, " neuron"]) -> Array:
-        return _gaussian_masks(mean * self.mean_scale, log_var * self.var_scale, *self.in_shape[:2])
+        return _gaussian_masks(mean, log_var, self.mean_scale, self.var_scale, *self.in_shape[:2])
 
 
 def _pixel_centres(height: int, width: int) -> tuple[Float[Array, " height"], Float[Array, " width"]]:
@@ -179,17 +179,24 @@ def _pixel_centres(height: int, width: int) -> tuple[Float[Array, " height"], Fl
 
 
 # in models it is part of their programs; elsewhere, as in pictures, one program instead of twenty
-@functools.partial(jax.jit, static_argnames=("height", "width"), inline=True)
+@functools.partial(jax.jit, static_argnames=("mean_scale", "var_scale", "height", "width"), inline=True)
 def _gaussian_masks(
-    centre: Float[Array, "neuron 2"], log_variance: Float[Array, " neuron"], height: int, width: int
+    mean: Float[Array, "neuron 2"],
+    log_var: Float[Array, " neuron"],
+    mean_scale: float,
+    var_scale: float,
+    height: int,
+    width: int,
 ) -> Float[Array, "neuron height width"]:
     """Round Gaussians on pixels, each of which sums to 1.
 
     Args:
-        centre: row and column, in units of half the longer side.
-        log_variance: logarithm of the variance in squares of that unit.
+        mean: row and column of the centre, in units of half the longer side by ``mean_scale``.
+        log_var: logarithm of the variance in squares of that unit, by ``var_scale``.
+        mean_scale, var_scale: factors of the parameters.
         height, width: of the masks in pixels.
     """
+    centre, log_variance = mean * mean_scale, log_var * var_scale
     y, x = _pixel_centres(height, width)
     distance = jnp.square(y - centre[:, :1])[:, :, None] + jnp.square(x - centre[:, 1:])[:, None, :]
     variance = jnp.exp(clip(log_variance, -MAX_LOG_VARIANCE, MAX_LOG_VARIANCE))

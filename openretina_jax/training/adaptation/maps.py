@@ -20,6 +20,7 @@ from openretina_jax.data.batches import DataArrays, Timelines, gather
 from openretina_jax.data.masked import mean_of
 from openretina_jax.data.timelines import Tables, Timeline
 from openretina_jax.models.core_readout import CoreReadout
+from openretina_jax.runtime import devices
 from openretina_jax.runtime.programs import kept
 from openretina_jax.training.feed import free_bytes
 
@@ -72,7 +73,7 @@ class Maps:
         self._program = kept(_program, graph, self.frames)
         step = self.frames if whole_clips else self.frames - model.lag
         recorded = [self._recorded(timeline, step, model.lag) for timeline in timelines]
-        window = jax.eval_shape(model.core, jax.ShapeDtypeStruct(model.stimulus_shape(self.frames), jnp.float32))
+        window = devices.eval_shape(model.core, jax.ShapeDtypeStruct(model.stimulus_shape(self.frames), jnp.float32))
         window_bytes = math.prod(window.shape) * window.dtype.itemsize
         most = max(1, *(len(start) for start, _ in recorded))
         pieces = -(-most // max(PIECE_BYTES // window_bytes, 1))
