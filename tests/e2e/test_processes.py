@@ -1,7 +1,7 @@
 """Several processes train together, die, and go on with another number of processes."""
 
 import re
-import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -11,17 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import openretina_jax
 from tests.e2e.runs import (
     EPOCHS,
     NEURONS,
     SIMULATED,
     SMALL,
     TRAINED,
-    Blank,
     Slow,
     arrays,
-    epochs,
     follow,
     refusal,
     summary,
@@ -66,13 +63,11 @@ def assert_same_curves(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def survived(
-    cache: Path, finished: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[str]]:
-    """The folder of a run that lost processes, and what the two printed that finished it.
+def survived(cache: Path, finished: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a run that lost processes, and what the one printed that finished it.
 
-    Two share windows and neurons, with two devices each, until one dies; two share the windows and finish. How two stop
-    is in ``test_stores.py``.
+    Two share windows and neurons, with two devices each, until one dies; two share the windows until the first is told
+    to stop, by Ctrl-C; one goes on alone. How the second is told, and how two finish, is in ``test_stores.py``.
     """
     del finished  # whose recordings are used
     workdir = tmp_path_factory.mktemp("runs") / "survived"
@@ -90,33 +85,27 @@ def survived(
     assert "Traceback" not in errors
     running[1].communicate()
 
-    return workdir, finish(start_two(cache, workdir, follow(Blank)))
+    running = start_two(cache, workdir, follow(Slow))
+    wait_for_epochs(1, workdir, *running)
+    running[0].send_signal(signal.SIGINT)
+    first, second = finish(running)
+    assert re.search(r"resuming after epoch \d$", first, re.MULTILINE)
+    assert "stopped after epoch" in first
+    assert second == ""
+
+    return workdir, printed(call("train.py", *TRAINED, f"--workdir={workdir}", cache=cache))
 
 
 def test_processes_that_come_and_go_learn_what_one_learns(
-    finished: tuple[Path, str], survived: tuple[Path, list[str]]
+    finished: tuple[Path, str], survived: tuple[Path, str]
 ) -> None:
-    assert_same_curves(finished[0], survived[0])
-    found = [arrays(workdir) for workdir in (finished[0], survived[0])]
-    assert {name: array.shape for name, array in found[0].items()} == {n: array.shape for n, array in found[1].items()}
-
-
-def test_only_the_first_process_writes(survived: tuple[Path, list[str]]) -> None:
-    workdir, (first, second) = survived
-    summary(first)
-    assert re.search(r"resuming after epoch \d$", first, re.MULTILINE)
-    assert second == ""
+    workdir, output = survived
+    assert re.search(r"resuming after epoch \d$", output, re.MULTILINE)
+    summary(output)
     assert len(pd.read_csv(workdir / "neurons.csv")) == NEURONS
-    assert openretina_jax.load(workdir).data_info.n_neurons == NEURONS
-
-
-def test_one_process_goes_on_alone(
-    cache: Path, finished: tuple[Path, str], survived: tuple[Path, list[str]], tmp_path: Path
-) -> None:
-    workdir = Path(shutil.copytree(survived[0], tmp_path / "run"))
-    longer = (f"--workdir={workdir}", f"--config.train.epochs={EPOCHS + 1}")
-    assert f"resuming after epoch {EPOCHS}\n" in printed(call("train.py", *TRAINED, *longer, cache=cache))
-    assert len(epochs(workdir)) == EPOCHS + 1
+    assert_same_curves(finished[0], workdir)
+    found = [arrays(folder) for folder in (finished[0], workdir)]
+    assert {name: array.shape for name, array in found[0].items()} == {n: array.shape for n, array in found[1].items()}
 
 
 @pytest.mark.parametrize(
