@@ -115,8 +115,9 @@ def cache_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if jax.config.jax_compilation_cache_dir != str(COMPILED):  # a run of training has set it
         jax.config.update("jax_compilation_cache_dir", str(COMPILED))
         compilation_cache.reset_cache()
-    gc.collect()
-    gc.freeze()  # traced programs that live on, gigabytes at the end, which no later collection need look through
+    # traced programs live on, gigabytes at the end, which no later collection need look through; what of it is garbage
+    # stays, too: a twentieth, and looking for it would take ten seconds
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

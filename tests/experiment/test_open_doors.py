@@ -28,6 +28,8 @@ from tests.experiment.configuration import configuration
 from tests.presets import shrink
 from tests.scripts import call, mistake, printed
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.DOTALL)
 (DIFFERENCE,) = [example for example in EXAMPLES if "class DifferenceCore" in example]
