@@ -83,15 +83,14 @@ def test_every_script_works(simulated: Path, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "simulated").symlink_to(simulated)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     jobs = {job.name: job for job in Sizes(tmp_path / "run", small=True).jobs()}
-    lowerings = "hoefling_high_res TF32 train_step --lowering=dense,basis"
-    wanted = [jobs[name] for name in ("24 sessions", "most exciting stimuli", lowerings)]
+    wanted = [jobs[name] for name in ("24 sessions", "most exciting stimuli", "hoefling_low_res TF32 train_step")]
     assert {job.words[0] for job in wanted} == {job.words[0] for job in jobs.values()}
     found = list(measured(wanted, minutes=60))
     assert [line for line in found if "failed" in line] == []
     of_jobs = {job.name: [line for line in found if line["job"] == job.name] for job in wanted}
     assert min(map(len, of_jobs.values())) > 1  # more than the time that a job took
-    steps = [line for line in found if line.get("name") == "train_step"]
-    assert all(line["kernels"] > 0 and line["share_of_matmul"] > 0 for line in steps)
-    assert [line["lowering"] for line in steps] == ["dense", "basis"]
+    (step,) = [line for line in found if line.get("name") == "train_step"]
+    assert step["kernels"] > 0
+    assert step["share_of_matmul"] > 0
     (epoch,) = [line for line in of_jobs["24 sessions"] if "epoch" in line]
     assert epoch["seconds"] > 0

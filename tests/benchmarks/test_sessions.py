@@ -22,7 +22,8 @@ def test_sessions_are_different_and_take_no_memory() -> None:
 
 @pytest.mark.slow
 def test_a_run_is_measured() -> None:
-    command = [sys.executable, "-m", "benchmarks.sessions", "--here", "--sessions=4", "--neurons=3", "--clips=12"]
+    sizes = ["--sessions=4", "--neurons=3", "--clips=12", "--config=hoefling_low_res:quick"]
+    command = [sys.executable, "-m", "benchmarks.sessions", "--here", *sizes]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     row = json.loads(done.stdout.splitlines()[-1])
     assert row["neurons"] == 12

@@ -2,21 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from openretina_jax.data.dataset import Dataset
 from openretina_jax.data.stimulus import Stimulus
 from openretina_jax.data.timelines import Tables
 from openretina_jax.data.windows import make_sampler
-from openretina_jax.runtime import programs
 from openretina_jax.training import feed
 from openretina_jax.training.feed import Chunk, Feed, fits_on_device, of_all_chunks
 from tests import tiny
@@ -43,29 +39,8 @@ def feed_of(dataset: Dataset, on_device: bool) -> Feed:
     return Feed(dataset, sampler, accumulate=2, on_device=on_device)
 
 
-@pytest.fixture
-def optimized(tmp_path: Path) -> Iterator[None]:
-    """Programs as users have them: those that tests compile in a hurry round the running means differently.
-
-    They take long to compile, and equal ones of several runs are kept.
-    """
-    before = {
-        "jax_disable_most_optimizations": jax.config.read("jax_disable_most_optimizations"),
-        "jax_compilation_cache_dir": jax.config.jax_compilation_cache_dir,
-    }
-    jax.config.update("jax_disable_most_optimizations", False)
-    compilation_cache.reset_cache()
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "programs"))
-    programs.forget()
-    yield
-    programs.forget()
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("optimized")  # programs compiled in a hurry round the running means differently
 def test_the_same_run_to_the_bit(bytes_on_disk: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "CHUNK_BYTES", 2 * 2 * 4 * 16 * 240)  # two steps of two parts of four windows
     recipe = dataclasses.replace(RECIPE, accumulate=2)
