@@ -13,7 +13,7 @@ from openretina_jax.models.saving import save_model
 from tests import presets
 from tests.scripts import call, mistake, printed
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures", "optimized")]
 MODELS = ["STA-LN", "GLM", "quadratic GLM"]
 
 
