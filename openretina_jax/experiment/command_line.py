@@ -293,8 +293,12 @@ def keep_freed_memory() -> None:
     once, which clears every page anew when the next step asks for it: that takes about a quarter of a step. The process
     may hold more, since what is freed can lie in pieces too small for the next step. Other systems and other C
     libraries are left as they are.
+
+    Each core has an arena, and two are left for other threads: in a single one the threads of XLA's compiler wait for
+    each other, up to twice as long where cores share no cache. With many, memory lies in more pieces.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for option, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)):
+        arenas = len(os.sched_getaffinity(0)) + 2
+        for option, value in ((_ARENA_MAX, arenas), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)):
             mallopt(option, value)
