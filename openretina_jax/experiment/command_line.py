@@ -294,11 +294,13 @@ def keep_freed_memory() -> None:
     may hold more, since what is freed can lie in pieces too small for the next step. Other systems and other C
     libraries are left as they are.
 
-    Each core has an arena, and two are left for other threads: in a single one the threads of XLA's compiler wait for
-    each other, up to twice as long where cores share no cache. With many, memory lies in more pieces.
+    Several cores have an arena each, and two are left for other threads: in a single one the threads of XLA's compiler
+    wait for each other, up to twice as long where cores share no cache. But pieces of more than 64 MB that do not lie in
+    the first arena are given back after all, so that one core has but that.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        arenas = len(os.sched_getaffinity(0)) + 2
+        cores = len(os.sched_getaffinity(0))
+        arenas = 1 if cores == 1 else cores + 2
         for option, value in ((_ARENA_MAX, arenas), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1)):
             mallopt(option, value)
