@@ -295,8 +295,8 @@ def keep_freed_memory() -> None:
     libraries are left as they are.
 
     Several cores have an arena each, and two are left for other threads: in a single one the threads of XLA's compiler
-    wait for each other, up to twice as long where cores share no cache. But pieces of more than 64 MB that do not lie in
-    the first arena are given back after all, so that one core has but that.
+    wait for each other, up to twice as long where cores share no cache. But pieces of more than 64 MB that do not lie
+    in the first arena are given back after all, so that one core has but that.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
