@@ -147,7 +147,7 @@ class ConvGru(nnx.Module):
             state = self.cell.next(frame, state) if at_once else self.cell(frame[0], state)
             return state, state
 
-        first = jax.eval_shape(self.cell, x[:, 0])
+        first = devices.eval_shape(self.cell, x[:, 0])
         _, states = jax.lax.scan(step, jnp.zeros(first.shape, first.dtype), frames)
         return jnp.moveaxis(states, 0, 1)
 
